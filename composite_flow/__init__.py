@@ -1,0 +1,1 @@
+"""Infer the state of a world that no agent sees whole."""

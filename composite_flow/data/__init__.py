@@ -1,0 +1,1 @@
+"""Episodes on disk, collecting them, and turning them into (history, state) pairs."""

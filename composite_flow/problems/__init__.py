@@ -1,0 +1,1 @@
+"""Dec-POMDPs: the contract, and worlds behind it."""

@@ -1,0 +1,154 @@
+"""Where experience comes from: the contract of a Dec-POMDP (§2 of the paper) and of its policies.
+
+A problem is an immutable Equinox module of pure functions, so that thousands of worlds run under one
+`vmap` and whole episodes under one `scan`. The world is a pytree of the problem's own; everyone else sees
+it through `state` and `observe`. Agents are a leading array axis.
+
+Problems whose states can be listed also give their probabilities (`EnumerableProblem`). Everything exact is
+computed from these, and everything learned is held against it.
+"""
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+World = Any
+Memory = Any
+
+
+class Problem(eqx.Module):
+    """A team of agents in a world that none of them sees whole (Dec-POMDP)."""
+
+    num_agents: eqx.AbstractVar[int]
+    num_actions: eqx.AbstractVar[int]
+    observation_size: eqx.AbstractVar[int]
+    state_size: eqx.AbstractVar[int]
+
+    @abstractmethod
+    def reset(self, key: PRNGKeyArray) -> World:
+        """Draw the world of a new episode."""
+
+    @abstractmethod
+    def step(
+        self, key: PRNGKeyArray, world: World, actions: Int[Array, " agents"]
+    ) -> tuple[World, Float[Array, ""], Bool[Array, ""]]:
+        """Advance by one step: the next world, the team's reward, whether the episode is over."""
+
+    @abstractmethod
+    def observe(self, key: PRNGKeyArray, world: World) -> Float[Array, "agents observation"]:
+        """What each agent sees of the world."""
+
+    @abstractmethod
+    def state(self, world: World) -> Float[Array, " state"]:
+        """The global state s as features, in the units that the problem names."""
+
+    @abstractmethod
+    def available(self, world: World) -> Bool[Array, "agents actions"]:
+        """Which actions each agent may take."""
+
+    @property
+    @abstractmethod
+    def state_names(self) -> tuple[str, ...]:
+        """A name for each feature of the state."""
+
+    @property
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """JSON-able; `problem_from_description` rebuilds the same problem from it."""
+
+
+class Policy(eqx.Module):
+    """How a team acts. Policies see observations and availability, never the state."""
+
+    @abstractmethod
+    def start(self, num_agents: int) -> Memory:
+        """The team's memory before the first observation of an episode."""
+
+    @abstractmethod
+    def act(
+        self,
+        key: PRNGKeyArray,
+        memory: Memory,
+        observations: Float[Array, "agents observation"],
+        available: Bool[Array, "agents actions"],
+    ) -> tuple[Memory, Int[Array, " agents"]]:
+        """Each agent's action and the memory that the next step starts from."""
+
+
+class ReactivePolicy(Policy):
+    """A policy without memory, π(a | o), each agent drawing on its own: what exact beliefs can account for."""
+
+    @abstractmethod
+    def probabilities(
+        self, agent: Int[Array, ""], observation: Float[Array, " observation"], available: Bool[Array, " actions"]
+    ) -> Float[Array, " actions"]:
+        """π(· | o) of one agent; zero where an action is not available."""
+
+    def start(self, num_agents: int) -> Memory:
+        """Nothing is remembered."""
+        return ()
+
+    def act(self, key, memory, observations, available):
+        """Draw every agent's action from its own π(· | o)."""
+        agents = jnp.arange(observations.shape[0])
+        chances = jax.vmap(self.probabilities)(agents, observations, available)
+        keys = jax.random.split(key, observations.shape[0])
+        return memory, jax.vmap(jax.random.categorical)(keys, jnp.log(chances))
+
+
+class RandomPolicy(ReactivePolicy):
+    """Every available action is equally likely."""
+
+    def probabilities(self, agent, observation, available):
+        """1 / (number of available actions) on each of them."""
+        return available / jnp.sum(available)
+
+
+class EnumerableProblem(Problem):
+    """A problem that lists its states and gives their probabilities.
+
+    The hidden Markov state of such a problem is an index into `states`. Observations depend on that state
+    alone. `num_states` is S below.
+    """
+
+    @property
+    @abstractmethod
+    def num_states(self) -> int:
+        """S, known without building the list."""
+
+    @abstractmethod
+    def states(self) -> Float[Array, "states state"]:
+        """Every state's features. Two hidden states may share them (a state that is a function of the world)."""
+
+    @abstractmethod
+    def initial_probabilities(self) -> Float[Array, " states"]:
+        """Distribution of an episode's first state."""
+
+    @abstractmethod
+    def transition_probabilities(self, actions: Int[Array, " agents"]) -> Float[Array, "states next_states"]:
+        """P(s' | s, a) for the joint action a."""
+
+    @abstractmethod
+    def local_transition_probabilities(
+        self,
+        agent: Int[Array, ""],
+        observation: Float[Array, " observation"],
+        action: Int[Array, ""],
+        policy: ReactivePolicy,
+    ) -> Float[Array, "states next_states"]:
+        """P(s' | s, o_i, a_i): the transition as one agent knows it, the others acting by `policy` on what they see."""
+
+    @abstractmethod
+    def log_likelihood(
+        self, agent: Int[Array, ""], observation: Float[Array, " observation"]
+    ) -> Float[Array, " states"]:
+        """log P(o_i | s) for every state; −inf where impossible."""
+
+    def joint_log_likelihood(self, observations: Float[Array, "agents observation"]) -> Float[Array, " states"]:
+        """log P(o_1, …, o_n | s); here for observations that are independent given the state."""
+        agents = jnp.arange(self.num_agents)
+        return jnp.sum(jax.vmap(self.log_likelihood)(agents, observations), axis=0)

@@ -10,19 +10,17 @@ Cost: one `condition` per participant, then one `denoise` per sample and hop. No
 the number of agents but the histories themselves, where they carry the agent's one-hot identity.
 """
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.denoiser import Context, Denoiser
-from composite_flow.errors import InputError
 from composite_flow.fixed_points import merge_points
+from composite_flow.validation import check_counts, check_histories, check_scales, speaking_order
 
 _BATCH_FLOATS = 2**26  # numbers that one batch of `reconstruct_batch` may hold in its paths: 256 MiB
 
@@ -137,17 +135,8 @@ def reconstruct(
             `participants` name different agents.
     """
     histories = check_histories(denoiser, histories, axes=2)
-    plan = _plan(
-        histories.shape[0],
-        order=order,
-        participants=participants,
-        num_samples=num_samples,
-        num_sweeps=num_sweeps,
-        sigma=sigma,
-        merge_radius=merge_radius,
-        max_candidates=max_candidates,
-        tolerance=tolerance,
-    )
+    options = (order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance)
+    plan = _plan(histories.shape[0], *options)
     return _reconstruct_one(denoiser, histories, key, plan)
 
 
@@ -179,91 +168,29 @@ def reconstruct_batch(
         InputError: as `reconstruct`, or if the batch is empty.
     """
     histories = check_histories(denoiser, histories, axes=3)
-    plan = _plan(
-        histories.shape[1],
-        order=order,
-        participants=participants,
-        num_samples=num_samples,
-        num_sweeps=num_sweeps,
-        sigma=sigma,
-        merge_radius=merge_radius,
-        max_candidates=max_candidates,
-        tolerance=tolerance,
-    )
+    options = (order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance)
+    plan = _plan(histories.shape[1], *options)
     if batch_size is None:
         batch_size = _affordable(len(plan.participants), num_samples, denoiser.state_size)
     return _reconstruct_many(denoiser, histories, key, plan, min(batch_size, histories.shape[0]))
 
 
-def check_histories(denoiser: Denoiser, histories: Array, axes: int) -> Array:
-    """The histories as float32, once they are known to be usable; `axes` is how many axes they must have.
-
-    Raises:
-        InputError: wrong number of axes, an empty axis, a value that is not finite, or a width that the denoiser
-            cannot read.
-    """
-    histories = jnp.asarray(histories, jnp.float32)
-    if histories.ndim != axes:
-        names = "(batch, agents, history)" if axes == 3 else "(agents, history)"
-        raise InputError(f"Histories must have the axes {names}, not the shape {histories.shape}.")
-    if 0 in histories.shape:
-        raise InputError(f"Histories of shape {histories.shape} are empty; give at least one history and one agent.")
-    if not isinstance(histories, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(histories))):
-        raise InputError("Histories hold NaN or infinite values; remove or replace them first.")
-    width = histories.shape[-1]
-    try:
-        jax.eval_shape(lambda history: denoiser.condition(history), jax.ShapeDtypeStruct((width,), jnp.float32))
-    except (TypeError, ValueError, InputError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"This denoiser cannot read histories with {width} columns ({reason}); encode them by its own layout."
-        ) from error
-    return histories
-
-
 def _plan(
-    num_agents: int, *, order, participants, num_samples, num_sweeps, max_candidates, tolerance, **scales
+    num_agents: int, order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance
 ) -> _Plan:
     """Validate what can be validated without the histories' values, and settle who speaks and in which order."""
-    counts = {"num_samples": num_samples, "num_sweeps": num_sweeps, "max_candidates": max_candidates}
-    for name, value in counts.items():
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, not {value}.")
-    for name, value in {"tolerance": tolerance, **scales}.items():
-        if not math.isfinite(value) or value < 0:
-            raise InputError(f"{name} must be a finite number that is not negative, not {value}.")
+    check_counts(num_samples=num_samples, num_sweeps=num_sweeps, max_candidates=max_candidates)
+    check_scales(sigma=sigma, merge_radius=merge_radius, tolerance=tolerance)
     return _Plan(
-        participants=_speakers(num_agents, order, participants),
+        participants=speaking_order(num_agents, order, participants),
         random=isinstance(order, str) and order == "random",
+        num_samples=num_samples,
+        num_sweeps=num_sweeps,
+        max_candidates=max_candidates,
         tolerance=float(tolerance),
-        **counts,
-        **{name: jnp.asarray(value, jnp.float32) for name, value in scales.items()},
+        sigma=jnp.asarray(sigma, jnp.float32),
+        merge_radius=jnp.asarray(merge_radius, jnp.float32),
     )
-
-
-def _speakers(num_agents: int, order, participants) -> tuple[int, ...]:
-    """The participants, in the speaking order where one is given."""
-    chosen = range(num_agents) if participants is None else _agents(participants, num_agents, "participants")
-    if isinstance(order, str):
-        if order not in ("random", "fixed"):
-            raise InputError(f'order must be "random", "fixed" or a sequence of agents, not "{order}".')
-        return tuple(chosen)
-    speakers = _agents(order, num_agents, "order")
-    if participants is not None and set(speakers) != set(chosen):
-        raise InputError(f"order names the agents {sorted(speakers)} but participants are {sorted(chosen)}.")
-    return speakers
-
-
-def _agents(agents, num_agents: int, name: str) -> tuple[int, ...]:
-    agents = tuple(int(agent) for agent in np.asarray(agents).reshape(-1))
-    if not agents:
-        raise InputError(f"{name} is empty; name at least one agent.")
-    unknown = [agent for agent in agents if not 0 <= agent < num_agents]
-    if unknown:
-        raise InputError(f"{name} names agent {unknown[0]}, but the agents are 0 to {num_agents - 1}.")
-    if len(set(agents)) < len(agents):
-        raise InputError(f"{name} names an agent twice; each agent speaks once per sweep.")
-    return agents
 
 
 def _affordable(participants: int, num_samples: int, state_size: int) -> int:

@@ -52,9 +52,14 @@ class Estimate(eqx.Module):
     messages: Int[Array, "*batch"]
     denoiser_calls: Int[Array, "*batch"]
 
+    @property
+    def last_order(self) -> Int[Array, " participants"]:
+        """The agents in the speaking order of the last sweep made, of one estimate (map it over a batch)."""
+        return self.order[self.sweeps - 1]
+
 
 class _Plan(eqx.Module):
-    """Everything about a reconstruction that does not depend on the histories' values; static but the two floats."""
+    """Everything about a reconstruction that does not depend on the histories' values; static but for sigma."""
 
     participants: tuple[int, ...] = eqx.field(static=True)
     random: bool = eqx.field(static=True)
@@ -62,8 +67,8 @@ class _Plan(eqx.Module):
     num_sweeps: int = eqx.field(static=True)
     max_candidates: int = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
+    merge_radius: float = eqx.field(static=True)
     sigma: Float[Array, ""]
-    merge_radius: Float[Array, ""]
 
 
 def agent_context(contexts: Context, agent: Int[Array, ""]) -> Context:
@@ -188,8 +193,8 @@ def _plan(
         num_sweeps=num_sweeps,
         max_candidates=max_candidates,
         tolerance=float(tolerance),
+        merge_radius=float(merge_radius),
         sigma=jnp.asarray(sigma, jnp.float32),
-        merge_radius=jnp.asarray(merge_radius, jnp.float32),
     )
 
 
@@ -258,13 +263,12 @@ def _sweep_until_still(denoiser, contexts, order, noise, tolerance: float):
 
 
 def _candidates(samples: Float[Array, "samples state"], plan: _Plan) -> dict[str, Array]:
-    """Merge the end points and rank them by how many samples reached them."""
+    """Merge the end points; they come ranked by how many samples reached them."""
     merged = merge_points(samples, plan.merge_radius, plan.max_candidates)
-    ranking = jnp.argsort(-jnp.where(merged.mask, merged.counts, 0))
-    shares = jnp.where(merged.mask, merged.counts, 0).astype(jnp.float32) / samples.shape[0]
     return {
-        "state": merged.points[ranking[0]],
-        "candidates": merged.points[ranking],
-        "shares": shares[ranking],
-        "mask": merged.mask[ranking],
+        # no candidate at all means that no sample stayed finite, which a zero would hide
+        "state": jnp.where(merged.mask[0], merged.points[0], jnp.nan),
+        "candidates": merged.points,
+        "shares": merged.counts.astype(jnp.float32) / samples.shape[0],
+        "mask": merged.mask,
     }

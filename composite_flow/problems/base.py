@@ -105,7 +105,7 @@ class RandomPolicy(ReactivePolicy):
 
     def probabilities(self, agent, observation, available):
         """1 / (number of available actions) on each of them."""
-        return available / jnp.sum(available)
+        return available.astype(jnp.float32) / jnp.sum(available).astype(jnp.float32)
 
 
 class EnumerableProblem(Problem):

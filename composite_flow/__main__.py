@@ -1,0 +1,8 @@
+"""`python -m composite_flow` is the command line."""
+
+import sys
+
+from composite_flow.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""What the command line shows: progress on standard error, results on standard output, as tables or as JSON."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from composite_flow.experiments.cells import jsonable
+
+Cell = str | float | int | bool | None
+Advance = Callable[..., None]
+
+
+def say(sentence: str) -> None:
+    """One line on standard error."""
+    Console(stderr=True, highlight=False).print(sentence, markup=False, soft_wrap=True)
+
+
+def show(result: dict[str, Any], tables: Sequence[Table], *, as_json: bool) -> None:
+    """Print a command's result: one JSON object, or tables for people."""
+    if as_json:
+        print(json.dumps(jsonable(result)), flush=True)
+        return
+    console = Console(highlight=False)
+    for table in tables:
+        console.print(table)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
+    """A table whose first column holds names and whose other columns hold numbers."""
+    drawn = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, padding=(0, 2))
+    for place, column in enumerate(columns):
+        drawn.add_column(column, justify="left" if place == 0 else "right")
+    for row in rows:
+        drawn.add_row(*(text(value) for value in row))
+    return drawn
+
+
+def text(value: Cell) -> str:
+    """A value as people read it."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+@contextmanager
+def progress_bar(task: str) -> Iterator[Advance]:
+    """A bar on standard error; yields `advance(done, total, note="")`, where a total of None is not known yet.
+
+    Where standard error is no terminal nothing moves: one line says at the end what was done.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    last = {"done": 0, "note": ""}
+    with Progress(*columns, TextColumn("{task.fields[note]}"), console=console, disable=not console.is_terminal) as bar:
+        shown = bar.add_task(task, total=None, note="")
+
+        def advance(done: int, total: int | None = None, note: str = "") -> None:
+            last.update(done=done, note=note or last["note"])
+            bar.update(shown, completed=done, total=total, note=last["note"])
+
+        yield advance
+    if not console.is_terminal:
+        say(f"{task}: {last['done']} done. {last['note']}".rstrip())

@@ -1,5 +1,7 @@
 """Who covers which area: the tables that a sensor network is built from, and the checks of its arguments."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -32,7 +34,7 @@ def neighbour_table(coverage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return padded_rows(adjacent, fill=np.arange(len(adjacent))), adjacent.sum(axis=1).astype(np.int32)
 
 
-def check_coverage(coverage: ArrayLike) -> np.ndarray:
+def check_coverage(coverage: ArrayLike | Sequence) -> np.ndarray:
     """The coverage as a boolean matrix, or an InputError."""
     table = np.asarray(coverage)
     if table.ndim != 2 or table.dtype != bool:
@@ -54,7 +56,7 @@ def check_numbers(num_areas: int, num_targets: int, move_probability: float, num
         raise InputError(f"An episode needs at least one step, not {num_steps}.")
 
 
-def check_miss(miss: ArrayLike, num_areas: int) -> np.ndarray:
+def check_miss(miss: ArrayLike | Sequence, num_areas: int) -> np.ndarray:
     """One miss probability per area, or an InputError."""
     values = np.asarray(miss, dtype=np.float32)
     if values.shape not in ((), (num_areas,)):

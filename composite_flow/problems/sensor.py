@@ -12,6 +12,7 @@ All tables grow with the number of (agent, nearby area) pairs, so a thousand sen
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -83,10 +84,10 @@ class SensorNetwork(EnumerableProblem):
 
     def __init__(
         self,
-        coverage: ArrayLike,
+        coverage: ArrayLike | Sequence,
         num_targets: int = 1,
         *,
-        miss: ArrayLike = 0.0,
+        miss: ArrayLike | Sequence = 0.0,
         move_probability: float = 0.5,
         reward: float = 1.0,
         scan_cost: float = 0.1,
@@ -141,7 +142,7 @@ class SensorNetwork(EnumerableProblem):
         return cls(coverage_of(rows * columns, edges), num_targets, **options)
 
     @classmethod
-    def two_by_two(cls, miss: ArrayLike | None = None, **options: Any) -> "SensorNetwork":
+    def two_by_two(cls, miss: ArrayLike | Sequence | None = None, **options: Any) -> "SensorNetwork":
         """The paper's 2×2 network (§3.1, Figure 1), with its numbers of agents and areas.
 
         Area 1 lies between agents 1 and 2, area 2 between 1 and 3, area 3 between 3 and 4, area 4 between 2

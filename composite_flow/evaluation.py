@@ -41,7 +41,7 @@ class Evaluation:
         exact_rate_composite: share of the samples that are the true state once thresholded at 0.5; None where
             states are not binary.
         exact_rate_individual: the same for individual flows.
-        exact_rate_unseen_states: the same for composite diffusion in states withheld from training; None where none was.
+        exact_rate_unseen_states: of composite diffusion in states withheld from training; None where none was.
         accepted_share: share of the samples that pass all checks.
         wrong_among_accepted: share of these that are wrong: not the true state, or 3 D_φ away where states are not
             binary; None where none passes.
@@ -108,7 +108,7 @@ def evaluate(
             "use a model that was trained on this problem."
         )
     key_steps, key_flow, key_unseen = jax.random.split(key, 3)
-    settings = {"num_samples": num_samples, "num_sweeps": num_sweeps}
+    settings: dict[str, Any] = {"num_samples": num_samples, "num_sweeps": num_sweeps}
     steps, histories, states = _draw(dataset, key_steps, num_joint)
     estimates = reconstruct_batch(denoiser, histories, key=key_flow, **settings)
     certificates = certify_batch(denoiser, histories, estimates, radius=radius)
@@ -150,7 +150,7 @@ def _scores(samples: Float[Array, "joint samples state"], states: Float[Array, "
     return {"psnr": float(psnr(samples, truth)), "exact_rate": exact_rate}
 
 
-def _unseen_rate(denoiser, dataset: HistoryDataset, key, num_joint: int, settings: dict[str, int]) -> float | None:
+def _unseen_rate(denoiser, dataset: HistoryDataset, key, num_joint: int, settings: dict[str, Any]) -> float | None:
     """Exact rate of composite diffusion in the states withheld from training."""
     if dataset.unseen is None:
         return None

@@ -110,7 +110,7 @@ def what_checks_are_worth(
 def right_samples(
     samples: Float[Array, "batch samples state"], states: Float[Array, "batch state"], radius: float
 ) -> Bool[Array, "batch samples"]:
-    """Which samples count as right: the exact state where states are binary, an error below 3 D_φ where they are not."""
+    """Which samples are right: exact where states are binary, less than 3 D_φ away where they are not."""
     if are_binary(states):
         return exact_states(samples, states[:, None])
     return jnp.linalg.norm(samples - states[:, None], axis=-1) < 3.0 * radius

@@ -7,7 +7,7 @@ import jax
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from composite_flow.commands.options import Shared
-from composite_flow.data import collect as collect_episodes
+from composite_flow.data.collect import collect_to
 from composite_flow.problems import problem_from_text
 from composite_flow.reporting import progress_bar, show, table
 
@@ -31,10 +31,15 @@ def collect(
     """
     world = problem_from_text(problem)
     with progress_bar("episodes") as advance:
-        collected = collect_episodes(
-            world, episodes, key=jax.random.key(shared.seed), num_steps=steps, progress=advance
+        collected = collect_to(
+            out,
+            world,
+            episodes,
+            key=jax.random.key(shared.seed),
+            num_steps=steps,
+            overwrite=shared.overwrite,
+            progress=advance,
         )
-    collected.save(out, overwrite=shared.overwrite)
     result = {
         "data": str(out),
         "episodes": collected.num_episodes,

@@ -1,0 +1,286 @@
+"""Runs on disk: train on episodes, go on after an interruption, find the model and its test episodes again.
+
+`run.json` is written before training starts, so that a run that is resumed needs no other setting and cannot go on
+under others. `model.safetensors` holds what judging the model needs: the problem, the data's fingerprint, the test
+episodes, the radius.
+"""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int, PRNGKeyArray
+
+from composite_flow.belief import BeliefModel
+from composite_flow.composite import reconstruct_batch
+from composite_flow.data.dataset import HistoryDataset
+from composite_flow.data.episodes import Episodes
+from composite_flow.denoiser import Denoiser, IdealDenoiser
+from composite_flow.deviation import measured_radius
+from composite_flow.errors import FileError, InputError, MismatchError
+from composite_flow.experiments.cells import jsonable, read_json, write_json
+from composite_flow.loss import ideal_loss
+from composite_flow.metrics import exact_states, psnr
+from composite_flow.model import MODEL_FILE, Model, load
+from composite_flow.problems.base import EnumerableProblem
+from composite_flow.problems.text import problem_from_description
+from composite_flow.training import TrainingConfig, fit
+from composite_flow.worth import are_binary
+
+SETTINGS_FILE = "run.json"
+MOST_STATES = 2_000  # up to here the ideal loss takes seconds, with histories of one step
+RADIUS_PAIRS = 4_096
+_WATCHED = 128  # validation joint histories in each evaluation during training
+_ROWS = 65_536  # steps that are read at once for the fingerprint
+_FREE = ("minutes", "checkpoint_seconds")  # settings that a resumed run may change
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run depends on, but for its data.
+
+    Attributes:
+        training: the network and its training.
+        history: how many steps each agent's history reaches back (H).
+        withhold_states: share of the distinct states that training never sees.
+        seed: fixes the split, the weights, the batches and the noise.
+    """
+
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    history: int = 1
+    withhold_states: float = 0.0
+    seed: int = 0
+
+    def flat(self) -> dict[str, Any]:
+        """One level of names, as in `run.json`."""
+        others = {name.name: getattr(self, name.name) for name in fields(self)[1:]}
+        return jsonable({**asdict(self.training), **others})
+
+    @classmethod
+    def from_flat(cls, values: dict[str, Any]) -> "RunSettings":
+        """The inverse of `flat`."""
+        training = {name.name: values[name.name] for name in fields(TrainingConfig)}
+        return cls(TrainingConfig(**training), **{name.name: values[name.name] for name in fields(cls)[1:]})
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A model with the part of some data that it may be judged on.
+
+    Attributes:
+        model: what the run saved.
+        dataset: windows of the model's own length, on the run's test episodes or on all of foreign data.
+        part: "test" or "all".
+    """
+
+    model: Model
+    dataset: HistoryDataset
+    part: str
+
+
+def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwrite: bool) -> RunSettings:
+    """The settings of a run: those given, kept in `run.json`, or those kept there by the run that is resumed.
+
+    Args:
+        folder: of the run.
+        settings: as given now; of a run to resume, what differs from the defaults must agree with its own.
+        resume: go on with the run in the folder, if there is one.
+        overwrite: an earlier run in the folder may be replaced.
+
+    Raises:
+        InputError: the settings cannot be used.
+        FileError: a run is in the way, or the folder holds none to resume.
+        MismatchError: a setting was given that the run to resume does not have.
+    """
+    if settings.history < 1 or not 0 <= settings.withhold_states < 1:
+        raise InputError("history must be at least 1, and withhold_states a share from 0 to below 1.")
+    path = folder / SETTINGS_FILE
+    if resume and path.exists():
+        return RunSettings.from_flat(_kept_settings(path, settings.flat()))
+    if resume and folder.exists() and any(folder.iterdir()):
+        raise FileError(f"{folder} holds no run to resume: {SETTINGS_FILE} is missing; choose the folder of a run.")
+    if not overwrite and (path.exists() or (folder / MODEL_FILE).exists()):
+        raise FileError(f"{folder} already holds a run; add --resume or --overwrite, or choose another --out.")
+    write_json(path, settings.flat())
+    return settings
+
+
+def _kept_settings(path: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """What `run.json` says, but with the limits in time that are given now."""
+    kept, defaults = read_json(path), RunSettings().flat()
+    if not isinstance(kept, dict) or set(kept) != set(given):
+        raise FileError(f"{path} is not the record of a run of this version; start anew with --overwrite.")
+    for name, value in given.items():
+        if value in (defaults[name], kept[name]):
+            continue
+        if name not in _FREE:
+            raise MismatchError(
+                f"{path.parent} was started with {name} = {kept[name]}, not {value}; leave out "
+                f"--{name.replace('_', '-')} to resume it, or start anew in another --out."
+            )
+        kept[name] = value
+    return kept
+
+
+def train_run(
+    episodes: Episodes,
+    settings: RunSettings,
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Model:
+    """Split the episodes, fit a denoiser, measure the radius D_φ, and save the model with its record.
+
+    Args:
+        episodes: all of the data.
+        settings: as `start_or_resume` gives them.
+        folder: of the run; the model stays in memory where not given.
+        resume: go on with the folder's run, if there is one.
+        overwrite: replace the folder's run.
+        progress: called about twice a second with the step, the planned steps and the loss.
+
+    Returns:
+        The model; its description says what it was trained on and which episodes were left for testing.
+
+    Raises:
+        InputError, FileError, MismatchError: as `HistoryDataset.split` and `fit`.
+    """
+    key_split, key_fit, key_watch, key_radius = jax.random.split(jax.random.key(settings.seed), 4)
+    dataset = HistoryDataset(episodes, settings.history)
+    train, validation, test = dataset.split(key=key_split, withhold_states=settings.withhold_states)
+    model = fit(
+        train,
+        validation,
+        settings.training,
+        key=key_fit,
+        folder=folder,
+        resume=resume,
+        overwrite=overwrite,
+        evaluate=composite_watch(validation, key_watch),
+        progress=progress,
+        ideal_loss=loss_floor(episodes.description, train, validation),
+    )
+    histories, states = validation.sample(key_radius, RADIUS_PAIRS)
+    model = replace(
+        model,
+        radius=measured_radius(model.denoiser, histories, states),
+        state_names=tuple(episodes.state_names),
+        description={
+            **model.description,
+            "settings": settings.flat(),
+            "problem": jsonable(episodes.description),
+            "split": split_record(episodes, test),
+        },
+    )
+    if folder is not None:
+        model.save(folder, overwrite=True)
+    return model
+
+
+def composite_watch(validation: HistoryDataset, key: PRNGKeyArray) -> Callable[[Denoiser, int], dict[str, float]]:
+    """A function for `fit` that measures composite diffusion on some joint histories of the validation part."""
+    joint = validation.joint(choose_steps(validation, _WATCHED, seed=0))
+    truth = joint.states[:, None]
+
+    def watch(denoiser: Denoiser, step: int) -> dict[str, float]:
+        samples = reconstruct_batch(denoiser, joint.histories, key=key, num_samples=2).samples
+        quality = {"psnr_composite": float(psnr(samples, truth))}
+        if are_binary(truth):
+            quality["exact_rate_composite"] = float(jnp.mean(exact_states(samples, truth)))
+        return quality
+
+    return watch
+
+
+def loss_floor(description: dict[str, Any], train: HistoryDataset, validation: HistoryDataset) -> float | None:
+    """The ideal denoiser's loss on the validation part, where the problem lists few enough states; else None."""
+    if not description or train.layout.length > 1:
+        return None
+    problem = problem_from_description(description)
+    if not isinstance(problem, EnumerableProblem) or problem.num_states > MOST_STATES:
+        return None
+    belief = BeliefModel(problem, train.layout, start=train.state_frequencies(problem.states()))
+    return ideal_loss(IdealDenoiser(belief), validation).value
+
+
+def split_record(episodes: Episodes, test: HistoryDataset) -> dict[str, Any]:
+    """What `open_run` needs to find the test part again; JSON-able."""
+    withheld = test.withheld_states
+    return {
+        "fingerprint": fingerprint(episodes),
+        "test": test.episode_ids.tolist(),
+        "withheld_states": None if withheld is None else withheld.tolist(),
+    }
+
+
+def fingerprint(episodes: Episodes) -> str:
+    """Tells one set of episodes from another, wherever it is stored: a checksum of what training reads."""
+    checksum = 0
+    for array in (episodes.observations, episodes.actions, episodes.states, episodes.ends):
+        for first in range(0, episodes.num_steps, _ROWS):
+            checksum = zlib.crc32(np.ascontiguousarray(array[first : first + _ROWS]).tobytes(), checksum)
+    return f"{episodes.num_episodes} episodes, {episodes.num_steps} steps, {checksum:08x}"
+
+
+def open_run(run: Path, data: Path) -> RunData:
+    """Load a finished run's model and the data to use it on.
+
+    Raises:
+        FileError: a file is missing, damaged or foreign.
+        MismatchError: the data are of another problem than the model.
+    """
+    if not (run / MODEL_FILE).exists() and (run / SETTINGS_FILE).exists():
+        raise FileError(f"{run} holds a training that has not finished; run its train command again with --resume.")
+    model, episodes = load(run), Episodes.load(data)
+    check_same_problem(model, episodes)
+    record = model.description.get("split")
+    if record is None or model.radius is None:
+        raise FileError(f"{run / MODEL_FILE} lacks its split or radius; run its train command again with --resume.")
+    dataset = HistoryDataset(replace(episodes, scaling=model.scaling), model.layout.length)
+    if record["fingerprint"] != fingerprint(episodes):
+        return RunData(model, dataset, "all")
+    withheld = None if record["withheld_states"] is None else np.asarray(record["withheld_states"], np.float32)
+    test = dataset.part(np.asarray(record["test"], np.int32), withheld_states=withheld)
+    return RunData(model, test, "test")
+
+
+def check_same_problem(model: Model, episodes: Episodes) -> None:
+    """Refuse data whose histories or states the model cannot mean.
+
+    Raises:
+        MismatchError: sizes, names or the problem's description differ.
+    """
+    layout = model.layout
+    sizes = {
+        "agents": (layout.num_agents, episodes.num_agents),
+        "actions": (layout.num_actions, episodes.num_actions),
+        "observation features": (layout.observation_size, episodes.observation_size),
+        "state features": (model.denoiser.state_size, episodes.state_size),
+    }
+    for name, (ours, theirs) in sizes.items():
+        if ours != theirs:
+            raise MismatchError(f"The model is of {ours} {name}, the data of {theirs}; use data of the model's problem.")
+    if tuple(model.state_names) != tuple(episodes.state_names):
+        raise MismatchError("Model and data name the state's features differently; use data of the model's problem.")
+    trained_on, given = model.description.get("problem"), jsonable(episodes.description)
+    if trained_on and given and trained_on != given:
+        differing = sorted(name for name in {**trained_on, **given} if trained_on.get(name) != given.get(name))
+        raise MismatchError(
+            f"The model was trained on another problem than the data's: they differ in {', '.join(differing)}; "
+            "use data of the model's problem."
+        )
+
+
+def choose_steps(dataset: HistoryDataset, count: int, seed: int) -> Int[np.ndarray, " steps"]:
+    """Some steps of a dataset, drawn at random, each at most once; all of them where it has no more."""
+    if count < 1:
+        raise InputError(f"The number of joint histories must be at least 1, not {count}.")
+    steps = np.asarray(dataset.steps)
+    return np.sort(np.random.default_rng(seed).choice(steps, min(count, len(steps)), replace=False))

@@ -1,0 +1,336 @@
+"""The one training loop: a budget, a learning curve, checkpoints.
+
+A run that was interrupted at any moment and resumed ends, on the same machine, in the same bits as one that was not:
+a step depends on the key and its own number alone (`optimiser.py`), and a checkpoint holds all that steps write. A
+budget in minutes is the one exception, as how many steps fit into it depends on the machine.
+"""
+
+import dataclasses
+import math
+import os
+import signal
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
+from composite_flow.denoiser import Denoiser
+from composite_flow.errors import FileError, InputError, MismatchError
+from composite_flow.loss import Pairs, arrays_of, denoising_loss
+from composite_flow.model import MODEL_FILE, Model, state_names
+from composite_flow.network import Activation, HistoryAt, Network
+from composite_flow.optimiser import Schedule, Task, TrainingState, initial_state, train_steps
+
+TRAINING_FILE = "training.safetensors"
+DEFAULT_STEPS = 10_000
+
+_BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows and an interrupt is heard
+_PROBE = 4096  # pairs that fix the range of the histories and tell one data set from another
+_FREE = ("minutes", "checkpoint_seconds")  # settings that a resumed run may change
+
+Evaluate = Callable[[Denoiser, int], Mapping[str, float]]
+Progress = Callable[[int, int, float], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of a training run; the command line takes its options from here.
+
+    The budget is `steps` or `epochs`, `minutes`, or one of the first two with `minutes` as a limit; the learning
+    rate reaches zero at whichever end comes first.
+
+    Raises:
+        InputError: a setting is out of range, or both `steps` and `epochs` are given.
+    """
+
+    width: int = 1024
+    """Units of each hidden layer."""
+    depth: int = 6
+    """Number of hidden layers."""
+    history_at: HistoryAt = "every_layer"
+    """Where the network sees the history: in every hidden layer, or at the input (the paper)."""
+    activation: Activation = "relu"
+    """Activation of the hidden layers."""
+    batch: int = 512
+    """Pairs (history, state) per step."""
+    learning_rate: float = 1e-3
+    """Adam's rate at the start; it falls to zero along a cosine."""
+    steps: int | None = None
+    """Budget in optimiser steps; 10,000 if no budget is given."""
+    epochs: float | None = None
+    """Budget in passes over all pairs of the training data."""
+    minutes: float | None = None
+    """Budget in minutes of training, evaluation aside; not reproducible to the bit."""
+    average: float = 0.0
+    """Decay of the averaged weights that are used as the denoiser instead of the last ones; 0 switches this off."""
+    record_every: int = 200
+    """Steps between two points of the learning curve."""
+    evaluate_every: int = 2000
+    """Steps between two evaluations; a multiple of record_every."""
+    checkpoint_seconds: float = 60.0
+    """Time between two checkpoints."""
+
+    def __post_init__(self):
+        if self.steps is not None and self.epochs is not None:
+            raise InputError("Give the budget in steps or in epochs, not in both.")
+        for name in ("batch", "learning_rate", "steps", "epochs", "minutes", "record_every", "evaluate_every"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise InputError(f"The setting {name} must be positive, not {value}.")
+        if not 0.0 <= self.average < 1.0:
+            raise InputError(f"The setting average must lie in [0, 1), not {self.average}.")
+        if self.evaluate_every % self.record_every:
+            raise InputError("The setting evaluate_every must be a multiple of record_every.")
+
+    def total_steps(self, num_pairs: int) -> int | None:
+        """Planned optimiser steps for so many pairs of training data; None where minutes alone decide."""
+        if self.epochs is not None:
+            return math.ceil(self.epochs * num_pairs / self.batch)
+        if self.steps is None and self.minutes is not None:
+            return None
+        return self.steps or DEFAULT_STEPS
+
+
+def fit(
+    train: Pairs,
+    validation: Pairs | None,
+    config: TrainingConfig | None = None,
+    *,
+    key: PRNGKeyArray,
+    folder: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    evaluate: Evaluate | None = None,
+    progress: Progress | None = None,
+    ideal_loss: float | None = None,
+) -> Model:
+    """Train a network on (history, state) pairs of all agents by Eq. (1).
+
+    Args:
+        train: pairs to fit.
+        validation: pairs to report the loss on, or None.
+        config: settings.
+        key: random key; initial weights, batches and noise follow from it.
+        folder: where `training.safetensors` (while it runs) and `model.safetensors` (at the end) are written.
+        resume: whether to go on from the folder's checkpoint, where there is one.
+        overwrite: whether an earlier run in the folder may be replaced.
+        evaluate: called now and then with the denoiser and the step; what it returns joins the learning curve.
+        progress: called about twice a second with the step, the planned steps and the loss.
+        ideal_loss: floor of the loss; the learning curve then has the excess over it.
+
+    Returns:
+        The model, with its learning curve; its radius is not measured yet.
+
+    Raises:
+        InputError: data that are empty or not finite, or a loss that is not finite.
+        FileError: an earlier run is in the way, or a file cannot be read or written.
+        MismatchError: the checkpoint to resume is of another configuration, key or data set.
+    """
+    run = _Run(train, validation, config or TrainingConfig(), key, folder, ideal_loss)
+    run.prepare(resume, overwrite)
+    with _interrupt_flag() as interrupted:
+        while not run.finished:
+            run.train_block()
+            if run.at_record:
+                run.record(evaluate)
+            if progress is not None:
+                progress(run.step, run.planned_steps, run.loss)
+            if run.checkpoint_is_due or interrupted.is_set():
+                run.save()
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+    return run.close()
+
+
+class _Run:
+    """A run between its start and its end: what changes, on the host."""
+
+    def __init__(self, train, validation, config: TrainingConfig, key, folder, floor: float | None):
+        self.train, self.validation, self.config, self.key, self.floor = train, validation, config, key, floor
+        self.folder = None if folder is None else Path(folder)
+        self.total = config.total_steps(train.num_steps * train.layout.num_agents)
+        self.curves: list[dict[str, float]] = []
+        self.seconds, self.saved, self.loss = 0.0, time.monotonic(), math.nan
+        self.pace, self.speed = 1, 0.0
+        self.histories, self.states, self.fingerprint = _probe(train)
+
+    # --- start
+
+    def prepare(self, resume: bool, overwrite: bool) -> None:
+        """Take up the folder's checkpoint, or start anew."""
+        if self.folder is None:
+            if resume:
+                raise InputError("To resume a run, give the folder that it was started with.")
+        elif resume and (self.folder / TRAINING_FILE).exists():
+            self.restore(self.folder / TRAINING_FILE)
+            return
+        else:
+            _clear(self.folder, overwrite)
+        self.state = self.initial_state(self.key)
+        network = self.state.network.with_history_range(self.histories.min(axis=0), self.histories.max(axis=0))
+        self.state = initial_state(network, self.config.average > 0)
+
+    def initial_state(self, key: PRNGKeyArray) -> TrainingState:
+        """Fresh weights; the range of the histories is not set yet."""
+        config, sizes = self.config, (self.histories.shape[1], self.states.shape[1])
+        key_init = jax.random.fold_in(key, 2**32 - 1)  # no step has this number
+        network = Network(*sizes, config.width, config.depth, config.history_at, config.activation, key=key_init)
+        return initial_state(network, config.average > 0)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint of the same run."""
+        stored = load_description(path)
+        if stored.get("kind") != "training":
+            raise FileError(f"{path} is not a checkpoint of a training run.")
+        for name, value in self.identity().items():
+            if stored.get(name) != value:
+                raise MismatchError(
+                    f"{path} was written by a run with {name} = {stored.get(name)}, not {value}; "
+                    "resume it with the same settings, key and data, or start anew in another folder."
+                )
+        self.state = load_checkpoint(path, eqx.filter_eval_shape(self.initial_state, self.key))
+        self.curves, self.seconds = stored["curves"], stored["seconds"]
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must share with the one that it goes on from."""
+        settings = {name: value for name, value in dataclasses.asdict(self.config).items() if name not in _FREE}
+        return {**settings, "key": np.asarray(jax.random.key_data(self.key)).tolist(), "data": self.fingerprint}
+
+    # --- where it stands
+
+    @property
+    def step(self) -> int:
+        return int(self.state.step)
+
+    @property
+    def elapsed(self) -> float:
+        """Share of the budget in time that is used."""
+        return 0.0 if self.config.minutes is None else min(1.0, self.seconds / (60 * self.config.minutes))
+
+    @property
+    def finished(self) -> bool:
+        return self.elapsed >= 1.0 or (self.total is not None and self.step >= self.total)
+
+    @property
+    def planned_steps(self) -> int:
+        """Steps that the budget allows, by the present speed where it is limited in time."""
+        by_time = math.ceil(self.step / self.elapsed) if self.elapsed > 0 else None
+        return min(steps for steps in (self.total, by_time, 2**31 - 1) if steps is not None)
+
+    @property
+    def at_record(self) -> bool:
+        return self.finished or self.step % self.config.record_every == 0
+
+    @property
+    def checkpoint_is_due(self) -> bool:
+        return self.folder is not None and time.monotonic() - self.saved >= self.config.checkpoint_seconds
+
+    # --- what it does
+
+    def train_block(self) -> None:
+        """About half a second of steps, up to the next point of the learning curve."""
+        boundary = (self.step // self.config.record_every + 1) * self.config.record_every
+        count = min(self.pace, min(boundary, self.total or boundary) - self.step)
+        started = time.monotonic()
+        self.state = train_steps(self.task(), self.state, jnp.array(count))
+        loss_sum = float(self.state.loss_sum)  # waits for the steps
+        seconds = time.monotonic() - started
+        self.seconds += seconds
+        self.pace = max(1, min(int(_BLOCK_SECONDS * count / seconds), 4 * self.pace))
+        if not math.isfinite(loss_sum):
+            raise InputError(
+                f"The loss is no longer finite near step {self.step}; lower learning_rate, or check the data's values."
+            )
+        self.loss = loss_sum / (self.step - (self.curves[-1]["step"] if self.curves else 0))
+
+    def task(self) -> Task:
+        config = self.config
+        per_step = 0.0 if self.total is None else 1.0 / self.total
+        schedule = Schedule(*(jnp.array(value) for value in (config.learning_rate, per_step, self.elapsed)))
+        return Task(arrays_of(self.train), self.key, schedule, config.batch, config.average)
+
+    def record(self, evaluate: Evaluate | None) -> None:
+        """Add a point to the learning curve."""
+        point = {"step": self.step, "seconds": self.seconds, "loss": self.loss}
+        if self.validation is not None:
+            point["validation_loss"] = denoising_loss(self.state.denoiser, self.validation).value
+        if self.floor is not None:
+            point["excess"] = point.get("validation_loss", self.loss) - self.floor
+        if evaluate is not None and (self.finished or self.step % self.config.evaluate_every == 0):
+            point.update({name: float(value) for name, value in evaluate(self.state.denoiser, self.step).items()})
+        self.curves.append(point)
+        self.state = eqx.tree_at(lambda state: state.loss_sum, self.state, jnp.array(0.0))
+
+    def save(self) -> None:
+        """Write the checkpoint that `restore` reads."""
+        if self.folder is None:
+            return
+        description = {"kind": "training", **self.identity(), "curves": self.curves, "seconds": self.seconds}
+        save_checkpoint(self.folder / TRAINING_FILE, self.state, description, overwrite=True)
+        self.saved = time.monotonic()
+
+    def close(self) -> Model:
+        """The model, written where the run has a folder."""
+        self.save()
+        model = Model(
+            denoiser=self.state.denoiser,
+            layout=self.train.layout,
+            scaling=self.train.scaling,
+            radius=None,
+            curves=tuple(self.curves),
+            state_names=state_names(self.train, self.states.shape[1]),
+            description={"config": dataclasses.asdict(self.config), "data": self.fingerprint},
+        )
+        if self.folder is not None:
+            model.save(self.folder, overwrite=True)
+        return model
+
+
+def _probe(train: Pairs) -> tuple[Float[Array, "pairs history"], Float[Array, "pairs state"], str]:
+    """Some pairs, always the same of a dataset, and a fingerprint of them."""
+    if train.num_steps < 1:
+        raise InputError("The training data are empty; collect some episodes first.")
+    histories, states = train.sample(jax.random.key(0), _PROBE)
+    if not bool(jnp.isfinite(histories).all() and jnp.isfinite(states).all()):
+        raise InputError("The training data hold NaN or infinite values; remove those steps first.")
+    checksum = zlib.crc32(np.asarray(states).tobytes(), zlib.crc32(np.asarray(histories).tobytes()))
+    return histories, states, f"{train.num_steps} steps, {checksum:08x}"
+
+
+def _clear(folder: Path, overwrite: bool) -> None:
+    """Remove an earlier run, where that is allowed: a resumed run must not find its checkpoint."""
+    for path in (folder / MODEL_FILE, folder / TRAINING_FILE):
+        if path.exists():
+            if not overwrite:
+                raise FileError(f"{path} exists already; resume that run, allow overwriting, or choose another folder.")
+            path.unlink()
+
+
+@contextmanager
+def _interrupt_flag() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into a flag, so that no compiled call is cut short; a second one interrupts at once."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def set_flag(*_):
+        flag.set()
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, set_flag)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, previous)

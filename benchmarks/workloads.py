@@ -5,6 +5,7 @@ from functools import partial
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from composite_flow.optimiser import Schedule, Task, initial_state, train_steps
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from benchmarks.shapes import Shapes
@@ -12,7 +13,6 @@ from benchmarks.timing import Call, main
 from composite_flow.certificate import certify
 from composite_flow.composite import reconstruct, reconstruct_batch
 from composite_flow.network import Network
-from composite_flow.optimiser import Schedule, Task, initial_state, train_steps
 
 NUM_PAIRS = 65536
 

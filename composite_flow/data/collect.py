@@ -1,7 +1,6 @@
 """Collecting episodes of a problem with a policy: one compiled program, thousands of worlds at once."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import equinox as eqx
 import jax

@@ -1,1 +1,96 @@
-"""Infer the state of a world that no agent sees whole."""
+"""Infer the state of a world that no agent sees whole, with composite diffusion.
+
+    problem = SensorNetwork.grid(5, 5, num_targets=2)
+    episodes = collect(problem, num_episodes=4096, key=key)
+    train, validation, test = HistoryDataset(episodes, length=1).split(key=key)
+    model = fit(train, validation, TrainingConfig(width=256), key=key)
+    estimate = model.reconstruct(test.joint(test.steps[:1]).histories[0], key=key)
+
+Agents are a leading array axis, and randomness comes in as a `key`: the same key gives the same result. What is wrong
+with an argument or a file is told by a `CompositeFlowError`, in one sentence.
+"""
+
+from composite_flow.belief import Belief, BeliefModel, exact_belief
+from composite_flow.certificate import Certificate, certify, certify_batch
+from composite_flow.composite import Estimate, reconstruct, reconstruct_batch
+from composite_flow.data import Episodes, HistoryDataset, JointBatch, Scaling, collect
+from composite_flow.denoiser import Denoiser, Fixed, IdealDenoiser, Uniform, check_denoiser
+from composite_flow.deviation import deviations, measured_radius
+from composite_flow.errors import CompositeFlowError, FileError, InputError, MismatchError, TooLargeError
+from composite_flow.evaluation import Evaluation, evaluate
+from composite_flow.fixed_points import FixedPoints, find_fixed_points
+from composite_flow.flow import converge, probability_flow, push_forward_log_density, score
+from composite_flow.history import History, HistoryLayout
+from composite_flow.jacobian import state_jacobian
+from composite_flow.metrics import exact_states, psnr, rate_lower_bound
+from composite_flow.model import Model, load
+from composite_flow.network import Network
+from composite_flow.problems import (
+    EnumerableProblem,
+    Policy,
+    Problem,
+    RandomPolicy,
+    ReactivePolicy,
+    SensorNetwork,
+    problem_from_description,
+    problem_from_text,
+)
+from composite_flow.training import TrainingConfig, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Belief",
+    "BeliefModel",
+    "Certificate",
+    "CompositeFlowError",
+    "Denoiser",
+    "EnumerableProblem",
+    "Episodes",
+    "Estimate",
+    "Evaluation",
+    "FileError",
+    "Fixed",
+    "FixedPoints",
+    "History",
+    "HistoryDataset",
+    "HistoryLayout",
+    "IdealDenoiser",
+    "InputError",
+    "JointBatch",
+    "MismatchError",
+    "Model",
+    "Network",
+    "Policy",
+    "Problem",
+    "RandomPolicy",
+    "ReactivePolicy",
+    "Scaling",
+    "SensorNetwork",
+    "TooLargeError",
+    "TrainingConfig",
+    "Uniform",
+    "certify",
+    "certify_batch",
+    "check_denoiser",
+    "collect",
+    "converge",
+    "deviations",
+    "evaluate",
+    "exact_belief",
+    "exact_states",
+    "find_fixed_points",
+    "fit",
+    "load",
+    "measured_radius",
+    "probability_flow",
+    "problem_from_description",
+    "problem_from_text",
+    "psnr",
+    "push_forward_log_density",
+    "rate_lower_bound",
+    "reconstruct",
+    "reconstruct_batch",
+    "score",
+    "state_jacobian",
+]

@@ -21,7 +21,6 @@ from composite_flow.composite import reconstruct_batch
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
 from composite_flow.denoiser import Denoiser, IdealDenoiser
-from composite_flow.deviation import measured_radius
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.experiments.cells import jsonable, read_json, write_json
 from composite_flow.loss import ideal_loss
@@ -34,7 +33,6 @@ from composite_flow.worth import are_binary
 
 SETTINGS_FILE = "run.json"
 MOST_STATES = 2_000  # up to here the ideal loss takes seconds, with histories of one step
-RADIUS_PAIRS = 4_096
 _WATCHED = 128  # validation joint histories in each evaluation during training
 _ROWS = 65_536  # steps that are read at once for the fingerprint
 _FREE = ("minutes", "checkpoint_seconds")  # settings that a resumed run may change
@@ -136,7 +134,7 @@ def train_run(
     overwrite: bool = False,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Model:
-    """Split the episodes, fit a denoiser, measure the radius D_φ, and save the model with its record.
+    """Split the episodes, fit a denoiser with its radius D_φ, and save the model with a record of the split.
 
     Args:
         episodes: all of the data.
@@ -152,7 +150,7 @@ def train_run(
     Raises:
         InputError, FileError, MismatchError: as `HistoryDataset.split` and `fit`.
     """
-    key_split, key_fit, key_watch, key_radius = jax.random.split(jax.random.key(settings.seed), 4)
+    key_split, key_fit, key_watch = jax.random.split(jax.random.key(settings.seed), 3)
     dataset = HistoryDataset(episodes, settings.history)
     train, validation, test = dataset.split(key=key_split, withhold_states=settings.withhold_states)
     model = fit(
@@ -167,10 +165,8 @@ def train_run(
         progress=progress,
         ideal_loss=loss_floor(episodes.description, train, validation),
     )
-    histories, states = validation.sample(key_radius, RADIUS_PAIRS)
     model = replace(
         model,
-        radius=measured_radius(model.denoiser, histories, states),
         state_names=tuple(episodes.state_names),
         description={
             **model.description,

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -46,8 +46,8 @@ Progress = Callable[[int, int, float], None]
 class TrainingConfig:
     """Settings of a training run; the command line takes its options from here.
 
-    The budget is `steps` or `epochs`, `minutes`, or one of the first two with `minutes` as a limit; the learning
-    rate reaches zero at whichever end comes first.
+    The budget is `steps` or `epochs`, `minutes`, or one of the first two with `minutes` as a limit; along a cosine
+    the learning rate reaches zero at whichever end comes first.
 
     Raises:
         InputError: a setting is out of range, or both `steps` and `epochs` are given.
@@ -64,7 +64,11 @@ class TrainingConfig:
     batch: int = 512
     """Pairs (history, state) per step."""
     learning_rate: float = 1e-3
-    """Adam's rate at the start; it falls to zero along a cosine."""
+    """Adam's highest rate."""
+    warmup: int = 500
+    """Steps over which the rate rises from zero; high rates need it."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the rate goes on: to zero along a cosine over the budget, or not at all."""
     steps: int | None = None
     """Budget in optimiser steps; 10,000 if no budget is given."""
     epochs: float | None = None
@@ -83,7 +87,16 @@ class TrainingConfig:
     def __post_init__(self):
         if self.steps is not None and self.epochs is not None:
             raise InputError("Give the budget in steps or in epochs, not in both.")
-        for name in ("batch", "learning_rate", "steps", "epochs", "minutes", "record_every", "evaluate_every"):
+        for name in (
+            "batch",
+            "learning_rate",
+            "warmup",
+            "steps",
+            "epochs",
+            "minutes",
+            "record_every",
+            "evaluate_every",
+        ):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise InputError(f"The setting {name} must be positive, not {value}.")
@@ -111,6 +124,7 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     evaluate: Evaluate | None = None,
+    until: Callable[[Mapping[str, float]], bool] | None = None,
     progress: Progress | None = None,
     ideal_loss: float | None = None,
 ) -> Model:
@@ -125,6 +139,7 @@ def fit(
         resume: whether to go on from the folder's checkpoint, where there is one.
         overwrite: whether an earlier run in the folder may be replaced.
         evaluate: called now and then with the denoiser and the step; what it returns joins the learning curve.
+        until: called with each point of the learning curve; training ends once it returns True.
         progress: called about twice a second with the step, the planned steps and the loss.
         ideal_loss: floor of the loss; the learning curve then has the excess over it.
 
@@ -139,10 +154,12 @@ def fit(
     run = _Run(train, validation, config or TrainingConfig(), key, folder, ideal_loss)
     run.prepare(resume, overwrite)
     with _interrupt_flag() as interrupted:
-        while not run.finished:
+        reached = False
+        while not (run.finished or reached):
             run.train_block()
             if run.at_record:
                 run.record(evaluate)
+                reached = until is not None and until(run.curves[-1])
             if progress is not None:
                 progress(run.step, run.planned_steps, run.loss)
             if run.checkpoint_is_due or interrupted.is_set():
@@ -255,8 +272,11 @@ class _Run:
 
     def task(self) -> Task:
         config = self.config
-        per_step = 0.0 if self.total is None else 1.0 / self.total
-        schedule = Schedule(*(jnp.array(value) for value in (config.learning_rate, per_step, self.elapsed)))
+        falls = config.schedule == "cosine"
+        per_step = 1.0 / self.total if falls and self.total is not None else 0.0
+        elapsed = self.elapsed if falls else 0.0
+        numbers = (config.learning_rate, float(config.warmup), per_step, elapsed)
+        schedule = Schedule(*(jnp.array(number) for number in numbers))
         return Task(arrays_of(self.train), self.key, schedule, config.batch, config.average)
 
     def record(self, evaluate: Evaluate | None) -> None:

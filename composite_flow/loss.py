@@ -40,6 +40,10 @@ class Pairs(Protocol):
         """Number of steps; each gives one pair per agent."""
         ...
 
+    def resident(self, key: PRNGKeyArray, num_bytes: int) -> "Pairs":
+        """A random share of this size that is in memory, so that `sample` can draw from it; itself where it is."""
+        ...
+
     def sample(
         self, key: PRNGKeyArray, batch: int
     ) -> tuple[Float[Array, "batch history"], Float[Array, "batch state"]]:

@@ -7,15 +7,52 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from composite_flow.certificate import Certificate, certify
 from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
+from composite_flow.composite import Estimate, reconstruct
 from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import Denoiser
-from composite_flow.errors import FileError, InputError
+from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
 
 MODEL_FILE = "model.safetensors"
+
+
+class Reconstruction(eqx.Module):
+    """An estimate with its checks, in the state's own units.
+
+    Attributes:
+        state: the candidate that most samples reached.
+        candidates: the distinct end points, most frequent first.
+        shares: each candidate's share of the samples.
+        mask: which rows of `candidates` are filled.
+        state_names: a name for each feature of the state.
+        estimate: the same in scaled units, with samples, order and number of messages.
+        certificate: the checks of every sample.
+    """
+
+    state: Float[Array, " state"]
+    candidates: Float[Array, "candidates state"]
+    shares: Float[Array, " candidates"]
+    mask: Bool[Array, " candidates"]
+    state_names: tuple[str, ...] = eqx.field(static=True)
+    estimate: Estimate
+    certificate: Certificate
+
+    @property
+    def named_state(self) -> dict[str, float]:
+        """The state by the names of its features."""
+        return dict(zip(self.state_names, np.asarray(self.state).tolist(), strict=True))
+
+    @property
+    def accepted_share(self) -> float:
+        """Share of the samples that passed all checks."""
+        return float(jnp.mean(self.certificate.accepted.astype(jnp.float32)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,6 +77,45 @@ class Model:
     curves: tuple[dict[str, float], ...]
     state_names: tuple[str, ...]
     description: dict[str, Any]
+
+    def reconstruct(
+        self,
+        histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
+        *,
+        key: PRNGKeyArray,
+        radius: float | None = None,
+        **settings: Any,
+    ) -> Reconstruction:
+        """Infer the state from a joint history, and check the answer (A.6).
+
+        Args:
+            histories: the agents' histories, encoded by `layout`.
+            key: random key; fixes the noises and the orders.
+            radius: D_φ by hand, in scaled units; the model's own by default.
+            settings: what `composite.reconstruct` takes besides, such as `num_samples`.
+
+        Raises:
+            MismatchError: the histories are not of the model's layout.
+            InputError: there is no radius, or the histories or settings cannot be used.
+        """
+        if histories.shape[1] != self.layout.size:
+            raise MismatchError(
+                f"This model reads histories with {self.layout.size} columns, not {histories.shape[1]}; "
+                "encode them with the model's layout."
+            )
+        radius = self.radius if radius is None else radius
+        if radius is None:
+            raise InputError("This model's radius was not measured; give one to check the answer with.")
+        estimate = reconstruct(self.denoiser, jnp.asarray(histories), key=key, **settings)
+        return Reconstruction(
+            state=self.scaling.unscale(estimate.state),
+            candidates=self.scaling.unscale(estimate.candidates),
+            shares=estimate.shares,
+            mask=estimate.mask,
+            state_names=self.state_names,
+            estimate=estimate,
+            certificate=certify(self.denoiser, jnp.asarray(histories), estimate, radius=radius),
+        )
 
     def save(self, folder: str | os.PathLike, overwrite: bool = False) -> None:
         """Write `model.safetensors` into a folder.

@@ -8,14 +8,11 @@ budget in minutes is the one exception, as how many steps fit into it depends on
 import dataclasses
 import math
 import os
-import signal
-import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -25,93 +22,25 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.denoiser import Denoiser
+from composite_flow.deviation import measured_radius
 from composite_flow.errors import FileError, InputError, MismatchError
+from composite_flow.interrupt import interrupt_flag
 from composite_flow.loss import Pairs, arrays_of, denoising_loss
 from composite_flow.model import MODEL_FILE, Model, state_names
-from composite_flow.network import Activation, HistoryAt, Network
+from composite_flow.network import Network
 from composite_flow.optimiser import Schedule, Task, TrainingState, initial_state, train_steps
+from composite_flow.training_config import TrainingConfig
 
 TRAINING_FILE = "training.safetensors"
-DEFAULT_STEPS = 10_000
 
 _BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows and an interrupt is heard
 _PROBE = 4096  # pairs that fix the range of the histories and tell one data set from another
+_RADIUS_PAIRS = 1024  # validation pairs whose deviations give the radius
+_INIT, _SHARES = 2**32 - 1, 2**32 - 2  # numbers that no step has, folded into the key
 _FREE = ("minutes", "checkpoint_seconds")  # settings that a resumed run may change
 
 Evaluate = Callable[[Denoiser, int], Mapping[str, float]]
 Progress = Callable[[int, int, float], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingConfig:
-    """Settings of a training run; the command line takes its options from here.
-
-    The budget is `steps` or `epochs`, `minutes`, or one of the first two with `minutes` as a limit; along a cosine
-    the learning rate reaches zero at whichever end comes first.
-
-    Raises:
-        InputError: a setting is out of range, or both `steps` and `epochs` are given.
-    """
-
-    width: int = 1024
-    """Units of each hidden layer."""
-    depth: int = 6
-    """Number of hidden layers."""
-    history_at: HistoryAt = "every_layer"
-    """Where the network sees the history: in every hidden layer, or at the input (the paper)."""
-    activation: Activation = "relu"
-    """Activation of the hidden layers."""
-    batch: int = 512
-    """Pairs (history, state) per step."""
-    learning_rate: float = 1e-3
-    """Adam's highest rate."""
-    warmup: int = 500
-    """Steps over which the rate rises from zero; high rates need it."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """How the rate goes on: to zero along a cosine over the budget, or not at all."""
-    steps: int | None = None
-    """Budget in optimiser steps; 10,000 if no budget is given."""
-    epochs: float | None = None
-    """Budget in passes over all pairs of the training data."""
-    minutes: float | None = None
-    """Budget in minutes of training, evaluation aside; not reproducible to the bit."""
-    average: float = 0.0
-    """Decay of the averaged weights that are used as the denoiser instead of the last ones; 0 switches this off."""
-    record_every: int = 200
-    """Steps between two points of the learning curve."""
-    evaluate_every: int = 2000
-    """Steps between two evaluations; a multiple of record_every."""
-    checkpoint_seconds: float = 60.0
-    """Time between two checkpoints."""
-
-    def __post_init__(self):
-        if self.steps is not None and self.epochs is not None:
-            raise InputError("Give the budget in steps or in epochs, not in both.")
-        for name in (
-            "batch",
-            "learning_rate",
-            "warmup",
-            "steps",
-            "epochs",
-            "minutes",
-            "record_every",
-            "evaluate_every",
-        ):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise InputError(f"The setting {name} must be positive, not {value}.")
-        if not 0.0 <= self.average < 1.0:
-            raise InputError(f"The setting average must lie in [0, 1), not {self.average}.")
-        if self.evaluate_every % self.record_every:
-            raise InputError("The setting evaluate_every must be a multiple of record_every.")
-
-    def total_steps(self, num_pairs: int) -> int | None:
-        """Planned optimiser steps for so many pairs of training data; None where minutes alone decide."""
-        if self.epochs is not None:
-            return math.ceil(self.epochs * num_pairs / self.batch)
-        if self.steps is None and self.minutes is not None:
-            return None
-        return self.steps or DEFAULT_STEPS
 
 
 def fit(
@@ -144,7 +73,7 @@ def fit(
         ideal_loss: floor of the loss; the learning curve then has the excess over it.
 
     Returns:
-        The model, with its learning curve; its radius is not measured yet.
+        The model, with its learning curve and its radius, measured on validation pairs.
 
     Raises:
         InputError: data that are empty or not finite, or a loss that is not finite.
@@ -153,7 +82,7 @@ def fit(
     """
     run = _Run(train, validation, config or TrainingConfig(), key, folder, ideal_loss)
     run.prepare(resume, overwrite)
-    with _interrupt_flag() as interrupted:
+    with interrupt_flag() as interrupted:
         reached = False
         while not (run.finished or reached):
             run.train_block()
@@ -173,13 +102,17 @@ class _Run:
     """A run between its start and its end: what changes, on the host."""
 
     def __init__(self, train, validation, config: TrainingConfig, key, folder, floor: float | None):
-        self.train, self.validation, self.config, self.key, self.floor = train, validation, config, key, floor
+        self.config, self.key, self.floor = config, key, floor
+        self.num_bytes = int(1e9 * config.resident_gigabytes)
+        key_probe, self.key_shares = jax.random.key(0), jax.random.fold_in(key, _SHARES)
+        self.train, self.share, self.share_index = train, train.resident(key_probe, self.num_bytes), None
+        self.validation = None if validation is None else validation.resident(key_probe, self.num_bytes)
         self.folder = None if folder is None else Path(folder)
         self.total = config.total_steps(train.num_steps * train.layout.num_agents)
         self.curves: list[dict[str, float]] = []
         self.seconds, self.saved, self.loss = 0.0, time.monotonic(), math.nan
         self.pace, self.speed = 1, 0.0
-        self.histories, self.states, self.fingerprint = _probe(train)
+        self.histories, self.states, self.fingerprint = _probe(self.share)
 
     # --- start
 
@@ -200,7 +133,7 @@ class _Run:
     def initial_state(self, key: PRNGKeyArray) -> TrainingState:
         """Fresh weights; the range of the histories is not set yet."""
         config, sizes = self.config, (self.histories.shape[1], self.states.shape[1])
-        key_init = jax.random.fold_in(key, 2**32 - 1)  # no step has this number
+        key_init = jax.random.fold_in(key, _INIT)
         network = Network(*sizes, config.width, config.depth, config.history_at, config.activation, key=key_init)
         return initial_state(network, config.average > 0)
 
@@ -270,14 +203,21 @@ class _Run:
             )
         self.loss = loss_sum / (self.step - (self.curves[-1]["step"] if self.curves else 0))
 
+    def current_share(self) -> Pairs:
+        """The training data in memory at this step: all, or another share of them after each evaluation."""
+        index = self.step // self.config.evaluate_every
+        if index != self.share_index:
+            self.share = self.train.resident(jax.random.fold_in(self.key_shares, index), self.num_bytes)
+            self.share_index = index
+        return self.share
+
     def task(self) -> Task:
         config = self.config
         falls = config.schedule == "cosine"
         per_step = 1.0 / self.total if falls and self.total is not None else 0.0
-        elapsed = self.elapsed if falls else 0.0
-        numbers = (config.learning_rate, float(config.warmup), per_step, elapsed)
+        numbers = (config.learning_rate, float(config.warmup), per_step, self.elapsed if falls else 0.0)
         schedule = Schedule(*(jnp.array(number) for number in numbers))
-        return Task(arrays_of(self.train), self.key, schedule, config.batch, config.average)
+        return Task(arrays_of(self.current_share()), self.key, schedule, config.batch, config.average)
 
     def record(self, evaluate: Evaluate | None) -> None:
         """Add a point to the learning curve."""
@@ -299,6 +239,14 @@ class _Run:
         save_checkpoint(self.folder / TRAINING_FILE, self.state, description, overwrite=True)
         self.saved = time.monotonic()
 
+    def radius(self) -> float | None:
+        """D_φ on validation pairs; None without them, or where a flow leaves for infinity."""
+        if self.validation is None:
+            return None
+        histories, states = self.validation.sample(jax.random.key(1), _RADIUS_PAIRS)
+        radius = measured_radius(self.state.denoiser, histories, states)
+        return radius if math.isfinite(radius) else None
+
     def close(self) -> Model:
         """The model, written where the run has a folder."""
         self.save()
@@ -306,7 +254,7 @@ class _Run:
             denoiser=self.state.denoiser,
             layout=self.train.layout,
             scaling=self.train.scaling,
-            radius=None,
+            radius=self.radius(),
             curves=tuple(self.curves),
             state_names=state_names(self.train, self.states.shape[1]),
             description={"config": dataclasses.asdict(self.config), "data": self.fingerprint},
@@ -334,23 +282,3 @@ def _clear(folder: Path, overwrite: bool) -> None:
             if not overwrite:
                 raise FileError(f"{path} exists already; resume that run, allow overwriting, or choose another folder.")
             path.unlink()
-
-
-@contextmanager
-def _interrupt_flag() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a flag, so that no compiled call is cut short; a second one interrupts at once."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def set_flag(*_):
-        flag.set()
-        signal.signal(signal.SIGINT, previous)
-
-    signal.signal(signal.SIGINT, set_flag)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, previous)

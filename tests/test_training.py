@@ -40,6 +40,9 @@ class Table(eqx.Module):
     def num_steps(self) -> int:
         return len(self.states) // self.layout.num_agents
 
+    def resident(self, key: PRNGKeyArray, num_bytes: int) -> "Table":
+        return self
+
     def sample(self, key: PRNGKeyArray, batch: int):
         rows = jax.random.randint(key, (batch,), 0, len(self.states))
         return self.histories[rows], self.states[rows]

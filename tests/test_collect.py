@@ -10,11 +10,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from counter_world import CounterWorld, CyclingPolicy
 
 from composite_flow.data import Episodes, collect, collect_to
 from composite_flow.data.episodes import ARRAYS
 from composite_flow.errors import FileError, InputError
-from counter_world import CounterWorld, CyclingPolicy
 
 WORLD = CounterWorld()
 module = sys.modules[collect.__module__]

@@ -48,7 +48,7 @@ class HistoryDataset(eqx.Module):
             length: H, how many steps a history reaches back, the present one included.
         """
         self.windows = Windows(episodes, length)
-        self.steps = jnp.arange(episodes.num_steps, dtype=jnp.int32)
+        self.steps = jnp.asarray(np.arange(episodes.num_steps), jnp.int32)
         self.unseen_steps, self.withheld_states = None, None
 
     @property

@@ -78,6 +78,14 @@ class Windows(eqx.Module):
         return not isinstance(self.observations, ShardedArray)
 
     @property
+    def device_arrays(self) -> tuple[Array, Array, Array]:
+        """Observations, actions, states, where they are on the device."""
+        arrays = self.observations, self.actions, self.states
+        on_device = tuple(array for array in arrays if not isinstance(array, ShardedArray))
+        assert len(on_device) == 3, "callers fetch the rows first"
+        return on_device
+
+    @property
     def shard_stops(self) -> Int[np.ndarray, " shards"]:
         """One past each shard's last step; in memory all is one shard."""
         return self.observations.stops if isinstance(self.observations, ShardedArray) else np.asarray([self.num_steps])
@@ -87,77 +95,71 @@ class Windows(eqx.Module):
         """Memory of a step's arrays."""
         return sum(array.nbytes for array in (self.observations, self.actions, self.states)) // self.num_steps
 
-    def _window(self, steps: Int[Array, " k"]) -> tuple[Int[Array, "k length"], Bool[Array, "k length"]]:
+    def pairs(self, steps: Int[Array, " k"], agents: Int[Array, " k"]) -> PairBatch:
+        """One agent's window at each of some steps; traceable where the arrays are on the device."""
+        return _pairs(*self._fetched(steps), agents)
+
+    def joint(self, steps: Int[Array, " k"]) -> JointBatch:
+        """Every agent's window at each of some steps; traceable where the arrays are on the device."""
+        return _joint(*self._fetched(steps))
+
+    def rows(self, steps: Int[Array, " k"]) -> tuple[Int[Array, "k length"], Bool[Array, "k length"]]:
         """Rows t − H + 1, …, t and which of them lie in t's episode; the others repeat its first row."""
         rows = steps[:, None] + jnp.arange(1 - self.layout.length, 1, dtype=jnp.int32)[None, :]
         starts = self.starts[steps][:, None]
         return jnp.maximum(rows, starts), rows >= starts
 
-    def pairs(self, steps: Int[Array, " k"], agents: Int[Array, " k"]) -> PairBatch:
-        """One agent's window at each of some steps; traceable where the arrays are on the device."""
-        rows, mask = self._window(steps)
-        history = History(
-            observations=_entries(self.observations, rows, agents),
-            actions=_entries(self.actions, rows[:, :-1], agents),
-            mask=mask,
-            agent=agents,
-        )
-        history = _zero_masked(history)
-        return PairBatch(self.layout.encode(history), history, self.scaling.scale(_rows(self.states, steps)))
-
-    def joint(self, steps: Int[Array, " k"]) -> JointBatch:
-        """Every agent's window at each of some steps; traceable where the arrays are on the device."""
-        rows, mask = self._window(steps)
-        count = (steps.shape[0], self.num_agents)
-        history = History(
-            observations=jnp.moveaxis(_rows(self.observations, rows), 2, 1),
-            actions=jnp.moveaxis(_rows(self.actions, rows[:, :-1]), 2, 1),
-            mask=jnp.broadcast_to(mask[:, None, :], (*count, self.layout.length)),
-            agent=jnp.broadcast_to(jnp.arange(self.num_agents, dtype=jnp.int32)[None, :], count),
-        )
-        history = _zero_masked(history)
-        return JointBatch(self.layout.encode(history), history, self.scaling.scale(_rows(self.states, steps)))
+    def _fetched(self, steps: Int[Array, " k"]) -> tuple["Windows", Int[Array, " k"]]:
+        """Windows on the device that hold these steps, and their numbers in it: all of them, or the rows needed."""
+        if self.in_memory:
+            return self, steps
+        rows, mask = (np.asarray(array) for array in self.rows(steps))
+        last = np.arange(len(rows)) * self.layout.length + self.layout.length - 1
+        starts = np.repeat(last + 1 - mask.sum(axis=1), self.layout.length)
+        return self._with_rows(rows.reshape(-1), starts), jnp.asarray(last, jnp.int32)
 
     def restricted(self, rows: Int[np.ndarray, " rows"]) -> "Windows":
         """These steps alone, in memory; whole episodes, ascending."""
+        return self._with_rows(rows, np.searchsorted(rows, np.asarray(self.starts)[rows]))
+
+    def _with_rows(self, rows: Int[np.ndarray, " rows"], starts: Int[np.ndarray, " rows"]) -> "Windows":
+        """These rows of the arrays on the device, with the starts of their episodes among them."""
+        arrays = (np.asarray(array[rows]) for array in (self.observations, self.actions, self.states))
+        episodes = np.asarray(self.episode_of_step)[rows]
         return eqx.tree_at(
-            lambda windows: (
-                windows.observations,
-                windows.actions,
-                windows.states,
-                windows.starts,
-                windows.episode_of_step,
-            ),
+            lambda w: (w.observations, w.actions, w.states, w.starts, w.episode_of_step),
             self,
-            (
-                *(jnp.asarray(array[rows]) for array in (self.observations, self.actions, self.states)),
-                jnp.asarray(np.searchsorted(rows, np.asarray(self.starts)[rows]), jnp.int32),
-                self.episode_of_step[rows],
-            ),
+            (*map(jnp.asarray, arrays), jnp.asarray(starts, jnp.int32), jnp.asarray(episodes)),
         )
 
     def states_of(self, steps: Int[np.ndarray, " steps"]) -> Iterator[Float[np.ndarray, "block state"]]:
         """The states of these steps, a block at a time, so that they never have to be in memory all at once."""
+        states = self.states if isinstance(self.states, ShardedArray) else np.asarray(self.states)
         for first in range(0, len(steps), BLOCK_STEPS):
-            yield np.asarray(_rows(self.states, jnp.asarray(steps[first : first + BLOCK_STEPS])))
+            yield states[steps[first : first + BLOCK_STEPS]]
+
+
+@eqx.filter_jit
+def _pairs(windows: Windows, steps: Int[Array, " k"], agents: Int[Array, " k"]) -> PairBatch:
+    (observations, actions, states), (rows, mask) = windows.device_arrays, windows.rows(steps)
+    columns = agents[:, None]
+    history = _zero_masked(History(observations[rows, columns], actions[rows[:, :-1], columns], mask, agents))
+    return PairBatch(windows.layout.encode(history), history, windows.scaling.scale(states[steps]))
+
+
+@eqx.filter_jit
+def _joint(windows: Windows, steps: Int[Array, " k"]) -> JointBatch:
+    (observations, actions, states), (rows, mask) = windows.device_arrays, windows.rows(steps)
+    observations, actions = jnp.moveaxis(observations[rows], 2, 1), jnp.moveaxis(actions[rows[:, :-1]], 2, 1)
+    shape = observations.shape[:3]
+    agents = jnp.broadcast_to(jnp.arange(shape[1], dtype=jnp.int32)[None, :], shape[:2])
+    history = _zero_masked(History(observations, actions, jnp.broadcast_to(mask[:, None, :], shape), agents))
+    return JointBatch(windows.layout.encode(history), history, windows.scaling.scale(states[steps]))
 
 
 def _on_device(array: np.ndarray | ShardedArray) -> Array | ShardedArray:
     """On the device, unless it is read from shards."""
     return array if isinstance(array, ShardedArray) else jnp.asarray(array)
-
-
-def _rows(array: Array | ShardedArray, rows: Int[Array, "*shape"]) -> Array:
-    """Rows of an array on the device or in shards."""
-    return jnp.asarray(array[np.asarray(rows)]) if isinstance(array, ShardedArray) else array[rows]
-
-
-def _entries(array: Array | ShardedArray, rows: Int[Array, "k length"], agents: Int[Array, " k"]) -> Array:
-    """One agent's entries of rows; on the device nothing of the other agents is touched."""
-    if isinstance(array, ShardedArray):
-        pairs, columns = jnp.arange(rows.shape[0])[:, None], jnp.arange(rows.shape[1])[None, :]
-        return _rows(array, rows)[pairs, columns, agents[:, None]]
-    return array[rows, agents[:, None]]
 
 
 def _zero_masked(history: History) -> History:

@@ -17,6 +17,8 @@ Cost: `state` tangents per participant and sample, all as matrix products. Stabi
 from matrix products; eigenvalues are computed only where that leaves it open.
 """
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -32,6 +34,16 @@ from composite_flow.spectrum import arnoldi_radius, radius_bound, spectral_radiu
 from composite_flow.validation import check_histories, check_scales
 
 _ROWS_AT_ONCE = 8192  # tangents or noisy states that pass the network together: 32 MiB a layer at width 1024
+
+
+class _Settings(NamedTuple):
+    """What a compiled check is specialised to."""
+
+    exact: bool
+    dense: bool
+    depth: int
+    tolerance: float
+    max_steps: int
 
 
 class Certificate(eqx.Module):
@@ -121,7 +133,7 @@ def certify(
     """
     histories = check_histories(denoiser, histories, axes=2)
     check_scales(radius=radius)
-    settings = (exact, estimate.samples.shape[-1] <= dense_limit, depth, tolerance, max_steps)
+    settings = _Settings(exact, denoiser.state_size <= dense_limit, depth, tolerance, max_steps)
     return _certify_one(denoiser, histories, estimate, jnp.float32(radius), _key(key), settings)
 
 
@@ -141,7 +153,7 @@ def certify_batch(
     """`certify` the estimates of `reconstruct_batch`, one joint history at a time; arguments as there."""
     histories = check_histories(denoiser, histories, axes=3)
     check_scales(radius=radius)
-    settings = (exact, estimates.samples.shape[-1] <= dense_limit, depth, tolerance, max_steps)
+    settings = _Settings(exact, denoiser.state_size <= dense_limit, depth, tolerance, max_steps)
     return _certify_many(denoiser, histories, estimates, jnp.float32(radius), _key(key), settings)
 
 
@@ -157,21 +169,21 @@ def _certify_one(denoiser, histories, estimate, radius, key, settings):
 @eqx.filter_jit
 def _certify_many(denoiser, histories, estimates, radius, key, settings):
     def one(example):
-        return _certify(denoiser, *example, radius, key, settings)
+        joint_history, estimate = example
+        return _certify(denoiser, joint_history, estimate, radius, key, settings)
 
     return jax.lax.map(one, (histories, estimates))  # one at a time, so that eigenvalues stay conditional
 
 
-def _certify(denoiser, histories, estimate: Estimate, radius, key, settings) -> Certificate:
-    exact, dense, depth, tolerance, max_steps = settings
+def _certify(denoiser, histories, estimate: Estimate, radius, key, settings: _Settings) -> Certificate:
     agents = estimate.last_order
     contexts = jax.vmap(denoiser.condition)(histories[agents])
-    if dense:
-        radii, bounded, composite_radius = _dense_radii(denoiser, contexts, estimate.path, exact)
+    if settings.dense:
+        radii, bounded, composite_radius = _dense_radii(denoiser, contexts, estimate.path, settings.exact)
     else:
-        radii, composite_radius = _matrix_free_radii(denoiser, contexts, estimate.path, key, depth)
+        radii, composite_radius = _matrix_free_radii(denoiser, contexts, estimate.path, key, settings.depth)
         bounded = jnp.zeros(radii.shape, bool)
-    distances, settled = _distances(denoiser, contexts, estimate.samples, tolerance, max_steps)
+    distances, settled = _distances(denoiser, contexts, estimate.samples, settings)
     return Certificate(agents, radii.T, bounded.T, composite_radius, distances.T, settled.T, radius)
 
 
@@ -221,13 +233,13 @@ def _matrix_free_radii(denoiser, contexts, path: Float[Array, "participants samp
     return radii, jax.vmap(lambda y: radius_of(sweep, y))(path[0])
 
 
-def _distances(denoiser, contexts: Context, samples: Float[Array, "samples state"], tolerance, max_steps):
+def _distances(denoiser, contexts: Context, samples: Float[Array, "samples state"], settings):
     """How far each agent's own flow ends from each sample, and whether it converged: (participants, samples) each."""
 
     def alone(context):
         def from_sample(y):
-            end = converge(denoiser, context, y, tolerance=tolerance, max_steps=max_steps)
-            return jnp.linalg.norm(end.y - y), end.change <= tolerance
+            end = converge(denoiser, context, y, tolerance=settings.tolerance, max_steps=settings.max_steps)
+            return jnp.linalg.norm(end.y - y), end.change <= settings.tolerance
 
         return jax.vmap(from_sample)(samples)
 

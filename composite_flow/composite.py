@@ -176,7 +176,7 @@ def reconstruct_batch(
     options = (order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance)
     plan = _plan(histories.shape[1], *options)
     if batch_size is None:
-        batch_size = _affordable(len(plan.participants), num_samples, denoiser.state_size)
+        batch_size = affordable_batch_size(len(plan.participants), num_samples, denoiser.state_size)
     return _reconstruct_many(denoiser, histories, key, plan, min(batch_size, histories.shape[0]))
 
 
@@ -198,7 +198,8 @@ def _plan(
     )
 
 
-def _affordable(participants: int, num_samples: int, state_size: int) -> int:
+def affordable_batch_size(participants: int, num_samples: int, state_size: int) -> int:
+    """How many joint histories fit into one batch before their paths take more than 256 MiB."""
     return max(1, _BATCH_FLOATS // (2 * participants * num_samples * state_size))
 
 

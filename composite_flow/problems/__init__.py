@@ -1,1 +1,16 @@
 """Dec-POMDPs: the contract, and worlds behind it."""
+
+from composite_flow.problems.base import EnumerableProblem, Policy, Problem, RandomPolicy, ReactivePolicy
+from composite_flow.problems.sensor import SensorNetwork
+from composite_flow.problems.text import problem_from_description, problem_from_text
+
+__all__ = [
+    "EnumerableProblem",
+    "Policy",
+    "Problem",
+    "RandomPolicy",
+    "ReactivePolicy",
+    "SensorNetwork",
+    "problem_from_description",
+    "problem_from_text",
+]

@@ -105,7 +105,8 @@ class RandomPolicy(ReactivePolicy):
 
     def probabilities(self, agent, observation, available):
         """1 / (number of available actions) on each of them."""
-        return available.astype(jnp.float32) / jnp.sum(available).astype(jnp.float32)
+        chances = available.astype(jnp.float32)
+        return chances / jnp.sum(chances)
 
 
 class EnumerableProblem(Problem):
@@ -141,6 +142,10 @@ class EnumerableProblem(Problem):
         policy: ReactivePolicy,
     ) -> Float[Array, "states next_states"]:
         """P(s' | s, o_i, a_i): the transition as one agent knows it, the others acting by `policy` on what they see."""
+
+    @abstractmethod
+    def team_transition_probabilities(self, policy: ReactivePolicy) -> Float[Array, "states next_states"]:
+        """P(s' | s) when the whole team acts by `policy` on what it sees."""
 
     @abstractmethod
     def log_likelihood(

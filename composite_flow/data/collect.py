@@ -1,16 +1,22 @@
 """Collecting episodes of a problem with a policy: one compiled program, thousands of worlds at once."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from composite_flow.data.episodes import ARRAYS, Episodes, concatenate
+from composite_flow.data.episodes import ARRAYS, Episodes, describe
+from composite_flow.data.folder import FolderWriter
 from composite_flow.data.scaling import Scaling
+from composite_flow.data.shards import SHARD_BYTES
 from composite_flow.errors import InputError
 from composite_flow.problems.base import Policy, Problem, RandomPolicy
 
@@ -57,9 +63,71 @@ def collect(
         done += int(part["ends"].sum())
         if progress is not None:
             progress(done, num_episodes)
-    arrays = concatenate(parts)
+    arrays = _concatenated(parts)
     scaling = Scaling.from_range(arrays["states"].min(axis=0), arrays["states"].max(axis=0))
     return Episodes(**arrays, state_names=problem.state_names, scaling=scaling, description=problem.description)
+
+
+def collect_to(
+    folder: str | Path,
+    problem: Problem,
+    num_episodes: int,
+    *,
+    key: PRNGKeyArray,
+    policy: Policy | None = None,
+    num_steps: int | None = None,
+    overwrite: bool = False,
+    shard_bytes: int = SHARD_BYTES,
+    progress: Progress | None = None,
+) -> Episodes:
+    """`collect` into a folder of shards, shard by shard, so that memory does not grow with `num_episodes`.
+
+    The same call after an interruption goes on: finished shards of the same problem, policy, key and numbers are kept.
+
+    Args:
+        folder: a new or empty one, or one of episodes that may be overwritten.
+        problem, num_episodes, key, policy, num_steps, progress: as in `collect`.
+        overwrite: replace the episodes there, once the new ones are whole.
+        shard_bytes: size of a shard before compression.
+
+    Returns:
+        The episodes, as `Episodes.load(folder)` opens them.
+
+    Raises:
+        InputError: a number is not positive, or the length of an episode is not known.
+        FileError: the folder is in the way, or cannot be written.
+    """
+    num_steps = _checked_num_steps(problem, num_episodes, num_steps)
+    policy = RandomPolicy() if policy is None else policy
+    per_shard = min(num_episodes, max(1, shard_bytes // _episode_bytes(problem, num_steps)))
+    firsts = range(0, num_episodes, per_shard)
+    collection = _collection(problem, policy, key, num_episodes, num_steps, per_shard)
+    writer = FolderWriter(Path(folder), collection, len(firsts), ARRAYS, overwrite)
+    size = _batch_size(problem, per_shard, num_steps)
+    for number, first in enumerate(firsts):
+        stop = min(first + per_shard, num_episodes)
+        if number not in writer.finished:
+            arrays = _concatenated(list(_batches(problem, policy, key, range(first, stop), num_steps, size)))
+            writer.write(number, arrays, _shard_description(problem, arrays["states"]))
+        if progress is not None:
+            progress(stop, num_episodes)
+    writer.finish()
+    return Episodes.load(folder)
+
+
+def _shard_description(problem: Problem, states: Float[np.ndarray, "steps state"]) -> dict[str, Any]:
+    """What a shard says beside its arrays; the ranges of all shards together give the scaling."""
+    scaling = Scaling(jnp.asarray(states.min(axis=0)), jnp.asarray(states.max(axis=0)))
+    return describe(problem.state_names, scaling, problem.description, measured=True)
+
+
+def _collection(problem: Problem, policy: Policy, key: PRNGKeyArray, *numbers: int) -> str:
+    """A digest of everything that the episodes depend on, by which shards know whether they belong together."""
+    digest = hashlib.sha256(json.dumps([problem.description, numbers, version("jax")]).encode())
+    for leaf in jax.tree.leaves((jax.random.key_data(key), policy)):
+        digest.update(np.asarray(leaf).tobytes() if eqx.is_array(leaf) else repr(leaf).encode())
+    digest.update(str(jax.tree.structure(policy)).encode())
+    return digest.hexdigest()
 
 
 def _checked_num_steps(problem: Problem, num_episodes: int, num_steps: int | None) -> int:
@@ -139,3 +207,8 @@ def _flat(records: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
 def _inside(ends: Bool[np.ndarray, "episodes steps"]) -> Bool[np.ndarray, "episodes steps"]:
     """Steps up to and with the first end."""
     return np.cumsum(ends, axis=1) - ends == 0
+
+
+def _concatenated(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Flat arrays of several batches of whole episodes, one after the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in ARRAYS}

@@ -5,7 +5,7 @@ reaches into the episode before, its mask says which of its steps exist. Parts o
 differ in the steps that they use.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import equinox as eqx
 import jax
@@ -13,10 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from composite_flow.data import states as state_rows
 from composite_flow.data.episodes import Episodes
 from composite_flow.data.scaling import Scaling
-from composite_flow.errors import InputError, MismatchError
+from composite_flow.data.shards import ShardedArray
+from composite_flow.errors import InputError
 from composite_flow.history import History, HistoryLayout
+
+BLOCK_STEPS = 2**18
+"""Steps whose states are looked through at once."""
 
 
 class JointBatch(eqx.Module):
@@ -44,7 +49,8 @@ class PairBatch(eqx.Module):
 class HistoryDataset(eqx.Module):
     """Windows of length H over episodes; a pytree, so that it is an argument of compiled functions.
 
-    Steps are rows of the flat arrays of the episodes; `steps` lists those that this part uses.
+    Steps are rows of the flat arrays of the episodes; `steps` lists those that this part uses. Where the episodes are
+    not in memory, `joint` and `pairs` read what they need and `resident` gives a random share that `sample` can draw from.
 
     Attributes:
         layout: sizes and columns of the histories.
@@ -54,9 +60,9 @@ class HistoryDataset(eqx.Module):
         withheld_states: the states withheld, in their own units; None where nothing was.
     """
 
-    observations: Float[Array, "all_steps agents observation"]
-    actions: Int[Array, "all_steps agents"]
-    states: Float[Array, "all_steps state"]
+    observations: Float[Array, "all_steps agents observation"] | ShardedArray
+    actions: Int[Array, "all_steps agents"] | ShardedArray
+    states: Float[Array, "all_steps state"] | ShardedArray
     starts: Int[Array, " all_steps"]
     episode_of_step: Int[Array, " all_steps"]
     steps: Int[Array, " steps"]
@@ -74,8 +80,8 @@ class HistoryDataset(eqx.Module):
         """
         self.layout = HistoryLayout(length, episodes.observation_size, episodes.num_actions, episodes.num_agents)
         self.scaling = episodes.scaling
-        self.observations, self.actions = jnp.asarray(episodes.observations), jnp.asarray(episodes.actions)
-        self.states = jnp.asarray(episodes.states)
+        self.observations = _on_device(episodes.observations)
+        self.actions, self.states = _on_device(episodes.actions), _on_device(episodes.states)
         self.episode_of_step = jnp.asarray(episodes.episode_of_step, jnp.int32)
         self.starts = jnp.asarray(episodes.starts[episodes.episode_of_step], jnp.int32)
         self.steps = jnp.arange(episodes.num_steps, dtype=jnp.int32)
@@ -108,7 +114,13 @@ class HistoryDataset(eqx.Module):
     def sample(
         self, key: PRNGKeyArray, batch: int
     ) -> tuple[Float[Array, "{batch} history"], Float[Array, "{batch} state"]]:
-        """Draw pairs (history, scaled state), uniform over steps of this part and agents; traceable."""
+        """Draw pairs (history, scaled state), uniform over steps of this part and agents; traceable.
+
+        Raises:
+            InputError: the episodes are not in memory.
+        """
+        if not self.in_memory:
+            raise InputError("These episodes are not in memory; sample from resident(key, num_bytes).")
         key_step, key_agent = jax.random.split(key)
         steps = self.steps[jax.random.randint(key_step, (batch,), 0, self.num_steps)]
         pairs = self._pairs(steps, jax.random.randint(key_agent, (batch,), 0, self.num_agents))
@@ -151,25 +163,25 @@ class HistoryDataset(eqx.Module):
     def _pairs(self, steps: Int[Array, " k"], agents: Int[Array, " k"]) -> PairBatch:
         rows, mask = self._window(steps)
         history = History(
-            observations=self.observations[rows, agents[:, None]],
-            actions=self.actions[rows[:, :-1], agents[:, None]],
+            observations=_entries(self.observations, rows, agents),
+            actions=_entries(self.actions, rows[:, :-1], agents),
             mask=mask,
             agent=agents,
         )
         history = _zero_masked(history)
-        return PairBatch(self.layout.encode(history), history, self.scaling.scale(self.states[steps]))
+        return PairBatch(self.layout.encode(history), history, self.scaling.scale(_rows(self.states, steps)))
 
     def _joint(self, steps: Int[Array, " k"]) -> JointBatch:
         rows, mask = self._window(steps)
-        count = (len(steps), self.num_agents)
+        count = (steps.shape[0], self.num_agents)
         history = History(
-            observations=jnp.moveaxis(self.observations[rows], 2, 1),
-            actions=jnp.moveaxis(self.actions[rows[:, :-1]], 2, 1),
+            observations=jnp.moveaxis(_rows(self.observations, rows), 2, 1),
+            actions=jnp.moveaxis(_rows(self.actions, rows[:, :-1]), 2, 1),
             mask=jnp.broadcast_to(mask[:, None, :], (*count, self.layout.length)),
             agent=jnp.broadcast_to(jnp.arange(self.num_agents, dtype=jnp.int32)[None, :], count),
         )
         history = _zero_masked(history)
-        return JointBatch(self.layout.encode(history), history, self.scaling.scale(self.states[steps]))
+        return JointBatch(self.layout.encode(history), history, self.scaling.scale(_rows(self.states, steps)))
 
     # --- parts
 
@@ -233,7 +245,8 @@ class HistoryDataset(eqx.Module):
         steps = steps[np.isin(np.asarray(self.episode_of_step)[steps], episode_ids)]
         unseen = None
         if withheld_states is not None:
-            withheld = np.isin(_rows(np.asarray(self.states)[steps]), _rows(withheld_states))
+            blocks = [state_rows.are_among(states, withheld_states) for states in self._states_of(steps)]
+            withheld = np.concatenate([np.zeros(0, bool), *blocks])
             unseen = steps[withheld]
             if remove_withheld:
                 steps, unseen = steps[~withheld], None
@@ -274,17 +287,73 @@ class HistoryDataset(eqx.Module):
             is_leaf=lambda leaf: leaf is None,
         )
 
+    # --- episodes that do not fit into memory
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the arrays are on the device, so that `sample` can draw from them."""
+        return not isinstance(self.observations, ShardedArray)
+
+    def resident(self, key: PRNGKeyArray, num_bytes: int) -> "HistoryDataset":
+        """A random share of this part's episodes in memory; itself where it is there already.
+
+        Shards are drawn, then taken whole as far as they fit, so that each is read once. Steps are numbered anew.
+
+        Args:
+            key: draws the shards, and the episodes of the last one.
+            num_bytes: most memory of the share's arrays.
+
+        Raises:
+            InputError: not one episode fits.
+        """
+        if not self.in_memory:
+            rows = np.flatnonzero(np.isin(np.asarray(self.episode_of_step), self._drawn_episodes(key, num_bytes)))
+            return self._with_rows(rows)
+        return self
+
+    def _drawn_episodes(self, key: PRNGKeyArray, num_bytes: int) -> Int[np.ndarray, " drawn"]:
+        """Episodes of this part that fit, shard by shard, the shards and the episodes within in a random order."""
+        assert isinstance(self.observations, ShardedArray)
+        episodes, generator = self.episode_ids, np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        first_rows = np.searchsorted(np.asarray(self.episode_of_step), episodes)
+        shards = np.searchsorted(self.observations.stops, first_rows, side="right")
+        rank = generator.permutation(shards.max() + 1)[shards]
+        order = np.lexsort((generator.random(len(episodes)), rank))
+        step_bytes = sum(array.nbytes for array in (self.observations, self.actions, self.states)) / len(self.states)
+        sizes = np.bincount(np.asarray(self.episode_of_step))[episodes][order] * step_bytes
+        fitting = int(np.searchsorted(np.cumsum(sizes), num_bytes, side="right"))
+        if not fitting:
+            raise InputError(f"Not one episode fits into {num_bytes} bytes; allow more.")
+        return episodes[order[:fitting]]
+
+    def _with_rows(self, rows: Int[np.ndarray, " rows"]) -> "HistoryDataset":
+        """These rows of the arrays, in memory; whole episodes, ascending."""
+        steps = np.flatnonzero(np.isin(rows, np.asarray(self.steps)))
+        unseen = None if self.unseen_steps is None else np.flatnonzero(np.isin(rows, np.asarray(self.unseen_steps)))
+        starts = np.searchsorted(rows, np.asarray(self.starts)[rows])
+        part = eqx.tree_at(
+            lambda dataset: (
+                dataset.observations,
+                dataset.actions,
+                dataset.states,
+                dataset.starts,
+                dataset.episode_of_step,
+            ),
+            self,
+            (
+                *(jnp.asarray(array[rows]) for array in (self.observations, self.actions, self.states)),
+                jnp.asarray(starts, jnp.int32),
+                self.episode_of_step[rows],
+            ),
+        )
+        return part._with_steps(steps, unseen, self.withheld_states)
+
     # --- states
 
     def distinct_states(self) -> Float[np.ndarray, "distinct state"]:
         """The states that occur in this part, each once, in their own units."""
-        return _distinct(np.asarray(self.states)[np.asarray(self.steps)])
-
-    def _draw_states(self, key: PRNGKeyArray, share: float) -> Float[np.ndarray, "withheld state"]:
-        """This share of the distinct states, at least one."""
-        states = self.distinct_states()
-        count = max(1, round(share * len(states)))
-        return states[np.asarray(jax.random.permutation(key, len(states)))[:count]]
+        parts = [state_rows.distinct(states) for states in self._states_of(np.asarray(self.steps))]
+        return state_rows.distinct(np.concatenate(parts))
 
     def state_frequencies(
         self, states: Float[np.ndarray, "states state"] | Float[Array, "states state"]
@@ -297,15 +366,38 @@ class HistoryDataset(eqx.Module):
         Raises:
             MismatchError: a state of this part is not in the list.
         """
-        rows = _rows(np.asarray(states))
-        listed, place, copies = np.unique(rows, return_inverse=True, return_counts=True)
-        seen, counts = np.unique(_rows(np.asarray(self.states)[np.asarray(self.steps)]), return_counts=True)
-        where = np.searchsorted(listed, seen)
-        if np.any(where == len(listed)) or np.any(listed[np.minimum(where, len(listed) - 1)] != seen):
-            raise MismatchError("The data hold a state that the list of states lacks; they are of different problems.")
-        frequencies = np.zeros(len(listed))
-        frequencies[where] = counts / counts.sum()
-        return jnp.asarray((frequencies / copies)[place], jnp.float32)
+        listed = np.asarray(states)
+        counts = sum(state_rows.count(block, listed) for block in self._states_of(np.asarray(self.steps)))
+        return jnp.asarray(counts / self.num_steps, jnp.float32)
+
+    def _states_of(self, steps: Int[np.ndarray, " steps"]) -> Iterator[Float[np.ndarray, "block state"]]:
+        """The states of these steps, a block at a time, so that they never have to be in memory all at once."""
+        for first in range(0, len(steps), BLOCK_STEPS):
+            yield np.asarray(_rows(self.states, jnp.asarray(steps[first : first + BLOCK_STEPS])))
+
+    def _draw_states(self, key: PRNGKeyArray, share: float) -> Float[np.ndarray, "withheld state"]:
+        """This share of the distinct states, at least one."""
+        states = self.distinct_states()
+        count = max(1, round(share * len(states)))
+        return states[np.asarray(jax.random.permutation(key, len(states)))[:count]]
+
+
+def _on_device(array: np.ndarray | ShardedArray) -> Array | ShardedArray:
+    """On the device, unless it is read from shards."""
+    return array if isinstance(array, ShardedArray) else jnp.asarray(array)
+
+
+def _rows(array: Array | ShardedArray, rows: Int[Array, "*shape"]) -> Array:
+    """Rows of an array on the device or in shards."""
+    return jnp.asarray(array[np.asarray(rows)]) if isinstance(array, ShardedArray) else array[rows]
+
+
+def _entries(array: Array | ShardedArray, rows: Int[Array, "k length"], agents: Int[Array, " k"]) -> Array:
+    """One agent's entries of rows; on the device nothing of the other agents is touched."""
+    if isinstance(array, ShardedArray):
+        pairs, columns = jnp.arange(rows.shape[0])[:, None], jnp.arange(rows.shape[1])[None, :]
+        return _rows(array, rows)[pairs, columns, agents[:, None]]
+    return array[rows, agents[:, None]]
 
 
 def _zero_masked(history: History) -> History:
@@ -316,14 +408,3 @@ def _zero_masked(history: History) -> History:
         mask=history.mask,
         agent=history.agent,
     )
-
-
-def _rows(states: Float[np.ndarray, "rows state"]) -> np.ndarray:
-    """Each row as one value that NumPy can sort and compare, by its bytes; −0 counts as 0."""
-    states = np.ascontiguousarray(states + np.float32(0), dtype=np.float32)
-    return states.view(f"V{states.shape[1] * states.itemsize}")[:, 0]
-
-
-def _distinct(states: Float[np.ndarray, "rows state"]) -> Float[np.ndarray, "distinct state"]:
-    """Distinct rows."""
-    return np.unique(_rows(states)).view(np.float32).reshape(-1, states.shape[1])

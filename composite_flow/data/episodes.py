@@ -5,23 +5,32 @@ holds the state s_t, what each agent observed of it, what it then did and the re
 episode's last step leads nowhere.
 """
 
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from composite_flow.data.arrays import as_actions, as_booleans, as_floats, check_availability, check_lengths
+from composite_flow.data.folder import FolderWriter, read_headers
 from composite_flow.data.scaling import Scaling
-from composite_flow.errors import InputError
+from composite_flow.data.shards import SHARD_BYTES, Header, ShardedArray
+from composite_flow.errors import FileError, InputError
 
 ARRAYS = ("observations", "actions", "states", "rewards", "ends", "availability")
+IN_MEMORY_BYTES = 2 * 2**30
+"""Episodes that take more are read from their shards when needed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """Logged episodes of one team, on the host.
+    """Logged episodes of one team, on the host: in memory, or read from their shards when needed.
 
     Attributes:
         observations: what each agent saw.
@@ -35,12 +44,12 @@ class Episodes:
         description: the problem that they come from, as `problem_from_description` reads it; may be empty.
     """
 
-    observations: Float[np.ndarray, "steps agents observation"]
-    actions: Int[np.ndarray, "steps agents"]
-    states: Float[np.ndarray, "steps state"]
-    rewards: Float[np.ndarray, " steps"]
+    observations: Float[np.ndarray, "steps agents observation"] | ShardedArray
+    actions: Int[np.ndarray, "steps agents"] | ShardedArray
+    states: Float[np.ndarray, "steps state"] | ShardedArray
+    rewards: Float[np.ndarray, " steps"] | ShardedArray
     ends: Bool[np.ndarray, " steps"]
-    availability: Bool[np.ndarray, "steps agents actions"]
+    availability: Bool[np.ndarray, "steps agents actions"] | ShardedArray
     state_names: tuple[str, ...]
     scaling: Scaling
     description: dict[str, Any]
@@ -100,6 +109,63 @@ class Episodes:
         rows = np.concatenate([np.arange(self.starts[episode], self.stops[episode]) for episode in episodes])
         return replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS})
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the arrays are in memory; else they are read from their shards when needed."""
+        return not isinstance(self.observations, ShardedArray)
+
+    def save(self, folder: str | Path, overwrite: bool = False, shard_bytes: int = SHARD_BYTES) -> None:
+        """Write a folder of HDF5 shards of whole episodes.
+
+        Args:
+            folder: a new or empty one, or one of episodes that may be overwritten.
+            overwrite: replace the episodes there, once the new ones are whole.
+            shard_bytes: size of a shard before compression.
+
+        Raises:
+            FileError: the folder is in the way, or cannot be written.
+            InputError: the description cannot be written as JSON.
+        """
+        cuts = self._cuts(shard_bytes)
+        writer = FolderWriter(Path(folder), uuid.uuid4().hex, len(cuts) - 1, ARRAYS, overwrite)
+        description = describe(self.state_names, self.scaling, self.description)
+        try:
+            for number, (first, stop) in enumerate(pairwise(cuts)):
+                writer.write(number, {name: getattr(self, name)[first:stop] for name in ARRAYS}, description)
+            writer.finish()
+        except BaseException:
+            writer.abandon()
+            raise
+
+    def _cuts(self, shard_bytes: int) -> list[int]:
+        """Steps at which one shard stops and the next starts."""
+        most, cuts = shard_bytes // (self.num_bytes // self.num_steps), [0]
+        for start, stop in zip(self.starts.tolist(), self.stops.tolist(), strict=True):
+            if stop - cuts[-1] > most and start > cuts[-1]:
+                cuts.append(start)
+        return [*cuts, self.num_steps]
+
+    @classmethod
+    def load(cls, folder: str | Path, in_memory: bool | None = None) -> "Episodes":
+        """Open a folder of shards.
+
+        Args:
+            folder: as `save` or `collect_to` wrote it.
+            in_memory: read everything now; where not given, if it takes no more than 2 GiB.
+
+        Raises:
+            FileError: a shard is missing, damaged, foreign, or of another collection.
+        """
+        headers = read_headers(Path(folder), ARRAYS)
+        arrays = {name: ShardedArray(name, headers) for name in ARRAYS}
+        if in_memory is None:
+            in_memory = sum(array.nbytes for array in arrays.values()) <= IN_MEMORY_BYTES
+        loaded = {name: array[:] if in_memory or name == "ends" else array for name, array in arrays.items()}
+        if not all(loaded["ends"][stop - 1] for stop in arrays["ends"].stops):
+            raise FileError(f"{folder} is damaged: a shard does not stop with the end of an episode.")
+        names, scaling, description = read_description(headers)
+        return cls(**loaded, state_names=names, scaling=scaling, description=description)
+
     @classmethod
     def from_arrays(
         cls,
@@ -137,19 +203,19 @@ class Episodes:
             InputError: the arrays do not fit together or hold something that cannot be used.
         """
         arrays = {
-            "observations": _floats("observations", observations, 3),
-            "actions": _actions(actions),
-            "states": _floats("states", states, 2),
-            "ends": _booleans("ends", ends, 1),
+            "observations": as_floats("observations", observations, 3),
+            "actions": as_actions(actions),
+            "states": as_floats("states", states, 2),
+            "ends": as_booleans("ends", ends, 1),
         }
         num_steps, num_agents = arrays["observations"].shape[:2]
-        arrays["rewards"] = _floats("rewards", np.zeros(num_steps) if rewards is None else rewards, 1)
-        _check_lengths(arrays, num_agents)
+        arrays["rewards"] = as_floats("rewards", np.zeros(num_steps) if rewards is None else rewards, 1)
+        check_lengths(arrays, num_agents)
         if availability is None:
             count = int(arrays["actions"].max()) + 1 if num_actions is None else num_actions
             availability = np.ones((num_steps, num_agents, count), bool)
-        arrays["availability"] = _booleans("availability", availability, 3)
-        _check_availability(arrays["availability"], arrays["actions"], num_actions)
+        arrays["availability"] = as_booleans("availability", availability, 3)
+        check_availability(arrays["availability"], arrays["actions"], num_actions)
         state_size = arrays["states"].shape[1]
         names = tuple(f"state {i}" for i in range(state_size)) if state_names is None else tuple(state_names)
         scaling = Scaling.from_states(arrays["states"]) if scaling is None else scaling
@@ -160,77 +226,29 @@ class Episodes:
         return cls(**arrays, state_names=names, scaling=scaling, description=dict(description or {}))
 
 
-def _array(name: str, values: Any, num_axes: int) -> np.ndarray:
-    """As a NumPy array with this number of axes."""
+def describe(
+    names: tuple[str, ...], scaling: Scaling, problem: dict[str, Any], measured: bool = False
+) -> dict[str, Any]:
+    """What a shard says beside its arrays; `measured` where its minimum and maximum speak of its own states alone."""
+    minimum, maximum = np.asarray(scaling.minimum).tolist(), np.asarray(scaling.maximum).tolist()
+    return {
+        "state_names": list(names),
+        "scaling": {"minimum": minimum, "maximum": maximum, "measured": measured},
+        "problem": problem,
+    }
+
+
+def read_description(headers: Sequence[Header]) -> tuple[tuple[str, ...], Scaling, dict[str, Any]]:
+    """Names, scaling and problem of a folder of shards; ranges measured shard by shard are merged."""
     try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise InputError(f"{name} must be one array, but its rows differ in length.") from error
-    if array.ndim != num_axes:
-        raise InputError(f"{name} must have {num_axes} axes, not {array.ndim}.")
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{name} must hold numbers, not {array.dtype}.")
-    return array
-
-
-def _floats(name: str, values: Any, num_axes: int) -> np.ndarray:
-    """As finite float32."""
-    with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(_array(name, values, num_axes), dtype=np.float32)
-    if not np.isfinite(array).all():
-        raise InputError(f"{name} hold values that are NaN or infinite in float32.")
-    return array
-
-
-def _booleans(name: str, values: Any, num_axes: int) -> np.ndarray:
-    """As bool, from bools or from zeros and ones."""
-    array = _array(name, values, num_axes)
-    if not np.isin(array, (0, 1)).all():
-        raise InputError(f"{name} must hold booleans, or zeros and ones.")
-    return np.ascontiguousarray(array, dtype=bool)
-
-
-def _actions(values: Any) -> np.ndarray:
-    """As int32, from 0."""
-    array = _array("actions", values, 2)
-    if array.dtype.kind not in "iu" or np.any(array < 0) or np.any(array > np.iinfo(np.int32).max):
-        raise InputError("actions must be whole numbers from 0, of an integer type.")
-    return np.ascontiguousarray(array, dtype=np.int32)
-
-
-def _check_lengths(arrays: dict[str, np.ndarray], num_agents: int) -> None:
-    """All arrays speak of the same steps and agents, and the last step ends an episode."""
-    lengths = {name: len(array) for name, array in arrays.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise InputError(f"All arrays must have the same number of steps, but they have: {listed}.")
-    if not lengths["ends"]:
-        raise InputError("There must be at least one step.")
-    if arrays["actions"].shape[1] != num_agents or num_agents == 0:
-        raise InputError(
-            f"observations are of {num_agents} agents and actions of {arrays['actions'].shape[1]}; "
-            "they must be of the same agents, at least one."
-        )
-    if arrays["states"].shape[1] == 0 or arrays["observations"].shape[2] == 0:
-        raise InputError("States and observations must have at least one feature.")
-    if not arrays["ends"][-1]:
-        raise InputError("The last step must end an episode: set ends[-1] to True or drop the unfinished episode.")
-
-
-def _check_availability(availability: np.ndarray, actions: np.ndarray, num_actions: int | None) -> None:
-    """It has the shape of the actions, each of which it knows."""
-    if availability.shape[:2] != actions.shape or (num_actions is not None and availability.shape[2] != num_actions):
-        raise InputError(
-            f"availability must have the shape (steps, agents, actions) = "
-            f"{(*actions.shape, num_actions if num_actions is not None else 'actions')}, not {availability.shape}."
-        )
-    if actions.max() >= availability.shape[2]:
-        raise InputError(f"actions hold {actions.max()}, but there are only {availability.shape[2]} actions, from 0.")
-
-
-def concatenate(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Flat arrays of several runs of whole episodes, one after the other."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in ARRAYS}
-
-
-assert set(ARRAYS) <= {field.name for field in fields(Episodes)}
+        scalings = [header.description["scaling"] for header in headers]
+        minimum = np.asarray([scaling["minimum"] for scaling in scalings], np.float32).min(axis=0)
+        maximum = np.asarray([scaling["maximum"] for scaling in scalings], np.float32).max(axis=0)
+        measured = all(scaling["measured"] for scaling in scalings)
+        names, problem = headers[0].description["state_names"], headers[0].description["problem"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileError(f"{headers[0].path.parent} is damaged: its description lacks a part ({error}).") from error
+    if len(names) != len(minimum) or headers[0].shapes["states"][1] != len(names):
+        raise FileError(f"{headers[0].path} is damaged: it does not name and scale each feature of the state.")
+    scaling = Scaling.from_range(minimum, maximum) if measured else Scaling(jnp.asarray(minimum), jnp.asarray(maximum))
+    return tuple(names), scaling, problem

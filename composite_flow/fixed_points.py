@@ -1,70 +1,284 @@
 """CORE 2. Stable fixed points of a conditioned denoiser: find, merge, polish, certify, weigh.
 
-F_φ(τ) = {y* : f(τ, y*) = y*, |λ_max(J_f(y* | τ))| < 1}                             (Theorem 2)
+    F_φ(τ) = {y* : f(τ, y*) = y*, |λ_max(J_f(y* | τ))| < 1}                             (Theorem 2)
+
+Without approximation errors these are the states that the history allows, where the states are finitely many and
+span an affine space of fewer dimensions than they have features; with full rank there can be others. The mass of
+a point is the share of the starts N(0, σ²I) that end there, p_θ(s | τ) of Eq. 8.
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from composite_flow.denoiser import Context, Denoiser
+from composite_flow.errors import InputError
+from composite_flow.jacobian import DENSE_STATE_LIMIT, state_jacobian, state_radius
+from composite_flow.merging import Merged, merge_points
+
+_POLISHING_STEPS = 4  # Newton doubles the correct digits at each; float32 has seven
 
 
-class Merged(eqx.Module):
-    """Points merged within a radius, the largest clusters first; a fixed number of rows and a mask of those in use.
+class Converged(eqx.Module):
+    """Where a flow came to rest."""
+
+    y: Float[Array, " state"]
+    num_steps: Int[Array, ""]
+    change: Float[Array, ""]
+
+
+def converge(
+    denoiser: Denoiser, context: Context, y: Float[Array, " state"], *, tolerance: float | Float[Array, ""], max_steps
+) -> Converged:
+    """Iterate y ← f(τ, y) until a step is shorter than the tolerance."""
+
+    def unfinished(carry):
+        return (carry.change > tolerance) & (carry.num_steps < max_steps)
+
+    def step(carry):
+        following = denoiser.denoise(context, carry.y)
+        return Converged(following, carry.num_steps + 1, jnp.linalg.norm(following - carry.y))
+
+    start = Converged(y, jnp.zeros((), int), jnp.full((), jnp.inf, y.dtype))
+    return jax.lax.while_loop(unfinished, step, start)
+
+
+class FixedPoints(eqx.Module):
+    """The fixed points that the flow of one history ends at, by falling mass; any leading axes are batch axes.
+
+    A fixed number of rows; the unused ones hold points 0, radii and residuals ∞, masses 0.
 
     Attributes:
-        points: one member of each cluster; zeros where unused.
+        points: y*, in scaled units.
         mask: which rows are used.
-        labels: the cluster of each point that was merged, −1 where it has none: it was not valid, or its cluster
-            would have been one too many.
-        counts: the number of points in each cluster.
+        stable: which are stable fixed points: small residual and spectral radius below one.
+        radii: |λ_max| of J_f at each point, matrix-free for large states.
+        residuals: ‖f(τ, y*) − y*‖.
+        masses: share of the starts that end at each point.
+        mass_errors: binomial standard errors of the masses, √(m(1 − m)/num_starts).
+        num_starts: how many starts were made.
+        unassigned: share of the starts that end at none of the points; `unconverged` of them had not converged.
+        unconverged: share of the starts that still moved after the last step.
+    """
+
+    points: Float[Array, "*batch max_points state"]
+    mask: Bool[Array, "*batch max_points"]
+    stable: Bool[Array, "*batch max_points"]
+    radii: Float[Array, "*batch max_points"]
+    residuals: Float[Array, "*batch max_points"]
+    masses: Float[Array, "*batch max_points"]
+    mass_errors: Float[Array, "*batch max_points"]
+    num_starts: Int[Array, "*batch"]
+    unassigned: Float[Array, "*batch"]
+    unconverged: Float[Array, "*batch"]
+
+    @property
+    def num_stable(self) -> Int[Array, "*batch"]:
+        """How many states the history seems to allow; one means that the agent needs nobody's help."""
+        return jnp.sum(self.stable, axis=-1)
+
+
+def find_fixed_points(
+    denoiser: Denoiser,
+    history: Float[Array, "*batch history"],
+    *,
+    key: PRNGKeyArray,
+    num_starts: int = 1024,
+    sigma: float = 1.0,
+    max_steps: int = 1000,
+    tolerance: float = 1e-5,
+    merge_radius: float = 0.05,
+    max_points: int = 64,
+    starts_at_once: int = 1024,
+) -> FixedPoints:
+    """Find the stable fixed points of f(τ, ·) from many starts, with the share of starts that each attracts.
+
+    Starts from N(0, σ²I) are iterated until they rest, merged within a radius, polished (Newton's method, or further
+    iteration for large states), and certified by residual and spectral radius.
+
+    Args:
+        denoiser: f.
+        history: τ, flat; leading axes are histories of their own, one after another in one compiled program.
+        key: draws the starts.
+        num_starts: per history. A point of mass m is missed with probability (1 − m)^num_starts.
+        sigma: spread of the starts, in scaled units.
+        max_steps: denoiser calls per start at most.
+        tolerance: a start rests when a step moves it by less; also the largest residual of a fixed point. Lower
+            values than 1e-6 drown in the rounding of float32.
+        merge_radius: end points within it count as one; far below the distance between states.
+        max_points: rows of the result.
+        starts_at_once: bounds memory; starts are treated in groups of this size.
+
+    Returns:
+        The fixed points. Points that are not stable are listed too, with their mass.
+
+    Raises:
+        InputError: the history is empty or not finite, or a number is not positive.
+
+    Source: Theorems 1 and 2, Finding 1.
+    """
+    positive = dict(num_starts=num_starts, sigma=sigma, max_steps=max_steps, tolerance=tolerance)
+    positive |= dict(merge_radius=merge_radius, max_points=max_points, starts_at_once=starts_at_once)
+    for name, value in positive.items():
+        if not value > 0:
+            raise InputError(f"{name} must be positive, not {value}.")
+    if history.size == 0 or not bool(jnp.all(jnp.isfinite(history))):
+        raise InputError("Fixed points need at least one history, and every column of it finite.")
+    batch = history.shape[:-1]
+    histories = history.reshape(-1, history.shape[-1])
+    keys = jax.random.split(key, histories.shape[0])
+    found = _find_each(
+        denoiser, histories, keys, sigma, tolerance, merge_radius, num_starts, max_steps, max_points, starts_at_once
+    )
+    return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
+
+
+@eqx.filter_jit
+def _find_each(
+    denoiser, histories, keys, sigma, tolerance, merge_radius, num_starts, max_steps, max_points, starts_at_once
+) -> FixedPoints:
+    """One history after another: each has enough starts to fill the machine, and stops when its own starts rest."""
+
+    def find(inputs):
+        history, key = inputs
+        key_starts, key_radius = jax.random.split(key)
+        context = denoiser.condition(history)
+        starts = sigma * jax.random.normal(key_starts, (num_starts, denoiser.state_size))
+        ends = jax.lax.map(
+            lambda y: converge(denoiser, context, y, tolerance=tolerance, max_steps=max_steps),
+            starts,
+            batch_size=min(starts_at_once, num_starts),
+        )
+        rests = ends.change <= tolerance
+        merged = merge_points(ends.y, merge_radius, max_points, rests.astype(int))
+        return _certified(denoiser, context, merged, jnp.mean(~rests), key_radius, tolerance, merge_radius)
+
+    return jax.lax.map(find, (histories, keys))
+
+
+def _certified(
+    denoiser: Denoiser,
+    context: Context,
+    merged: Merged,
+    unconverged: Float[Array, ""],
+    key: PRNGKeyArray,
+    tolerance: float | Float[Array, ""],
+    merge_radius: float | Float[Array, ""],
+) -> FixedPoints:
+    """Polish the merged end points, merge what became one, and certify what remains."""
+    num_starts, max_points = merged.labels.shape[0], merged.mask.shape[0]
+
+    def each(function, points, mask, otherwise):
+        # One row after another, so that unused rows cost nothing.
+        return jax.lax.map(lambda row: jax.lax.cond(row[1], function, lambda y: otherwise(y), row[0]), (points, mask))
+
+    polished = each(
+        lambda y: polish(denoiser, context, y, max_shift=merge_radius), merged.points, merged.mask, lambda y: y
+    )
+    merged = merge_points(polished, merge_radius, max_points, merged.counts)
+
+    def measure(y):
+        radius = state_radius(denoiser, context, y, key=key).value
+        return _residual(denoiser, context, y), jnp.where(jnp.isfinite(radius), radius, jnp.inf)
+
+    infinite = jnp.full((), jnp.inf, polished.dtype)
+    residuals, radii = each(measure, merged.points, merged.mask, lambda y: (infinite, infinite))
+    masses = merged.counts / num_starts
+    return FixedPoints(
+        points=merged.points,
+        mask=merged.mask,
+        stable=merged.mask & (residuals <= tolerance) & (radii < 1),
+        radii=radii,
+        residuals=residuals,
+        masses=masses,
+        mass_errors=jnp.sqrt(masses * (1 - masses) / num_starts),
+        num_starts=jnp.asarray(num_starts, jnp.int32),
+        unassigned=(num_starts - jnp.sum(merged.counts)) / num_starts,
+        unconverged=unconverged,
+    )
+
+
+def _residual(denoiser: Denoiser, context: Context, y: Float[Array, " state"]) -> Float[Array, ""]:
+    """‖f(τ, y) − y‖."""
+    return jnp.linalg.norm(denoiser.denoise(context, y) - y)
+
+
+def polish(
+    denoiser: Denoiser,
+    context: Context,
+    y: Float[Array, " state"],
+    *,
+    max_shift: float | Float[Array, ""] = 0.05,
+    dense_limit: int = DENSE_STATE_LIMIT,
+) -> Float[Array, " state"]:
+    """Sharpen an approximate fixed point.
+
+        y ← y + (I − J_f(y))^{-1} (f(τ, y) − y)
+
+    by Newton's method, or y ← f(τ, y) for large states; a step counts only where the residual falls and the point
+    stays near where it began.
+
+    Args:
+        denoiser: f.
+        context: `denoiser.condition(history)`.
+        y: near a fixed point, in scaled units.
+        max_shift: how far the result may lie from y.
+        dense_limit: the largest state for Newton's method.
+
+    Returns:
+        A point whose residual is no larger than that of y.
+    """
+
+    def step(point, _):
+        shift = denoiser.denoise(context, point) - point
+        if y.shape[0] <= dense_limit:
+            jacobian = state_jacobian(denoiser, context, point)
+            shift = jnp.linalg.solve(jnp.eye(y.shape[0], dtype=y.dtype) - jacobian, shift)
+        better = _residual(denoiser, context, point + shift) < _residual(denoiser, context, point)
+        near = jnp.linalg.norm(point + shift - y) <= max_shift
+        return jnp.where(better & near, point + shift, point), None
+
+    return jax.lax.scan(step, y, length=_POLISHING_STEPS)[0]
+
+
+class SharedPoints(eqx.Module):
+    """The stable fixed points that all agents have in common.
+
+    Attributes:
+        points: mean over the agents of the point that each has there; zeros where unused.
+        mask: which rows are used.
+        spreads: the largest distance of an agent's point from the first agent's.
     """
 
     points: Float[Array, "max_points state"]
     mask: Bool[Array, " max_points"]
-    labels: Int[Array, " n"]
-    counts: Int[Array, " max_points"]
+    spreads: Float[Array, " max_points"]
 
 
-def merge_points(
-    points: Float[Array, "n state"], radius: float, max_points: int, valid: Bool[Array, " n"] | None = None
-) -> Merged:
-    """Merge points greedily: the first free point leads, and takes all free points within the radius.
+def shared_fixed_points(agents: FixedPoints, radius: float) -> SharedPoints:
+    """The intersection of the agents' sets of stable fixed points, ∩_i F_φ(τ_i).
 
-    Leaders are more than `radius` apart, and every point lies within `radius` of its leader. The outcome depends on
-    the order of the points and on nothing else.
+    A point of the first agent is shared if every other agent has a stable point within the radius.
 
     Args:
-        points: in the units of the radius; a point that is not finite is left out.
-        radius: Euclidean.
-        max_points: the most clusters; what is left then has label −1.
-        valid: which points take part; all by default.
+        agents: with one leading axis, the agents.
+        radius: how far points may lie apart and count as one; in scaled units.
 
     Returns:
-        The clusters by falling size. Traceable; cost O(n · number of clusters).
+        The shared points. Without approximation errors they contain every state that the joint history allows, and
+        are those states alone where observations are independent given the state and histories one step long.
+
+    Source: Theorems 3 and 4, with the condition that they need.
     """
-    valid = jnp.all(jnp.isfinite(points), axis=-1) & (True if valid is None else valid)
 
-    def unfinished(carry):
-        labels, _, index = carry
-        return jnp.any(valid & (labels < 0)) & (index < max_points)
+    def nearest(point):
+        distances = jnp.linalg.norm(agents.points - point[None, None], axis=-1)
+        distances = jnp.where(agents.stable, distances, jnp.inf)
+        best = jnp.argmin(distances, axis=-1)
+        chosen = jnp.take_along_axis(agents.points, best[:, None, None], axis=1)[:, 0]
+        return jnp.mean(chosen, axis=0), jnp.max(jnp.min(distances, axis=-1))
 
-    def lead(carry):
-        labels, leaders, index = carry
-        free = valid & (labels < 0)
-        leader = jnp.argmax(free)
-        near = free & (jnp.sum((points - points[leader][None]) ** 2, axis=-1) <= radius**2)
-        return jnp.where(near, index, labels), leaders.at[index].set(leader), index + 1
-
-    start = (jnp.full(points.shape[0], -1), jnp.zeros(max_points, int), jnp.zeros((), int))
-    labels, leaders, _ = jax.lax.while_loop(unfinished, lead, start)
-    counts = jnp.sum(jax.nn.one_hot(labels, max_points, dtype=labels.dtype), axis=0)
-    order = jnp.argsort(-counts, stable=True)
-    ranks = jnp.argsort(order)
-    mask = counts[order] > 0
-    return Merged(
-        points=jnp.where(mask[:, None], points[leaders[order]], 0.0),
-        mask=mask,
-        labels=jnp.where(labels >= 0, ranks[labels], -1),
-        counts=counts[order],
-    )
+    means, spreads = jax.vmap(nearest)(agents.points[0])
+    mask = agents.stable[0] & (spreads <= radius)
+    return SharedPoints(jnp.where(mask[:, None], means, 0.0), mask, spreads)

@@ -1,37 +1,106 @@
-"""Fixed points, merging, basin masses, against exact beliefs."""
+"""Fixed points against closed forms: linear-Gaussian maps, two states at a fixed noise level, exact beliefs."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from jaxtyping import Array, Float
 
-from composite_flow.fixed_points import merge_points
-
-
-def test_merging_gives_a_net_sorted_by_size(key):
-    points = jax.random.uniform(key, (200, 2))
-    merged = eqx.filter_jit(merge_points)(points, 0.3, 64)
-    leaders, counts = np.asarray(merged.points[merged.mask]), np.asarray(merged.counts)
-    gaps = np.linalg.norm(leaders[:, None] - leaders[None], axis=-1) + np.eye(len(leaders))
-    assert gaps.min() > 0.3
-    assert np.linalg.norm(points - leaders[merged.labels], axis=-1).max() <= 0.3
-    assert (np.diff(counts) <= 0).all() and counts.sum() == 200
-    np.testing.assert_array_equal(counts, np.bincount(merged.labels, minlength=64))
-    assert not np.asarray(merged.points[~merged.mask]).any()
+from composite_flow.errors import InputError
+from composite_flow.fixed_points import find_fixed_points, polish, shared_fixed_points
 
 
-def test_merging_reports_what_overflows_and_what_is_not_valid():
-    points = jnp.array([[0.0], [1.0], [2.0], [1.01], [jnp.nan], [1.02]])
-    merged = merge_points(points, 0.1, 2, jnp.array([True, True, True, True, True, False]))
-    np.testing.assert_array_equal(merged.labels, [1, 0, -1, 0, -1, -1])
-    np.testing.assert_array_equal(merged.counts, [2, 1])
-    np.testing.assert_array_equal(merged.points, [[1.0], [0.0]])
+class LinearGaussian(eqx.Module):
+    """The posterior mean of s ~ N(τ, Σ) given y = s + N(0, I): f(y) = τ + Σ (Σ + I)^{-1} (y − τ)."""
+
+    covariance: Float[Array, "state state"]
+
+    @property
+    def state_size(self) -> int:
+        return self.covariance.shape[0]
+
+    def condition(self, history):
+        return history
+
+    def denoise(self, context, y):
+        noisy = self.covariance + jnp.eye(self.state_size)
+        return context + self.covariance @ jnp.linalg.solve(noisy, y - context)
 
 
-def test_merging_under_vmap_is_merging_each(key):
-    points = jax.random.uniform(key, (3, 50, 2))
-    together = jax.vmap(lambda p: merge_points(p, 0.2, 32))(points)
-    for index in range(3):
-        alone = merge_points(points[index], 0.2, 32)
-        np.testing.assert_array_equal(together.labels[index], alone.labels)
-        np.testing.assert_array_equal(together.points[index], alone.points)
+class TwoStates(eqx.Module):
+    """The posterior mean of s = ±1 given y = s + N(0, σ²): f(y) = tanh(y/σ² + τ), τ half the log-odds."""
+
+    sigma: float
+    state_size: int = 1
+
+    def condition(self, history):
+        return history
+
+    def denoise(self, context, y):
+        return jnp.tanh(y / self.sigma**2 + context)
+
+
+def test_a_gaussian_posterior_has_one_fixed_point_its_mean(key):
+    root = jax.random.normal(key, (3, 3))
+    covariance, mean = root @ root.T, jnp.array([0.3, -0.2, 0.9])
+    found = find_fixed_points(LinearGaussian(covariance), mean, key=key, num_starts=64, max_steps=2000, max_points=8)
+    largest = jnp.linalg.eigvalsh(covariance)[-1]
+    assert found.num_stable == 1
+    np.testing.assert_allclose(found.points[0], mean, atol=1e-5)
+    np.testing.assert_allclose(found.radii[0], largest / (largest + 1), rtol=1e-5)
+    assert (found.masses[0], found.unassigned) == (1, 0)
+    assert not found.mask[1:].any() and (found.radii[1:] == jnp.inf).all()
+
+
+def test_two_states_at_a_fixed_noise_level(key):
+    """Stable points solve y = tanh(y/σ²), each gets half the starts, its radius is f'(y) = (1 − y²)/σ²."""
+    found = find_fixed_points(TwoStates(0.8), jnp.zeros(1), key=key, num_starts=2000)
+    point = 0.9
+    for _ in range(200):
+        point = np.tanh(point / 0.64)
+    assert found.num_stable == 2
+    np.testing.assert_allclose(np.sort(found.points[:2, 0]), [-point, point], atol=1e-6)
+    np.testing.assert_allclose(found.radii[:2], (1 - point**2) / 0.64, rtol=1e-5)
+    assert np.abs(found.masses[0] - 0.5) < 3 * found.mass_errors[0]
+    np.testing.assert_allclose(found.mass_errors[0], np.sqrt(0.25 / 2000), rtol=1e-2)
+
+
+def test_histories_are_found_as_if_alone_and_shared_points_are_the_intersection(key):
+    """Odds of the first agent leave both states, those of the second one state alone."""
+    denoiser, histories = TwoStates(0.8), jnp.array([[0.0], [2.0]])
+    both = find_fixed_points(denoiser, histories, key=key, num_starts=500)
+    np.testing.assert_array_equal(both.num_stable, [2, 1])
+    shared = shared_fixed_points(both, radius=0.2)
+    assert jnp.sum(shared.mask) == 1
+    pair = (jnp.max(both.points[0]), both.points[1, 0, 0])
+    np.testing.assert_allclose(shared.points[shared.mask][0, 0], np.mean(pair), rtol=1e-6)
+    np.testing.assert_allclose(shared.spreads[shared.mask][0], pair[1] - pair[0], rtol=1e-4)
+    assert not shared_fixed_points(both, radius=0.01).mask.any()
+
+
+def test_shares_that_are_not_assigned_are_told(key):
+    still = find_fixed_points(LinearGaussian(10.0 * jnp.eye(2)), jnp.zeros(2), key=key, num_starts=50, max_steps=3)
+    assert (still.unconverged, still.unassigned, still.num_stable) == (1, 1, 0)
+    full = find_fixed_points(TwoStates(0.8), jnp.zeros(1), key=key, num_starts=500, max_points=1)
+    assert full.unconverged == 0
+    np.testing.assert_allclose(full.unassigned + full.masses[0], 1, rtol=1e-6)
+    assert 0.4 < full.unassigned < 0.6
+
+
+@pytest.mark.parametrize("dense_limit", [512, 0])
+def test_polishing_lowers_the_residual(key, dense_limit):
+    denoiser, mean = LinearGaussian(jnp.diag(jnp.array([2.0, 0.1]))), jnp.array([0.5, 0.5])
+    start = mean + 0.01
+    polished = polish(denoiser, mean, start, dense_limit=dense_limit)
+    # Newton is exact on a linear map; four plain steps shrink the error by the radius 2/3 each.
+    expected = 0.0 if dense_limit else 0.01 * (2 / 3) ** 4
+    np.testing.assert_allclose(polished[0] - mean[0], expected, atol=1e-7)
+
+
+def test_bad_input_is_answered_by_a_sentence(key):
+    denoiser = TwoStates(0.8)
+    with pytest.raises(InputError, match="num_starts must be positive, not 0"):
+        find_fixed_points(denoiser, jnp.zeros(1), key=key, num_starts=0)
+    with pytest.raises(InputError, match="finite"):
+        find_fixed_points(denoiser, jnp.array([jnp.nan]), key=key)

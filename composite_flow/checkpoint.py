@@ -138,7 +138,7 @@ def _from_numpy(path: str | os.PathLike, name: str, array: np.ndarray, leaf: Any
 def _checksum(text: str, arrays: dict[str, np.ndarray]) -> str:
     checksum = zlib.crc32(text.encode())
     for name in sorted(arrays):
-        checksum = zlib.crc32(memoryview(arrays[name]).cast("B"), checksum) if arrays[name].size else checksum
+        checksum = zlib.crc32(arrays[name].reshape(-1).view(np.uint8).data, checksum)
     return f"{checksum:08x}"
 
 

@@ -16,7 +16,7 @@ def time_calls(call: Call, seconds: float) -> list[float]:
     """Seconds of each call, repeated for about `seconds`, after one call that compiles and warms the caches."""
     call()
     durations: list[float] = []
-    while sum(durations) < seconds or len(durations) < 3:
+    while sum(durations) < seconds or not durations:
         start = time.perf_counter()
         call()
         durations.append(time.perf_counter() - start)

@@ -5,7 +5,6 @@ from functools import partial
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from composite_flow.optimiser import Schedule, Task, initial_state, train_steps
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from benchmarks.shapes import Shapes
@@ -13,6 +12,7 @@ from benchmarks.timing import Call, main
 from composite_flow.certificate import certify
 from composite_flow.composite import reconstruct, reconstruct_batch
 from composite_flow.network import Network
+from composite_flow.optimiser import Schedule, Task, initial_state, train_steps
 
 NUM_PAIRS = 65536
 
@@ -63,11 +63,11 @@ def training(shapes: Shapes) -> Call:
     )
     schedule = Schedule(initial=jnp.array(5e-4), per_step=jnp.array(0.0), elapsed=jnp.array(0.0))
     task = Task(dataset, key, schedule, shapes.batch, 0.0)
-    state, count = initial_state(_network(shapes), averaged=False), jnp.array(1)
+    state = initial_state(_network(shapes), averaged=False)
 
     def call():
         nonlocal state
-        state = jax.block_until_ready(train_steps(task, state, count))
+        state = jax.block_until_ready(train_steps(task, state, jnp.array(1)))
 
     return call
 

@@ -15,6 +15,8 @@ value is far below float32's resolution, but states that are possible stay possi
 (for transition probabilities above 1e-11).
 """
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -155,7 +157,8 @@ def exact_belief(
     length = _check_histories(problem, histories, start, joint)
     layout = HistoryLayout(length, problem.observation_size, problem.num_actions, problem.num_agents)
     model = BeliefModel(problem, layout, RandomPolicy() if policy is None else policy, start)
-    flat = jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, *leaf.shape[len(batch) :])), histories)
+    count = math.prod(batch)  # spelt out, since a history of one step has no actions to infer it from
+    flat = jax.tree.map(lambda leaf: jnp.reshape(leaf, (count, *leaf.shape[len(batch) :])), histories)
     log_probabilities = np.asarray(_beliefs(model, flat, joint))
     impossible = np.flatnonzero(np.all(np.isneginf(log_probabilities), axis=1))
     if len(impossible):

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from composite_flow.loss import Pairs, pair_losses
 from composite_flow.network import Network
 
-_ADAM = optax.scale_by_adam()
+# Before the averages of Adam have settled, and at high rates, single batches have gradients that would kill units.
+_ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
 
 
 class TrainingState(eqx.Module):
@@ -40,24 +41,28 @@ class TrainingState(eqx.Module):
 
 
 class Schedule(eqx.Module):
-    """A cosine from the first rate to zero over the budget, whichever of steps and time is further.
+    """A linear rise to the highest rate, then a cosine to zero over the budget, whichever of steps and time is further.
 
-        rate(t) = initial · (1 + cos(π min(1, max(t · per_step, elapsed)))) / 2
+        rate(t) = highest · min(1, (t + 1) / warmup) · (1 + cos(π min(1, max(t · per_step, elapsed)))) / 2
 
     Attributes:
-        initial: rate of the first step.
-        per_step: share of the budget that a step uses; 0 where steps are not limited.
-        elapsed: share of the budget in time that is used; 0 where time is not limited.
+        highest: rate after the rise.
+        warmup: steps of the rise, at least one.
+        per_step: share of the budget that a step uses; 0 where steps are not limited or the rate stays.
+        elapsed: share of the budget in time that is used; 0 where time is not limited or the rate stays.
     """
 
-    initial: Float[Array, ""]
+    highest: Float[Array, ""]
+    warmup: Float[Array, ""]
     per_step: Float[Array, ""]
     elapsed: Float[Array, ""]
 
     def rate(self, step: Int[Array, ""]) -> Float[Array, ""]:
         """The learning rate of a step."""
-        progress = jnp.maximum(step.astype(jnp.float32) * self.per_step, self.elapsed)
-        return self.initial * (1.0 + jnp.cos(jnp.pi * jnp.minimum(progress, 1.0))) / 2.0
+        time = step.astype(jnp.float32)
+        progress = jnp.maximum(time * self.per_step, self.elapsed)
+        rise = jnp.minimum(1.0, (time + 1.0) / self.warmup)
+        return self.highest * rise * (1.0 + jnp.cos(jnp.pi * jnp.minimum(progress, 1.0))) / 2.0
 
 
 class Task(eqx.Module):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Literal
 
 from composite_flow.errors import InputError
 from composite_flow.network import Activation, HistoryAt
@@ -13,8 +14,8 @@ DEFAULT_STEPS = 10_000
 class TrainingConfig:
     """Settings of a training run; the command line takes its options from here.
 
-    The budget is `steps` or `epochs`, `minutes`, or one of the first two with `minutes` as a limit; the learning
-    rate reaches zero at whichever end comes first.
+    The budget is `steps` or `epochs`, `minutes`, or one of the first two with `minutes` as a limit; along a cosine
+    the learning rate reaches zero at whichever end comes first.
 
     Raises:
         InputError: a setting is out of range, or both `steps` and `epochs` are given.
@@ -31,7 +32,11 @@ class TrainingConfig:
     batch: int = 512
     """Pairs (history, state) per step."""
     learning_rate: float = 1e-3
-    """Adam's rate at the start; it falls to zero along a cosine."""
+    """Adam's highest rate."""
+    warmup: int = 500
+    """Steps over which the rate rises from zero; high rates need it."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the rate goes on: to zero along a cosine over the budget, or not at all."""
     steps: int | None = None
     """Budget in optimiser steps; 10,000 if no budget is given."""
     epochs: float | None = None
@@ -55,6 +60,7 @@ class TrainingConfig:
         for name in (
             "batch",
             "learning_rate",
+            "warmup",
             "steps",
             "epochs",
             "minutes",

@@ -1,29 +1,34 @@
 """Teams whose answers are known, and joint histories of sensor networks."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from composite_flow.denoiser import IdealDenoiser, Uniform
 from composite_flow.history import History, HistoryLayout
-from composite_flow.kernel import log_uniform_kernel
+from composite_flow.problems.base import EnumerableProblem
+
+
+class OneStepBelief(eqx.Module):
+    """p(s | o) ∝ P(o | s): all states equally likely before a history of one step."""
+
+    problem: EnumerableProblem
+    layout: HistoryLayout
+    states: Float[Array, "states state"]
+
+    def __call__(self, history):
+        return self.problem.log_likelihood(history.agent, history.observations[-1])
 
 
 class KnownSets(eqx.Module):
-    """The ideal denoiser for σ ~ U[0, 1] whose history is the list of states that it allows, as zeros and ones."""
+    """Equally likely over the states that the history itself lists, as zeros and ones."""
 
     states: Float[Array, "states state"]
+    layout: HistoryLayout
 
-    @property
-    def state_size(self):
-        return self.states.shape[1]
-
-    def condition(self, history):
-        return jnp.where(history[: self.states.shape[0]] > 0.5, 0.0, -jnp.inf) + 0.0 * history @ self.states[:, 0]
-
-    def denoise(self, context, y):
-        squared = jnp.sum((y[None] - self.states) ** 2, axis=-1)
-        return jax.nn.softmax(context + log_uniform_kernel(squared, self.state_size, 0.0)) @ self.states
+    def __call__(self, history):
+        return jnp.log(history.observations[-1])
 
 
 class Linear(eqx.Module):
@@ -44,29 +49,36 @@ class Linear(eqx.Module):
         return point + jacobian @ (y - point)
 
 
-def everyone(num_agents):
-    """The joint history of a `Linear` team."""
-    return jnp.eye(num_agents)
+def ideal_sensors(problem, noise=None):
+    """The ideal denoiser of a sensor network with histories of one step; σ ~ U[0, 1] by default."""
+    layout = HistoryLayout(1, problem.observation_size, problem.num_actions, problem.num_agents)
+    return IdealDenoiser(OneStepBelief(problem, layout, problem.states()), noise or Uniform())
 
 
-def layout_of(problem):
-    return HistoryLayout(1, problem.observation_size, problem.num_actions, problem.num_agents)
+def ideal_sets(states, num_agents):
+    """The ideal denoiser of agents who are told which states they may believe in."""
+    return IdealDenoiser(KnownSets(states, HistoryLayout(1, states.shape[0], 1, num_agents)))
 
 
-def encode_observations(problem, observations):
+def encode_observations(denoiser, observations):
     """Joint histories of one step: (batch, agents, observation) -> (batch, agents, history)."""
     count = observations.shape[:2]
-    return layout_of(problem).encode(
-        History(
-            observations=observations[:, :, None],
-            actions=jnp.zeros((*count, 0), jnp.int32),
-            mask=jnp.ones((*count, 1), bool),
-            agent=jnp.broadcast_to(jnp.arange(problem.num_agents)[None], count),
-        )
+    history = History(
+        observations=observations[:, :, None],
+        actions=jnp.zeros((*count, 0), jnp.int32),
+        mask=jnp.ones((*count, 1), bool),
+        agent=jnp.broadcast_to(jnp.arange(count[1])[None], count),
     )
+    return denoiser.belief.layout.encode(history)
 
 
-def joint_histories(problem, states):
+def joint_histories(denoiser, states):
     """What the sensors of a deterministic network see in each of these states, encoded."""
     padded = jnp.pad(states, ((0, 0), (0, 1)))
-    return encode_observations(problem, padded[:, problem.slots])
+    return encode_observations(denoiser, padded[:, denoiser.belief.problem.slots])
+
+
+def consistent_sets(coverage, states, truth):
+    """Which states each agent allows when it sees its areas of the true one without error: (agents, states)."""
+    differs = np.asarray(states) != np.asarray(truth)[None]
+    return ~(np.asarray(coverage)[:, None, :] & differs[None]).any(axis=-1)

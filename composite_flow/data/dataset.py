@@ -5,71 +5,40 @@ reaches into the episode before, its mask says which of its steps exist. Parts o
 differ in the steps that they use.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jax.core import Tracer
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.data import states as state_rows
 from composite_flow.data.episodes import Episodes
 from composite_flow.data.scaling import Scaling
-from composite_flow.data.shards import ShardedArray
+from composite_flow.data.windows import JointBatch, PairBatch, Windows
 from composite_flow.errors import InputError
-from composite_flow.history import History, HistoryLayout
-
-BLOCK_STEPS = 2**18
-"""Steps whose states are looked through at once."""
-
-
-class JointBatch(eqx.Module):
-    """Every agent's history at the same steps, and the state there.
-
-    Attributes:
-        histories: flat, as networks read them.
-        structured: the same, as exact beliefs read them; batch axes (steps, agents).
-        states: scaled to [0, 1].
-    """
-
-    histories: Float[Array, "steps agents history"]
-    structured: History
-    states: Float[Array, "steps state"]
-
-
-class PairBatch(eqx.Module):
-    """One agent's history at each of some steps, and the state there; as in `JointBatch`."""
-
-    histories: Float[Array, "pairs history"]
-    structured: History
-    states: Float[Array, "pairs state"]
+from composite_flow.history import HistoryLayout
 
 
 class HistoryDataset(eqx.Module):
     """Windows of length H over episodes; a pytree, so that it is an argument of compiled functions.
 
     Steps are rows of the flat arrays of the episodes; `steps` lists those that this part uses. Where the episodes are
-    not in memory, `joint` and `pairs` read what they need and `resident` gives a random share that `sample` can draw from.
+    not in memory, `joint` and `pairs` read what they need, and `sample` draws from a random share, `resident`.
 
     Attributes:
-        layout: sizes and columns of the histories.
-        scaling: of the states to [0, 1].
+        windows: the arrays, shared by all parts of a split.
         steps: the steps of this part.
         unseen_steps: those whose state was withheld from the other parts; None where nothing was.
         withheld_states: the states withheld, in their own units; None where nothing was.
     """
 
-    observations: Float[Array, "all_steps agents observation"] | ShardedArray
-    actions: Int[Array, "all_steps agents"] | ShardedArray
-    states: Float[Array, "all_steps state"] | ShardedArray
-    starts: Int[Array, " all_steps"]
-    episode_of_step: Int[Array, " all_steps"]
+    windows: Windows
     steps: Int[Array, " steps"]
     unseen_steps: Int[Array, " unseen"] | None
     withheld_states: Float[np.ndarray, "withheld state"] | None
-    scaling: Scaling
-    layout: HistoryLayout = eqx.field(static=True)
 
     def __init__(self, episodes: Episodes, length: int = 1):
         """All steps of all episodes.
@@ -78,16 +47,24 @@ class HistoryDataset(eqx.Module):
             episodes: the logs.
             length: H, how many steps a history reaches back, the present one included.
         """
-        self.layout = HistoryLayout(length, episodes.observation_size, episodes.num_actions, episodes.num_agents)
-        self.scaling = episodes.scaling
-        self.observations = _on_device(episodes.observations)
-        self.actions, self.states = _on_device(episodes.actions), _on_device(episodes.states)
-        self.episode_of_step = jnp.asarray(episodes.episode_of_step, jnp.int32)
-        self.starts = jnp.asarray(episodes.starts[episodes.episode_of_step], jnp.int32)
-        self.steps = jnp.arange(episodes.num_steps, dtype=jnp.int32)
+        self.windows = Windows(episodes, length)
+        self.steps = jnp.asarray(np.arange(episodes.num_steps), jnp.int32)
         self.unseen_steps, self.withheld_states = None, None
 
-    # --- sizes
+    @property
+    def layout(self) -> HistoryLayout:
+        """Sizes and columns of the histories."""
+        return self.windows.layout
+
+    @property
+    def scaling(self) -> Scaling:
+        """Maps the states to [0, 1]."""
+        return self.windows.scaling
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the arrays are on the device, so that `sample` can draw from them."""
+        return self.windows.in_memory
 
     @property
     def num_steps(self) -> int:
@@ -102,12 +79,12 @@ class HistoryDataset(eqx.Module):
     @property
     def state_size(self) -> int:
         """Number of features of the state."""
-        return self.states.shape[1]
+        return self.windows.state_size
 
     @property
     def episode_ids(self) -> Int[np.ndarray, " episodes"]:
         """The episodes of this part, by their place in the data; `part` rebuilds it from them."""
-        return np.unique(np.asarray(self.episode_of_step)[np.asarray(self.steps)])
+        return np.unique(np.asarray(self.windows.episode_of_step)[np.asarray(self.steps)])
 
     # --- batches
 
@@ -123,7 +100,7 @@ class HistoryDataset(eqx.Module):
             raise InputError("These episodes are not in memory; sample from resident(key, num_bytes).")
         key_step, key_agent = jax.random.split(key)
         steps = self.steps[jax.random.randint(key_step, (batch,), 0, self.num_steps)]
-        pairs = self._pairs(steps, jax.random.randint(key_agent, (batch,), 0, self.num_agents))
+        pairs = self.windows.pairs(steps, jax.random.randint(key_agent, (batch,), 0, self.num_agents))
         return pairs.histories, pairs.states
 
     def joint(self, steps: Int[Array, " k"] | Int[np.ndarray, " k"]) -> JointBatch:
@@ -132,7 +109,7 @@ class HistoryDataset(eqx.Module):
         Raises:
             InputError: a step is not in the data.
         """
-        return self._joint(self._checked(steps, self.states.shape[0], "step"))
+        return self.windows.joint(_checked(steps, self.windows.num_steps, "step"))
 
     def pairs(
         self, steps: Int[Array, " k"] | Int[np.ndarray, " k"], agents: Int[Array, " k"] | Int[np.ndarray, " k"]
@@ -142,46 +119,9 @@ class HistoryDataset(eqx.Module):
         Raises:
             InputError: a step or an agent is not in the data.
         """
-        return self._pairs(
-            self._checked(steps, self.states.shape[0], "step"), self._checked(agents, self.num_agents, "agent")
+        return self.windows.pairs(
+            _checked(steps, self.windows.num_steps, "step"), _checked(agents, self.num_agents, "agent")
         )
-
-    def _checked(self, values: Int[Array, " k"] | Int[np.ndarray, " k"], count: int, name: str) -> Int[Array, " k"]:
-        """As int32 on the device, in range (which only concrete values can be checked for)."""
-        if not isinstance(values, jax.core.Tracer):
-            wrong = [int(value) for value in np.asarray(values) if not 0 <= value < count]
-            if wrong:
-                raise InputError(f"There is no {name} {wrong[0]}; they are numbered 0 to {count - 1}.")
-        return jnp.asarray(values, jnp.int32)
-
-    def _window(self, steps: Int[Array, " k"]) -> tuple[Int[Array, "k length"], Bool[Array, "k length"]]:
-        """Rows t − H + 1, …, t and which of them lie in t's episode; the others repeat its first row."""
-        rows = steps[:, None] + jnp.arange(1 - self.layout.length, 1, dtype=jnp.int32)[None, :]
-        starts = self.starts[steps][:, None]
-        return jnp.maximum(rows, starts), rows >= starts
-
-    def _pairs(self, steps: Int[Array, " k"], agents: Int[Array, " k"]) -> PairBatch:
-        rows, mask = self._window(steps)
-        history = History(
-            observations=_entries(self.observations, rows, agents),
-            actions=_entries(self.actions, rows[:, :-1], agents),
-            mask=mask,
-            agent=agents,
-        )
-        history = _zero_masked(history)
-        return PairBatch(self.layout.encode(history), history, self.scaling.scale(_rows(self.states, steps)))
-
-    def _joint(self, steps: Int[Array, " k"]) -> JointBatch:
-        rows, mask = self._window(steps)
-        count = (steps.shape[0], self.num_agents)
-        history = History(
-            observations=jnp.moveaxis(_rows(self.observations, rows), 2, 1),
-            actions=jnp.moveaxis(_rows(self.actions, rows[:, :-1]), 2, 1),
-            mask=jnp.broadcast_to(mask[:, None, :], (*count, self.layout.length)),
-            agent=jnp.broadcast_to(jnp.arange(self.num_agents, dtype=jnp.int32)[None, :], count),
-        )
-        history = _zero_masked(history)
-        return JointBatch(self.layout.encode(history), history, self.scaling.scale(_rows(self.states, steps)))
 
     # --- parts
 
@@ -242,10 +182,10 @@ class HistoryDataset(eqx.Module):
         if len(unknown):
             raise InputError(f"Episode {unknown[0]} is not in this dataset.")
         steps = np.asarray(self.steps)
-        steps = steps[np.isin(np.asarray(self.episode_of_step)[steps], episode_ids)]
+        steps = steps[np.isin(np.asarray(self.windows.episode_of_step)[steps], episode_ids)]
         unseen = None
         if withheld_states is not None:
-            blocks = [state_rows.are_among(states, withheld_states) for states in self._states_of(steps)]
+            blocks = [state_rows.are_among(states, withheld_states) for states in self.windows.states_of(steps)]
             withheld = np.concatenate([np.zeros(0, bool), *blocks])
             unseen = steps[withheld]
             if remove_withheld:
@@ -289,11 +229,6 @@ class HistoryDataset(eqx.Module):
 
     # --- episodes that do not fit into memory
 
-    @property
-    def in_memory(self) -> bool:
-        """Whether the arrays are on the device, so that `sample` can draw from them."""
-        return not isinstance(self.observations, ShardedArray)
-
     def resident(self, key: PRNGKeyArray, num_bytes: int) -> "HistoryDataset":
         """A random share of this part's episodes in memory; itself where it is there already.
 
@@ -306,53 +241,33 @@ class HistoryDataset(eqx.Module):
         Raises:
             InputError: not one episode fits.
         """
-        if not self.in_memory:
-            rows = np.flatnonzero(np.isin(np.asarray(self.episode_of_step), self._drawn_episodes(key, num_bytes)))
-            return self._with_rows(rows)
-        return self
+        if self.in_memory:
+            return self
+        drawn = self._drawn_episodes(key, num_bytes)
+        rows = np.flatnonzero(np.isin(np.asarray(self.windows.episode_of_step), drawn))
+        steps = np.flatnonzero(np.isin(rows, np.asarray(self.steps)))
+        unseen = None if self.unseen_steps is None else np.flatnonzero(np.isin(rows, np.asarray(self.unseen_steps)))
+        part = eqx.tree_at(lambda dataset: dataset.windows, self, self.windows.restricted(rows))
+        return part._with_steps(steps, unseen, self.withheld_states)
 
     def _drawn_episodes(self, key: PRNGKeyArray, num_bytes: int) -> Int[np.ndarray, " drawn"]:
         """Episodes of this part that fit, shard by shard, the shards and the episodes within in a random order."""
-        assert isinstance(self.observations, ShardedArray)
         episodes, generator = self.episode_ids, np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        first_rows = np.searchsorted(np.asarray(self.episode_of_step), episodes)
-        shards = np.searchsorted(self.observations.stops, first_rows, side="right")
+        first_rows = np.searchsorted(np.asarray(self.windows.episode_of_step), episodes)
+        shards = np.searchsorted(self.windows.shard_stops, first_rows, side="right")
         rank = generator.permutation(shards.max() + 1)[shards]
         order = np.lexsort((generator.random(len(episodes)), rank))
-        step_bytes = sum(array.nbytes for array in (self.observations, self.actions, self.states)) / len(self.states)
-        sizes = np.bincount(np.asarray(self.episode_of_step))[episodes][order] * step_bytes
+        sizes = np.bincount(np.asarray(self.windows.episode_of_step))[episodes][order] * self.windows.step_bytes
         fitting = int(np.searchsorted(np.cumsum(sizes), num_bytes, side="right"))
         if not fitting:
             raise InputError(f"Not one episode fits into {num_bytes} bytes; allow more.")
         return episodes[order[:fitting]]
 
-    def _with_rows(self, rows: Int[np.ndarray, " rows"]) -> "HistoryDataset":
-        """These rows of the arrays, in memory; whole episodes, ascending."""
-        steps = np.flatnonzero(np.isin(rows, np.asarray(self.steps)))
-        unseen = None if self.unseen_steps is None else np.flatnonzero(np.isin(rows, np.asarray(self.unseen_steps)))
-        starts = np.searchsorted(rows, np.asarray(self.starts)[rows])
-        part = eqx.tree_at(
-            lambda dataset: (
-                dataset.observations,
-                dataset.actions,
-                dataset.states,
-                dataset.starts,
-                dataset.episode_of_step,
-            ),
-            self,
-            (
-                *(jnp.asarray(array[rows]) for array in (self.observations, self.actions, self.states)),
-                jnp.asarray(starts, jnp.int32),
-                self.episode_of_step[rows],
-            ),
-        )
-        return part._with_steps(steps, unseen, self.withheld_states)
-
     # --- states
 
     def distinct_states(self) -> Float[np.ndarray, "distinct state"]:
         """The states that occur in this part, each once, in their own units."""
-        parts = [state_rows.distinct(states) for states in self._states_of(np.asarray(self.steps))]
+        parts = [state_rows.distinct(states) for states in self.windows.states_of(np.asarray(self.steps))]
         return state_rows.distinct(np.concatenate(parts))
 
     def state_frequencies(
@@ -367,13 +282,8 @@ class HistoryDataset(eqx.Module):
             MismatchError: a state of this part is not in the list.
         """
         listed = np.asarray(states)
-        counts = sum(state_rows.count(block, listed) for block in self._states_of(np.asarray(self.steps)))
+        counts = sum(state_rows.count(block, listed) for block in self.windows.states_of(np.asarray(self.steps)))
         return jnp.asarray(counts / self.num_steps, jnp.float32)
-
-    def _states_of(self, steps: Int[np.ndarray, " steps"]) -> Iterator[Float[np.ndarray, "block state"]]:
-        """The states of these steps, a block at a time, so that they never have to be in memory all at once."""
-        for first in range(0, len(steps), BLOCK_STEPS):
-            yield np.asarray(_rows(self.states, jnp.asarray(steps[first : first + BLOCK_STEPS])))
 
     def _draw_states(self, key: PRNGKeyArray, share: float) -> Float[np.ndarray, "withheld state"]:
         """This share of the distinct states, at least one."""
@@ -382,29 +292,10 @@ class HistoryDataset(eqx.Module):
         return states[np.asarray(jax.random.permutation(key, len(states)))[:count]]
 
 
-def _on_device(array: np.ndarray | ShardedArray) -> Array | ShardedArray:
-    """On the device, unless it is read from shards."""
-    return array if isinstance(array, ShardedArray) else jnp.asarray(array)
-
-
-def _rows(array: Array | ShardedArray, rows: Int[Array, "*shape"]) -> Array:
-    """Rows of an array on the device or in shards."""
-    return jnp.asarray(array[np.asarray(rows)]) if isinstance(array, ShardedArray) else array[rows]
-
-
-def _entries(array: Array | ShardedArray, rows: Int[Array, "k length"], agents: Int[Array, " k"]) -> Array:
-    """One agent's entries of rows; on the device nothing of the other agents is touched."""
-    if isinstance(array, ShardedArray):
-        pairs, columns = jnp.arange(rows.shape[0])[:, None], jnp.arange(rows.shape[1])[None, :]
-        return _rows(array, rows)[pairs, columns, agents[:, None]]
-    return array[rows, agents[:, None]]
-
-
-def _zero_masked(history: History) -> History:
-    """Zeros where a history is masked, so that the structured and the flat form say the same."""
-    return History(
-        observations=jnp.where(history.mask[..., None], history.observations, 0.0),
-        actions=jnp.where(history.mask[..., :-1], history.actions, 0),
-        mask=history.mask,
-        agent=history.agent,
-    )
+def _checked(values: Int[Array, " k"] | Int[np.ndarray, " k"], count: int, name: str) -> Int[Array, " k"]:
+    """As int32 on the device, in range (which only concrete values can be checked for)."""
+    if not isinstance(values, Tracer):
+        wrong = [int(value) for value in np.asarray(values) if not 0 <= value < count]
+        if wrong:
+            raise InputError(f"There is no {name} {wrong[0]}; they are numbered 0 to {count - 1}.")
+    return jnp.asarray(values, jnp.int32)

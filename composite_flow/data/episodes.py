@@ -7,7 +7,7 @@ episode's last step leads nowhere.
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -104,11 +104,6 @@ class Episodes:
         """Memory that the arrays take when they are read whole."""
         return sum(getattr(self, name).nbytes for name in ARRAYS)
 
-    def select(self, episodes: Int[np.ndarray, " chosen"]) -> "Episodes":
-        """Some of the episodes, in the order given, in memory."""
-        rows = np.concatenate([np.arange(self.starts[episode], self.stops[episode]) for episode in episodes])
-        return replace(self, **{name: getattr(self, name)[rows] for name in ARRAYS})
-
     @property
     def in_memory(self) -> bool:
         """Whether the arrays are in memory; else they are read from their shards when needed."""
@@ -160,11 +155,12 @@ class Episodes:
         arrays = {name: ShardedArray(name, headers) for name in ARRAYS}
         if in_memory is None:
             in_memory = sum(array.nbytes for array in arrays.values()) <= IN_MEMORY_BYTES
-        loaded = {name: array[:] if in_memory or name == "ends" else array for name, array in arrays.items()}
-        if not all(loaded["ends"][stop - 1] for stop in arrays["ends"].stops):
+        ends = arrays.pop("ends")
+        if not ends[ends.stops - 1].all():
             raise FileError(f"{folder} is damaged: a shard does not stop with the end of an episode.")
+        loaded = {name: array[:] if in_memory else array for name, array in arrays.items()}
         names, scaling, description = read_description(headers)
-        return cls(**loaded, state_names=names, scaling=scaling, description=description)
+        return cls(**loaded, ends=ends[:], state_names=names, scaling=scaling, description=description)
 
     @classmethod
     def from_arrays(

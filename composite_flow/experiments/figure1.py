@@ -9,6 +9,7 @@ shared (Theorem 4, Corollary 7.1). Every history and joint history of both netwo
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +90,18 @@ def run(settings: Figure1Settings, out: Path, *, seed: int, overwrite: bool, pro
     for case, one in itertools.product(MISS, range(seed, seed + settings.num_seeds)):
         progress(f"{case} network, seed {one}")
         path = out / f"{case}-seed{one}.json"
-        cells[case].append(cell(path, kept, lambda case=case, one=one: compute(settings, case, one), overwrite))
+        cells[case].append(
+            cell(path, kept, lambda case=case, one=one: compute(settings, case, one, progress), overwrite)
+        )
     return {"summary": {case: summarise(settings, cells[case]) for case in MISS}, "cells": cells}
 
 
-def compute(settings: Figure1Settings, case: str, seed: int) -> dict[str, Any]:
+def compute(settings: Figure1Settings, case: str, seed: int, progress: Progress) -> dict[str, Any]:
     """Train on one network, then hold fixed points, basins and composite diffusion against the exact answer."""
     key_data, key_train, key_points, key_joint, key_arrows = jax.random.split(jax.random.key(seed), 5)
     problem = SensorNetwork.two_by_two(miss=MISS[case])
     data = collect_sensors(problem, settings.sensors, key=key_data)
-    model = train_sensors(data, settings.sensors, key=key_train)
+    model = train_sensors(data, settings.sensors, key=key_train, progress=progress)
     denoisers = {"learned": model.denoiser, "ideal": data.ideal}
     histories = list(possible_histories(problem))
     encoded = model.layout.encode(jax.tree.map(lambda *rows: jnp.stack(rows), *histories))
@@ -112,7 +115,7 @@ def compute(settings: Figure1Settings, case: str, seed: int) -> dict[str, Any]:
             for joint in possible_joint_histories(problem)
         ],
         "arrows": arrows(settings, model.denoiser, model.layout.encode(joint_history(SHOWN[case])), key=key_arrows),
-        "curves": {name: np.asarray(values) for name, values in model.curves.items()},
+        "curves": model.curves,
     }
 
 

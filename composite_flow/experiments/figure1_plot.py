@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 
 from composite_flow.experiments.figure1 import MISS, SHOWN
@@ -16,7 +15,7 @@ from composite_flow.problems.sensor import SensorNetwork
 
 TITLES = {
     "observable": "Collectively observable: the target is in area 1",
-    "unobservable": "Not collectively observable: areas 1 and 2 are overlooked half of the time, and nobody sees a target",
+    "unobservable": "Not collectively observable: areas 1 and 2 are overlooked half of the time; nobody sees a target",
 }
 STATES = ("1", "2", "3", "4")
 

@@ -33,9 +33,9 @@ def compute_partial(
     key_teams, key_flows = jax.random.split(key)
     teams = draw_teams(key_teams, len(steps), data.problem.num_agents, size)
     ends = partial_ends(denoiser, joint.histories, teams, key_flows, num_sweeps, num_samples)
-    consistent = exact_belief(data.problem, joint.structured).consistent
-    allowed = team_states(consistent, teams)
-    reached = which_state(ends, data.problem.states())
+    belief = exact_belief(data.problem, joint.structured)
+    allowed = team_states(belief.consistent, teams)
+    reached = which_state(ends, belief.states)
     inside = jnp.take_along_axis(allowed, jnp.maximum(reached, 0), axis=1) & (reached >= 0)
     identified = allowed.sum(axis=1) == 1
     true = exact_states(ends, joint.states[:, None])
@@ -110,7 +110,7 @@ def draw_flows(
     teams that do not."""
     key_team, key_noise = jax.random.split(key)
     joint = data.test.joint(steps[:64])
-    consistent = exact_belief(data.problem, joint.structured).consistent
+    belief = exact_belief(data.problem, joint.structured)
     index, telling, others = choose_teams(data.problem, np.asarray(joint.states), num_hops, key_team)
     contexts = jax.vmap(denoiser.condition)(joint.histories[index])
     noise = jax.random.normal(key_noise, (num_drawn, denoiser.state_size))
@@ -119,11 +119,11 @@ def draw_flows(
 
     def panel(order):
         trajectory = jax.vmap(composite_flow, in_axes=(None, None, None, 0))(denoiser, contexts, order, noise)
-        allowed = jnp.all(consistent[index][order], axis=0)
+        allowed = jnp.all(belief.consistent[index][order], axis=0)
         return {
             "order": order,
             "trajectory": trajectory[:, :, areas],
-            "allowed": data.problem.states()[allowed][:, areas],
+            "allowed": belief.states[allowed][:, areas],
             "exact": float(exact_states(trajectory[:, -1], joint.states[index]).mean()),
         }
 

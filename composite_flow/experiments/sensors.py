@@ -1,5 +1,6 @@
 """What the sensor-network experiments share: episodes, a split, a trained model and the exact beliefs beside it."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import jax
@@ -12,10 +13,11 @@ from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.denoiser import Denoiser, IdealDenoiser
 from composite_flow.experiments.cells import Progress
+from composite_flow.loss import ideal_loss
 from composite_flow.metrics import exact_states, psnr
 from composite_flow.model import Model
 from composite_flow.problems.base import EnumerableProblem
-from composite_flow.training import TrainingConfig, fit, ideal_loss
+from composite_flow.training import TrainingConfig, fit
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,14 @@ def collect_sensors(problem: EnumerableProblem, settings: SensorSettings, *, key
     return SensorData(problem, train, validation, test, IdealDenoiser(BeliefModel(problem, dataset.layout)))
 
 
-def train_sensors(data: SensorData, settings: SensorSettings, *, key: PRNGKeyArray, progress: Progress) -> Model:
+def train_sensors(
+    data: SensorData,
+    settings: SensorSettings,
+    *,
+    key: PRNGKeyArray,
+    progress: Progress,
+    until: Callable[[Mapping[str, float]], bool] | None = None,
+) -> Model:
     """Train one network, with its excess over the ideal loss and its composite diffusion on validation episodes."""
     key_fit, key_choice, key_noise = jax.random.split(key, 3)
     steps = choose_steps(data.validation, settings.num_joint, key_choice)
@@ -68,6 +77,7 @@ def train_sensors(data: SensorData, settings: SensorSettings, *, key: PRNGKeyArr
         settings.training,
         key=key_fit,
         evaluate=evaluate,
+        until=until,
         progress=lambda step, total, loss: progress(f"training: step {step} of {total}, loss {loss:.3f}"),
         ideal_loss=ideal_loss(data.ideal, data.validation).value,
     )

@@ -74,6 +74,18 @@ def arrays_of(dataset: Pairs) -> Pairs:
     return eqx.filter(dataset, eqx.is_array)
 
 
+def sample_pairs(
+    dataset: Pairs, key: PRNGKeyArray, num_pairs: int
+) -> tuple[Float[Array, "pairs history"], Float[Array, "pairs state"]]:
+    """Pairs of a dataset, drawn in one compiled call."""
+    return _sample_pairs(arrays_of(dataset), key, num_pairs)
+
+
+@eqx.filter_jit
+def _sample_pairs(dataset, key, num_pairs):
+    return dataset.sample(key, num_pairs)
+
+
 def denoising_loss(
     denoiser: Denoiser, dataset: Pairs, key: PRNGKeyArray | None = None, num_samples: int = 4096
 ) -> MeanLoss:

@@ -11,6 +11,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from composite_flow.denoiser import Denoiser
 from composite_flow.deviation import measured_radius
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.interrupt import interrupt_flag
-from composite_flow.loss import Pairs, arrays_of, denoising_loss
+from composite_flow.loss import Pairs, arrays_of, denoising_loss, sample_pairs
 from composite_flow.model import MODEL_FILE, Model, state_names
 from composite_flow.network import Network
 from composite_flow.optimiser import Schedule, Task, TrainingState, initial_state, train_steps
@@ -107,8 +108,10 @@ class _Run:
         self.total = config.total_steps(train.num_steps * train.layout.num_agents)
         self.curves: list[dict[str, float]] = []
         self.seconds, self.saved, self.loss = 0.0, time.monotonic(), math.nan
-        self.pace, self.speed = 1, 0.0
-        self.histories, self.states, self.fingerprint = _probe(self.share)
+        self.pace = 1  # steps of the next compiled call
+        histories, states, self.fingerprint = _probe(self.share)
+        limits = histories.min(axis=0), histories.max(axis=0)
+        self.start = partial(_fresh_state, key, config, *limits, states.shape[1])
 
     # --- start
 
@@ -122,16 +125,7 @@ class _Run:
             return
         else:
             _clear(self.folder, overwrite)
-        self.state = self.initial_state(self.key)
-        network = self.state.network.with_history_range(self.histories.min(axis=0), self.histories.max(axis=0))
-        self.state = initial_state(network, self.config.average > 0)
-
-    def initial_state(self, key: PRNGKeyArray) -> TrainingState:
-        """Fresh weights; the range of the histories is not set yet."""
-        config, sizes = self.config, (self.histories.shape[1], self.states.shape[1])
-        key_init = jax.random.fold_in(key, _INIT)
-        network = Network(*sizes, config.width, config.depth, config.history_at, config.activation, key=key_init)
-        return initial_state(network, config.average > 0)
+        self.state = self.start()
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of the same run."""
@@ -144,7 +138,7 @@ class _Run:
                     f"{path} was written by a run with {name} = {stored.get(name)}, not {value}; "
                     "resume it with the same settings, key and data, or start anew in another folder."
                 )
-        self.state = load_checkpoint(path, eqx.filter_eval_shape(self.initial_state, self.key))
+        self.state = load_checkpoint(path, eqx.filter_eval_shape(self.start))
         self.curves, self.seconds = stored["curves"], stored["seconds"]
 
     def identity(self) -> dict[str, Any]:
@@ -237,7 +231,7 @@ class _Run:
         """D_φ on validation pairs; None without them, or where a flow leaves for infinity."""
         if self.validation is None:
             return None
-        histories, states = self.validation.sample(jax.random.key(1), _RADIUS_PAIRS)
+        histories, states = sample_pairs(self.validation, jax.random.key(1), _RADIUS_PAIRS)
         radius = measured_radius(self.state.denoiser, histories, states)
         return radius if math.isfinite(radius) else None
 
@@ -250,7 +244,7 @@ class _Run:
             scaling=self.train.scaling,
             radius=self.radius(),
             curves=tuple(self.curves),
-            state_names=state_names(self.train, self.states.shape[1]),
+            state_names=state_names(self.train, self.state.network.state_size),
             description={"config": dataclasses.asdict(self.config), "data": self.fingerprint},
         )
         if self.folder is not None:
@@ -258,11 +252,25 @@ class _Run:
         return model
 
 
+@eqx.filter_jit
+def _fresh_state(
+    key: PRNGKeyArray,
+    config: TrainingConfig,
+    minimum: Float[Array, " history"],
+    maximum: Float[Array, " history"],
+    state_size: int,
+) -> TrainingState:
+    """The state before the first step, for histories of this range."""
+    options = (config.width, config.depth, config.history_at, config.activation)
+    network = Network(len(minimum), state_size, *options, key=jax.random.fold_in(key, _INIT))
+    return initial_state(network.with_history_range(minimum, maximum), config.average > 0)
+
+
 def _probe(train: Pairs) -> tuple[Float[Array, "pairs history"], Float[Array, "pairs state"], str]:
     """Some pairs, always the same of a dataset, and a fingerprint of them."""
     if train.num_steps < 1:
         raise InputError("The training data are empty; collect some episodes first.")
-    histories, states = train.sample(jax.random.key(0), _PROBE)
+    histories, states = sample_pairs(train, jax.random.key(0), _PROBE)
     if not bool(jnp.isfinite(histories).all() and jnp.isfinite(states).all()):
         raise InputError("The training data hold NaN or infinite values; remove those steps first.")
     checksum = zlib.crc32(np.asarray(states).tobytes(), zlib.crc32(np.asarray(histories).tobytes()))

@@ -19,7 +19,7 @@ from composite_flow.deviation import deviations, measured_radius
 from composite_flow.errors import CompositeFlowError, FileError, InputError, MismatchError, TooLargeError
 from composite_flow.evaluation import Evaluation, evaluate
 from composite_flow.fixed_points import FixedPoints, find_fixed_points
-from composite_flow.flow import converge, probability_flow, push_forward_log_density, score
+from composite_flow.flow import converge, probability_flow, score
 from composite_flow.history import History, HistoryLayout
 from composite_flow.jacobian import state_jacobian
 from composite_flow.metrics import exact_states, psnr, rate_lower_bound
@@ -35,6 +35,7 @@ from composite_flow.problems import (
     problem_from_description,
     problem_from_text,
 )
+from composite_flow.push_forward import push_forward_log_density
 from composite_flow.training import TrainingConfig, fit
 
 __version__ = "0.1.0"

@@ -11,7 +11,6 @@ factor e. A denoiser that does not see σ replaces f_σ by f, which leaves an au
 
 from typing import Protocol
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -210,6 +209,8 @@ def _scheduled_velocity(time, y, arguments):
 
 def _solve(velocity, arguments, y, time, tolerance):
     """Explicit steps suffice: Jacobians of posterior means have no eigenvalue below 0, so none of f − y below −1."""
+    import diffrax  # half a second to import, which nothing else here needs
+
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(velocity),
         diffrax.Tsit5(),

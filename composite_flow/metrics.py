@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy import stats
+from scipy import special
 
 from composite_flow.errors import InputError
 
@@ -36,8 +36,8 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
     """Two-sided exact interval of a rate, from independent trials (Clopper and Pearson 1934)."""
     _check_counts([successes], [trials])
     tail = (1.0 - confidence) / 2.0
-    low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
-    high = stats.beta.ppf(1.0 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    low = special.betaincinv(successes, trials - successes + 1, tail) if successes else 0.0
+    high = special.betaincinv(successes + 1, trials - successes, 1.0 - tail) if successes < trials else 1.0
     return float(low), float(high)
 
 
@@ -48,7 +48,7 @@ def clopper_pearson_lower_bound(successes: int, trials: int, confidence: float =
     so count joint histories as trials where that matters.
     """
     _check_counts([successes], [trials])
-    return float(stats.beta.ppf(1.0 - confidence, successes, trials - successes + 1)) if successes else 0.0
+    return float(special.betaincinv(successes, trials - successes + 1, 1.0 - confidence)) if successes else 0.0
 
 
 def seed_lower_bound(rates: Sequence[float], confidence: float = 0.95) -> float:
@@ -61,7 +61,7 @@ def seed_lower_bound(rates: Sequence[float], confidence: float = 0.95) -> float:
     if values.size < 2:
         raise InputError("A bound over seeds needs the rates of at least two seeds.")
     error = values.std(ddof=1) / math.sqrt(values.size)
-    return float(np.clip(values.mean() - stats.t.ppf(confidence, values.size - 1) * error, 0.0, 1.0))
+    return float(np.clip(values.mean() - special.stdtrit(values.size - 1, confidence) * error, 0.0, 1.0))
 
 
 def rate_lower_bound(successes: Sequence[int], trials: Sequence[int], confidence: float = 0.95) -> float:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
@@ -70,3 +70,24 @@ def progress_bar(task: str) -> Iterator[Advance]:
         yield advance
     if not console.is_terminal:
         say(f"{task}: {last['done']} done. {last['note']}".rstrip())
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """The latest of many sentences on one line of standard error; yields what tells the next one.
+
+    Where standard error is no terminal, a sentence is printed where what stands before its colon is new.
+    """
+    console = Console(stderr=True, highlight=False)
+    latest = {"head": ""}
+    with console.status("", spinner="dots") if console.is_terminal else nullcontext() as line:
+
+        def tell(sentence: str) -> None:
+            head = sentence.partition(":")[0]
+            if line is not None:
+                line.update(sentence)
+            elif head != latest["head"]:
+                say(sentence)
+            latest["head"] = head
+
+        yield tell

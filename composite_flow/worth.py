@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
-from scipy.spatial import distance
 
 from composite_flow.certificate import Certificate, certify_batch
 from composite_flow.composite import reconstruct_batch
@@ -138,6 +137,8 @@ def acceptance(certificates: Certificate, right: Bool[Array, "batch samples"]) -
 
 def smallest_distance(states: Float[Array, "batch state"]) -> float:
     """δ_s, the smallest distance between distinct states; over the first 2,048 distinct ones where there are more."""
+    from scipy.spatial import distance  # slow to import, and nothing else needs it
+
     distinct = np.unique(np.asarray(states), axis=0)[:_MOST_DISTINCT_STATES]
     return float(distance.pdist(distinct).min()) if len(distinct) > 1 else float("inf")
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from composite_flow.commands.infer import evaluation_tables
 from composite_flow.commands.options import Shared
-from composite_flow.reporting import say, show, table
+from composite_flow.reporting import say, show, status, table
 
 Experiment = Literal["figure1", "figure4", "scale"]
 Preset = Literal["smoke", "laptop", "paper"]
@@ -21,11 +22,35 @@ def demo(out: Path = Path("runs/demo"), *, shared: OmitArgPrefixes[Shared] = Sha
     Args:
         out: folder for the results.
     """
-    from composite_flow.experiments.demo import run_demo
+    from composite_flow.experiments import demo_plot
+    from composite_flow.experiments import demo as experiment
 
-    result, tables = run_demo(out, seed=shared.seed, overwrite=shared.overwrite)
-    show(result, tables, as_json=shared.json)
-    say(f"The picture is {out / 'reconstruction.png'}.")
+    with status() as progress:
+        settings = experiment.DemoSettings()
+        result = experiment.run(settings, out, seed=shared.seed, overwrite=shared.overwrite, progress=progress)
+        demo_plot.draw(result, out)
+    tables = (agents_table(result["agents"]), *evaluation_tables(result["summary"]))
+    show(result["summary"], tables, as_json=shared.json)
+    say(f"One reconstruction is drawn in {out / 'reconstruction.png'}; all numbers are in {out / 'summary.json'}.")
+
+
+def agents_table(agents: list[dict[str, Any]]):
+    """Each sensor's own view of one joint history: its fixed points beside its exact belief."""
+    columns = ("sensor", "sees a target in area", "states allowed", "stable fixed points", "posterior of the true state")
+    columns += ("basin mass of it", "total variation")
+    rows = [
+        (
+            str(row["agent"]),
+            ", ".join(map(str, row["sees_target_in_areas"])) or None,
+            row["states_allowed"],
+            row["fixed_points"],
+            row["posterior_of_the_true_state"],
+            row["basin_mass_of_the_true_state"],
+            row["total_variation"],
+        )
+        for row in agents
+    ]
+    return table("What each sensor can tell from its own view of one held-out step", columns, rows)
 
 
 def reproduce(
@@ -48,9 +73,11 @@ def reproduce(
     module = importlib.import_module(f"composite_flow.experiments.{experiment}")
     folder = Path("outputs") / f"{experiment}-{preset}" if out is None else out
     settings = module.PRESETS[preset]
-    result = module.run(settings, folder, seed=shared.seed, overwrite=shared.overwrite, progress=say)
-    module.draw(result, folder)
-    show(result, [table(f"{experiment} ({preset})", ("", "value"), list(flat_rows(result)))], as_json=shared.json)
+    with status() as progress:
+        result = module.run(settings, folder, seed=shared.seed, overwrite=shared.overwrite, progress=progress)
+        module.draw(result, folder)
+    rows = list(flat_rows(result.get("summary", result)))
+    show(result, [table(f"{experiment} ({preset})", ("", "value"), rows)], as_json=shared.json)
     say(f"Figures and numbers are in {folder}.")
 
 

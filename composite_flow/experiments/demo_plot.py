@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from composite_flow.experiments.style import BLUE, FAINT, GREEN, INK, MUTED, ORANGE, save_figure, styled
 
 _VALUES = LinearSegmentedColormap.from_list("values", [FAINT, "#f6d796", ORANGE, "#b45f06"])
+_REACHED = 0.5  # two states are at least √2 apart
 _MAPS = 5  # networks in the upper row beside the truth
 
 
@@ -35,11 +36,11 @@ def _draw_maps(axes: list[Axes], result: dict[str, Any]) -> None:
     allowed = [str(row["states_allowed"]) for row in result["agents"]]
     _draw_network(axes[0], network, np.asarray(drawn["state"]), labels=allowed, bold=seeing)
     axes[0].set_title("The true state")
-    axes[0].set_xlabel("in a sensor: how many\nstates its own view allows")
+    axes[0].set_xlabel("number: states that a sensor's\nown view allows; bold: sees a target")
     for axis, hop in zip(axes[1:], _shown_hops(len(network["places"])), strict=True):
         speaker = None if hop == 0 else order[hop - 1]
         _draw_network(axis, network, sample[hop], speaker=speaker)
-        axis.set_title("Noise" if hop == 0 else f"After {hop} message{'s' if hop > 1 else ''}")
+        axis.set_title("Noise" if hop == 0 else f"{hop} message{'s' if hop > 1 else ''}")
         distance = np.linalg.norm(sample[hop] - np.asarray(drawn["state"]))
         spoken = "no one has spoken" if speaker is None else f"sensor {speaker} spoke"
         axis.set_xlabel(f"{spoken}\ndistance {distance:.2f}")
@@ -87,23 +88,23 @@ def _draw_distances(axis: Axes, drawn: dict[str, Any]) -> None:
     together, alone = np.asarray(drawn["distances_together"]), np.asarray(drawn["distances_alone"])
     hops = np.arange(together.shape[1])
     for name, distances, colour in (
-        (f"sensor {drawn['alone']} alone", alone, ORANGE),
-        ("together (composite diffusion)", together, BLUE),
+        (f"sensor {drawn['alone']} alone, asked again and again", alone, ORANGE),
+        ("together: composite diffusion", together, BLUE),
     ):
         axis.plot(hops, distances.T, color=colour, linewidth=0.7, alpha=0.35)
-        axis.plot([], [], color=colour, linewidth=2, label=f"{name}: {len(distances)} samples")
+        axis.plot([], [], color=colour, linewidth=2, label=name)
     num_agents = len(set(drawn["order"]))
     for sweep in range(num_agents, len(hops) - 1, num_agents):
         axis.axvline(sweep, color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
-        axis.text(sweep + 0.1, axis.get_ylim()[1], "second sweep" if sweep == num_agents else "next sweep",
-                  va="top", color=MUTED, fontsize=8)
-    axis.set_title("All samples reach the true state together, not alone")
+        axis.text(sweep + 0.1, axis.get_ylim()[1], "next sweep", va="top", color=MUTED, fontsize=8)
+    reached = [int((distances[:, -1] < _REACHED).sum()) for distances in (together, alone)]
+    axis.set_title(f"Together {reached[0]} of {len(together)} samples reach the true state, alone {reached[1]}")
     axis.set_ylabel("distance to the true state")
     axis.set_xlabel("who speaks: one message each")
     axis.set_xticks(hops, ["noise", *(str(agent) for agent in drawn["order"])])
     axis.set_xlim(0, len(hops) - 1)
     axis.set_ylim(0)
-    axis.legend(loc="upper right", bbox_to_anchor=(1.0, 0.9))
+    axis.legend(loc="upper right", bbox_to_anchor=(1.0, 0.92))
 
 
 def _draw_masses(axis: Axes, result: dict[str, Any]) -> None:

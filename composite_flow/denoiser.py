@@ -123,6 +123,10 @@ class IdealDenoiser(eqx.Module):
         squared_distance = jnp.sum((y[None] - self.belief.states) ** 2, axis=1)
         return jax.nn.softmax(context + self.noise.log_kernel(squared_distance, self.state_size))
 
+    def at(self, sigma: float | Float[Array, ""]) -> "IdealDenoiser":
+        """The same belief's denoiser for the known noise level σ, E[s | y, τ, σ]."""
+        return IdealDenoiser(self.belief, Fixed(sigma))
+
 
 def check_denoiser(denoiser: Denoiser, history: Float[Array, " history"], key: PRNGKeyArray) -> None:
     """Check that a denoiser keeps the contract that every algorithm of this package relies on.

@@ -2,6 +2,7 @@
 
 from composite_flow.problems.base import EnumerableProblem, Policy, Problem, RandomPolicy, ReactivePolicy
 from composite_flow.problems.sensor import SensorNetwork
+from composite_flow.problems.tabular import TabularProblem
 from composite_flow.problems.text import problem_from_description, problem_from_text
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "RandomPolicy",
     "ReactivePolicy",
     "SensorNetwork",
+    "TabularProblem",
     "problem_from_description",
     "problem_from_text",
 ]

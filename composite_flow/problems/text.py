@@ -7,8 +7,10 @@ from typing import Any
 from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.problems.base import Problem
 from composite_flow.problems.sensor import SensorNetwork
+from composite_flow.problems.tabular import TabularProblem
 
-_EXISTING = "sensor:ROWSxCOLUMNS"
+_TABULAR = {"tiger": TabularProblem.tiger, "xor": TabularProblem.xor}
+_EXISTING = "sensor:ROWSxCOLUMNS, " + ", ".join(f"tabular:{name}" for name in _TABULAR)
 _SENSOR_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "targets": ("num_targets", int),
     "miss": ("miss", lambda text: [float(part) for part in text.split("/")]),
@@ -25,7 +27,8 @@ def problem_from_text(text: str) -> Problem:
     Args:
         text: a kind, a colon, what of it, and options after commas. `sensor:2x2` is the paper's network with the
             paper's numbering; any other `sensor:ROWSxCOLUMNS` is a grid. Its options: `targets`, `miss` (one
-            probability, or one per area as `0.5/0.5/0/0`), `move`, `reward`, `cost`, `steps`.
+            probability, or one per area as `0.5/0.5/0/0`), `move`, `reward`, `cost`, `steps`. `tabular:xor`
+            and `tabular:tiger` have the option `steps`.
 
     Raises:
         InputError: nothing of that name exists, or an option cannot be used.
@@ -34,6 +37,8 @@ def problem_from_text(text: str) -> Problem:
     name, *options = rest.split(",")
     if kind == "sensor":
         return _sensor(text, name, _read_options(text, options, _SENSOR_OPTIONS))
+    if kind == "tabular" and name in _TABULAR:
+        return _TABULAR[name](**_read_options(text, options, {"steps": ("num_steps", int)}))
     raise InputError(f"There is no problem '{text}': there are {_EXISTING}.")
 
 
@@ -43,7 +48,7 @@ def problem_from_description(description: dict[str, Any]) -> Problem:
     Raises:
         InputError: the description is not one of ours.
     """
-    kinds = {"sensor": SensorNetwork.from_description}
+    kinds = {"sensor": SensorNetwork.from_description, "tabular": TabularProblem.from_description}
     kind = description.get("kind")
     if kind not in kinds:
         raise InputError(f"There is no kind of problem '{kind}' in this version: there are {', '.join(kinds)}.")

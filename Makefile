@@ -1,0 +1,53 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv.
+# Another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+WORKERS ?= 2
+
+BIN := .venv/bin
+INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check docs benchmark clean
+.DELETE_ON_ERROR:
+
+demo: .venv/installed
+	$(BIN)/composite-flow demo
+
+# The workers share what they compile, and a later run finds it again.
+test: .venv/installed-test
+	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/compiled $(BIN)/python -m pytest -n $(WORKERS)
+
+check: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: .venv/installed-docs
+	$(BIN)/mkdocs build --strict
+
+# PyTorch gets an environment of its own, so that neither library disturbs the other.
+benchmark: .venv/installed .venv-torch/installed-benchmarks
+	$(BIN)/python -m benchmarks.harness --peer-python .venv-torch/bin/python --out benchmarks/results.json
+
+clean:
+	rm -rf .venv .venv-torch site
+
+# One stamp per set of extras; a change of the requirements installs again.
+# The install is editable, so that a change of the code needs no second one.
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python $(INSTALL) --editable .
+	@touch $@
+
+.venv/installed-%: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python $(INSTALL) --editable ".[$*]"
+	@touch $@
+
+.venv-torch/installed-%: pyproject.toml constraints.txt | .venv-torch/bin/python
+	.venv-torch/bin/python $(INSTALL) --editable ".[$*]"
+	@touch $@
+
+%/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "$(PYTHON) is missing or older than Python 3.11: install a newer one, or name it with PYTHON=python3.12." >&2; exit 1; }
+	@$(PYTHON) -m venv $* || { rm -rf $*; \
+	  echo "$(PYTHON) cannot create a virtual environment: install its venv module (on Debian: python3-venv)." >&2; exit 1; }

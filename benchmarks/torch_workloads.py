@@ -1,0 +1,151 @@
+"""The peer: the same network and algorithms, batched in PyTorch as one would write them first.
+
+Needs PyTorch alone, so that it can run in an environment of its own.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.func import jacrev, vmap
+
+from benchmarks.shapes import Shapes
+from benchmarks.timing import Call, main
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Network(nn.Module):
+    """The denoiser with the history at every hidden layer, as biases computed once per history."""
+
+    def __init__(self, shapes: Shapes):
+        super().__init__()
+        sizes = [shapes.state] + shapes.depth * [shapes.width]
+        self.condition_layer = nn.Linear(shapes.history, shapes.depth * shapes.width)
+        self.hidden = nn.ModuleList(nn.Linear(i, o, bias=False) for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+        self.output = nn.Linear(shapes.width, shapes.state)
+        self.depth = shapes.depth
+
+    def condition(self, history: Tensor) -> Tensor:
+        """Per-layer biases, (..., depth, width)."""
+        return self.condition_layer(history).unflatten(-1, (self.depth, -1))
+
+    def denoise(self, context: Tensor, y: Tensor) -> Tensor:
+        """The posterior mean; `context` and `y` share their leading axes or broadcast."""
+        for layer, linear in enumerate(self.hidden):
+            y = torch.relu(linear(y) + context[..., layer, :])
+        return self.output(y)
+
+
+def _wait() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def matmul(shapes: Shapes) -> Call:
+    """The network's own products and nothing else."""
+    sizes = [shapes.state, *(shapes.depth * [shapes.width]), shapes.state]
+    weights = [torch.randn(i, o, device=DEVICE) / i**0.5 for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
+    history_weights = torch.randn(shapes.history, shapes.depth * shapes.width, device=DEVICE)
+    y = torch.randn(shapes.batch, shapes.state, device=DEVICE)
+    history = torch.randn(shapes.batch, shapes.history, device=DEVICE)
+
+    @torch.no_grad()
+    def call():
+        product = y
+        for matrix in weights:
+            product = product @ matrix
+        _ = history @ history_weights
+        _wait()
+
+    return call
+
+
+def training(shapes: Shapes) -> Call:
+    """One step of Adam on the denoising loss, its batch drawn from arrays in memory."""
+    network = Network(shapes).to(DEVICE)
+    optimiser = torch.optim.Adam(network.parameters(), lr=5e-4)
+    histories = torch.rand(65536, shapes.history, device=DEVICE)
+    states = torch.rand(65536, shapes.state, device=DEVICE)
+
+    def call():
+        rows = torch.randint(len(states), (shapes.batch,), device=DEVICE)
+        history, state = histories[rows], states[rows]
+        sigma = torch.rand(shapes.batch, 1, device=DEVICE)
+        y = state + sigma * torch.randn_like(state)
+        loss = (network.denoise(network.condition(history), y) - state).square().sum(-1).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        _wait()
+
+    return call
+
+
+def reconstruction(shapes: Shapes) -> Call:
+    """Composite diffusion for many joint histories at once, a fresh order per sweep and joint history."""
+    network = Network(shapes).to(DEVICE)
+    histories = torch.rand(shapes.teams, shapes.agents, shapes.history, device=DEVICE)
+    rows = torch.arange(shapes.teams, device=DEVICE)
+
+    @torch.no_grad()
+    def call():
+        contexts = network.condition(histories)
+        y = torch.randn(shapes.teams, shapes.samples, shapes.state, device=DEVICE)
+        for _ in range(shapes.sweeps):
+            order = torch.rand(shapes.teams, shapes.agents, device=DEVICE).argsort(-1)
+            for hop in range(shapes.agents):
+                y = network.denoise(contexts[rows, order[:, hop], None], y)
+        _wait()
+
+    return call
+
+
+def certification(shapes: Shapes) -> Call:
+    """The checks of one joint history: radii along the last sweep, of the composite map, nearness of fixed points."""
+    network = Network(shapes).to(DEVICE)
+    histories = torch.rand(shapes.agents, shapes.history, device=DEVICE)
+    each = partial(vmap, in_dims=(None, 0))
+    jacobians = vmap(each(jacrev(network.denoise, argnums=1)))
+    with torch.no_grad():
+        contexts = network.condition(histories)
+        y, path = torch.randn(shapes.samples, shapes.state, device=DEVICE), []
+        for _ in range(shapes.sweeps):
+            path = []
+            for context in contexts:
+                path.append(y)
+                y = network.denoise(context, y)
+        path, end = torch.stack(path), y
+
+    @torch.no_grad()
+    def call():
+        contexts = network.condition(histories)
+        along = jacobians(contexts, path)
+        _ = torch.linalg.eigvals(along).abs().amax(-1)
+        composite = along[0]
+        for jacobian in along[1:]:
+            composite = jacobian @ composite
+        _ = torch.linalg.eigvals(composite).abs().amax(-1)
+        _fixed_point_distance(network, contexts, end)
+        _wait()
+
+    return call
+
+
+def _fixed_point_distance(network: Network, contexts: Tensor, end: Tensor) -> Tensor:
+    """How far each agent's own flow carries each sample before it stands still."""
+    y = end.expand(len(contexts), *end.shape)
+    for _ in range(200):
+        before, y = y, network.denoise(contexts[:, None], y)
+        if (y - before).norm(dim=-1).max() < 1e-5:
+            break
+    return (y - end).norm(dim=-1)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main(
+        f"torch {torch.__version__}",
+        DEVICE.type,
+        {"matmul": matmul, "training": training, "reconstruction": reconstruction, "certification": certification},
+    )

@@ -1,0 +1,99 @@
+"""This package's own workloads, at the sizes of `benchmarks/shapes.py`, on random data and untrained weights."""
+
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from benchmarks.shapes import Shapes
+from benchmarks.timing import Call, main
+from composite_flow.certificate import certify
+from composite_flow.composite import reconstruct, reconstruct_batch
+from composite_flow.network import Network
+from composite_flow.optimiser import Schedule, Task, initial_state, train_steps
+
+NUM_PAIRS = 65536
+
+
+class RandomPairs(eqx.Module):
+    """A dataset in memory: as many arrays as training reads, without a world behind them."""
+
+    histories: Float[Array, "pairs history"]
+    states: Float[Array, "pairs state"]
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int
+    ) -> tuple[Float[Array, "batch history"], Float[Array, "batch state"]]:
+        """Pairs drawn with replacement."""
+        rows = jax.random.randint(key, (batch,), 0, NUM_PAIRS)
+        return self.histories[rows], self.states[rows]
+
+
+def _network(shapes: Shapes) -> Network:
+    return Network(shapes.history, shapes.state, shapes.width, shapes.depth, key=jax.random.key(0))
+
+
+def matmul(shapes: Shapes) -> Call:
+    """The network's own products and nothing else."""
+    sizes = [shapes.state, *(shapes.depth * [shapes.width]), shapes.state]
+    keys = jax.random.split(jax.random.key(0), len(sizes) + 2)
+    pairs = zip(sizes[:-1], sizes[1:], strict=True)
+    weights = [jax.random.normal(k, pair) / pair[0] ** 0.5 for k, pair in zip(keys[3:], pairs, strict=True)]
+    history_weights = jax.random.normal(keys[0], (shapes.history, shapes.depth * shapes.width))
+    y = jax.random.normal(keys[1], (shapes.batch, shapes.state))
+    history = jax.random.normal(keys[2], (shapes.batch, shapes.history))
+
+    @jax.jit
+    def products(weights, history_weights, y, history):
+        for matrix in weights:
+            y = y @ matrix
+        return y, history @ history_weights
+
+    return lambda: jax.block_until_ready(products(weights, history_weights, y, history))
+
+
+def training(shapes: Shapes) -> Call:
+    """One step of training: drawing a batch and its noise, the gradient, Adam."""
+    key_histories, key_states, key = jax.random.split(jax.random.key(0), 3)
+    dataset = RandomPairs(
+        jax.random.uniform(key_histories, (NUM_PAIRS, shapes.history)),
+        jax.random.uniform(key_states, (NUM_PAIRS, shapes.state)),
+    )
+    schedule = Schedule(initial=jnp.array(5e-4), per_step=jnp.array(0.0), elapsed=jnp.array(0.0))
+    task = Task(dataset, key, schedule, shapes.batch, 0.0)
+    state = initial_state(_network(shapes), averaged=False)
+
+    def call():
+        nonlocal state
+        state = jax.block_until_ready(train_steps(task, state, jnp.array(1)))
+
+    return call
+
+
+def reconstruction(shapes: Shapes) -> Call:
+    """Composite diffusion for many joint histories at once, a fresh order per sweep and joint history."""
+    network = _network(shapes)
+    histories = jax.random.uniform(jax.random.key(1), (shapes.teams, shapes.agents, shapes.history))
+    settings = {"num_samples": shapes.samples, "num_sweeps": shapes.sweeps, "batch_size": shapes.teams}
+    run = partial(reconstruct_batch, network, histories, key=jax.random.key(2), **settings)
+    return lambda: jax.block_until_ready(run())
+
+
+def certification(shapes: Shapes) -> Call:
+    """The checks of one joint history's samples."""
+    network = _network(shapes)
+    histories = jax.random.uniform(jax.random.key(1), (shapes.agents, shapes.history))
+    settings = {"num_samples": shapes.samples, "num_sweeps": shapes.sweeps}
+    estimate = reconstruct(network, histories, key=jax.random.key(2), **settings)
+    return lambda: jax.block_until_ready(certify(network, histories, estimate, radius=0.1))
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_default_matmul_precision", "highest")  # as PyTorch's default: full float32 on a GPU too
+    main(
+        f"jax {jax.__version__}",
+        jax.default_backend(),
+        {"matmul": matmul, "training": training, "reconstruction": reconstruction, "certification": certification},
+    )

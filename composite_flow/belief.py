@@ -1,0 +1,295 @@
+"""Exact beliefs of enumerable problems: the oracle that everything else is held against.
+
+A window τ_i of one agent is filtered forward, the other agents acting by a known reactive policy:
+
+    b_t(s')  ∝  P(o_t | s') Σ_s b_{t−1}(s) P(s' | s, o_{t−1}, a_{t−1}),
+
+and the joint history likewise, with the joint observation and the joint action. States with b > 0 are the
+consistent states S_G(τ). A window that reaches back to the start of its episode (its mask shows it) begins with
+the problem's initial distribution, any other with `start`, the distribution of the state at a window's first
+step averaged over the data set's steps. Without `start` the initial distribution serves for both, which is exact
+for problems that start stationary, as sensor networks do.
+
+Beliefs are carried in logarithms. In the prediction, weights below e^−60 of the largest are raised to that: their
+value is far below float32's resolution, but states that are possible stay possible, so that the sets are exact
+(for transition probabilities above 1e-11).
+"""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from composite_flow.errors import InputError
+from composite_flow.history import History, HistoryLayout
+from composite_flow.problems.base import EnumerableProblem, RandomPolicy, ReactivePolicy
+
+LOWEST_WEIGHT = -60.0
+# Entries of the likelihood tables that are alive at once in `exact_belief`: 16 MB each.
+BATCH_ENTRIES = 2**22
+
+
+class BeliefModel(eqx.Module):
+    """The Bayes filter of a problem, for one agent's window or for all of them.
+
+    Attributes:
+        problem: gives the probabilities.
+        layout: of the windows, for those who hold them in flat form.
+        policy: how the other agents act.
+        start: distribution of the state at a window's first step; None is the initial one.
+    """
+
+    problem: EnumerableProblem
+    layout: HistoryLayout = eqx.field(static=True)
+    policy: ReactivePolicy = RandomPolicy()
+    start: Float[Array, " states"] | None = None
+
+    @property
+    def states(self) -> Float[Array, "states state"]:
+        """The features of every hidden state."""
+        return self.problem.states()
+
+    def __call__(self, history: History) -> Float[Array, " states"]:
+        """log p(s | τ_i) of the window's last step; everywhere −inf if the window is impossible.
+
+        Args:
+            history: one window, without batch axes; everything in it may be traced, the agent too.
+        """
+
+        def move(observation, action):
+            return self.problem.local_transition_probabilities(history.agent, observation, action, self.policy)
+
+        def weigh(observation):
+            return self.problem.log_likelihood(history.agent, observation)
+
+        return self._filter(history.observations, history.actions, history.mask, move, weigh)
+
+    def joint(self, histories: History) -> Float[Array, " states"]:
+        """log p(s | τ_{1:n}), given every agent's window; everywhere −inf if they are impossible.
+
+        Args:
+            histories: the agents' windows of the same steps, in the agents' order, on one leading axis.
+        """
+
+        def move(observations, actions):
+            return self.problem.transition_probabilities(actions)
+
+        observations, actions = jnp.swapaxes(histories.observations, 0, 1), jnp.swapaxes(histories.actions, 0, 1)
+        return self._filter(observations, actions, histories.mask[0], move, self.problem.joint_log_likelihood)
+
+    def _filter(
+        self,
+        observations: Float[Array, "length ..."],
+        actions: Int[Array, "..."],
+        mask: Bool[Array, " length"],
+        move,
+        weigh,
+    ) -> Float[Array, " states"]:
+        """Filter forward over the steps, of which masked ones are skipped."""
+        initial = jnp.log(self.problem.initial_probabilities())
+        first = initial if self.start is None else jnp.where(jnp.all(mask), jnp.log(self.start), initial)
+
+        def advance(log_belief, step):
+            before, action, inside, observation = step
+            predicted = jnp.where(inside, _predict(log_belief, move(before, action)), initial)
+            return predicted + weigh(observation), None
+
+        log_belief = first + weigh(observations[0])
+        # A single step needs no transitions, which may be too many to list.
+        if len(observations) > 1:
+            steps = (observations[:-1], actions, mask[:-1], observations[1:])
+            log_belief = jax.lax.scan(advance, log_belief, steps)[0]
+        return _normalize(log_belief)
+
+
+class Belief(eqx.Module):
+    """Exact probabilities of a problem's states given histories; leading axes are the histories' own.
+
+    Attributes:
+        states: distinct features, one row per state.
+        log_probabilities: log p(s | τ).
+    """
+
+    states: Float[Array, "states state"]
+    log_probabilities: Float[Array, "*batch states"]
+
+    @property
+    def probabilities(self) -> Float[Array, "*batch states"]:
+        """p(s | τ)."""
+        return jnp.exp(self.log_probabilities)
+
+    @property
+    def consistent(self) -> Bool[Array, "*batch states"]:
+        """The consistent states S_G(τ): those whose probability is not exactly zero."""
+        return self.log_probabilities > -jnp.inf
+
+
+def exact_belief(
+    problem: EnumerableProblem,
+    histories: History,
+    *,
+    policy: ReactivePolicy | None = None,
+    start: Float[Array, " states"] | None = None,
+    joint: bool = False,
+) -> Belief:
+    """Exact beliefs of many windows.
+
+    Hidden states with the same features are one state here.
+
+    Args:
+        problem: the problem that the histories come from.
+        histories: windows with any leading axes; with `joint` the last of these is the agents, in their order.
+        policy: how the agents act; by default at random.
+        start: see `start_distribution`; by default the problem's initial distribution.
+        joint: condition on all agents' windows together.
+
+    Returns:
+        One distribution per window, or per joint history.
+
+    Raises:
+        InputError: a history does not fit the problem, or is impossible in it.
+        TooLargeError: the problem's states are too many.
+    """
+    batch = histories.agent.shape[:-1] if joint else histories.agent.shape
+    length = _check_histories(problem, histories, start, joint)
+    layout = HistoryLayout(length, problem.observation_size, problem.num_actions, problem.num_agents)
+    model = BeliefModel(problem, layout, RandomPolicy() if policy is None else policy, start)
+    count = math.prod(batch)  # spelt out, since a history of one step has no actions to infer it from
+    flat = jax.tree.map(lambda leaf: jnp.reshape(leaf, (count, *leaf.shape[len(batch) :])), histories)
+    log_probabilities = np.asarray(_beliefs(model, flat, joint))
+    impossible = np.flatnonzero(np.all(np.isneginf(log_probabilities), axis=1))
+    if len(impossible):
+        where = tuple(int(i) for i in np.unravel_index(impossible[0], batch)) if batch else ()
+        raise InputError(
+            f"{len(impossible)} of {len(log_probabilities)} histories are impossible in this problem, the first one at "
+            f"index {where}: check that they come from it, and the policy and the start distribution."
+        )
+    states, merged = _merge_states(np.asarray(problem.states()), log_probabilities)
+    return Belief(jnp.asarray(states), jnp.asarray(merged.reshape(*batch, len(states))))
+
+
+def intersection(consistent: Bool[Array, "*batch agents states"]) -> Bool[Array, "*batch states"]:
+    """The states that every agent's own history allows, ∩_i S_G(τ_i) (Theorems 3 and 4)."""
+    return jnp.all(consistent, axis=-2)
+
+
+def intersection_gap(
+    problem: EnumerableProblem,
+    histories: History,
+    *,
+    policy: ReactivePolicy | None = None,
+    start: Float[Array, " states"] | None = None,
+) -> float:
+    """Share of joint histories whose agents' consistent sets share more states than the joint history allows.
+
+    Theorems 3 and 4 take both sets to be equal. They are where each agent has one observation, independent given
+    the state; otherwise the intersection, the best that composite diffusion can reach, may be larger.
+
+    Args:
+        problem: the problem that the histories come from.
+        histories: windows with leading axes (joint histories, agents).
+        policy: how the agents act; by default at random.
+        start: see `start_distribution`.
+
+    Raises:
+        InputError: as `exact_belief`.
+    """
+    each = exact_belief(problem, histories, policy=policy, start=start)
+    together = exact_belief(problem, histories, policy=policy, start=start, joint=True)
+    larger = jnp.any(intersection(each.consistent) & ~together.consistent, axis=-1)
+    return float(jnp.mean(larger.astype(jnp.float32)))
+
+
+def start_distribution(
+    problem: EnumerableProblem, policy: ReactivePolicy, num_steps: int, length: int
+) -> Float[Array, " states"]:
+    """Distribution of the state at the first step of an unmasked window, averaged over an episode's windows.
+
+        (1 / (T − H + 1)) Σ_{t=0}^{T−H} p_0 Pᵗ,        P(s' | s) under the team's policy.
+
+    Args:
+        problem: gives the chain.
+        policy: the team's.
+        num_steps: T, the number of states in each episode.
+        length: H, the windows' length.
+
+    Raises:
+        InputError: no window fits into an episode.
+    """
+    if not 1 <= length <= num_steps:
+        raise InputError(f"A window of {length} steps does not fit into episodes of {num_steps}.")
+    initial = problem.initial_probabilities()
+    if length == num_steps:
+        return initial
+    transition = problem.team_transition_probabilities(policy)
+
+    def advance(distribution, _):
+        return jnp.matmul(distribution, transition, precision="highest"), distribution
+
+    _, distributions = jax.lax.scan(advance, initial, length=num_steps - length + 1)
+    mean = jnp.mean(distributions, axis=0)
+    return mean / jnp.sum(mean)
+
+
+def _predict(
+    log_belief: Float[Array, " states"], transition: Float[Array, "states next_states"]
+) -> Float[Array, " states"]:
+    """log Σ_s b(s) P(s' | s), up to a constant, with an exact support."""
+    peak = jnp.max(log_belief)
+    peak = jnp.where(peak > -jnp.inf, peak, 0.0)
+    weights = jnp.where(log_belief > -jnp.inf, jnp.exp(jnp.maximum(log_belief - peak, LOWEST_WEIGHT)), 0.0)
+    return jnp.log(jnp.matmul(weights, transition, precision="highest"))
+
+
+def _normalize(log_belief: Float[Array, " states"]) -> Float[Array, " states"]:
+    """Make the probabilities add up to one; all −inf stays so."""
+    total = jax.nn.logsumexp(log_belief)
+    return log_belief - jnp.where(total > -jnp.inf, total, 0.0)
+
+
+@eqx.filter_jit
+def _beliefs(model: BeliefModel, histories: History, joint: bool) -> Float[Array, "batch states"]:
+    """Beliefs of a flat batch, a part of it at a time."""
+    entries = model.problem.num_states * (model.problem.num_agents if joint else 1)
+    condition = model.joint if joint else model.__call__
+    return jax.lax.map(condition, histories, batch_size=max(1, BATCH_ENTRIES // entries))
+
+
+def _merge_states(states: np.ndarray, log_probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add up the probabilities of hidden states with the same features, in the order of their first appearance."""
+    _, first, labels = np.unique(states, axis=0, return_index=True, return_inverse=True)
+    if len(first) == len(states):
+        return states, log_probabilities
+    place = np.empty(len(first), int)
+    place[np.argsort(first)] = np.arange(len(first))
+    merged = np.full((len(log_probabilities), len(first)), -np.inf, np.float32)
+    np.logaddexp.at(merged, (slice(None), place[labels.ravel()]), log_probabilities)
+    return states[np.sort(first)], merged
+
+
+def _check_histories(problem: EnumerableProblem, histories: History, start, joint: bool) -> int:
+    """Refuse histories that do not fit the problem; returns their length."""
+    length, size = histories.observations.shape[-2:]
+    agents, mask = np.asarray(histories.agent), np.asarray(histories.mask)
+    if agents.size == 0:
+        raise InputError("There are no histories.")
+    if size != problem.observation_size:
+        raise InputError(f"Observations of this problem have {problem.observation_size} features, not {size}.")
+    if not mask[..., -1].all() or (mask[..., :-1] & ~mask[..., 1:]).any():
+        raise InputError("A history's mask must be off before its episode began and on from there to the last step.")
+    if agents.min() < 0 or agents.max() >= problem.num_agents:
+        raise InputError(
+            f"This problem's agents have the indices 0 to {problem.num_agents - 1}; a history has another."
+        )
+    if joint and (
+        agents.ndim < 1 or not np.array_equal(agents, np.broadcast_to(np.arange(problem.num_agents), agents.shape))
+    ):
+        raise InputError(
+            f"A joint history needs one window of each of the {problem.num_agents} agents, in their order."
+        )
+    if start is not None and start.shape != (problem.num_states,):
+        raise InputError(f"The start distribution has the shape {start.shape}, not one entry per hidden state.")
+    return length

@@ -1,0 +1,279 @@
+"""The checks of composite diffusion: is a sample stable, and do all agents agree with it? (A.6, step 2)
+
+1. Stability: |λ_max(J)| < 1 at the last n elements of the path, n the number of participants.
+2. Agreement: max_i ‖φ_∞(τ_i)(y^(L)) − y^(L)‖ < 2 D_φ.
+3. Ours: the last sweep as one map is stable, |λ_max(J_n ⋯ J_1)| < 1, since a product of stable Jacobians need not be.
+
+J_m = ∂f(τ_{i_m}, ·)/∂y is taken at the state that agent i_m *received* in the last sweep, y^(L−n+m−1), which it
+denoises. The paper counts the elements one later and does not say whose denoiser it means; with this choice the same
+Jacobians, multiplied in speaking order, are the chain rule for the last sweep. Where the sweep has settled, the two
+sets of elements are the same.
+
+What passing means (FINDINGS of the documentation): Theorem 7's bound D_φ does not follow from the checks, and two
+agents can both be stable and near while the composite ends further away. An error below 3 D_φ follows **if** each
+agent's fixed point lies within D_φ of the true state, which no check can see. `what_checks_are_worth` measures it.
+
+Cost: `state` tangents per participant and sample, all as matrix products. Stability is decided by a rigorous bound
+from matrix products; eigenvalues are computed only where that leaves it open.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from composite_flow.composite import Estimate
+from composite_flow.denoiser import Context, Denoiser
+from composite_flow.deviation import MAX_STEPS, TOLERANCE
+from composite_flow.flow import converge
+from composite_flow.jacobian import state_jacobian
+from composite_flow.spectrum import arnoldi_radius, radius_bound, spectral_radius
+from composite_flow.validation import check_histories, check_scales
+
+_ROWS_AT_ONCE = 8192  # tangents or noisy states that pass the network together: 32 MiB a layer at width 1024
+
+
+class _Settings(NamedTuple):
+    """What a compiled check is specialised to."""
+
+    exact: bool
+    dense: bool
+    depth: int
+    tolerance: float
+    max_steps: int
+
+
+class Certificate(eqx.Module):
+    """The checks of one estimate's samples; any leading axes are batch axes.
+
+    Attributes:
+        agents: the participants in the speaking order of the last sweep; the order of the last axis below.
+        radii: spectral radius of each one's Jacobian where it spoke last.
+        bounded: where `radii` holds a rigorous upper bound below one instead of the radius itself.
+        composite_radius: spectral radius of the last sweep as one map.
+        distances: how far each one's own flow, started from the sample, ends from it, in units of the scaled state.
+        settled: whether that flow converged.
+        radius: D_φ.
+    """
+
+    agents: Int[Array, "*batch participants"]
+    radii: Float[Array, "*batch samples participants"]
+    bounded: Bool[Array, "*batch samples participants"]
+    composite_radius: Float[Array, "*batch samples"]
+    distances: Float[Array, "*batch samples participants"]
+    settled: Bool[Array, "*batch samples participants"]
+    radius: Float[Array, "*batch"]
+
+    @property
+    def stable(self) -> Bool[Array, "*batch samples"]:
+        """Condition 1 of the paper."""
+        return jnp.all(self.radii < 1.0, axis=-1)
+
+    @property
+    def agreed(self) -> Bool[Array, "*batch samples"]:
+        """Condition 2 of the paper, all flows converged."""
+        near = self.distances < 2.0 * self.radius[..., None, None]
+        return jnp.all(near & self.settled, axis=-1)
+
+    @property
+    def composite_stable(self) -> Bool[Array, "*batch samples"]:
+        """Our own condition 3."""
+        return self.composite_radius < 1.0
+
+    @property
+    def accepted_by_paper(self) -> Bool[Array, "*batch samples"]:
+        """Conditions 1 and 2."""
+        return self.stable & self.agreed
+
+    @property
+    def accepted(self) -> Bool[Array, "*batch samples"]:
+        """All three conditions."""
+        return self.accepted_by_paper & self.composite_stable
+
+    def reasons(self) -> tuple[str, ...]:
+        """A sentence or more for each sample of one estimate: accepted, or every condition it failed and where."""
+        if self.radii.ndim != 2:
+            return tuple(text for one in _unstacked(self) for text in one.reasons())
+        return tuple(_reason(jax.device_get(self), sample) for sample in range(self.radii.shape[0]))
+
+
+def certify(
+    denoiser: Denoiser,
+    histories: Float[Array, "agents history"],
+    estimate: Estimate,
+    *,
+    radius: float,
+    exact: bool = False,
+    dense_limit: int = 256,
+    depth: int = 20,
+    tolerance: float = TOLERANCE,
+    max_steps: int = MAX_STEPS,
+    key: PRNGKeyArray | None = None,
+) -> Certificate:
+    """Check every sample of an estimate (A.6, step 2; see the module for the conditions).
+
+    Args:
+        denoiser: the one that made the estimate.
+        histories: the joint history that it was made from, all agents.
+        estimate: from `reconstruct`.
+        radius: D_φ, from `measured_radius` or by hand, in units of the scaled state.
+        exact: report every spectral radius itself, also where a bound already decides that it is below one.
+        dense_limit: larger states are checked by Jacobian-vector products alone (Arnoldi); each radius is then the
+            estimate plus its residual, no rigorous bound.
+        depth: Krylov depth of the matrix-free method.
+        tolerance: an agent's own flow has converged where a step is shorter.
+        max_steps: of each agent's own flow.
+        key: start vectors of the matrix-free method; always the same ones by default.
+
+    Raises:
+        InputError: if the histories or the radius cannot be used.
+    """
+    histories = check_histories(denoiser, histories, axes=2)
+    check_scales(radius=radius)
+    settings = _Settings(exact, denoiser.state_size <= dense_limit, depth, tolerance, max_steps)
+    return _certify_one(denoiser, histories, estimate, jnp.float32(radius), _key(key), settings)
+
+
+def certify_batch(
+    denoiser: Denoiser,
+    histories: Float[Array, "batch agents history"],
+    estimates: Estimate,
+    *,
+    radius: float,
+    exact: bool = False,
+    dense_limit: int = 256,
+    depth: int = 20,
+    tolerance: float = TOLERANCE,
+    max_steps: int = MAX_STEPS,
+    key: PRNGKeyArray | None = None,
+) -> Certificate:
+    """`certify` the estimates of `reconstruct_batch`, one joint history at a time; arguments as there."""
+    histories = check_histories(denoiser, histories, axes=3)
+    check_scales(radius=radius)
+    settings = _Settings(exact, denoiser.state_size <= dense_limit, depth, tolerance, max_steps)
+    return _certify_many(denoiser, histories, estimates, jnp.float32(radius), _key(key), settings)
+
+
+def _key(key: PRNGKeyArray | None) -> PRNGKeyArray:
+    return jax.random.key(0) if key is None else key
+
+
+@eqx.filter_jit
+def _certify_one(denoiser, histories, estimate, radius, key, settings):
+    return _certify(denoiser, histories, estimate, radius, key, settings)
+
+
+@eqx.filter_jit
+def _certify_many(denoiser, histories, estimates, radius, key, settings):
+    def one(example):
+        joint_history, estimate = example
+        return _certify(denoiser, joint_history, estimate, radius, key, settings)
+
+    return jax.lax.map(one, (histories, estimates))  # one at a time, so that eigenvalues stay conditional
+
+
+def _certify(denoiser, histories, estimate: Estimate, radius, key, settings: _Settings) -> Certificate:
+    agents = estimate.last_order
+    contexts = jax.vmap(denoiser.condition)(histories[agents])
+    if settings.dense:
+        radii, bounded, composite_radius = _dense_radii(denoiser, contexts, estimate.path, settings.exact)
+    else:
+        radii, composite_radius = _matrix_free_radii(denoiser, contexts, estimate.path, key, settings.depth)
+        bounded = jnp.zeros(radii.shape, bool)
+    distances, settled = _distances(denoiser, contexts, estimate.samples, settings)
+    return Certificate(agents, radii.T, bounded.T, composite_radius, distances.T, settled.T, radius)
+
+
+def _dense_radii(denoiser, contexts, path: Float[Array, "participants samples state"], exact: bool):
+    """Radii (participants, samples), which of them are bounds, and the last sweep's own radius (samples,)."""
+    _, num_samples, state_size = path.shape
+
+    def jacobians_of(hop):
+        context, received = hop
+        return jax.vmap(lambda y: state_jacobian(denoiser, context, y))(received)
+
+    batch_size = _hops_at_once(path.shape[0], num_samples * state_size)
+    jacobians = jax.lax.map(jacobians_of, (contexts, path), batch_size=batch_size)
+    bounds = jax.vmap(jax.vmap(radius_bound))(jacobians)
+    decided = (bounds < 1.0) & (not exact)
+    radii = jax.lax.cond(
+        jnp.all(decided),
+        lambda: bounds,
+        lambda: jnp.where(decided, bounds, spectral_radius(jacobians)),
+    )
+    identity = jnp.broadcast_to(jnp.eye(state_size)[None], (num_samples, state_size, state_size))
+    sweep, _ = jax.lax.scan(lambda product, jacobian: (jacobian @ product, None), identity, jacobians)
+    return radii, decided, spectral_radius(sweep)
+
+
+def _matrix_free_radii(denoiser, contexts, path: Float[Array, "participants samples state"], key, depth: int):
+    """Radii (participants, samples) and the last sweep's own radius (samples,), each with its residual added."""
+    participants, num_samples, state_size = path.shape
+
+    def radius_of(denoise, y):
+        _, apply = jax.linearize(denoise, y)
+        found = arnoldi_radius(apply, state_size, key=key, depth=depth)
+        return found.value + found.residual
+
+    def radii_of(hop):
+        context, received = hop
+        return jax.vmap(lambda y: radius_of(lambda point: denoiser.denoise(context, point), y))(received)
+
+    def sweep(y):
+        def hop(y, context):
+            return denoiser.denoise(context, y), None
+
+        return jax.lax.scan(hop, y, contexts)[0]
+
+    batch_size = _hops_at_once(participants, num_samples * depth)
+    radii = jax.lax.map(radii_of, (contexts, path), batch_size=batch_size)
+    return radii, jax.vmap(lambda y: radius_of(sweep, y))(path[0])
+
+
+def _distances(denoiser, contexts: Context, samples: Float[Array, "samples state"], settings):
+    """How far each agent's own flow ends from each sample, and whether it converged: (participants, samples) each."""
+
+    def alone(context):
+        def from_sample(y):
+            end = converge(denoiser, context, y, tolerance=settings.tolerance, max_steps=settings.max_steps)
+            return jnp.linalg.norm(end.y - y), end.change <= settings.tolerance
+
+        return jax.vmap(from_sample)(samples)
+
+    participants = jax.tree.leaves(contexts)[0].shape[0]
+    return jax.lax.map(alone, contexts, batch_size=_hops_at_once(participants, samples.shape[0]))
+
+
+def _hops_at_once(participants: int, rows_per_hop: int) -> int:
+    return min(participants, max(1, _ROWS_AT_ONCE // rows_per_hop))
+
+
+def _unstacked(certificate: Certificate) -> list[Certificate]:
+    host = jax.device_get(certificate)
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], host) for i in range(host.radii.shape[0])]
+
+
+def _reason(certificate: Certificate, sample: int) -> str:
+    """What a person should know about one sample's verdict."""
+    limit, complaints = 2.0 * float(certificate.radius), []
+    radii, distances = np.asarray(certificate.radii)[sample], np.asarray(certificate.distances)[sample]
+    for position in np.flatnonzero(~(radii < 1.0)):
+        agent = int(certificate.agents[position])
+        complaints.append(f"the denoiser of agent {agent} is not stable there: spectral radius {radii[position]:.4g}")
+    unsettled = ~np.asarray(certificate.settled)[sample]
+    for position in np.flatnonzero(~(distances < limit) | unsettled):
+        agent = int(certificate.agents[position])
+        if unsettled[position]:
+            complaints.append(f"the flow of agent {agent} alone did not converge")
+        else:
+            far = f"{distances[position]:.4g} away, and the limit 2·D_φ is {limit:.4g}"
+            complaints.append(f"agent {agent} alone would end {far}")
+    composite = float(certificate.composite_radius[sample])
+    if not composite < 1.0:
+        complaints.append(f"the sweep as a whole is not stable: spectral radius {composite:.4g}")
+    if not complaints:
+        return f"Accepted: every agent is stable there and would stay within {limit:.4g}, and so is the sweep."
+    return f"Rejected: {'; '.join(complaints)}."

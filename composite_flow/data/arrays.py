@@ -1,0 +1,75 @@
+"""Checks of arrays that users bring: each fault has its sentence."""
+
+from typing import Any
+
+import numpy as np
+
+from composite_flow.errors import InputError
+
+
+def _array(name: str, values: Any, num_axes: int) -> np.ndarray:
+    """As a NumPy array with this number of axes."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name} must be one array, but its rows differ in length.") from error
+    if array.ndim != num_axes:
+        raise InputError(f"{name} must have {num_axes} axes, not {array.ndim}.")
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name} must hold numbers, not {array.dtype}.")
+    return array
+
+
+def as_floats(name: str, values: Any, num_axes: int) -> np.ndarray:
+    """As finite float32."""
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(_array(name, values, num_axes), dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} hold values that are NaN or infinite in float32.")
+    return array
+
+
+def as_booleans(name: str, values: Any, num_axes: int) -> np.ndarray:
+    """As bool, from bools or from zeros and ones."""
+    array = _array(name, values, num_axes)
+    if not np.isin(array, (0, 1)).all():
+        raise InputError(f"{name} must hold booleans, or zeros and ones.")
+    return np.ascontiguousarray(array, dtype=bool)
+
+
+def as_actions(values: Any) -> np.ndarray:
+    """As int32, from 0."""
+    array = _array("actions", values, 2)
+    if array.dtype.kind not in "iu" or np.any(array < 0) or np.any(array > np.iinfo(np.int32).max):
+        raise InputError("actions must be whole numbers from 0, of an integer type.")
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def check_lengths(arrays: dict[str, np.ndarray], num_agents: int) -> None:
+    """All arrays speak of the same steps and agents, and the last step ends an episode."""
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise InputError(f"All arrays must have the same number of steps, but they have: {listed}.")
+    if not lengths["ends"]:
+        raise InputError("There must be at least one step.")
+    if arrays["actions"].shape[1] != num_agents or num_agents == 0:
+        raise InputError(
+            f"observations are of {num_agents} agents and actions of {arrays['actions'].shape[1]}; "
+            "they must be of the same agents, at least one."
+        )
+    if arrays["states"].shape[1] == 0 or arrays["observations"].shape[2] == 0:
+        raise InputError("States and observations must have at least one feature.")
+    if not arrays["ends"][-1]:
+        raise InputError("The last step must end an episode: set ends[-1] to True or drop the unfinished episode.")
+
+
+def check_availability(availability: np.ndarray, actions: np.ndarray, num_actions: int | None) -> None:
+    """It has the shape of the actions, each of which it knows."""
+    if availability.shape[:2] != actions.shape or (num_actions is not None and availability.shape[2] != num_actions):
+        raise InputError(
+            f"availability must have the shape (steps, agents, actions) = "
+            f"{(*actions.shape, num_actions if num_actions is not None else 'actions')}, not {availability.shape}."
+        )
+    if actions.max() >= availability.shape[2]:
+        raise InputError(f"actions hold {actions.max()}, but there are only {availability.shape[2]} actions, from 0.")

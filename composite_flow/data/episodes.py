@@ -1,0 +1,250 @@
+"""Episodes: what a team saw and did, and the state of the world at each step.
+
+All arrays are flat over steps, whole episodes one after the other; `ends` marks the last step of each. Step t
+holds the state s_t, what each agent observed of it, what it then did and the reward of that. The action of an
+episode's last step leads nowhere.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from composite_flow.data.arrays import as_actions, as_booleans, as_floats, check_availability, check_lengths
+from composite_flow.data.folder import FolderWriter, read_headers
+from composite_flow.data.scaling import Scaling
+from composite_flow.data.shards import SHARD_BYTES, Header, ShardedArray
+from composite_flow.errors import FileError, InputError
+
+ARRAYS = ("observations", "actions", "states", "rewards", "ends", "availability")
+IN_MEMORY_BYTES = 2 * 2**30
+"""Episodes that take more are read from their shards when needed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """Logged episodes of one team, on the host: in memory, or read from their shards when needed.
+
+    Attributes:
+        observations: what each agent saw.
+        actions: what each agent then did.
+        states: the global state, in its own units.
+        rewards: the team's reward for the actions.
+        ends: True on the last step of each episode.
+        availability: which actions each agent could take.
+        state_names: a name for each feature of the state.
+        scaling: maps states to [0, 1].
+        description: the problem that they come from, as `problem_from_description` reads it; may be empty.
+    """
+
+    observations: Float[np.ndarray, "steps agents observation"] | ShardedArray
+    actions: Int[np.ndarray, "steps agents"] | ShardedArray
+    states: Float[np.ndarray, "steps state"] | ShardedArray
+    rewards: Float[np.ndarray, " steps"] | ShardedArray
+    ends: Bool[np.ndarray, " steps"]
+    availability: Bool[np.ndarray, "steps agents actions"] | ShardedArray
+    state_names: tuple[str, ...]
+    scaling: Scaling
+    description: dict[str, Any]
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps of all episodes."""
+        return self.ends.shape[0]
+
+    @property
+    def num_episodes(self) -> int:
+        """Number of episodes."""
+        return len(self.stops)
+
+    @property
+    def num_agents(self) -> int:
+        """Number of agents."""
+        return self.observations.shape[1]
+
+    @property
+    def num_actions(self) -> int:
+        """Number of actions that each agent chooses from."""
+        return self.availability.shape[2]
+
+    @property
+    def observation_size(self) -> int:
+        """Number of features that an agent observes."""
+        return self.observations.shape[2]
+
+    @property
+    def state_size(self) -> int:
+        """Number of features of the state."""
+        return self.states.shape[1]
+
+    @cached_property
+    def stops(self) -> Int[np.ndarray, " episodes"]:
+        """One past each episode's last step."""
+        return np.flatnonzero(self.ends) + 1
+
+    @cached_property
+    def starts(self) -> Int[np.ndarray, " episodes"]:
+        """Each episode's first step."""
+        return np.concatenate([[0], self.stops[:-1]]).astype(self.stops.dtype)
+
+    @cached_property
+    def episode_of_step(self) -> Int[np.ndarray, " steps"]:
+        """The episode that each step belongs to."""
+        return np.repeat(np.arange(self.num_episodes), self.stops - self.starts)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the arrays take when they are read whole."""
+        return sum(getattr(self, name).nbytes for name in ARRAYS)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the arrays are in memory; else they are read from their shards when needed."""
+        return not isinstance(self.observations, ShardedArray)
+
+    def save(self, folder: str | Path, overwrite: bool = False, shard_bytes: int = SHARD_BYTES) -> None:
+        """Write a folder of HDF5 shards of whole episodes.
+
+        Args:
+            folder: a new or empty one, or one of episodes that may be overwritten.
+            overwrite: replace the episodes there, once the new ones are whole.
+            shard_bytes: size of a shard before compression.
+
+        Raises:
+            FileError: the folder is in the way, or cannot be written.
+            InputError: the description cannot be written as JSON.
+        """
+        cuts = self._cuts(shard_bytes)
+        writer = FolderWriter(Path(folder), uuid.uuid4().hex, len(cuts) - 1, ARRAYS, overwrite)
+        description = describe(self.state_names, self.scaling, self.description)
+        try:
+            for number, (first, stop) in enumerate(pairwise(cuts)):
+                writer.write(number, {name: getattr(self, name)[first:stop] for name in ARRAYS}, description)
+            writer.finish()
+        except BaseException:
+            writer.abandon()
+            raise
+
+    def _cuts(self, shard_bytes: int) -> list[int]:
+        """Steps at which one shard stops and the next starts."""
+        most, cuts = shard_bytes // (self.num_bytes // self.num_steps), [0]
+        for start, stop in zip(self.starts.tolist(), self.stops.tolist(), strict=True):
+            if stop - cuts[-1] > most and start > cuts[-1]:
+                cuts.append(start)
+        return [*cuts, self.num_steps]
+
+    @classmethod
+    def load(cls, folder: str | Path, in_memory: bool | None = None) -> "Episodes":
+        """Open a folder of shards.
+
+        Args:
+            folder: as `save` or `collect_to` wrote it.
+            in_memory: read everything now; where not given, if it takes no more than 2 GiB.
+
+        Raises:
+            FileError: a shard is missing, damaged, foreign, or of another collection.
+        """
+        headers = read_headers(Path(folder), ARRAYS)
+        arrays = {name: ShardedArray(name, headers) for name in ARRAYS}
+        if in_memory is None:
+            in_memory = sum(array.nbytes for array in arrays.values()) <= IN_MEMORY_BYTES
+        ends = arrays.pop("ends")
+        if not ends[ends.stops - 1].all():
+            raise FileError(f"{folder} is damaged: a shard does not stop with the end of an episode.")
+        loaded = {name: array[:] if in_memory else array for name, array in arrays.items()}
+        names, scaling, description = read_description(headers)
+        return cls(**loaded, ends=ends[:], state_names=names, scaling=scaling, description=description)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        *,
+        observations: Any,
+        actions: Any,
+        states: Any,
+        ends: Any,
+        rewards: Any = None,
+        availability: Any = None,
+        num_actions: int | None = None,
+        state_names: Sequence[str] | None = None,
+        scaling: Scaling | None = None,
+        description: dict[str, Any] | None = None,
+    ) -> "Episodes":
+        """Episodes from one's own logs: anything that NumPy reads, flat over steps.
+
+        Args:
+            observations: (steps, agents, observation).
+            actions: (steps, agents), whole numbers from 0.
+            states: (steps, state), in their own units.
+            ends: (steps,), True on each episode's last step.
+            rewards: (steps,); 0 where not given.
+            availability: (steps, agents, actions); every action where not given.
+            num_actions: how many actions there are; as many as `availability` has or `actions` uses where not given.
+            state_names: one for each feature of the state; "state 0", "state 1", … where not given.
+            scaling: of the states to [0, 1]; min–max of these states where not given, except that states
+                of zeros and ones stay as they are.
+            description: of the problem; JSON-able.
+
+        Returns:
+            The episodes, in float32 and int32.
+
+        Raises:
+            InputError: the arrays do not fit together or hold something that cannot be used.
+        """
+        arrays = {
+            "observations": as_floats("observations", observations, 3),
+            "actions": as_actions(actions),
+            "states": as_floats("states", states, 2),
+            "ends": as_booleans("ends", ends, 1),
+        }
+        num_steps, num_agents = arrays["observations"].shape[:2]
+        arrays["rewards"] = as_floats("rewards", np.zeros(num_steps) if rewards is None else rewards, 1)
+        check_lengths(arrays, num_agents)
+        if availability is None:
+            count = int(arrays["actions"].max()) + 1 if num_actions is None else num_actions
+            availability = np.ones((num_steps, num_agents, count), bool)
+        arrays["availability"] = as_booleans("availability", availability, 3)
+        check_availability(arrays["availability"], arrays["actions"], num_actions)
+        state_size = arrays["states"].shape[1]
+        names = tuple(f"state {i}" for i in range(state_size)) if state_names is None else tuple(state_names)
+        scaling = Scaling.from_states(arrays["states"]) if scaling is None else scaling
+        if len(names) != state_size or scaling.minimum.shape[0] != state_size:
+            raise InputError(
+                f"state_names and scaling must have one entry for each of the {state_size} state features."
+            )
+        return cls(**arrays, state_names=names, scaling=scaling, description=dict(description or {}))
+
+
+def describe(
+    names: tuple[str, ...], scaling: Scaling, problem: dict[str, Any], measured: bool = False
+) -> dict[str, Any]:
+    """What a shard says beside its arrays; `measured` where its minimum and maximum speak of its own states alone."""
+    minimum, maximum = np.asarray(scaling.minimum).tolist(), np.asarray(scaling.maximum).tolist()
+    return {
+        "state_names": list(names),
+        "scaling": {"minimum": minimum, "maximum": maximum, "measured": measured},
+        "problem": problem,
+    }
+
+
+def read_description(headers: Sequence[Header]) -> tuple[tuple[str, ...], Scaling, dict[str, Any]]:
+    """Names, scaling and problem of a folder of shards; ranges measured shard by shard are merged."""
+    try:
+        scalings = [header.description["scaling"] for header in headers]
+        minimum = np.asarray([scaling["minimum"] for scaling in scalings], np.float32).min(axis=0)
+        maximum = np.asarray([scaling["maximum"] for scaling in scalings], np.float32).max(axis=0)
+        measured = all(scaling["measured"] for scaling in scalings)
+        names, problem = headers[0].description["state_names"], headers[0].description["problem"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileError(f"{headers[0].path.parent} is damaged: its description lacks a part ({error}).") from error
+    if len(names) != len(minimum) or headers[0].shapes["states"][1] != len(names):
+        raise FileError(f"{headers[0].path} is damaged: it does not name and scale each feature of the state.")
+    scaling = Scaling.from_range(minimum, maximum) if measured else Scaling(jnp.asarray(minimum), jnp.asarray(maximum))
+    return tuple(names), scaling, problem

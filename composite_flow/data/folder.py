@@ -1,0 +1,164 @@
+"""Folders of shards: written beside their place and renamed when whole, so that a folder of that name is complete.
+
+While shards are written they stand in `<folder>.partial`, each of them renamed when it is whole; an overwrite puts the
+old folder aside as `<folder>.previous.partial` for the moment between two renames.
+"""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from composite_flow.data.shards import Header, read_header, shard_image, shard_name
+from composite_flow.errors import FileError
+
+_NAME = re.compile(r"episodes-\d{5}\.h5(\.partial)?")
+
+
+def read_headers(folder: Path, arrays: tuple[str, ...]) -> tuple[Header, ...]:
+    """The headers of a folder's shards, in order, checked to belong together and to be all.
+
+    Raises:
+        FileError: the folder or a shard is missing, damaged, foreign or of another collection.
+    """
+    partial = _partial(folder)
+    if not folder.is_dir():
+        hint = f"; {partial} was left unfinished, run the same command again" if partial.is_dir() else ""
+        hint = (
+            f"; the data before an interrupted overwrite are in {_previous(folder)}"
+            if _previous(folder).is_dir()
+            else hint
+        )
+        raise FileError(f"{folder} is not a folder of episodes{hint}.")
+    paths = sorted(path for path in folder.glob("episodes-*.h5") if _NAME.fullmatch(path.name))
+    if not paths:
+        raise FileError(f"{folder} holds no episodes.")
+    headers = [read_header(path, arrays) for path in paths]
+    first = headers[0]
+    for number, header in enumerate(headers):
+        if (header.collection, header.total) != (first.collection, first.total):
+            raise FileError(f"{header.path} and {first.path} belong to different collections; keep one of them.")
+        if header.number != number:
+            raise FileError(f"{folder} lacks shard {number} of {first.total}, {shard_name(number)}.")
+        if header.path.name != shard_name(number):
+            raise FileError(f"{header.path} is shard {number}; it was renamed from {shard_name(number)}.")
+        if any(header.shapes[name][1:] != first.shapes[name][1:] for name in arrays):
+            raise FileError(f"{header.path} and {first.path} hold arrays of different sizes.")
+    if len(headers) != first.total:
+        raise FileError(f"{folder} lacks shard {len(headers)} of {first.total}, {shard_name(len(headers))}.")
+    return tuple(headers)
+
+
+class FolderWriter:
+    """Writes a folder of shards beside its place, and renames it when it is whole.
+
+    Shards of the same collection that an interrupted writer left are kept; `finished` lists them.
+
+    Raises:
+        FileError: the folder is in the way, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, collection: str, total: int, arrays: tuple[str, ...], overwrite: bool = False):
+        self.folder, self.collection, self.total, self.arrays = folder, collection, total, arrays
+        self.partial, self.finished = _partial(folder), set()
+        with writing(folder):
+            _recover(folder)
+            _check_target(folder, overwrite)
+            self.partial.mkdir(parents=True, exist_ok=True)
+            _check_ours(self.partial)
+            for path in self.partial.iterdir():
+                self._keep_or_remove(path)
+
+    def _keep_or_remove(self, path: Path) -> None:
+        """Keep a whole shard of this collection; remove what else an interrupted writer left."""
+        try:
+            header = read_header(path, self.arrays)
+        except FileError:
+            path.unlink()
+            return
+        if (header.collection, header.total, path.name) == (self.collection, self.total, shard_name(header.number)):
+            self.finished.add(header.number)
+        else:
+            path.unlink()
+
+    def write(self, number: int, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
+        """Write one shard whole, or not at all."""
+        image = shard_image(
+            self.collection, number, self.total, {name: arrays[name] for name in self.arrays}, description
+        )
+        path = self.partial / shard_name(number)
+        part = path.with_name(path.name + ".partial")
+        try:
+            with writing(path):
+                with open(part, "wb") as file:
+                    file.write(image)
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.replace(path)
+        except FileError:
+            part.unlink(missing_ok=True)
+            raise
+
+    def finish(self) -> None:
+        """Rename the whole folder into place; an old one goes only then."""
+        with writing(self.folder):
+            if self.folder.exists():
+                self.folder.rename(_previous(self.folder))
+            self.partial.rename(self.folder)
+            shutil.rmtree(_previous(self.folder), ignore_errors=True)
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".partial")
+
+
+def _previous(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".previous.partial")
+
+
+def _recover(folder: Path) -> None:
+    """An overwrite killed between its two renames left the old data aside: back with them; or they were done with."""
+    if _previous(folder).is_dir():
+        if folder.exists():
+            shutil.rmtree(_previous(folder))
+        else:
+            _previous(folder).rename(folder)
+
+
+def _check_target(folder: Path, overwrite: bool) -> None:
+    """Nothing stands where the folder goes, or episodes that may be overwritten."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise FileError(f"{folder} is a file; choose another folder.")
+    _check_ours(folder)
+    if any(folder.iterdir()) and not overwrite:
+        raise FileError(f"{folder} already holds episodes; choose another folder, or ask to overwrite it.")
+
+
+def _check_ours(folder: Path) -> None:
+    """A folder holds shards and nothing else, so that it may be replaced."""
+    for path in folder.iterdir():
+        if not _NAME.fullmatch(path.name):
+            raise FileError(f"{folder} holds something other than episodes, {path.name}; choose another folder.")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what can go wrong while writing into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise FileError(f"The disk is full: {path} could not be written; free some space and try again.") from error
+        raise FileError(f"{path} could not be written: {error.strerror or error}.") from error

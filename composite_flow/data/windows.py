@@ -1,0 +1,172 @@
+"""Windows of length H over the flat arrays of episodes, gathered on the fly."""
+
+from collections.abc import Iterator
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from composite_flow.data.episodes import Episodes
+from composite_flow.data.scaling import Scaling
+from composite_flow.data.shards import ShardedArray
+from composite_flow.history import History, HistoryLayout
+
+BLOCK_STEPS = 2**18
+"""Steps whose states are looked through at once."""
+
+
+class JointBatch(eqx.Module):
+    """Every agent's history at the same steps, and the state there.
+
+    Attributes:
+        histories: flat, as networks read them.
+        structured: the same, as exact beliefs read them; batch axes (steps, agents).
+        states: scaled to [0, 1].
+    """
+
+    histories: Float[Array, "steps agents history"]
+    structured: History
+    states: Float[Array, "steps state"]
+
+
+class PairBatch(eqx.Module):
+    """One agent's history at each of some steps, and the state there; as in `JointBatch`."""
+
+    histories: Float[Array, "pairs history"]
+    structured: History
+    states: Float[Array, "pairs state"]
+
+
+class Windows(eqx.Module):
+    """The arrays of episodes, on the device or in shards, and the windows that end at each of their steps."""
+
+    observations: Float[Array, "steps agents observation"] | ShardedArray
+    actions: Int[Array, "steps agents"] | ShardedArray
+    states: Float[Array, "steps state"] | ShardedArray
+    starts: Int[Array, " steps"]
+    episode_of_step: Int[Array, " steps"]
+    scaling: Scaling
+    layout: HistoryLayout = eqx.field(static=True)
+
+    def __init__(self, episodes: Episodes, length: int):
+        self.layout = HistoryLayout(length, episodes.observation_size, episodes.num_actions, episodes.num_agents)
+        self.scaling = episodes.scaling
+        self.observations = _on_device(episodes.observations)
+        self.actions, self.states = _on_device(episodes.actions), _on_device(episodes.states)
+        self.starts = jnp.asarray(episodes.starts[episodes.episode_of_step], jnp.int32)
+        self.episode_of_step = jnp.asarray(episodes.episode_of_step, jnp.int32)
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps of all episodes."""
+        return self.starts.shape[0]
+
+    @property
+    def num_agents(self) -> int:
+        """Number of agents."""
+        return self.layout.num_agents
+
+    @property
+    def state_size(self) -> int:
+        """Number of features of the state."""
+        return self.states.shape[1]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the arrays are on the device."""
+        return not isinstance(self.observations, ShardedArray)
+
+    @property
+    def device_arrays(self) -> tuple[Array, Array, Array]:
+        """Observations, actions, states, where they are on the device."""
+        arrays = self.observations, self.actions, self.states
+        on_device = tuple(array for array in arrays if not isinstance(array, ShardedArray))
+        assert len(on_device) == 3, "callers fetch the rows first"
+        return on_device
+
+    @property
+    def shard_stops(self) -> Int[np.ndarray, " shards"]:
+        """One past each shard's last step; in memory all is one shard."""
+        return self.observations.stops if isinstance(self.observations, ShardedArray) else np.asarray([self.num_steps])
+
+    @property
+    def step_bytes(self) -> int:
+        """Memory of a step's arrays."""
+        return sum(array.nbytes for array in (self.observations, self.actions, self.states)) // self.num_steps
+
+    def pairs(self, steps: Int[Array, " k"], agents: Int[Array, " k"]) -> PairBatch:
+        """One agent's window at each of some steps; traceable where the arrays are on the device."""
+        return _pairs(*self._fetched(steps), agents)
+
+    def joint(self, steps: Int[Array, " k"]) -> JointBatch:
+        """Every agent's window at each of some steps; traceable where the arrays are on the device."""
+        return _joint(*self._fetched(steps))
+
+    def rows(self, steps: Int[Array, " k"]) -> tuple[Int[Array, "k length"], Bool[Array, "k length"]]:
+        """Rows t − H + 1, …, t and which of them lie in t's episode; the others repeat its first row."""
+        rows = steps[:, None] + jnp.arange(1 - self.layout.length, 1, dtype=jnp.int32)[None, :]
+        starts = self.starts[steps][:, None]
+        return jnp.maximum(rows, starts), rows >= starts
+
+    def _fetched(self, steps: Int[Array, " k"]) -> tuple["Windows", Int[Array, " k"]]:
+        """Windows on the device that hold these steps, and their numbers in it: all of them, or the rows needed."""
+        if self.in_memory:
+            return self, steps
+        rows, mask = (np.asarray(array) for array in self.rows(steps))
+        last = np.arange(len(rows)) * self.layout.length + self.layout.length - 1
+        starts = np.repeat(last + 1 - mask.sum(axis=1), self.layout.length)
+        return self._with_rows(rows.reshape(-1), starts), jnp.asarray(last, jnp.int32)
+
+    def restricted(self, rows: Int[np.ndarray, " rows"]) -> "Windows":
+        """These steps alone, in memory; whole episodes, ascending."""
+        return self._with_rows(rows, np.searchsorted(rows, np.asarray(self.starts)[rows]))
+
+    def _with_rows(self, rows: Int[np.ndarray, " rows"], starts: Int[np.ndarray, " rows"]) -> "Windows":
+        """These rows of the arrays on the device, with the starts of their episodes among them."""
+        arrays = (np.asarray(array[rows]) for array in (self.observations, self.actions, self.states))
+        episodes = np.asarray(self.episode_of_step)[rows]
+        return eqx.tree_at(
+            lambda w: (w.observations, w.actions, w.states, w.starts, w.episode_of_step),
+            self,
+            (*map(jnp.asarray, arrays), jnp.asarray(starts, jnp.int32), jnp.asarray(episodes)),
+        )
+
+    def states_of(self, steps: Int[np.ndarray, " steps"]) -> Iterator[Float[np.ndarray, "block state"]]:
+        """The states of these steps, a block at a time, so that they never have to be in memory all at once."""
+        states = self.states if isinstance(self.states, ShardedArray) else np.asarray(self.states)
+        for first in range(0, len(steps), BLOCK_STEPS):
+            yield states[steps[first : first + BLOCK_STEPS]]
+
+
+@eqx.filter_jit
+def _pairs(windows: Windows, steps: Int[Array, " k"], agents: Int[Array, " k"]) -> PairBatch:
+    (observations, actions, states), (rows, mask) = windows.device_arrays, windows.rows(steps)
+    columns = agents[:, None]
+    history = _zero_masked(History(observations[rows, columns], actions[rows[:, :-1], columns], mask, agents))
+    return PairBatch(windows.layout.encode(history), history, windows.scaling.scale(states[steps]))
+
+
+@eqx.filter_jit
+def _joint(windows: Windows, steps: Int[Array, " k"]) -> JointBatch:
+    (observations, actions, states), (rows, mask) = windows.device_arrays, windows.rows(steps)
+    observations, actions = jnp.moveaxis(observations[rows], 2, 1), jnp.moveaxis(actions[rows[:, :-1]], 2, 1)
+    shape = observations.shape[:3]
+    agents = jnp.broadcast_to(jnp.arange(shape[1], dtype=jnp.int32)[None, :], shape[:2])
+    history = _zero_masked(History(observations, actions, jnp.broadcast_to(mask[:, None, :], shape), agents))
+    return JointBatch(windows.layout.encode(history), history, windows.scaling.scale(states[steps]))
+
+
+def _on_device(array: np.ndarray | ShardedArray) -> Array | ShardedArray:
+    """On the device, unless it is read from shards."""
+    return array if isinstance(array, ShardedArray) else jnp.asarray(array)
+
+
+def _zero_masked(history: History) -> History:
+    """Zeros where a history is masked, so that the structured and the flat form say the same."""
+    return History(
+        observations=jnp.where(history.mask[..., None], history.observations, 0.0),
+        actions=jnp.where(history.mask[..., :-1], history.actions, 0),
+        mask=history.mask,
+        agent=history.agent,
+    )

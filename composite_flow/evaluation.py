@@ -1,0 +1,160 @@
+"""How good a model is on episodes it has not seen: composite diffusion beside the baselines, and its certificates."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from composite_flow.baselines import BASELINES, baseline_batch
+from composite_flow.certificate import Certificate, certify_batch
+from composite_flow.composite import Estimate, reconstruct_batch
+from composite_flow.data.dataset import HistoryDataset
+from composite_flow.denoiser import Denoiser
+from composite_flow.errors import MismatchError
+from composite_flow.metrics import exact_states, psnr
+from composite_flow.worth import acceptance, are_binary, right_samples
+
+
+class Evaluated(Protocol):
+    """What `evaluate` needs of a model."""
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The shared denoiser."""
+        ...
+
+    @property
+    def radius(self) -> float:
+        """D_φ."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of merit over all samples, rejected ones included, and what they were computed from.
+
+    Attributes:
+        psnr_composite: of composite diffusion, in decibels.
+        psnr_individual: of individual flows, averaged over agents within the mean squared error.
+        exact_rate_composite: share of the samples that are the true state once thresholded at 0.5; None where
+            states are not binary.
+        exact_rate_individual: the same for individual flows.
+        exact_rate_unseen_states: of composite diffusion in states withheld from training; None where none was.
+        accepted_share: share of the samples that pass all checks.
+        wrong_among_accepted: share of these that are wrong: not the true state, or 3 D_φ away where states are not
+            binary; None where none passes.
+        denoiser_calls: per joint history, over its samples; the same for every baseline.
+        baselines: psnr, exact_rate and denoiser_calls of each, by name.
+        steps: the dataset's steps that were drawn.
+        states: the true states there, scaled.
+        estimates: composite diffusion's, batch axis steps.
+        certificates: theirs.
+    """
+
+    psnr_composite: float
+    psnr_individual: float
+    exact_rate_composite: float | None
+    exact_rate_individual: float | None
+    exact_rate_unseen_states: float | None
+    accepted_share: float
+    wrong_among_accepted: float | None
+    denoiser_calls: int
+    baselines: dict[str, dict[str, Any]]
+    steps: Int[Array, " joint"]
+    states: Float[Array, "joint state"]
+    estimates: Estimate
+    certificates: Certificate
+
+    def summary(self) -> dict[str, Any]:
+        """The figures alone, ready for JSON."""
+        names = [name for name in self.__dataclass_fields__ if name not in _SOURCES]
+        return {name: getattr(self, name) for name in names}
+
+
+_SOURCES = ("steps", "states", "estimates", "certificates")
+
+
+def evaluate(
+    model: Evaluated,
+    dataset: HistoryDataset,
+    *,
+    key: PRNGKeyArray,
+    num_joint: int = 200,
+    num_samples: int = 4,
+    num_sweeps: int = 6,
+    radius: float | None = None,
+) -> Evaluation:
+    """Measure a model on joint histories drawn from a dataset, without replacement.
+
+    Args:
+        model: has `denoiser` and `radius`.
+        dataset: usually the test part; its `unseen` part is measured on its own as well.
+        key: fixes the steps, noises and orders.
+        num_joint: joint histories, at most; as many of the unseen ones.
+        num_samples: noises per joint history.
+        num_sweeps: passes through the agents.
+        radius: D_φ for the checks; the model's own by default.
+
+    Raises:
+        MismatchError: if the model's state has another size than the dataset's.
+        InputError: if its histories cannot be read by the model.
+    """
+    denoiser, radius = model.denoiser, model.radius if radius is None else radius
+    if denoiser.state_size != dataset.state_size:
+        raise MismatchError(
+            f"The model's states have {denoiser.state_size} features and the data's {dataset.state_size}; "
+            "use a model that was trained on this problem."
+        )
+    key_steps, key_flow, key_unseen = jax.random.split(key, 3)
+    settings: dict[str, Any] = {"num_samples": num_samples, "num_sweeps": num_sweeps}
+    steps, histories, states = _draw(dataset, key_steps, num_joint)
+    estimates = reconstruct_batch(denoiser, histories, key=key_flow, **settings)
+    certificates = certify_batch(denoiser, histories, estimates, radius=radius)
+    calls = int(estimates.denoiser_calls[0])
+    baselines = {}
+    for name, baseline in BASELINES.items():
+        samples = baseline_batch(baseline, denoiser, histories, key=key_flow, **settings)
+        baselines[name] = {**_scores(samples, states), "denoiser_calls": calls}
+    composite, individual = _scores(estimates.samples, states), baselines["individual_flow"]
+    accepted = acceptance(certificates, right_samples(estimates.samples, states, radius))
+    return Evaluation(
+        psnr_composite=composite["psnr"],
+        psnr_individual=individual["psnr"],
+        exact_rate_composite=composite["exact_rate"],
+        exact_rate_individual=individual["exact_rate"],
+        exact_rate_unseen_states=_unseen_rate(denoiser, dataset, key_unseen, num_joint, settings),
+        accepted_share=accepted["accepted_share"],
+        wrong_among_accepted=accepted["wrong_among_accepted"],
+        denoiser_calls=calls,
+        baselines=baselines,
+        steps=steps,
+        states=states,
+        estimates=estimates,
+        certificates=certificates,
+    )
+
+
+def _draw(dataset: HistoryDataset, key: PRNGKeyArray, num_joint: int):
+    """Steps, joint histories and states of up to `num_joint` different steps."""
+    steps = jax.random.choice(key, dataset.steps, (min(num_joint, dataset.num_steps),), replace=False)
+    joint = dataset.joint(np.asarray(steps))
+    return steps, joint.histories, joint.states
+
+
+def _scores(samples: Float[Array, "joint samples state"], states: Float[Array, "joint state"]) -> dict[str, Any]:
+    """PSNR and, where states are binary, the share of samples that are exact."""
+    truth = states[:, None]
+    exact_rate = float(exact_states(samples, truth).mean()) if are_binary(states) else None
+    return {"psnr": float(psnr(samples, truth)), "exact_rate": exact_rate}
+
+
+def _unseen_rate(denoiser, dataset: HistoryDataset, key, num_joint: int, settings: dict[str, Any]) -> float | None:
+    """Exact rate of composite diffusion in the states withheld from training."""
+    if dataset.unseen is None:
+        return None
+    key_steps, key_flow = jax.random.split(key)
+    _, histories, states = _draw(dataset.unseen, key_steps, num_joint)
+    estimates = reconstruct_batch(denoiser, histories, key=key_flow, **settings)
+    return _scores(estimates.samples, states)["exact_rate"]

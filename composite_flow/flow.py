@@ -1,0 +1,266 @@
+"""The flow of one agent: the iteration y ← f(τ, y), the equation that it discretises.
+
+States diffuse to noise by dy = g(t) dw with σ(t) = A e^t, so g² = 2σ² (Eq. 4). In backward time t' = −t the
+probability flow of Eq. 5 and the score of Eq. 3 give
+
+    dy/dt' = σ² ∇ log p_σ(y | τ) = f_σ(τ, y) − y,      σ = σ(0) e^{−t'}
+
+with f_σ the denoiser that knows σ. One Euler step of length one is y ← f_σ(τ, y) (Eq. 6), while σ falls by the
+factor e. A denoiser that does not see σ replaces f_σ by f, which leaves an autonomous equation and Eq. 7.
+"""
+
+from typing import Protocol
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from composite_flow.denoiser import Context, Denoiser
+
+# Error per step of the solver, relative and absolute. End points of different basins are of order one apart, so
+# 1e-4 would do to tell them; 1e-5 keeps the solver's own error an order below, and above the rounding of float32.
+TOLERANCE = 1e-5
+MAX_SOLVER_STEPS = 4096
+
+
+class ScheduledDenoiser(Denoiser, Protocol):
+    """A denoiser that can also be told the noise level."""
+
+    def at(self, sigma: Float[Array, ""]) -> Denoiser:
+        """f_σ, for the known noise level σ."""
+        ...
+
+
+class Converged(eqx.Module):
+    """Where a flow came to rest.
+
+    Attributes:
+        y: the last iterate, after `num_steps` steps.
+        change: the length of its last step; above the tolerance if the steps ran out.
+    """
+
+    y: Float[Array, " state"]
+    num_steps: Int[Array, ""]
+    change: Float[Array, ""]
+
+
+class DiscretisationError(eqx.Module):
+    """How far the iteration's end points lie from the differential equation's.
+
+    Attributes:
+        iterated: where Eq. 7 ended, one row per start.
+        solved: where the differential equation ended.
+        distances: between the two, in scaled units.
+        share_apart: the share of starts whose two ends lie further apart than the radius.
+    """
+
+    iterated: Float[Array, "starts state"]
+    solved: Float[Array, "starts state"]
+    distances: Float[Array, " starts"]
+    share_apart: Float[Array, ""]
+
+
+def flow(
+    denoiser: Denoiser, context: Context, y: Float[Array, " state"], num_steps: int
+) -> Float[Array, "steps+1 state"]:
+    """The discrete-time flow, φ_0(y) = y, φ_ℓ(y) = f(τ, φ_{ℓ−1}(y)).
+
+    Args:
+        denoiser: f.
+        context: `denoiser.condition(history)`.
+        y: the start, in scaled units.
+        num_steps: ℓ.
+
+    Returns:
+        The whole trajectory, the start first.
+
+    Source: Eq. 7, Definition 2.
+    """
+
+    def step(point, _):
+        following = denoiser.denoise(context, point)
+        return following, following
+
+    _, trajectory = jax.lax.scan(step, y, length=num_steps)
+    return jnp.concatenate([y[None], trajectory])
+
+
+def converge(
+    denoiser: Denoiser,
+    context: Context,
+    y: Float[Array, " state"],
+    *,
+    tolerance: float | Float[Array, ""],
+    max_steps: int | Int[Array, ""],
+) -> Converged:
+    """Iterate y ← f(τ, y) until a step is no longer than the tolerance.
+
+    Args:
+        denoiser: f.
+        context: `denoiser.condition(history)`.
+        y: the start, in scaled units.
+        tolerance: the length of a step that counts as rest. Where |λ_max| of the Jacobian is near one the fixed
+            point can still be tolerance/(1 − |λ_max|) away.
+        max_steps: where to stop in any case.
+
+    Returns:
+        The end point, the steps made and the length of the last one. Under `vmap` all run until the last rests.
+
+    Source: Definition 2, ℓ → ∞.
+    """
+
+    def unfinished(carry):
+        return (carry.change > tolerance) & (carry.num_steps < max_steps)
+
+    def step(carry):
+        following = denoiser.denoise(context, carry.y)
+        return Converged(following, carry.num_steps + 1, jnp.linalg.norm(following - carry.y))
+
+    start = Converged(y, jnp.zeros((), int), jnp.full((), jnp.inf, y.dtype))
+    return jax.lax.while_loop(unfinished, step, start)
+
+
+def score(
+    denoiser: Denoiser, context: Context, y: Float[Array, " state"], sigma: float | Float[Array, ""]
+) -> Float[Array, " state"]:
+    """The score of the noisy states, ∇ log p_σ(y | τ) = (f(τ, y) − y)/σ².
+
+    Args:
+        denoiser: f_σ, the denoiser at the known noise level σ. From a denoiser that does not see σ it is only the
+            score at the σ that y suggests.
+        context: `denoiser.condition(history)`.
+        y: the noisy state, in scaled units.
+        sigma: σ.
+
+    Returns:
+        The score.
+
+    Source: Eq. 3, appendix A.1 (Miyasawa).
+    """
+    return (denoiser.denoise(context, y) - y) / sigma**2
+
+
+def probability_flow(
+    denoiser: Denoiser,
+    context: Context,
+    y: Float[Array, " state"],
+    *,
+    time: float | Float[Array, ""],
+    tolerance: float = TOLERANCE,
+) -> Float[Array, " state"]:
+    """Solve dy/dt' = f(τ, y) − y over the given backward time, the flow whose Euler step of length one is Eq. 7.
+
+    Args:
+        denoiser: f, which does not see σ.
+        context: `denoiser.condition(history)`.
+        y: the start, in scaled units.
+        time: ln(σ(start)/σ(end)); ℓ iterations of Eq. 7 correspond to time ℓ.
+        tolerance: of the adaptive solver (Tsitouras 5/4), relative and absolute.
+
+    Returns:
+        The end point; NaN where the solver ran out of steps.
+
+    Source: Eq. 5 with σ(t) = A e^t.
+    """
+    return _solve(_blind_velocity, (denoiser, context), y, time, tolerance)
+
+
+def scheduled_probability_flow(
+    denoiser: ScheduledDenoiser,
+    context: Context,
+    y: Float[Array, " state"],
+    *,
+    sigma_start: float | Float[Array, ""],
+    sigma_end: float | Float[Array, ""],
+    tolerance: float = TOLERANCE,
+) -> Float[Array, " state"]:
+    """Solve dy/dt' = f_σ(τ, y) − y while σ falls from `sigma_start` to `sigma_end`: Eq. 5 as it is written.
+
+    It carries p_σ(y | τ) at the one noise level to that at the other, exactly.
+
+    Args:
+        denoiser: has `at(sigma)`, as the ideal denoiser has.
+        context: `denoiser.condition(history)`.
+        y: the start, in scaled units.
+        sigma_start: σ of the start.
+        sigma_end: σ > 0 of the end.
+        tolerance: of the adaptive solver, relative and absolute.
+
+    Returns:
+        The end point; NaN where the solver ran out of steps.
+
+    Source: Eq. 4, 5.
+    """
+    time = jnp.log(jnp.asarray(sigma_start, y.dtype) / jnp.asarray(sigma_end, y.dtype))
+    return _solve(_scheduled_velocity, (denoiser, context, sigma_start), y, time, tolerance)
+
+
+def _blind_velocity(_, y, arguments):
+    denoiser, context = arguments
+    return denoiser.denoise(context, y) - y
+
+
+def _scheduled_velocity(time, y, arguments):
+    denoiser, context, sigma_start = arguments
+    return denoiser.at(sigma_start * jnp.exp(-time)).denoise(context, y) - y
+
+
+def _solve(velocity, arguments, y, time, tolerance):
+    """Explicit steps suffice: Jacobians of posterior means have no eigenvalue below 0, so none of f − y below −1."""
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(velocity),
+        diffrax.Tsit5(),
+        t0=jnp.zeros((), y.dtype),
+        t1=jnp.asarray(time, y.dtype),
+        dt0=None,
+        y0=y,
+        args=arguments,
+        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+        max_steps=MAX_SOLVER_STEPS,
+        throw=False,
+    )
+    assert solution.ys is not None
+    return jnp.where(solution.result == diffrax.RESULTS.successful, solution.ys[0], jnp.nan)
+
+
+@eqx.filter_jit
+def discretisation_error(
+    denoiser: Denoiser,
+    context: Context,
+    starts: Float[Array, "starts state"],
+    *,
+    num_steps: int,
+    radius: float,
+    sigma_start: float | None = None,
+) -> DiscretisationError:
+    """Compare ℓ iterations of Eq. 7 with the differential equation over time ℓ, from the same starts.
+
+    Args:
+        denoiser: f.
+        context: `denoiser.condition(history)`.
+        starts: noisy states, in scaled units.
+        num_steps: ℓ; each iteration stands for a fall of σ by the factor e.
+        radius: ends further apart than this count as different; half the smallest distance between states tells
+            states apart.
+        sigma_start: if given, compare with Eq. 5 from this noise level, f told σ by `denoiser.at`; otherwise with
+            the equation whose denoiser does not see σ.
+
+    Returns:
+        End points, distances, and the share of starts that end apart.
+
+    Source: §2, after Eq. 6.
+    """
+
+    def ends(y):
+        iterated = flow(denoiser, context, y, num_steps)[-1]
+        if sigma_start is None:
+            return iterated, probability_flow(denoiser, context, y, time=float(num_steps))
+        sigma_end = sigma_start * float(np.exp(-num_steps))
+        return iterated, scheduled_probability_flow(denoiser, context, y, sigma_start=sigma_start, sigma_end=sigma_end)
+
+    iterated, solved = jax.vmap(ends)(starts)
+    distances = jnp.linalg.norm(iterated - solved, axis=1)
+    return DiscretisationError(iterated, solved, distances, jnp.mean(distances > radius, dtype=starts.dtype))

@@ -1,0 +1,94 @@
+"""PSNR and the rest, each with its definition; bounds on rates that hold at a stated confidence."""
+
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from scipy import stats
+
+from composite_flow.errors import InputError
+
+
+def psnr(estimates: Float[Array, "*#batch state"], states: Float[Array, "*#batch state"]) -> Float[Array, ""]:
+    """Peak signal-to-noise ratio of states scaled to [0, 1], in decibels.
+
+    PSNR = −10 log10 MSE, the squared error averaged over all samples and all features at once, before the logarithm
+    (the paper names no peak; here it is 1). An MSE below float32's own rounding counts as that, so that the value
+    stays finite: about 138 dB.
+    """
+    error = jnp.mean(jnp.square(estimates - states))
+    return -10.0 * jnp.log10(jnp.maximum(error, jnp.finfo(jnp.float32).eps ** 2))
+
+
+def exact_states(estimates: Float[Array, "*#batch state"], states: Float[Array, "*#batch state"]) -> Bool[Array, "..."]:
+    """Which estimates, thresholded at 0.5, are the true binary state in every feature."""
+    return jnp.all((estimates > 0.5) == (states > 0.5), axis=-1)
+
+
+def total_variation(p: Float[Array, "*#batch outcomes"], q: Float[Array, "*#batch outcomes"]) -> Float[Array, "..."]:
+    """Distance between distributions: ½ Σ |p − q|, between 0 and 1."""
+    return 0.5 * jnp.sum(jnp.abs(p - q), axis=-1)
+
+
+def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Two-sided exact interval of a rate, from independent trials (Clopper and Pearson 1934)."""
+    _check_counts([successes], [trials])
+    tail = (1.0 - confidence) / 2.0
+    low = stats.beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
+    high = stats.beta.ppf(1.0 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    return float(low), float(high)
+
+
+def clopper_pearson_lower_bound(successes: int, trials: int, confidence: float = 0.95) -> float:
+    """One-sided exact lower bound of a rate.
+
+    Assumes independent trials of one rate. Samples of one joint history share their agents' histories and order,
+    so count joint histories as trials where that matters.
+    """
+    _check_counts([successes], [trials])
+    return float(stats.beta.ppf(1.0 - confidence, successes, trials - successes + 1)) if successes else 0.0
+
+
+def seed_lower_bound(rates: Sequence[float], confidence: float = 0.95) -> float:
+    """One-sided lower bound of the mean rate over training seeds.
+
+    mean − t_{m−1} · sd / √m over m seeds, clipped to [0, 1]. Assumes that rates scatter about normally between
+    seeds. Where all seeds give the same rate it is that rate: use `rate_lower_bound`, which guards against it.
+    """
+    values = np.asarray(rates, np.float64)
+    if values.size < 2:
+        raise InputError("A bound over seeds needs the rates of at least two seeds.")
+    error = values.std(ddof=1) / math.sqrt(values.size)
+    return float(np.clip(values.mean() - stats.t.ppf(confidence, values.size - 1) * error, 0.0, 1.0))
+
+
+def rate_lower_bound(successes: Sequence[int], trials: Sequence[int], confidence: float = 0.95) -> float:
+    """One-sided lower bound of a rate over training seeds: the smaller of two bounds that assume different things.
+
+    The pooled Clopper–Pearson bound counts every trial of every seed as independent and sees no scatter between seeds;
+    Student's t over the seeds' rates sees that scatter but degenerates where all of them agree, as at 1.0. The smaller
+    one covers both. With a single seed only the first exists.
+
+    Args:
+        successes: how often it went right, per seed.
+        trials: out of how many, per seed.
+        confidence: one-sided.
+
+    Raises:
+        InputError: if there is no trial or a count is out of range.
+    """
+    _check_counts(successes, trials)
+    pooled = clopper_pearson_lower_bound(int(sum(successes)), int(sum(trials)), confidence)
+    if len(trials) < 2:
+        return pooled
+    return min(pooled, seed_lower_bound([k / n for k, n in zip(successes, trials, strict=True)], confidence))
+
+
+def _check_counts(successes: Sequence[int], trials: Sequence[int]) -> None:
+    if len(successes) != len(trials) or not len(trials):
+        raise InputError("Give one number of successes and one of trials per seed, for at least one seed.")
+    for k, n in zip(successes, trials, strict=True):
+        if n < 1 or not 0 <= k <= n:
+            raise InputError(f"{k} successes in {n} trials is not a rate; trials must be at least 1.")

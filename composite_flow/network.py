@@ -1,0 +1,140 @@
+"""The learned denoiser: a fully connected network, conditioned on the history by per-layer biases.
+
+    x_0 = y,    x_l = a(x_{l−1} W_l + c_l),  l = 1..depth,    f(τ, y) = x_depth W + b,
+    c_l = h(τ) V_l + b_l  in every layer (`history_at="every_layer"`), or in the first alone (`"input"`, the paper's).
+
+h(τ) is the flat history, scaled by a range that comes from the training data. Everything that depends on τ stands
+in c = (c_l), so that `condition` is paid once per history and `denoise` is one matrix product per layer, for any
+number of noisy states and histories at once. There is no normalisation (appendix B).
+
+Feeding the history to every hidden layer passes the stage in which a network ignores it about eight times sooner
+than feeding it at the input; separate fan-ins for the two paths help the same way.
+"""
+
+from typing import Literal, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from composite_flow.errors import InputError
+from composite_flow.history import HistoryLayout
+
+HistoryAt = Literal["every_layer", "input"]
+Activation = Literal["relu", "silu", "gelu", "tanh"]
+
+_ACTIVATIONS = {"relu": jax.nn.relu, "silu": jax.nn.silu, "gelu": jax.nn.gelu, "tanh": jnp.tanh}
+
+
+class Network(eqx.Module):
+    """The denoiser that training fits; one network serves all agents (appendix B).
+
+    Attributes:
+        state_weights: W_1..W_depth and W, each `(inputs, outputs)`.
+        history_weights: V_1..V_depth side by side (or V_1 alone), `(history, conditioned * width)`.
+        biases: b_1..b_depth.
+        output_bias: b.
+        history_minimum: value of each history column that is mapped to 0; not trained.
+        history_maximum: value of each history column that is mapped to 1; not trained.
+    """
+
+    state_weights: tuple[Float[Array, "inputs outputs"], ...]
+    history_weights: Float[Array, "history conditioned_times_width"]
+    biases: Float[Array, "depth width"]
+    output_bias: Float[Array, " state"]
+    history_minimum: Float[Array, " history"]
+    history_maximum: Float[Array, " history"]
+    state_size: int = eqx.field(static=True)
+    history_size: int = eqx.field(static=True)
+    width: int = eqx.field(static=True)
+    depth: int = eqx.field(static=True)
+    history_at: HistoryAt = eqx.field(static=True)
+    activation: Activation = eqx.field(static=True)
+
+    def __init__(
+        self,
+        layout: HistoryLayout | int,
+        state_size: int,
+        width: int = 1024,
+        depth: int = 6,
+        history_at: HistoryAt = "every_layer",
+        activation: Activation = "relu",
+        *,
+        key: PRNGKeyArray,
+    ):
+        """Draw the weights from U[−1, 1] / √fan_in, separately for the state's and the history's path; biases are 0.
+
+        Args:
+            layout: layout of the histories, or their number of columns.
+            state_size: number of features of the state.
+            width: units of a hidden layer.
+            depth: number of hidden layers.
+            history_at: "every_layer", or "input" (the paper's).
+            activation: "relu" (the paper's), or a smooth one where second derivatives matter (Theorem 5).
+            key: random key.
+
+        Raises:
+            InputError: a size below one, or an unknown option.
+        """
+        history_size = layout if isinstance(layout, int) else layout.size
+        _check(history_size, state_size, width, depth, history_at, activation)
+        self.state_size, self.history_size, self.width, self.depth = state_size, history_size, width, depth
+        self.history_at, self.activation = history_at, activation
+        key_history, *keys_state = jax.random.split(key, depth + 2)
+        sizes = (state_size, *(depth * (width,)), state_size)
+        shapes = zip(sizes[:-1], sizes[1:], strict=True)
+        self.state_weights = tuple(_uniform(k, shape) for k, shape in zip(keys_state, shapes, strict=True))
+        self.history_weights = _uniform(key_history, (history_size, self.num_conditioned * width))
+        self.biases = jnp.zeros((depth, width))
+        self.output_bias = jnp.zeros(state_size)
+        self.history_minimum = jnp.zeros(history_size)
+        self.history_maximum = jnp.ones(history_size)
+
+    @property
+    def num_conditioned(self) -> int:
+        """Number of hidden layers that see the history."""
+        return self.depth if self.history_at == "every_layer" else 1
+
+    def scale_history(self, history: Float[Array, " history"]) -> Float[Array, " history"]:
+        """h(τ): each column mapped from its range in the training data to [0, 1]."""
+        minimum = jax.lax.stop_gradient(self.history_minimum)
+        maximum = jax.lax.stop_gradient(self.history_maximum)
+        return (history - minimum) / (maximum - minimum)
+
+    def condition(self, history: Float[Array, " history"]) -> Float[Array, "conditioned width"]:
+        """The biases c_l of the layers that see the history."""
+        terms = self.scale_history(history) @ self.history_weights
+        return terms.reshape(self.num_conditioned, self.width) + self.biases[: self.num_conditioned]
+
+    def denoise(self, context: Float[Array, "conditioned width"], y: Float[Array, " state"]) -> Float[Array, " state"]:
+        """f(τ, y), the posterior mean itself (Eq. 2)."""
+        activate = _ACTIVATIONS[self.activation]
+        for layer, weights in enumerate(self.state_weights[:-1]):
+            bias = context[layer] if layer < self.num_conditioned else self.biases[layer]
+            y = activate(y @ weights + bias)
+        return y @ self.state_weights[-1] + self.output_bias
+
+    def with_history_range(self, minimum: Float[Array, " history"], maximum: Float[Array, " history"]) -> "Network":
+        """The same network with its history columns scaled from [minimum, maximum] to [0, 1].
+
+        Columns that hold only zeros and ones stay as they are; any other constant column becomes 0.
+        """
+        binary = jnp.isin(minimum, jnp.array([0.0, 1.0])) & jnp.isin(maximum, jnp.array([0.0, 1.0]))
+        low = jnp.where(binary, 0.0, minimum)
+        high = jnp.where(binary, 1.0, jnp.where(maximum > minimum, maximum, minimum + 1.0))
+        return eqx.tree_at(lambda n: (n.history_minimum, n.history_maximum), self, (low, high))
+
+
+def _uniform(key: PRNGKeyArray, shape: tuple[int, int]) -> Float[Array, "inputs outputs"]:
+    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) / shape[0] ** 0.5
+
+
+def _check(history_size: int, state_size: int, width: int, depth: int, history_at: str, activation: str) -> None:
+    sizes = {"history": history_size, "state": state_size, "width": width, "depth": depth}
+    for name, size in sizes.items():
+        if size < 1:
+            raise InputError(f"A network's {name} must have a size of at least 1, not {size}.")
+    for name, value, known in (("history_at", history_at, HistoryAt), ("activation", activation, Activation)):
+        if value not in get_args(known):
+            raise InputError(f"Unknown {name} {value!r}; choose one of {', '.join(get_args(known))}.")

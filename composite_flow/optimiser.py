@@ -1,0 +1,120 @@
+"""Steps of Adam on the denoising loss, many to one compiled call.
+
+Step t draws its batch and its noise from `fold_in(key, t)` and nothing else, and the number of steps of a call is
+not compiled in. So the bits of the result do not depend on where a run was cut into calls.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from composite_flow.loss import Pairs, pair_losses
+from composite_flow.network import Network
+
+# Before the averages of Adam have settled, and at high rates, single batches have gradients that would kill units.
+_ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
+
+
+class TrainingState(eqx.Module):
+    """All that a step of training reads and writes.
+
+    Attributes:
+        network: the weights that are trained.
+        average: their running average; None where it is not used.
+        optimiser: Adam's moments.
+        step: number of steps made.
+        loss_sum: sum of the steps' losses since it was last set to zero.
+    """
+
+    network: Network
+    average: Network | None
+    optimiser: optax.OptState
+    step: Int[Array, ""]
+    loss_sum: Float[Array, ""]
+
+    @property
+    def denoiser(self) -> Network:
+        """The network to evaluate and to keep."""
+        return self.network if self.average is None else self.average
+
+
+class Schedule(eqx.Module):
+    """A linear rise to the highest rate, then a cosine to zero over the budget, whichever of steps and time is further.
+
+        rate(t) = highest · min(1, (t + 1) / warmup) · (1 + cos(π min(1, max(t · per_step, elapsed)))) / 2
+
+    Attributes:
+        highest: rate after the rise.
+        warmup: steps of the rise, at least one.
+        per_step: share of the budget that a step uses; 0 where steps are not limited or the rate stays.
+        elapsed: share of the budget in time that is used; 0 where time is not limited or the rate stays.
+    """
+
+    highest: Float[Array, ""]
+    warmup: Float[Array, ""]
+    per_step: Float[Array, ""]
+    elapsed: Float[Array, ""]
+
+    def rate(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """The learning rate of a step."""
+        time = step.astype(jnp.float32)
+        progress = jnp.maximum(time * self.per_step, self.elapsed)
+        rise = jnp.minimum(1.0, (time + 1.0) / self.warmup)
+        return self.highest * rise * (1.0 + jnp.cos(jnp.pi * jnp.minimum(progress, 1.0))) / 2.0
+
+
+class Task(eqx.Module):
+    """What a step reads and does not write.
+
+    Attributes:
+        dataset: where the pairs come from.
+        key: random key of the run.
+        schedule: of the learning rate.
+        batch: pairs per step.
+        average: decay of the averaged weights; 0 where they are not used.
+    """
+
+    dataset: Pairs
+    key: PRNGKeyArray
+    schedule: Schedule
+    batch: int = eqx.field(static=True)
+    average: float = eqx.field(static=True)
+
+
+def initial_state(network: Network, averaged: bool) -> TrainingState:
+    """The state before the first step."""
+    average = jax.tree.map(jnp.copy, network) if averaged else None
+    optimiser = _ADAM.init(network)  # pyright: ignore[reportArgumentType] (Optax types pytrees as arrays)
+    return TrainingState(network, average, optimiser, jnp.array(0, jnp.int32), jnp.array(0.0, jnp.float32))
+
+
+@eqx.filter_jit(donate="all-except-first")
+def train_steps(task: Task, state: TrainingState, count: Int[Array, ""]) -> TrainingState:
+    """Make `count` steps; the given state's buffers are reused for the new one."""
+    return jax.lax.fori_loop(0, count, lambda _, state: _train_step(task, state), state)
+
+
+def _train_step(task: Task, state: TrainingState) -> TrainingState:
+    key_pairs, key_noise = jax.random.split(jax.random.fold_in(task.key, state.step))
+    histories, states = task.dataset.sample(key_pairs, task.batch)
+    loss, gradient = eqx.filter_value_and_grad(_mean_loss)(state.network, histories, states, key_noise)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # Optax mixes weak types
+        update, optimiser = _ADAM.update(gradient, state.optimiser)
+    rate = task.schedule.rate(state.step)
+    network = jax.tree.map(lambda weights, change: weights - rate * change, state.network, update)
+    average = None if state.average is None else _averaged(state.average, network, state.step, task.average)
+    return TrainingState(network, average, optimiser, state.step + 1, state.loss_sum + loss)
+
+
+def _mean_loss(network, histories, states, key) -> Float[Array, ""]:
+    return jnp.mean(pair_losses(network, histories, states, key))
+
+
+def _averaged(average: Network, network: Network, step: Int[Array, ""], decay: float) -> Network:
+    """The running average, with a shorter memory in the first steps so that the initial weights are forgotten."""
+    early = (1.0 + step.astype(jnp.float32)) / (10.0 + step.astype(jnp.float32))
+    keep = 1.0 - jnp.minimum(decay, early)
+    # This form leaves what is not trained exactly as it is.
+    return jax.tree.map(lambda old, new: old + keep * (new - old), average, network)

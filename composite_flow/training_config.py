@@ -1,0 +1,85 @@
+"""Settings of a training run."""
+
+import dataclasses
+import math
+from typing import Literal
+
+from composite_flow.errors import InputError
+from composite_flow.network import Activation, HistoryAt
+
+DEFAULT_STEPS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of a training run; the command line takes its options from here.
+
+    The budget is `steps` or `epochs`, `minutes`, or one of the first two with `minutes` as a limit; along a cosine
+    the learning rate reaches zero at whichever end comes first.
+
+    Raises:
+        InputError: a setting is out of range, or both `steps` and `epochs` are given.
+    """
+
+    width: int = 1024
+    """Units of each hidden layer."""
+    depth: int = 6
+    """Number of hidden layers."""
+    history_at: HistoryAt = "every_layer"
+    """Where the network sees the history: in every hidden layer, or at the input (the paper)."""
+    activation: Activation = "relu"
+    """Activation of the hidden layers."""
+    batch: int = 512
+    """Pairs (history, state) per step."""
+    learning_rate: float = 1e-3
+    """Adam's highest rate."""
+    warmup: int = 500
+    """Steps over which the rate rises from zero; high rates need it."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the rate goes on: to zero along a cosine over the budget, or not at all."""
+    steps: int | None = None
+    """Budget in optimiser steps; 10,000 if no budget is given."""
+    epochs: float | None = None
+    """Budget in passes over all pairs of the training data."""
+    minutes: float | None = None
+    """Budget in minutes of training, evaluation aside; not reproducible to the bit."""
+    average: float = 0.0
+    """Decay of the averaged weights that are used as the denoiser instead of the last ones; 0 switches this off."""
+    record_every: int = 200
+    """Steps between two points of the learning curve."""
+    evaluate_every: int = 2000
+    """Steps between two evaluations; a multiple of record_every."""
+    checkpoint_seconds: float = 60.0
+    """Time between two checkpoints."""
+    resident_gigabytes: float = 1.0
+    """Memory for training data that are read from disk: each evaluate_every steps learn from another such share."""
+
+    def __post_init__(self):
+        if self.steps is not None and self.epochs is not None:
+            raise InputError("Give the budget in steps or in epochs, not in both.")
+        for name in (
+            "batch",
+            "learning_rate",
+            "warmup",
+            "steps",
+            "epochs",
+            "minutes",
+            "record_every",
+            "evaluate_every",
+            "resident_gigabytes",
+        ):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise InputError(f"The setting {name} must be positive, not {value}.")
+        if not 0.0 <= self.average < 1.0:
+            raise InputError(f"The setting average must lie in [0, 1), not {self.average}.")
+        if self.evaluate_every % self.record_every:
+            raise InputError("The setting evaluate_every must be a multiple of record_every.")
+
+    def total_steps(self, num_pairs: int) -> int | None:
+        """Planned optimiser steps for so many pairs of training data; None where minutes alone decide."""
+        if self.epochs is not None:
+            return math.ceil(self.epochs * num_pairs / self.batch)
+        if self.steps is None and self.minutes is not None:
+            return None
+        return self.steps or DEFAULT_STEPS

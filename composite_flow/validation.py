@@ -1,0 +1,84 @@
+"""Refusing joint histories and settings that cannot be used, in one sentence, before anything is compiled."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array
+
+from composite_flow.denoiser import Denoiser
+from composite_flow.errors import InputError
+
+
+def check_histories(denoiser: Denoiser, histories: Array, axes: int) -> Array:
+    """The histories as float32, once they are known to be usable; `axes` is how many axes they must have.
+
+    Raises:
+        InputError: wrong number of axes, an empty axis, a value that is not finite, or a width that the denoiser
+            cannot read.
+    """
+    histories = jnp.asarray(histories, jnp.float32)
+    if histories.ndim != axes:
+        names = "(batch, agents, history)" if axes == 3 else "(agents, history)"
+        raise InputError(f"Histories must have the axes {names}, not the shape {histories.shape}.")
+    if 0 in histories.shape:
+        raise InputError(f"Histories of shape {histories.shape} are empty; give at least one history and one agent.")
+    if not isinstance(histories, Tracer) and not bool(jnp.all(jnp.isfinite(histories))):
+        raise InputError("Histories hold NaN or infinite values; remove or replace them first.")
+    width = histories.shape[-1]
+    try:
+        jax.eval_shape(lambda history: denoiser.condition(history), jax.ShapeDtypeStruct((width,), jnp.float32))
+    except (TypeError, ValueError, InputError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"This denoiser cannot read histories with {width} columns ({reason}); encode them by its own layout."
+        ) from error
+    return histories
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse a number of things that is below one, by its name."""
+    for name, value in counts.items():
+        if value < 1:
+            raise InputError(f"{name} must be at least 1, not {value}.")
+
+
+def check_scales(**scales: float) -> None:
+    """Refuse a size that is negative or not finite, by its name."""
+    for name, value in scales.items():
+        if not math.isfinite(value) or value < 0:
+            raise InputError(f"{name} must be a finite number that is not negative, not {value}.")
+
+
+def speaking_order(
+    num_agents: int, order: str | Sequence[int], participants: Sequence[int] | None = None
+) -> tuple[int, ...]:
+    """The participants, in the speaking order where one is given.
+
+    Raises:
+        InputError: if an agent is unknown or named twice, none is named, or the two arguments name different agents.
+    """
+    chosen = range(num_agents) if participants is None else _agents(participants, num_agents, "participants")
+    if isinstance(order, str):
+        if order not in ("random", "fixed"):
+            raise InputError(f'order must be "random", "fixed" or a sequence of agents, not "{order}".')
+        return tuple(chosen)
+    speakers = _agents(order, num_agents, "order")
+    if participants is not None and set(speakers) != set(chosen):
+        raise InputError(f"order names the agents {sorted(speakers)} but participants are {sorted(chosen)}.")
+    return speakers
+
+
+def _agents(agents, num_agents: int, name: str) -> tuple[int, ...]:
+    agents = tuple(int(agent) for agent in np.asarray(agents).reshape(-1))
+    if not agents:
+        raise InputError(f"{name} is empty; name at least one agent.")
+    unknown = [agent for agent in agents if not 0 <= agent < num_agents]
+    if unknown:
+        raise InputError(f"{name} names agent {unknown[0]}, but the agents are 0 to {num_agents - 1}.")
+    if len(set(agents)) < len(agents):
+        raise InputError(f"{name} names an agent twice; each agent speaks once per sweep.")
+    return agents

@@ -14,35 +14,12 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.denoiser import Context, Denoiser
 from composite_flow.errors import InputError
+from composite_flow.flow import converge
 from composite_flow.jacobian import DENSE_STATE_LIMIT, image_and_jacobian, state_radius
 from composite_flow.merging import Merged, merge_points
 from composite_flow.spectrum import spectral_radius
 
 _POLISHING_STEPS = 4  # Newton doubles the correct digits at each; float32 has seven
-
-
-class Converged(eqx.Module):
-    """Where a flow came to rest."""
-
-    y: Float[Array, " state"]
-    num_steps: Int[Array, ""]
-    change: Float[Array, ""]
-
-
-def converge(
-    denoiser: Denoiser, context: Context, y: Float[Array, " state"], *, tolerance: float | Float[Array, ""], max_steps
-) -> Converged:
-    """Iterate y ← f(τ, y) until a step is shorter than the tolerance."""
-
-    def unfinished(carry):
-        return (carry.change > tolerance) & (carry.num_steps < max_steps)
-
-    def step(carry):
-        following = denoiser.denoise(context, carry.y)
-        return Converged(following, carry.num_steps + 1, jnp.linalg.norm(following - carry.y))
-
-    start = Converged(y, jnp.zeros((), int), jnp.full((), jnp.inf, y.dtype))
-    return jax.lax.while_loop(unfinished, step, start)
 
 
 class FixedPoints(eqx.Module):

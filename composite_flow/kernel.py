@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Distances below this count as this: K_a diverges at 0 for m = 0. A power a ≥ ½ of it is below the precision of float32.
+# Distances below this count as this: K_a diverges at 0 for m = 0. A power a ≥ ½ of it is below float32's precision.
 SMALLEST = 1e-30
 UNROLL = 16
 

@@ -60,7 +60,7 @@ def push_forward_log_density(
     log_density: Callable[[Float[Array, " state"]], Float[Array, ""]],
     num_steps: int,
 ) -> PushForward:
-    """The density of the flow's end points, p_ℓ(φ_ℓ(y)) = p_0(y) / |det ∂φ_ℓ/∂y| (Definition 3 with its absolute value).
+    """The density of the flow's end points, p_ℓ(φ_ℓ(y)) = p_0(y) / |det ∂φ_ℓ/∂y| (Definition 3, with absolute value).
 
     It exists where the map is injective and its Jacobians have full rank. Rank is checked at every point on the
     way. Injectivity is not: two starts whose determinants differ in sign prove a fold, nothing found here proves

@@ -9,7 +9,6 @@ from jaxtyping import Array, Float
 
 from composite_flow.denoiser import IdealDenoiser, Uniform
 from composite_flow.fixed_points import find_fixed_points, shared_fixed_points
-from composite_flow.jacobian import state_radius
 from composite_flow.problems.sensor import SensorNetwork
 
 

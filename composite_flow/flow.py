@@ -9,7 +9,7 @@ with f_σ the denoiser that knows σ. One Euler step of length one is y ← f_σ
 factor e. A denoiser that does not see σ replaces f_σ by f, which leaves an autonomous equation and Eq. 7.
 """
 
-from typing import Protocol
+from typing import cast, Protocol
 
 import diffrax
 import equinox as eqx
@@ -259,7 +259,8 @@ def discretisation_error(
         if sigma_start is None:
             return iterated, probability_flow(denoiser, context, y, time=float(num_steps))
         sigma_end = sigma_start * float(np.exp(-num_steps))
-        return iterated, scheduled_probability_flow(denoiser, context, y, sigma_start=sigma_start, sigma_end=sigma_end)
+        scheduled = cast(ScheduledDenoiser, denoiser)
+        return iterated, scheduled_probability_flow(scheduled, context, y, sigma_start=sigma_start, sigma_end=sigma_end)
 
     iterated, solved = jax.vmap(ends)(starts)
     distances = jnp.linalg.norm(iterated - solved, axis=1)

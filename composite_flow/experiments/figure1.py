@@ -215,8 +215,13 @@ def compare_joint_histories(
     """Shared fixed points and composite candidates for every joint history, beside the states that it leaves."""
     joint = stacked(possible_joint_histories(problem))
     belief = exact_belief(problem, joint, joint=True)
-    options = {"num_samples": settings.num_samples, "merge_radius": settings.merge_radius}
-    estimates = reconstruct_batch(model.denoiser, model.layout.encode(joint), key=key, **options)
+    estimates = reconstruct_batch(
+        model.denoiser,
+        model.layout.encode(joint),
+        key=key,
+        num_samples=settings.num_samples,
+        merge_radius=settings.merge_radius,
+    )
     points = {(int(one["agent"]), tuple(one["observation"].tolist())): one["points"] for one in local}
     results = []
     for index, patterns in enumerate(np.asarray(joint.observations)[:, :, 0]):

@@ -157,8 +157,7 @@ def exact_belief(
     length = _check_histories(problem, histories, start, joint)
     layout = HistoryLayout(length, problem.observation_size, problem.num_actions, problem.num_agents)
     model = BeliefModel(problem, layout, RandomPolicy() if policy is None else policy, start)
-    count = math.prod(batch)  # spelt out, since a history of one step has no actions to infer it from
-    flat = jax.tree.map(lambda leaf: jnp.reshape(leaf, (count, *leaf.shape[len(batch) :])), histories)
+    flat = jax.tree.map(lambda leaf: jnp.reshape(leaf, (math.prod(batch), *leaf.shape[len(batch) :])), histories)
     log_probabilities = np.asarray(_beliefs(model, flat, joint))
     impossible = np.flatnonzero(np.all(np.isneginf(log_probabilities), axis=1))
     if len(impossible):
@@ -265,9 +264,9 @@ def _merge_states(states: np.ndarray, log_probabilities: np.ndarray) -> tuple[np
         return states, log_probabilities
     place = np.empty(len(first), int)
     place[np.argsort(first)] = np.arange(len(first))
-    merged = np.full((len(log_probabilities), len(first)), -np.inf, np.float32)
-    np.logaddexp.at(merged, (slice(None), place[labels.ravel()]), log_probabilities)
-    return states[np.sort(first)], merged
+    merged = np.full((len(first), len(log_probabilities)), -np.inf, np.float32)
+    np.logaddexp.at(merged, place[labels.ravel()], log_probabilities.T)
+    return states[np.sort(first)], merged.T
 
 
 def _check_histories(problem: EnumerableProblem, histories: History, start, joint: bool) -> int:

@@ -9,7 +9,7 @@ denoises. The paper counts the elements one later and does not say whose denoise
 Jacobians, multiplied in speaking order, are the chain rule for the last sweep. Where the sweep has settled, the two
 sets of elements are the same.
 
-What passing means (FINDINGS of the documentation): Theorem 7's bound D_φ does not follow from the checks, and two
+What passing means: Theorem 7's bound D_φ does not follow from the checks, and two
 agents can both be stable and near while the composite ends further away. An error below 3 D_φ follows **if** each
 agent's fixed point lies within D_φ of the true state, which no check can see. `what_checks_are_worth` measures it.
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.denoiser import Context, Denoiser
-from composite_flow.fixed_points import merge_points
+from composite_flow.merging import merge_points
 from composite_flow.validation import check_counts, check_histories, check_scales, speaking_order
 
 _BATCH_FLOATS = 2**26  # numbers that one batch of `reconstruct_batch` may hold in its paths: 256 MiB

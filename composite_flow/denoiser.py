@@ -70,6 +70,7 @@ class Fixed(eqx.Module):
         return -squared_distance / (2 * self.sigma**2)
 
 
+@runtime_checkable
 class StateBelief(Protocol):
     """What the ideal denoiser needs of a belief: states, the layout of histories, and log p(s | τ)."""
 
@@ -148,7 +149,8 @@ def check_denoiser(denoiser: Denoiser, history: Float[Array, " history"], key: P
     context = denoiser.condition(history)
     _check_context(denoiser, context)
     noisy = jax.random.normal(key, (8, denoiser.state_size), history.dtype)
-    single = [denoiser.denoise(context, y) for y in noisy]
+    denoise = eqx.filter_jit(lambda denoiser, context, y: denoiser.denoise(context, y))
+    single = [denoise(denoiser, context, y) for y in noisy]
     if single[0].shape != (denoiser.state_size,) or single[0].dtype != noisy.dtype:
         raise InputError(
             f"`denoise` must return shape ({denoiser.state_size},) and type {noisy.dtype}, "
@@ -157,7 +159,9 @@ def check_denoiser(denoiser: Denoiser, history: Float[Array, " history"], key: P
     single = np.stack(single)
     if not np.isfinite(single).all():
         raise InputError("`denoise` returned values that are not finite on noisy states from N(0, I).")
-    if not np.array_equal(single, np.stack([denoiser.denoise(context, y) for y in noisy])):
+    # A second function is traced anew, which draws random numbers of the host anew.
+    again = eqx.filter_jit(lambda denoiser, context, y: denoiser.denoise(context, y))
+    if not np.array_equal(single[0], again(denoiser, context, noisy[0])):
         raise InputError("`denoise` gave two different results for the same input; it must be deterministic.")
     batched = eqx.filter_jit(_denoise_each)(denoiser, context, noisy)
     # Compilation and batching reorder sums: 1e-3 of the largest value is far above that, far below a mix-up.

@@ -14,34 +14,12 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.denoiser import Context, Denoiser
 from composite_flow.errors import InputError
-from composite_flow.jacobian import DENSE_STATE_LIMIT, state_jacobian, state_radius
+from composite_flow.flow import converge
+from composite_flow.jacobian import DENSE_STATE_LIMIT, image_and_jacobian, state_radius
 from composite_flow.merging import Merged, merge_points
+from composite_flow.spectrum import spectral_radius
 
 _POLISHING_STEPS = 4  # Newton doubles the correct digits at each; float32 has seven
-
-
-class Converged(eqx.Module):
-    """Where a flow came to rest."""
-
-    y: Float[Array, " state"]
-    num_steps: Int[Array, ""]
-    change: Float[Array, ""]
-
-
-def converge(
-    denoiser: Denoiser, context: Context, y: Float[Array, " state"], *, tolerance: float | Float[Array, ""], max_steps
-) -> Converged:
-    """Iterate y ← f(τ, y) until a step is shorter than the tolerance."""
-
-    def unfinished(carry):
-        return (carry.change > tolerance) & (carry.num_steps < max_steps)
-
-    def step(carry):
-        following = denoiser.denoise(context, carry.y)
-        return Converged(following, carry.num_steps + 1, jnp.linalg.norm(following - carry.y))
-
-    start = Converged(y, jnp.zeros((), int), jnp.full((), jnp.inf, y.dtype))
-    return jax.lax.while_loop(unfinished, step, start)
 
 
 class FixedPoints(eqx.Module):
@@ -139,19 +117,22 @@ def _find_each(
     denoiser, histories, keys, sigma, tolerance, merge_radius, num_starts, max_steps, max_points, starts_at_once
 ) -> FixedPoints:
     """One history after another: each has enough starts to fill the machine, and stops when its own starts rest."""
+    # Groups of one size, with a few starts too many, since a smaller last group would be compiled a second time.
+    num_groups = -(-num_starts // starts_at_once)
+    group = -(-num_starts // num_groups)
 
     def find(inputs):
         history, key = inputs
         key_starts, key_radius = jax.random.split(key)
         context = denoiser.condition(history)
-        starts = sigma * jax.random.normal(key_starts, (num_starts, denoiser.state_size))
+        starts = sigma * jax.random.normal(key_starts, (num_groups * group, denoiser.state_size))
         ends = jax.lax.map(
             lambda y: converge(denoiser, context, y, tolerance=tolerance, max_steps=max_steps),
             starts,
-            batch_size=min(starts_at_once, num_starts),
+            batch_size=group,
         )
-        rests = ends.change <= tolerance
-        merged = merge_points(ends.y, merge_radius, max_points, rests.astype(int))
+        rests = ends.change[:num_starts] <= tolerance
+        merged = merge_points(ends.y[:num_starts], merge_radius, max_points, rests.astype(int))
         return _certified(denoiser, context, merged, jnp.mean(~rests), key_radius, tolerance, merge_radius)
 
     return jax.lax.map(find, (histories, keys))
@@ -166,24 +147,23 @@ def _certified(
     tolerance: float | Float[Array, ""],
     merge_radius: float | Float[Array, ""],
 ) -> FixedPoints:
-    """Polish the merged end points, merge what became one, and certify what remains."""
+    """Polish and certify the merged end points, and merge what became one."""
     num_starts, max_points = merged.labels.shape[0], merged.mask.shape[0]
+    infinite = jnp.full((), jnp.inf, merged.points.dtype)
 
-    def each(function, points, mask, otherwise):
+    def each(row):
         # One row after another, so that unused rows cost nothing.
-        return jax.lax.map(lambda row: jax.lax.cond(row[1], function, lambda y: otherwise(y), row[0]), (points, mask))
+        return jax.lax.cond(
+            row[1],
+            lambda y: polish(denoiser, context, y, key=key, max_shift=merge_radius),
+            lambda y: Polished(y, infinite, infinite),
+            row[0],
+        )
 
-    polished = each(
-        lambda y: polish(denoiser, context, y, max_shift=merge_radius), merged.points, merged.mask, lambda y: y
-    )
-    merged = merge_points(polished, merge_radius, max_points, merged.counts)
-
-    def measure(y):
-        radius = state_radius(denoiser, context, y, key=key).value
-        return _residual(denoiser, context, y), jnp.where(jnp.isfinite(radius), radius, jnp.inf)
-
-    infinite = jnp.full((), jnp.inf, polished.dtype)
-    residuals, radii = each(measure, merged.points, merged.mask, lambda y: (infinite, infinite))
+    polished = jax.lax.map(each, (merged.points, merged.mask))
+    merged = merge_points(polished.y, merge_radius, max_points, merged.counts)
+    residuals = jnp.where(merged.mask, polished.residual[merged.leaders], jnp.inf)
+    radii = jnp.where(merged.mask, polished.radius[merged.leaders], jnp.inf)
     masses = merged.counts / num_starts
     return FixedPoints(
         points=merged.points,
@@ -199,9 +179,12 @@ def _certified(
     )
 
 
-def _residual(denoiser: Denoiser, context: Context, y: Float[Array, " state"]) -> Float[Array, ""]:
-    """‖f(τ, y) − y‖."""
-    return jnp.linalg.norm(denoiser.denoise(context, y) - y)
+class Polished(eqx.Module):
+    """A sharpened fixed point, its residual ‖f(τ, y) − y‖, and its spectral radius (∞ where that is not a number)."""
+
+    y: Float[Array, "*batch state"]
+    residual: Float[Array, "*batch"]
+    radius: Float[Array, "*batch"]
 
 
 def polish(
@@ -209,10 +192,11 @@ def polish(
     context: Context,
     y: Float[Array, " state"],
     *,
+    key: PRNGKeyArray,
     max_shift: float | Float[Array, ""] = 0.05,
     dense_limit: int = DENSE_STATE_LIMIT,
-) -> Float[Array, " state"]:
-    """Sharpen an approximate fixed point.
+) -> Polished:
+    """Sharpen an approximate fixed point and measure it.
 
         y ← y + (I − J_f(y))^{-1} (f(τ, y) − y)
 
@@ -223,23 +207,34 @@ def polish(
         denoiser: f.
         context: `denoiser.condition(history)`.
         y: near a fixed point, in scaled units.
+        key: starts the matrix-free radius of large states.
         max_shift: how far the result may lie from y.
-        dense_limit: the largest state for Newton's method.
+        dense_limit: the largest state for Newton's method and a dense radius.
 
     Returns:
-        A point whose residual is no larger than that of y.
+        A point whose residual is no larger than that of y, with its residual and radius.
     """
+    dense, identity = y.shape[0] <= dense_limit, jnp.eye(y.shape[0], dtype=y.dtype)
 
-    def step(point, _):
-        shift = denoiser.denoise(context, point) - point
-        if y.shape[0] <= dense_limit:
-            jacobian = state_jacobian(denoiser, context, point)
-            shift = jnp.linalg.solve(jnp.eye(y.shape[0], dtype=y.dtype) - jacobian, shift)
-        better = _residual(denoiser, context, point + shift) < _residual(denoiser, context, point)
-        near = jnp.linalg.norm(point + shift - y) <= max_shift
-        return jnp.where(better & near, point + shift, point), None
+    def measure(point):
+        image, jacobian = (
+            image_and_jacobian(denoiser, context, point) if dense else (denoiser.denoise(context, point), ())
+        )
+        return point, image - point, jacobian, jnp.linalg.norm(image - point)
 
-    return jax.lax.scan(step, y, length=_POLISHING_STEPS)[0]
+    def step(best, _):
+        point, shift, jacobian, residual = best
+        following = measure(point + (jnp.linalg.solve(identity - jacobian, shift) if dense else shift))
+        better = (following[-1] < residual) & (jnp.linalg.norm(following[0] - y) <= max_shift)
+        return jax.tree.map(lambda new, old: jnp.where(better, new, old), following, best), None
+
+    # The first step, from a shift of zero and a residual of ∞, measures y itself.
+    start = (y, jnp.zeros_like(y), jnp.zeros_like(identity) if dense else (), jnp.full((), jnp.inf, y.dtype))
+    (point, _, jacobian, residual), _ = jax.lax.scan(step, start, length=1 + _POLISHING_STEPS)
+    radius = (
+        spectral_radius(jacobian) if dense else state_radius(denoiser, context, point, key=key, dense_limit=0).value
+    )
+    return Polished(point, residual, jnp.where(jnp.isfinite(radius), radius, jnp.inf))
 
 
 class SharedPoints(eqx.Module):

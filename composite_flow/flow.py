@@ -9,15 +9,16 @@ with f_σ the denoiser that knows σ. One Euler step of length one is y ← f_σ
 factor e. A denoiser that does not see σ replaces f_σ by f, which leaves an autonomous equation and Eq. 7.
 """
 
-from typing import Protocol
+import math
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from composite_flow.denoiser import Context, Denoiser
+from composite_flow.errors import InputError
 
 # Error per step of the solver, relative and absolute. End points of different basins are of order one apart, so
 # 1e-4 would do to tell them; 1e-5 keeps the solver's own error an order below, and above the rounding of float32.
@@ -25,6 +26,7 @@ TOLERANCE = 1e-5
 MAX_SOLVER_STEPS = 4096
 
 
+@runtime_checkable
 class ScheduledDenoiser(Denoiser, Protocol):
     """A denoiser that can also be told the noise level."""
 
@@ -227,7 +229,6 @@ def _solve(velocity, arguments, y, time, tolerance):
     return jnp.where(solution.result == diffrax.RESULTS.successful, solution.ys[0], jnp.nan)
 
 
-@eqx.filter_jit
 def discretisation_error(
     denoiser: Denoiser,
     context: Context,
@@ -252,16 +253,28 @@ def discretisation_error(
     Returns:
         End points, distances, and the share of starts that end apart.
 
+    Raises:
+        InputError: if `sigma_start` is given and the denoiser cannot be told σ.
+
     Source: §2, after Eq. 6.
     """
+
+    if sigma_start is not None and not isinstance(denoiser, ScheduledDenoiser):
+        raise InputError("This denoiser cannot be told the noise level (it has no `at`); leave `sigma_start` out.")
+    iterated, solved = _end_points(denoiser, context, starts, num_steps, sigma_start)
+    distances = jnp.linalg.norm(iterated - solved, axis=1)
+    return DiscretisationError(iterated, solved, distances, jnp.mean(distances > radius, dtype=starts.dtype))
+
+
+@eqx.filter_jit
+def _end_points(denoiser, context, starts, num_steps: int, sigma_start: float | None):
+    """Where the iteration and the equation end, from each start."""
 
     def ends(y):
         iterated = flow(denoiser, context, y, num_steps)[-1]
         if sigma_start is None:
             return iterated, probability_flow(denoiser, context, y, time=float(num_steps))
-        sigma_end = sigma_start * float(np.exp(-num_steps))
-        return iterated, scheduled_probability_flow(denoiser, context, y, sigma_start=sigma_start, sigma_end=sigma_end)
+        levels = {"sigma_start": sigma_start, "sigma_end": sigma_start * math.exp(-num_steps)}
+        return iterated, scheduled_probability_flow(denoiser, context, y, **levels)
 
-    iterated, solved = jax.vmap(ends)(starts)
-    distances = jnp.linalg.norm(iterated - solved, axis=1)
-    return DiscretisationError(iterated, solved, distances, jnp.mean(distances > radius, dtype=starts.dtype))
+    return jax.vmap(ends)(starts)

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Distances below this count as this: K_a diverges at 0 for m = 0. A power a ≥ ½ of it is below the precision of float32.
+# Smaller x count as this, since K_a diverges at 0 for m = 0; its powers a ≥ ½ are below the precision of float32.
 SMALLEST = 1e-30
 UNROLL = 16
 

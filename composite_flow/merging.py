@@ -14,13 +14,15 @@ class Merged(eqx.Module):
         mask: which rows are used.
         labels: the cluster of each point that was merged, −1 where it has none: it was left out, or its cluster
             would have been one too many.
-        counts: the number of points in each cluster.
+        counts: the number of points in each cluster, by weight.
+        leaders: the index of the member that stands for each cluster.
     """
 
     points: Float[Array, "max_points state"]
     mask: Bool[Array, " max_points"]
     labels: Int[Array, " n"]
     counts: Int[Array, " max_points"]
+    leaders: Int[Array, " max_points"]
 
 
 def merge_points(
@@ -68,4 +70,5 @@ def merge_points(
         mask=mask,
         labels=jnp.where(labels >= 0, jnp.argsort(order)[labels], -1),
         counts=counts[order],
+        leaders=leaders[order],
     )

@@ -179,9 +179,3 @@ def _empty_network(path: Path, settings: dict[str, Any] | None) -> Network:
     return eqx.filter_eval_shape(
         lambda key: Network(*(settings[name] for name in _NETWORK_SETTINGS), key=key), jax.random.key(0)
     )
-
-
-def state_names(dataset: Any, state_size: int) -> tuple[str, ...]:
-    """The dataset's names of the state's features, or "state 0", "state 1", …"""
-    names = getattr(dataset, "state_names", None)
-    return tuple(names) if names else tuple(f"state {index}" for index in range(state_size))

@@ -25,13 +25,13 @@ class PushForward(eqx.Module):
         y: φ_ℓ(y), in scaled units.
         log_density: log p_ℓ there.
         smallest_singular_value: of all Jacobians along the way, relative to the largest of the same Jacobian.
-        sign: of det ∂φ_ℓ/∂y.
+        signs: of det J_f at each step.
     """
 
     y: Float[Array, "*batch state"]
     log_density: Float[Array, "*batch"]
     smallest_singular_value: Float[Array, "*batch"]
-    sign: Float[Array, "*batch"]
+    signs: Float[Array, "*batch steps"]
 
 
 def push_forward(
@@ -50,7 +50,7 @@ def push_forward(
         return denoiser.denoise(context, point), (sign, log_determinant, relative)
 
     end, (signs, log_determinants, relative) = jax.lax.scan(step, y, length=num_steps)
-    return PushForward(end, log_density(y) - jnp.sum(log_determinants), jnp.min(relative), jnp.prod(signs))
+    return PushForward(end, log_density(y) - jnp.sum(log_determinants), jnp.min(relative, initial=1.0), signs)
 
 
 def push_forward_log_density(
@@ -60,7 +60,7 @@ def push_forward_log_density(
     log_density: Callable[[Float[Array, " state"]], Float[Array, ""]],
     num_steps: int,
 ) -> PushForward:
-    """The density of the flow's end points, p_ℓ(φ_ℓ(y)) = p_0(y) / |det ∂φ_ℓ/∂y| (Definition 3 with its absolute value).
+    """The density of the flow's end points, p_ℓ(φ_ℓ(y)) = p_0(y) / |det ∂φ_ℓ/∂y|.
 
     It exists where the map is injective and its Jacobians have full rank. Rank is checked at every point on the
     way. Injectivity is not: two starts whose determinants differ in sign prove a fold, nothing found here proves
@@ -79,6 +79,8 @@ def push_forward_log_density(
 
     Raises:
         InputError: if a Jacobian is singular to the precision of its type, or the map folds between two starts.
+
+    Source: Definition 3, with the absolute value that it lacks.
     """
     result = eqx.filter_jit(_push_forward_each)(denoiser, context, starts, log_density, num_steps)
     precision = starts.shape[1] * float(jnp.finfo(starts.dtype).eps)
@@ -89,8 +91,8 @@ def push_forward_log_density(
             "not of full rank to the precision of its type, as where the states lie on a hyperplane or the flow has "
             "come to rest; take fewer steps, or features that are affinely independent."
         )
-    sign = np.asarray(result.sign)
-    if sign.min() < 0 < sign.max():
+    signs = np.asarray(result.signs)
+    if np.any(np.any(signs < 0, axis=0) & np.any(signs > 0, axis=0)):
         raise InputError(
             "The flow has no density by this formula: the determinant of its Jacobian changes sign between the "
             "starts, so the map folds; a histogram of its end points needs no inverse."

@@ -10,7 +10,7 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from composite_flow.deviation import measured_radius
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.interrupt import interrupt_flag
 from composite_flow.loss import Pairs, arrays_of, denoising_loss, sample_pairs
-from composite_flow.model import MODEL_FILE, Model, state_names
+from composite_flow.model import MODEL_FILE, Model
 from composite_flow.network import Network
 from composite_flow.optimiser import Schedule, Task, TrainingState, initial_state, train_steps
 from composite_flow.training_config import TrainingConfig
@@ -57,6 +57,8 @@ def fit(
     until: Callable[[Mapping[str, float]], bool] | None = None,
     progress: Progress | None = None,
     ideal_loss: float | None = None,
+    state_names: Sequence[str] | None = None,
+    description: Mapping[str, Any] | None = None,
 ) -> Model:
     """Train a network on (history, state) pairs of all agents by Eq. (1).
 
@@ -72,6 +74,8 @@ def fit(
         until: called with each point of the learning curve; training ends once it returns True.
         progress: called about twice a second with the step, the planned steps and the loss.
         ideal_loss: floor of the loss; the learning curve then has the excess over it.
+        state_names: a name for each feature of the state, for the model; "state 0", "state 1", … by default.
+        description: what else the model is to remember, such as problem and split; JSON-able.
 
     Returns:
         The model, with its learning curve and its radius, measured on validation pairs.
@@ -96,7 +100,7 @@ def fit(
                 run.save()
             if interrupted.is_set():
                 raise KeyboardInterrupt
-    return run.close()
+    return run.close(state_names, description or {})
 
 
 class _Run:
@@ -241,7 +245,7 @@ class _Run:
         radius = measured_radius(self.state.denoiser, histories, states)
         return radius if math.isfinite(radius) else None
 
-    def close(self) -> Model:
+    def close(self, state_names: Sequence[str] | None, description: Mapping[str, Any]) -> Model:
         """The model, written where the run has a folder."""
         self.save()
         model = Model(
@@ -250,8 +254,8 @@ class _Run:
             scaling=self.train.scaling,
             radius=self.radius(),
             curves=tuple(self.curves),
-            state_names=state_names(self.train, self.state.network.state_size),
-            description={"config": dataclasses.asdict(self.config), "data": self.fingerprint},
+            state_names=tuple(state_names or (f"state {index}" for index in range(self.state.network.state_size))),
+            description={"config": dataclasses.asdict(self.config), "data": self.fingerprint, **description},
         )
         if self.folder is not None:
             model.save(self.folder, overwrite=True)

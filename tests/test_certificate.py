@@ -127,7 +127,7 @@ def test_ideal_sensors_are_accepted_and_right_and_the_assumptions_hold(key):
 
 
 def test_a_team_that_ignores_what_it_sees_is_accepted_and_wrong(key):
-    """FINDINGS: the conditions do not notice a denoiser that ignores the history; the measured share does."""
+    """The conditions do not notice a denoiser that ignores the history; the measured share does."""
     ignorant = Linear(jnp.zeros((2, 3)), jnp.zeros((2, 3, 3)))
     states = jnp.eye(3)
     histories = jnp.broadcast_to(jnp.eye(2)[None], (3, 2, 2))

@@ -166,6 +166,7 @@ def test_a_resident_share_holds_whole_episodes_that_fit(lazy):
         share = test.resident(jax.random.key(seed), limit)
         arrays = share.windows.observations, share.windows.actions, share.windows.states
         assert share.in_memory and sum(array.nbytes for array in arrays) <= limit
+        assert len(arrays[0]) == limit // test.windows.step_bytes  # one size, one compilation
         assert set(share.episode_ids) <= set(test.episode_ids)
         drawn |= set(share.episode_ids.tolist())
     whole = HistoryDataset(EPISODES, 3)
@@ -174,9 +175,11 @@ def test_a_resident_share_holds_whole_episodes_that_fit(lazy):
         assert one.num_steps == other.num_steps
         assert_same(one.joint(np.resize(one.steps, 64)), other.joint(np.resize(other.steps, 64)))
     assert drawn == set(test.episode_ids.tolist())
-    assert share.sample(jax.random.key(0), 4)[0].shape == (4, whole.layout.size)
+    histories = np.asarray(share.sample(jax.random.key(0), 400)[0])
+    held = np.asarray(share.joint(np.resize(share.steps, 64)).histories).reshape(-1, whole.layout.size)
+    assert {row.tobytes() for row in histories} == {row.tobytes() for row in held}
     assert share.resident(jax.random.key(0), 1) is share
     everything = test.resident(jax.random.key(0), 10**9)
     assert np.array_equal(everything.episode_ids, test.episode_ids) and everything.num_steps == test.num_steps
-    with pytest.raises(InputError, match="Not one episode fits into 10 bytes"):
+    with pytest.raises(InputError, match="Not one episode fits into these bytes"):
         test.resident(jax.random.key(0), 10)

@@ -92,10 +92,14 @@ def test_shares_that_are_not_assigned_are_told(key):
 def test_polishing_lowers_the_residual(key, dense_limit):
     denoiser, mean = LinearGaussian(jnp.diag(jnp.array([2.0, 0.1]))), jnp.array([0.5, 0.5])
     start = mean + 0.01
-    polished = polish(denoiser, mean, start, dense_limit=dense_limit)
+    polished = polish(denoiser, mean, start, key=key, dense_limit=dense_limit)
     # Newton is exact on a linear map; four plain steps shrink the error by the radius 2/3 each.
     expected = 0.0 if dense_limit else 0.01 * (2 / 3) ** 4
-    np.testing.assert_allclose(polished[0] - mean[0], expected, atol=1e-7)
+    np.testing.assert_allclose(polished.y[0] - mean[0], expected, atol=1e-7)
+    np.testing.assert_allclose(polished.radius, 2 / 3, rtol=1e-5)
+    np.testing.assert_allclose(
+        polished.residual, jnp.linalg.norm(denoiser.denoise(mean, polished.y) - polished.y), atol=1e-7
+    )
 
 
 def test_bad_input_is_answered_by_a_sentence(key):

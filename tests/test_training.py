@@ -208,7 +208,10 @@ def test_the_learning_curve_holds_the_excess_and_what_evaluate_returns():
         calls.append(step)
         return {"psnr": 10.0 + step}
 
-    model = fit(TABLE, TABLE, CONFIG, key=jax.random.key(1), evaluate=evaluate, ideal_loss=0.25)
+    model = fit(
+        TABLE, TABLE, CONFIG, key=jax.random.key(1), evaluate=evaluate, ideal_loss=0.25, description={"test": [3]}
+    )
+    assert model.description["test"] == [3] and model.state_names == ("state 0", "state 1")
     assert [point["step"] for point in model.curves] == [20, 40, 60] and calls == [40, 60]
     assert ["psnr" in point for point in model.curves] == [False, True, True]
     for point in model.curves:

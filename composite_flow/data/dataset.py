@@ -11,13 +11,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.data import states as state_rows
 from composite_flow.data.episodes import Episodes
 from composite_flow.data.scaling import Scaling
-from composite_flow.data.windows import JointBatch, PairBatch, Windows
+from composite_flow.data.windows import JointBatch, PairBatch, Windows, checked
 from composite_flow.errors import InputError
 from composite_flow.history import HistoryLayout
 
@@ -30,13 +29,15 @@ class HistoryDataset(eqx.Module):
 
     Attributes:
         windows: the arrays, shared by all parts of a split.
-        steps: the steps of this part.
+        listed_steps: the steps of this part, and perhaps padding.
+        count: how many of them are no padding; None where all are.
         unseen_steps: those whose state was withheld from the other parts; None where nothing was.
         withheld_states: the states withheld, in their own units; None where nothing was.
     """
 
     windows: Windows
-    steps: Int[Array, " steps"]
+    listed_steps: Int[Array, " steps"]
+    count: Int[Array, ""] | None
     unseen_steps: Int[Array, " unseen"] | None
     withheld_states: Float[np.ndarray, "withheld state"] | None
 
@@ -48,7 +49,7 @@ class HistoryDataset(eqx.Module):
             length: H, how many steps a history reaches back, the present one included.
         """
         self.windows = Windows(episodes, length)
-        self.steps = jnp.asarray(np.arange(episodes.num_steps), jnp.int32)
+        self.listed_steps, self.count = jnp.asarray(np.arange(episodes.num_steps), jnp.int32), None
         self.unseen_steps, self.withheld_states = None, None
 
     @property
@@ -65,6 +66,11 @@ class HistoryDataset(eqx.Module):
     def in_memory(self) -> bool:
         """Whether the arrays are on the device, so that `sample` can draw from them."""
         return self.windows.in_memory
+
+    @property
+    def steps(self) -> Int[Array, " steps"]:
+        """The steps of this part."""
+        return self.listed_steps if self.count is None else self.listed_steps[: int(self.count)]
 
     @property
     def num_steps(self) -> int:
@@ -99,7 +105,8 @@ class HistoryDataset(eqx.Module):
         if not self.in_memory:
             raise InputError("These episodes are not in memory; sample from resident(key, num_bytes).")
         key_step, key_agent = jax.random.split(key)
-        steps = self.steps[jax.random.randint(key_step, (batch,), 0, self.num_steps)]
+        count = len(self.listed_steps) if self.count is None else self.count
+        steps = self.listed_steps[jax.random.randint(key_step, (batch,), 0, count)]
         pairs = self.windows.pairs(steps, jax.random.randint(key_agent, (batch,), 0, self.num_agents))
         return pairs.histories, pairs.states
 
@@ -109,7 +116,7 @@ class HistoryDataset(eqx.Module):
         Raises:
             InputError: a step is not in the data.
         """
-        return self.windows.joint(_checked(steps, self.windows.num_steps, "step"))
+        return self.windows.joint(checked(steps, self.windows.num_steps, "step"))
 
     def pairs(
         self, steps: Int[Array, " k"] | Int[np.ndarray, " k"], agents: Int[Array, " k"] | Int[np.ndarray, " k"]
@@ -120,7 +127,7 @@ class HistoryDataset(eqx.Module):
             InputError: a step or an agent is not in the data.
         """
         return self.windows.pairs(
-            _checked(steps, self.windows.num_steps, "step"), _checked(agents, self.num_agents, "agent")
+            checked(steps, self.windows.num_steps, "step"), checked(agents, self.num_agents, "agent")
         )
 
     # --- parts
@@ -152,9 +159,9 @@ class HistoryDataset(eqx.Module):
             raise InputError(f"A split into three parts needs at least three episodes, not {len(episodes)}.")
         episodes = np.asarray(jax.random.permutation(key_episodes, jnp.asarray(episodes)))
         withheld = self._draw_states(key_states, withhold_states) if withhold_states else None
-        num_validation, num_test = (max(1, int(round(share * len(episodes)))) for share in shares[1:])
-        bounds = max(1, len(episodes) - num_validation - num_test), len(episodes) - num_test
-        train, validation, test = np.split(episodes, bounds)
+        num_test = min(max(1, round(shares[2] * len(episodes))), len(episodes) - 2)
+        num_validation = min(max(1, round(shares[1] * len(episodes))), len(episodes) - num_test - 1)
+        test, validation, train = np.split(episodes, [num_test, num_test + num_validation])
         return (
             self.part(train, withheld_states=withheld, remove_withheld=True),
             self.part(validation, withheld_states=withheld, remove_withheld=True),
@@ -217,10 +224,11 @@ class HistoryDataset(eqx.Module):
         if not len(steps):
             raise InputError("This part would hold no steps; collect more episodes or withhold fewer states.")
         return eqx.tree_at(
-            lambda dataset: (dataset.steps, dataset.unseen_steps, dataset.withheld_states),
+            lambda dataset: (dataset.listed_steps, dataset.count, dataset.unseen_steps, dataset.withheld_states),
             self,
             (
                 jnp.asarray(steps, jnp.int32),
+                None,
                 None if unseen is None else jnp.asarray(unseen, jnp.int32),
                 withheld_states,
             ),
@@ -233,6 +241,7 @@ class HistoryDataset(eqx.Module):
         """A random share of this part's episodes in memory; itself where it is there already.
 
         Shards are drawn, then taken whole as far as they fit, so that each is read once. Steps are numbered anew.
+        Shares of one part have arrays of one size, so that what is compiled for one runs on all.
 
         Args:
             key: draws the shards, and the episodes of the last one.
@@ -243,25 +252,20 @@ class HistoryDataset(eqx.Module):
         """
         if self.in_memory:
             return self
-        drawn = self._drawn_episodes(key, num_bytes)
+        capacity = min(num_bytes // self.windows.step_bytes, self.windows.num_steps)
+        drawn = self.windows.draw_episodes(key, self.episode_ids, capacity)
         rows = np.flatnonzero(np.isin(np.asarray(self.windows.episode_of_step), drawn))
         steps = np.flatnonzero(np.isin(rows, np.asarray(self.steps)))
         unseen = None if self.unseen_steps is None else np.flatnonzero(np.isin(rows, np.asarray(self.unseen_steps)))
-        part = eqx.tree_at(lambda dataset: dataset.windows, self, self.windows.restricted(rows))
-        return part._with_steps(steps, unseen, self.withheld_states)
-
-    def _drawn_episodes(self, key: PRNGKeyArray, num_bytes: int) -> Int[np.ndarray, " drawn"]:
-        """Episodes of this part that fit, shard by shard, the shards and the episodes within in a random order."""
-        episodes, generator = self.episode_ids, np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        first_rows = np.searchsorted(np.asarray(self.windows.episode_of_step), episodes)
-        shards = np.searchsorted(self.windows.shard_stops, first_rows, side="right")
-        rank = generator.permutation(shards.max() + 1)[shards]
-        order = np.lexsort((generator.random(len(episodes)), rank))
-        sizes = np.bincount(np.asarray(self.windows.episode_of_step))[episodes][order] * self.windows.step_bytes
-        fitting = int(np.searchsorted(np.cumsum(sizes), num_bytes, side="right"))
-        if not fitting:
-            raise InputError(f"Not one episode fits into {num_bytes} bytes; allow more.")
-        return episodes[order[:fitting]]
+        if not len(steps):
+            raise InputError("No step of this part lies in the drawn episodes; allow more bytes.")
+        part = self._with_steps(np.pad(steps, (0, capacity - len(steps))), unseen, self.withheld_states)
+        return eqx.tree_at(
+            lambda dataset: (dataset.windows, dataset.count),
+            part,
+            (self.windows.restricted(rows, capacity), jnp.asarray(len(steps), jnp.int32)),
+            is_leaf=lambda leaf: leaf is None,
+        )
 
     # --- states
 
@@ -290,12 +294,3 @@ class HistoryDataset(eqx.Module):
         states = self.distinct_states()
         count = max(1, round(share * len(states)))
         return states[np.asarray(jax.random.permutation(key, len(states)))[:count]]
-
-
-def _checked(values: Int[Array, " k"] | Int[np.ndarray, " k"], count: int, name: str) -> Int[Array, " k"]:
-    """As int32 on the device, in range (which only concrete values can be checked for)."""
-    if not isinstance(values, Tracer):
-        wrong = [int(value) for value in np.asarray(values) if not 0 <= value < count]
-        if wrong:
-            raise InputError(f"There is no {name} {wrong[0]}; they are numbered 0 to {count - 1}.")
-    return jnp.asarray(values, jnp.int32)

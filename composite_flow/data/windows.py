@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.data.episodes import Episodes
 from composite_flow.data.scaling import Scaling
 from composite_flow.data.shards import ShardedArray
+from composite_flow.errors import InputError
 from composite_flow.history import History, HistoryLayout
 
 BLOCK_STEPS = 2**18
@@ -118,9 +121,27 @@ class Windows(eqx.Module):
         starts = np.repeat(last + 1 - mask.sum(axis=1), self.layout.length)
         return self._with_rows(rows.reshape(-1), starts), jnp.asarray(last, jnp.int32)
 
-    def restricted(self, rows: Int[np.ndarray, " rows"]) -> "Windows":
-        """These steps alone, in memory; whole episodes, ascending."""
-        return self._with_rows(rows, np.searchsorted(rows, np.asarray(self.starts)[rows]))
+    def draw_episodes(
+        self, key: PRNGKeyArray, episodes: Int[np.ndarray, " episodes"], capacity: int
+    ) -> Int[np.ndarray, " drawn"]:
+        """Some of these episodes, of no more steps than that, shard by shard, in a random order."""
+        generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        shards = np.searchsorted(
+            self.shard_stops, np.searchsorted(np.asarray(self.episode_of_step), episodes), side="right"
+        )
+        rank = generator.permutation(shards.max() + 1)[shards]
+        order = np.lexsort((generator.random(len(episodes)), rank))
+        sizes = np.bincount(np.asarray(self.episode_of_step))[episodes][order]
+        fitting = int(np.searchsorted(np.cumsum(sizes), capacity, side="right"))
+        if not fitting:
+            raise InputError("Not one episode fits into these bytes; allow more.")
+        return episodes[order[:fitting]]
+
+    def restricted(self, rows: Int[np.ndarray, " rows"], capacity: int) -> "Windows":
+        """These steps alone, in memory; whole episodes, ascending, then padding up to `capacity` steps."""
+        padding = capacity - len(rows)
+        starts = np.searchsorted(rows, np.asarray(self.starts)[rows])
+        return self._with_rows(np.pad(rows, (0, padding), mode="edge"), np.pad(starts, (0, padding), mode="edge"))
 
     def _with_rows(self, rows: Int[np.ndarray, " rows"], starts: Int[np.ndarray, " rows"]) -> "Windows":
         """These rows of the arrays on the device, with the starts of their episodes among them."""
@@ -170,3 +191,13 @@ def _zero_masked(history: History) -> History:
         mask=history.mask,
         agent=history.agent,
     )
+
+
+def checked(values: Int[Array, " k"] | Int[np.ndarray, " k"], count: int, name: str) -> Int[Array, " k"]:
+    """As int32 on the device, in range (which only concrete values can be checked for)."""
+    if not isinstance(values, Tracer):
+        host = np.asarray(values)
+        outside = host[(host < 0) | (host >= count)]
+        if len(outside):
+            raise InputError(f"There is no {name} {outside[0]}; they are numbered 0 to {count - 1}.")
+    return jnp.asarray(values, jnp.int32)

@@ -7,9 +7,8 @@ shared (Theorem 4, Corollary 7.1). Every history and joint history of both netwo
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from composite_flow.belief import exact_belief
-from composite_flow.composite import reconstruct
+from composite_flow.belief import Belief, exact_belief
+from composite_flow.composite import reconstruct_batch
 from composite_flow.denoiser import Denoiser
 from composite_flow.experiments.cells import Progress, cell
 from composite_flow.experiments.sensors import SensorSettings, collect_sensors, train_sensors
 from composite_flow.fixed_points import FixedPoints, find_fixed_points
 from composite_flow.history import History
 from composite_flow.metrics import total_variation
+from composite_flow.model import Model
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.training import TrainingConfig
 
@@ -51,7 +51,7 @@ class Figure1Settings:
 
     sensors: SensorSettings = field(
         default_factory=lambda: SensorSettings(
-            num_episodes=1024, training=TrainingConfig(width=256, batch=256, steps=6000, learning_rate=2e-3)
+            num_episodes=1024, training=TrainingConfig(width=128, batch=256, steps=8000, learning_rate=3e-3)
         )
     )
     num_seeds: int = 3
@@ -103,17 +103,19 @@ def compute(settings: Figure1Settings, case: str, seed: int, progress: Progress)
     data = collect_sensors(problem, settings.sensors, key=key_data)
     model = train_sensors(data, settings.sensors, key=key_train, progress=progress)
     denoisers = {"learned": model.denoiser, "ideal": data.ideal}
-    histories = list(possible_histories(problem))
-    encoded = model.layout.encode(jax.tree.map(lambda *rows: jnp.stack(rows), *histories))
+    histories = stacked(possible_histories(problem))
+    encoded = model.layout.encode(histories)
+    belief = exact_belief(problem, histories)
+    found = {
+        name: find(settings, denoiser, encoded, key=key_points, sigma=1.0, num_starts=settings.num_starts)
+        for name, denoiser in denoisers.items()
+    }
+    local = [compare_history(settings, histories, belief, found, k) for k in range(len(encoded))]
+    by_scale = scan_scales(settings, denoisers, encoded, belief, key=key_points)
     return {
-        "histories": [
-            compare_history(settings, problem, denoisers, history, flat, key=jax.random.fold_in(key_points, k))
-            for k, (history, flat) in enumerate(zip(histories, encoded, strict=True))
-        ],
-        "joint_histories": [
-            compare_joint_history(settings, problem, model.denoiser, joint, model.layout.encode(joint), key=key_joint)
-            for joint in possible_joint_histories(problem)
-        ],
+        "histories": local,
+        "by_scale": by_scale,
+        "joint_histories": compare_joint_histories(settings, problem, model, local, key=key_joint),
         "arrows": arrows(settings, model.denoiser, model.layout.encode(joint_history(SHOWN[case])), key=key_arrows),
         "curves": model.curves,
     }
@@ -144,110 +146,121 @@ def local_history(agent: int, pattern: tuple[int, ...]) -> History:
 
 def joint_history(patterns: tuple[tuple[int, ...], ...]) -> History:
     """One step of the team, each agent seeing its pattern."""
-    rows = [local_history(agent, pattern) for agent, pattern in enumerate(patterns)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
+    return stacked(local_history(agent, pattern) for agent, pattern in enumerate(patterns))
+
+
+def stacked(histories: Iterable[History]) -> History:
+    """Histories along a new leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *histories)
+
+
+def find(settings: Figure1Settings, denoiser, encoded, *, key, sigma: float, num_starts: int) -> FixedPoints:
+    """The fixed points that starts from N(0, sigma² I) reach, for each history."""
+    return find_fixed_points(
+        denoiser,
+        encoded,
+        key=key,
+        num_starts=num_starts,
+        sigma=sigma,
+        merge_radius=settings.merge_radius,
+        max_points=16,
+    )
+
+
+def state_masses(found: FixedPoints, states: Float[Array, "states state"]) -> Float[Array, "histories states"]:
+    """For each history, the share of starts that ended at a stable fixed point nearest to each state."""
+    nearest = jnp.argmin(jnp.linalg.norm(found.points[:, :, None] - states[None, None], axis=-1), axis=2)
+    masses = jnp.where(found.mask & found.stable, found.masses, 0.0)
+    return jnp.sum(jax.nn.one_hot(nearest, len(states)) * masses[:, :, None], axis=1)
 
 
 def compare_history(
-    settings: Figure1Settings,
-    problem: SensorNetwork,
-    denoisers: dict[str, Denoiser],
-    history: History,
-    flat: Float[Array, " history"],
-    *,
-    key: PRNGKeyArray,
+    settings: Figure1Settings, histories: History, belief: Belief, found: dict[str, FixedPoints], index: int
 ) -> dict[str, Any]:
     """Fixed points and basin masses of both denoisers for one local history, beside its exact posterior."""
-    belief = exact_belief(problem, jax.tree.map(lambda leaf: leaf[None], history))
-    posterior, consistent = belief.probabilities[0], np.asarray(belief.consistent[0])
-    points = {
-        name: find(settings, denoiser, flat, key=key, sigma=1.0, num_starts=settings.num_starts)
-        for name, denoiser in denoisers.items()
-    }
-    masses = {name: state_masses(found, belief.states) for name, found in points.items()}
-    learned = points["learned"]
-    stable = np.asarray(learned.points)[np.asarray(learned.mask & learned.stable)]
-    distances = np.linalg.norm(stable[:, None] - np.asarray(belief.states)[consistent][None], axis=-1)
+    learned = jax.tree.map(lambda leaf: np.asarray(leaf)[index], found["learned"])
+    stable = learned.points[learned.mask & learned.stable]
+    consistent = np.asarray(belief.states)[np.asarray(belief.consistent[index])]
+    masses = {name: state_masses(points, belief.states)[index] for name, points in found.items()}
+    posterior = belief.probabilities[index]
     return {
-        "agent": int(history.agent),
-        "observation": history.observations[0],
+        "agent": histories.agent[index],
+        "observation": histories.observations[index, 0],
         "posterior": posterior,
         "points": stable,
-        "radii": np.asarray(learned.radii)[np.asarray(learned.mask & learned.stable)],
-        "largest_distance": float(max(distances.min(axis=1).max(), distances.min(axis=0).max())),
-        "is_consistent_set": bool(
-            len(stable) == consistent.sum()
-            and (distances.min(axis=1) <= settings.tolerance).all()
-            and (distances.min(axis=0) <= settings.tolerance).all()
-        ),
+        "radii": learned.radii[learned.mask & learned.stable],
+        "largest_distance": set_distance(stable, consistent),
+        "is_consistent_set": same_points(stable, consistent, settings.tolerance),
         "masses": masses,
         "learned_to_ideal": total_variation(masses["learned"], masses["ideal"]),
         "learned_to_posterior": total_variation(masses["learned"], posterior),
         "ideal_to_posterior": total_variation(masses["ideal"], posterior),
-        "by_scale": scan_scales(settings, denoisers, flat, belief.states, posterior, key=key),
     }
 
 
-def find(settings: Figure1Settings, denoiser, flat, *, key, sigma: float, num_starts: int) -> FixedPoints:
-    """The stable fixed points that starts from N(0, sigma² I) reach."""
-    return find_fixed_points(
-        denoiser, flat, key=key, num_starts=num_starts, sigma=sigma, merge_radius=settings.merge_radius
-    )
-
-
-def state_masses(found: FixedPoints, states: Float[Array, "states state"]) -> Float[Array, " states"]:
-    """The share of starts that ended at a stable fixed point nearest to each state."""
-    nearest = jnp.argmin(jnp.sum((found.points[:, None] - states[None]) ** 2, axis=-1), axis=1)
-    masses = jnp.where(found.mask & found.stable, found.masses, 0.0)
-    return jnp.zeros(states.shape[0]).at[nearest].add(masses)
-
-
-def scan_scales(settings, denoisers, flat, states, posterior, *, key) -> dict[str, list[float]]:
-    """Total variation between basin masses and the posterior for each scale of the initial noise p(y)."""
+def scan_scales(settings, denoisers, encoded, belief: Belief, *, key) -> dict[str, list[float]]:
+    """Mean total variation between basin masses and the posterior for each scale of the initial noise p(y)."""
     num_starts = max(500, settings.num_starts // 4)
-    found = {name: [] for name in denoisers}
-    for (name, denoiser), scale in itertools.product(denoisers.items(), settings.scales):
-        points = find(settings, denoiser, flat, key=key, sigma=scale, num_starts=num_starts)
-        found[name].append(float(total_variation(state_masses(points, states), posterior)))
-    return found
+
+    def distance(denoiser, scale: float) -> float:
+        points = find(settings, denoiser, encoded, key=key, sigma=scale, num_starts=num_starts)
+        return float(jnp.mean(total_variation(state_masses(points, belief.states), belief.probabilities)))
+
+    return {name: [distance(denoiser, scale) for scale in settings.scales] for name, denoiser in denoisers.items()}
 
 
-def compare_joint_history(settings, problem, denoiser, history: History, flat, *, key) -> dict[str, Any]:
-    """Shared fixed points and composite candidates for one joint history, beside the states that it leaves."""
-    key_points, key_composite = jax.random.split(key)
-    joint = exact_belief(problem, jax.tree.map(lambda leaf: leaf[None], history), joint=True)
-    possible = np.asarray(joint.states)[np.asarray(joint.consistent[0])]
-    sets = []
-    for agent in range(problem.num_agents):
-        points = find(settings, denoiser, flat[agent], key=key_points, sigma=1.0, num_starts=settings.num_samples)
-        sets.append(np.asarray(points.points)[np.asarray(points.mask & points.stable)])
-    shared = [
-        point
-        for point in sets[0]
-        if all(np.linalg.norm(others - point, axis=-1).min() <= 2 * settings.tolerance for others in sets[1:])
-    ]
-    estimate = reconstruct(
-        denoiser, flat, key=key_composite, num_samples=settings.num_samples, merge_radius=settings.merge_radius
+def compare_joint_histories(
+    settings: Figure1Settings, problem: SensorNetwork, model: Model, local: list[dict[str, Any]], *, key: PRNGKeyArray
+) -> list[dict[str, Any]]:
+    """Shared fixed points and composite candidates for every joint history, beside the states that it leaves."""
+    joint = stacked(possible_joint_histories(problem))
+    belief = exact_belief(problem, joint, joint=True)
+    estimates = reconstruct_batch(
+        model.denoiser,
+        model.layout.encode(joint),
+        key=key,
+        num_samples=settings.num_samples,
+        merge_radius=settings.merge_radius,
     )
-    candidates = np.asarray(estimate.candidates)[np.asarray(estimate.mask)]
-    return {
-        "observations": history.observations[:, 0],
-        "possible": possible,
-        "shared": shared,
-        "shared_are_possible": same_points(np.array(shared), possible, settings.tolerance),
-        "candidates": candidates,
-        "candidates_are_possible": same_points(candidates, possible, settings.tolerance),
-        "shares": np.asarray(estimate.shares)[np.asarray(estimate.mask)],
-        "posterior": joint.probabilities[0],
-    }
+    points = {(int(one["agent"]), tuple(one["observation"].tolist())): one["points"] for one in local}
+    results = []
+    for index, patterns in enumerate(np.asarray(joint.observations)[:, :, 0]):
+        possible = np.asarray(belief.states)[np.asarray(belief.consistent[index])]
+        shared = shared_points([points[agent, tuple(row.tolist())] for agent, row in enumerate(patterns)], settings)
+        mask = np.asarray(estimates.mask[index])
+        candidates = np.asarray(estimates.candidates[index])[mask]
+        results.append(
+            {
+                "observations": patterns,
+                "possible": possible,
+                "posterior": belief.probabilities[index],
+                "shared": shared,
+                "shared_are_possible": same_points(shared, possible, settings.tolerance),
+                "candidates": candidates,
+                "candidates_are_possible": same_points(candidates, possible, settings.tolerance),
+                "shares": np.asarray(estimates.shares[index])[mask],
+            }
+        )
+    return results
+
+
+def shared_points(sets: list[np.ndarray], settings: Figure1Settings) -> np.ndarray:
+    """The first agent's fixed points that every other agent has too; both may be off by the tolerance."""
+    distances = [np.linalg.norm(sets[0][:, None] - others[None], axis=-1).min(axis=1) for others in sets[1:]]
+    return sets[0][(np.stack(distances) <= 2 * settings.tolerance).all(axis=0)]
+
+
+def set_distance(found: np.ndarray, expected: np.ndarray) -> float:
+    """The Hausdorff distance of two sets of points; infinite where one is empty."""
+    if not len(found) or not len(expected):
+        return float("inf")
+    distances = np.linalg.norm(found[:, None] - expected[None], axis=-1)
+    return float(max(distances.min(axis=1).max(), distances.min(axis=0).max()))
 
 
 def same_points(found: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
     """Whether both sets have one point for each of the other's, within the tolerance."""
-    if len(found) != len(expected):
-        return False
-    distances = np.linalg.norm(found[:, None] - expected[None], axis=-1)
-    return bool((distances.min(axis=1) <= tolerance).all() and (distances.min(axis=0) <= tolerance).all())
+    return len(found) == len(expected) and set_distance(found, expected) <= tolerance
 
 
 def arrows(settings, denoiser: Denoiser, flat: Float[Array, "agents history"], *, key) -> list[dict[str, Any]]:
@@ -262,9 +275,7 @@ def summarise(settings: Figure1Settings, cells: list[dict[str, Any]]) -> dict[st
     """The claims of the figure, over all histories and seeds."""
     histories = [history for one in cells for history in one["histories"]]
     joint = [history for one in cells for history in one["joint_histories"]]
-    by_scale = {
-        name: np.mean([history["by_scale"][name] for history in histories], axis=0) for name in ("learned", "ideal")
-    }
+    by_scale = {name: np.mean([one["by_scale"][name] for one in cells], axis=0) for name in ("learned", "ideal")}
     return {
         "num_histories": len(histories),
         "fixed_points_are_consistent_states": float(np.mean([history["is_consistent_set"] for history in histories])),

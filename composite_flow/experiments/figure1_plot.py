@@ -24,9 +24,9 @@ def draw(result: dict[str, Any], out: Path) -> list[Path]:
     """Write figure1.svg and figure1.png from the first seed's cells."""
     with styled():
         figure = plt.figure(figsize=(13, 9.4))
-        rows = figure.subfigures(2, 1, hspace=0.04)
-        for part, case in zip(rows, MISS, strict=True):
-            draw_case(part, case, result["cells"][case][0])
+        rows = figure.add_gridspec(2, 1, hspace=0.04)
+        for row, case in zip(rows, MISS, strict=True):
+            draw_case(figure.add_subfigure(row), case, result["cells"][case][0])
         paths = save_figure(figure, out / "figure1")
         plt.close(figure)
     return list(paths)

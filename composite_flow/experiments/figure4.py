@@ -8,6 +8,7 @@ a tenth of them withheld; where partial flows end; and how long training takes u
 our recipe and for the paper's (history at the input, width 1024).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -150,7 +151,8 @@ def compute_rates(settings: Figure4Settings, seed: int, progress: Progress) -> d
                 model.denoiser,
                 steps,
                 size,
-                num_sweeps=settings.num_sweeps,
+                # as many hops as the whole team makes, since a small one needs more sweeps to come to rest
+                num_sweeps=math.ceil(settings.num_sweeps * problem.num_agents / size),
                 num_samples=settings.num_samples,
                 key=jax.random.fold_in(key_partial, size),
             )
@@ -183,8 +185,9 @@ def reaches_rate(point: Mapping[str, float]) -> bool:
 def count_exact(settings: Figure4Settings, denoiser: Denoiser, dataset, steps, *, key: PRNGKeyArray) -> dict[str, Any]:
     """How many samples of composite diffusion, in random orders from N(0, I), are the true state."""
     joint = dataset.joint(steps)
-    options = {"num_samples": settings.num_samples, "num_sweeps": settings.num_sweeps}
-    samples = reconstruct_batch(denoiser, joint.histories, key=key, **options).samples
+    samples = reconstruct_batch(
+        denoiser, joint.histories, key=key, num_samples=settings.num_samples, num_sweeps=settings.num_sweeps
+    ).samples
     exact = exact_states(samples, joint.states[:, None])
     return {
         "exact": int(exact.sum()),

@@ -64,16 +64,24 @@ def draw_hop(axes: Axes, before: np.ndarray, after: np.ndarray, allowed: np.ndar
 
 def legend_handles() -> list[Line2D]:
     """Entries for the marks of a hop."""
-    dot = {"linestyle": "none", "marker": "o"}
+
+    def mark(marker: str, face: str, edge: str, size: float, label: str) -> Line2D:
+        return Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker=marker,
+            markerfacecolor=face,
+            markeredgecolor=edge,
+            markersize=size,
+            label=label,
+        )
+
     return [
-        Line2D([], [], markerfacecolor="none", markeredgecolor=MUTED, markersize=4, label="before the hop", **dot),
-        Line2D([], [], color=BLUE, markersize=4, label="after the hop", **dot),
-        Line2D(
-            [], [], markerfacecolor="none", markeredgecolor=RED, markersize=9, label="states the team allows", **dot
-        ),
-        Line2D(
-            [], [], linestyle="none", marker="*", color=ORANGE, markeredgecolor=INK, markersize=10, label="true state"
-        ),
+        mark("o", "none", MUTED, 4, "before the hop"),
+        mark("o", BLUE, BLUE, 4, "after the hop"),
+        mark("o", "none", RED, 9, "states the team allows"),
+        mark("*", ORANGE, INK, 10, "true state"),
     ]
 
 

@@ -16,7 +16,7 @@ from composite_flow.experiments.cells import Progress
 from composite_flow.loss import ideal_loss
 from composite_flow.metrics import exact_states, psnr
 from composite_flow.model import Model
-from composite_flow.problems.base import EnumerableProblem
+from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.training import TrainingConfig, fit
 
 
@@ -41,14 +41,14 @@ class SensorSettings:
 class SensorData:
     """A problem with its episodes, split; and what an exact agent would know."""
 
-    problem: EnumerableProblem
+    problem: SensorNetwork
     train: HistoryDataset
     validation: HistoryDataset
     test: HistoryDataset
     ideal: IdealDenoiser
 
 
-def collect_sensors(problem: EnumerableProblem, settings: SensorSettings, *, key: PRNGKeyArray) -> SensorData:
+def collect_sensors(problem: SensorNetwork, settings: SensorSettings, *, key: PRNGKeyArray) -> SensorData:
     """Collect episodes with random scans, split them, and set up the ideal denoiser for histories of one step."""
     key_episodes, key_split = jax.random.split(key)
     dataset = HistoryDataset(collect(problem, settings.num_episodes, key=key_episodes), length=1)

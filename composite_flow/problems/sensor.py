@@ -241,18 +241,25 @@ class SensorNetwork(EnumerableProblem):
 
     def _subsets(self) -> Int[Array, "states targets"]:
         """The areas of each state's targets."""
+        self._check_listing()
+        return jnp.asarray(list_subsets(self.num_areas, self.num_targets))
+
+    def _check_listing(self) -> None:
+        """Refuse to list too many states."""
         if self.num_states > LISTING_LIMIT:
             raise TooLargeError(
                 f"{self.num_states} states are too many to list (at most {LISTING_LIMIT}): use sampled methods, "
                 "or fewer areas or targets."
             )
-        return jnp.asarray(list_subsets(self.num_areas, self.num_targets))
 
     def states(self):
         """Every set of areas, in lexicographic order."""
-        subsets = self._subsets()
-        rows = jnp.arange(len(subsets))[:, None]
-        return jnp.zeros((len(subsets), self.num_areas)).at[rows, subsets].set(1.0)
+        self._check_listing()
+        subsets = list_subsets(self.num_areas, self.num_targets)
+        # On the host, since a compiler would fold this scatter of constants, slowly.
+        occupied = np.zeros((len(subsets), self.num_areas), np.float32)
+        occupied[np.arange(len(subsets))[:, None], subsets] = 1.0
+        return jnp.asarray(occupied)
 
     def initial_probabilities(self):
         """The stationary distribution."""
@@ -296,7 +303,7 @@ class SensorNetwork(EnumerableProblem):
     def log_likelihood(self, agent, observation):
         """log P(o_i | s) = Σ over slots: 1 − miss or miss where there is a target, certainty elsewhere."""
         slots = self.slots[agent]
-        present = jnp.pad(self.states(), ((0, 0), (0, 1)))[:, slots]
-        sees = present * (1.0 - jnp.append(self.miss, 0.0)[slots])[None, :]
+        present = jnp.any(self._subsets()[:, None, :] == slots[None, :, None], axis=2)
+        sees = present.astype(jnp.float32) * (1.0 - jnp.append(self.miss, 0.0)[slots])[None, :]
         seen, unseen = (observation == 1.0)[None, :], (observation == 0.0)[None, :]
         return jnp.sum(jnp.log(jnp.where(seen, sees, jnp.where(unseen, 1.0 - sees, 0.0))), axis=1)

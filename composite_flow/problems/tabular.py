@@ -197,7 +197,7 @@ class TabularProblem(EnumerableProblem):
         return self.transition[:, _joint_index(actions, self.num_actions)]
 
     def local_transition_probabilities(self, agent, observation, action, policy):
-        """P(s' | s, o_i, a_i) = Σ_o P(o | s, o_i) Σ_a Π_{j≠i} π_j(a_j | o_j) P(s' | s, a); 0 where o_i is impossible."""
+        """P(s' | s, o_i, a_i) = Σ_o P(o | s, o_i) Σ_a Π_{j≠i} π_j(a_j | o_j) P(s' | s, a); 0 if o_i is impossible."""
         mine = (jnp.arange(self.num_agents) == agent)[:, None, None]
         chosen = jax.nn.one_hot(action, self.num_actions)[None, None, :]
         sees = self._sees(agent, observation)[None, :]

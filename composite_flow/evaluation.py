@@ -1,7 +1,7 @@
 """How good a model is on episodes it has not seen: composite diffusion beside the baselines, and its certificates."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from composite_flow.metrics import exact_states, psnr
 from composite_flow.worth import acceptance, are_binary, right_samples
 
 
+@runtime_checkable
 class Evaluated(Protocol):
     """What `evaluate` needs of a model."""
 

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import Denoiser
@@ -116,7 +116,7 @@ def ideal_loss(
 
 
 @eqx.filter_jit
-def _losses(denoiser: Denoiser, dataset: Pairs, keys: PRNGKeyArray) -> Float[Array, "batches batch"]:
+def _losses(denoiser: Denoiser, dataset: Pairs, keys: Key[Array, " batches"]) -> Float[Array, "batches batch"]:
     def batch_losses(key):
         key_pairs, key_noise = jax.random.split(key)
         return pair_losses(denoiser, *dataset.sample(key_pairs, _BATCH), key_noise)

@@ -74,7 +74,7 @@ class Model:
     layout: HistoryLayout
     scaling: Scaling
     radius: float | None
-    curves: tuple[dict[str, float], ...]
+    curves: tuple[dict[str, int | float], ...]
     state_names: tuple[str, ...]
     description: dict[str, Any]
 

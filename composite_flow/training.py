@@ -114,7 +114,7 @@ class _Run:
         self.validation = None if validation is None else validation.resident(key_probe, self.num_bytes)
         self.folder = None if folder is None else Path(folder)
         self.total = config.total_steps(train.num_steps * train.layout.num_agents)
-        self.curves: list[dict[str, float]] = []
+        self.curves: list[dict[str, int | float]] = []
         self.seconds, self.saved, self.loss = 0.0, time.monotonic(), math.nan
         self.pace = 1  # steps of the next compiled call
         histories, states, self.fingerprint = _probe(self.share)

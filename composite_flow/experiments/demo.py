@@ -33,7 +33,7 @@ SAME_STATE = 0.25  # a fixed point this near to a state counts as it; two states
 
 
 def _training() -> TrainingConfig:
-    return TrainingConfig(width=256, batch=256, steps=4000, learning_rate=2e-3, evaluate_every=1000)
+    return TrainingConfig(width=128, batch=256, steps=5000, learning_rate=3e-3, evaluate_every=1000)
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class DemoSettings:
     num_targets: int = 2
     num_episodes: int = 1024
     training: TrainingConfig = field(default_factory=_training)
-    num_histories: int = 256
-    num_samples: int = 8
+    num_histories: int = 200
+    num_samples: int = 4
     num_starts: int = 2048
     num_drawn: int = 64
     num_sweeps_drawn: int = 2

@@ -262,7 +262,9 @@ def check_same_problem(model: Model, episodes: Episodes) -> None:
     }
     for name, (ours, theirs) in sizes.items():
         if ours != theirs:
-            raise MismatchError(f"The model is of {ours} {name}, the data of {theirs}; use data of the model's problem.")
+            raise MismatchError(
+                f"The model is of {ours} {name}, the data of {theirs}; use data of the model's problem."
+            )
     if tuple(model.state_names) != tuple(episodes.state_names):
         raise MismatchError("Model and data name the state's features differently; use data of the model's problem.")
     trained_on, given = model.description.get("problem"), jsonable(episodes.description)

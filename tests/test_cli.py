@@ -17,7 +17,20 @@ from composite_flow.experiments.cells import read_json
 from composite_flow.runs import RunSettings, fingerprint, open_run
 
 PROBLEM = "sensor:2x2,targets=1,steps=8"
-SMALL = ["--width", "32", "--depth", "3", "--batch", "64", "--steps", "400", "--learning-rate", "3e-3", "--warmup", "50"]
+SMALL = [
+    "--width",
+    "32",
+    "--depth",
+    "3",
+    "--batch",
+    "64",
+    "--steps",
+    "400",
+    "--learning-rate",
+    "3e-3",
+    "--warmup",
+    "50",
+]
 SMALL += ["--record-every", "100", "--evaluate-every", "200"]
 
 

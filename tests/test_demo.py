@@ -49,7 +49,5 @@ def test_demo_reaches_the_true_state_and_keeps_its_results(tmp_path):
 def test_masses_count_only_stable_points_beside_a_state():
     states = jnp.array([[1.0, 0.0], [0.0, 1.0]])
     points = jnp.array([[1.0, 0.1], [0.9, 0.0], [0.0, 1.0], [0.5, 0.5]])
-    masses = demo.state_masses(
-        states, points, jnp.array([0.3, 0.1, 0.2, 0.4]), jnp.array([True, True, False, True])
-    )
+    masses = demo.state_masses(states, points, jnp.array([0.3, 0.1, 0.2, 0.4]), jnp.array([True, True, False, True]))
     assert masses.tolist() == pytest.approx([0.4, 0.0])

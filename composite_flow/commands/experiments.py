@@ -36,7 +36,13 @@ def demo(out: Path = Path("runs/demo"), *, shared: OmitArgPrefixes[Shared] = Sha
 
 def agents_table(agents: list[dict[str, Any]]):
     """Each sensor's own view of one joint history: its fixed points beside its exact belief."""
-    columns = ("sensor", "sees a target in area", "states allowed", "stable fixed points", "posterior of the true state")
+    columns = (
+        "sensor",
+        "sees a target in area",
+        "states allowed",
+        "stable fixed points",
+        "posterior of the true state",
+    )
     columns += ("basin mass of it", "total variation")
     rows = [
         (

@@ -124,7 +124,7 @@ def reconstruct(
             chunks.append(chunk)
             advance(min(len(steps), _CHUNK * len(chunks)), len(steps))
     arrays = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-    arrays |= {"steps": steps, "episodes": np.asarray(opened.dataset.episode_of_step)[steps]}
+    arrays |= {"steps": steps, "episodes": np.asarray(opened.dataset.windows.episode_of_step)[steps]}
     about = {"run": str(run), "data": str(data), "part": opened.part, "seed": shared.seed, **options}
     write_estimates(target, arrays, tuple(opened.model.state_names), about)
     result = {"estimates": str(target), "joint_histories": len(steps), "accepted": float(arrays["accepted"].mean())}
@@ -144,9 +144,7 @@ def _estimated(opened: RunData, steps: np.ndarray, key, options, radius) -> Iter
         padded = np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk))])
         histories = opened.dataset.joint(padded).histories
         estimate = reconstruct_batch(model.denoiser, histories, key=jax.random.fold_in(key, number), **options)
-        verdict = certify_batch(
-            model.denoiser, histories, estimate, radius=model.radius if radius is None else radius
-        )
+        verdict = certify_batch(model.denoiser, histories, estimate, radius=model.radius if radius is None else radius)
         arrays = {
             "estimates": model.scaling.unscale(estimate.state),
             "candidates": model.scaling.unscale(estimate.candidates),

@@ -75,7 +75,9 @@ def _draw_network(
         face = BLUE if speaks else "white"
         axis.scatter([x], [y], s=250, facecolor=face, edgecolor=edge, linewidth=width, zorder=3)
         text = str(sensor + 1) if labels is None else labels[sensor]
-        axis.text(x, y, text, ha="center", va="center_baseline", color="white" if speaks else INK, fontsize=8.5, zorder=4)
+        axis.text(
+            x, y, text, ha="center", va="center_baseline", color="white" if speaks else INK, fontsize=8.5, zorder=4
+        )
     axis.set_aspect("equal")
     axis.margins(0.16)
     axis.set_xticks([])

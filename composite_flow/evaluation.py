@@ -12,7 +12,7 @@ from composite_flow.certificate import Certificate, certify_batch
 from composite_flow.composite import Estimate, reconstruct_batch
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.denoiser import Denoiser
-from composite_flow.errors import MismatchError
+from composite_flow.errors import InputError, MismatchError
 from composite_flow.metrics import exact_states, psnr
 from composite_flow.worth import acceptance, are_binary, right_samples
 
@@ -27,8 +27,8 @@ class Evaluated(Protocol):
         ...
 
     @property
-    def radius(self) -> float:
-        """D_φ."""
+    def radius(self) -> float | None:
+        """D_φ; None where it was not measured."""
         ...
 
 
@@ -100,9 +100,11 @@ def evaluate(
 
     Raises:
         MismatchError: if the model's state has another size than the dataset's.
-        InputError: if its histories cannot be read by the model.
+        InputError: if its histories cannot be read by the model, or there is no radius.
     """
     denoiser, radius = model.denoiser, model.radius if radius is None else radius
+    if radius is None:
+        raise InputError("This model's radius was not measured; give one to check its samples with.")
     if denoiser.state_size != dataset.state_size:
         raise MismatchError(
             f"The model's states have {denoiser.state_size} features and the data's {dataset.state_size}; "

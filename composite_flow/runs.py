@@ -72,11 +72,13 @@ class RunData:
 
     Attributes:
         model: what the run saved.
+        radius: the model's D_φ, which is known to be measured.
         dataset: windows of the model's own length, on the run's test episodes or on all of foreign data.
         part: "test" or "all".
     """
 
     model: Model
+    radius: float
     dataset: HistoryDataset
     part: str
 
@@ -241,10 +243,10 @@ def open_run(run: Path, data: Path) -> RunData:
         raise FileError(f"{run / MODEL_FILE} lacks its split or radius; run its train command again with --resume.")
     dataset = HistoryDataset(replace(episodes, scaling=model.scaling), model.layout.length)
     if record["fingerprint"] != fingerprint(episodes):
-        return RunData(model, dataset, "all")
+        return RunData(model, model.radius, dataset, "all")
     withheld = None if record["withheld_states"] is None else np.asarray(record["withheld_states"], np.float32)
     test = dataset.part(np.asarray(record["test"], np.int32), withheld_states=withheld)
-    return RunData(model, test, "test")
+    return RunData(model, model.radius, test, "test")
 
 
 def check_same_problem(model: Model, episodes: Episodes) -> None:

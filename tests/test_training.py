@@ -25,7 +25,9 @@ from composite_flow.network import Network
 from composite_flow.optimiser import Schedule, Task, initial_state, train_steps
 from composite_flow.training import TRAINING_FILE, TrainingConfig, fit
 
-CONFIG = TrainingConfig(width=16, depth=2, batch=32, steps=60, record_every=20, evaluate_every=40, checkpoint_seconds=0.0)
+CONFIG = TrainingConfig(
+    width=16, depth=2, batch=32, steps=60, record_every=20, evaluate_every=40, checkpoint_seconds=0.0
+)
 
 
 class Table(eqx.Module):

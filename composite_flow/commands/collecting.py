@@ -19,7 +19,7 @@ def collect(
     *,
     episodes: int = 4096,
     steps: int | None = None,
-    shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008: frozen
+    shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
     """Collect episodes of a problem with random actions.
 

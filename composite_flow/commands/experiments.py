@@ -14,7 +14,7 @@ Experiment = Literal["figure1", "figure4", "scale"]
 Preset = Literal["smoke", "laptop", "paper"]
 
 
-def demo(out: Path = Path("runs/demo"), *, shared: OmitArgPrefixes[Shared] = Shared()) -> None:  # noqa: B008: frozen
+def demo(out: Path = Path("runs/demo"), *, shared: OmitArgPrefixes[Shared] = Shared()) -> None:  # noqa: B008 (frozen)
     """See nine sensors with partial views agree on where two targets are: collect, train, reconstruct, check.
 
     Writes summary.json and a picture, reconstruction.svg and .png. Takes about two minutes on two cores.
@@ -65,7 +65,7 @@ def reproduce(
     out: Path | None = None,
     *,
     preset: Preset = "laptop",
-    shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008: frozen
+    shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
     """Reproduce a figure of the paper, or measure how costs grow with the number of agents.
 

@@ -37,7 +37,7 @@ def evaluate(
     sweeps: int = 6,
     radius: float | None = None,
     out: Path | None = None,
-    shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008: frozen
+    shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
     """Measure a run on episodes it has not seen, beside the baselines.
 
@@ -97,7 +97,7 @@ def reconstruct(
     samples: int = 16,
     sweeps: int = 6,
     radius: float | None = None,
-    shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008: frozen
+    shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
     """Write the states that a team infers, with candidates and checks.
 
@@ -144,7 +144,7 @@ def _estimated(opened: RunData, steps: np.ndarray, key, options, radius) -> Iter
         padded = np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk))])
         histories = opened.dataset.joint(padded).histories
         estimate = reconstruct_batch(model.denoiser, histories, key=jax.random.fold_in(key, number), **options)
-        verdict = certify_batch(model.denoiser, histories, estimate, radius=model.radius if radius is None else radius)
+        verdict = certify_batch(model.denoiser, histories, estimate, radius=opened.radius if radius is None else radius)
         arrays = {
             "estimates": model.scaling.unscale(estimate.state),
             "candidates": model.scaling.unscale(estimate.candidates),

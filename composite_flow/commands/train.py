@@ -17,11 +17,11 @@ def train(
     /,
     out: Path,
     *,
-    training: OmitArgPrefixes[TrainingConfig] = TrainingConfig(),  # noqa: B008: frozen
+    training: OmitArgPrefixes[TrainingConfig] = TrainingConfig(),  # noqa: B008 (frozen)
     history: int = 1,
     withhold_states: float = 0.0,
     resume: Annotated[bool, arg(help="Go on with the run in --out, under the settings it was started with.")] = False,
-    shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008: frozen
+    shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
     """Train a denoiser on a folder of episodes.
 

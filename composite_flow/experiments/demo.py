@@ -145,6 +145,7 @@ def telling_history(
 ) -> tuple[JointBatch, Float[Array, "agents states"]]:
     """The first of these joint histories that leaves every agent several states, and what each believes.
 
+    The very first one is taken where each of them tells some agent all.
     The belief at a window's first step is the distribution of the dataset's own states.
     """
     joint = dataset.joint(steps)

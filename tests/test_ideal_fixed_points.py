@@ -52,11 +52,11 @@ def nearest(points, states):
     return distances.argmin(axis=1), distances.min(axis=1)
 
 
-def masses_by_state(found, states):
-    """Basin mass of every state."""
-    mask = np.asarray(found.mask)
-    labels, _ = nearest(found.points[mask], states)
-    return np.bincount(labels, np.asarray(found.masses)[mask], minlength=len(states))
+def masses_by_state(found, index, states):
+    """Basin mass of every state for one of the histories."""
+    mask = np.asarray(found.mask[index])
+    labels, _ = nearest(found.points[index][mask], states)
+    return np.bincount(labels, np.asarray(found.masses[index])[mask], minlength=len(states))
 
 
 def team(problem: SensorNetwork, belief, key):
@@ -110,7 +110,7 @@ def test_basin_masses_come_near_the_belief(miss, bound, key):
     problem = SensorNetwork.two_by_two(miss)
     belief = beliefs(problem, jnp.zeros((4, 2)))
     found = team(problem, belief, key)
-    masses = np.stack([masses_by_state(jax.tree.map(lambda x: x[i], found), problem.states()) for i in range(4)])
+    masses = np.stack([masses_by_state(found, index, problem.states()) for index in range(4)])
     variation = 0.5 * np.abs(masses - np.asarray(belief)).sum(axis=1)
     # The sampling error of 10,000 starts is 0.005.
     assert variation.max() < bound

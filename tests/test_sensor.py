@@ -3,6 +3,7 @@
 from fractions import Fraction
 from itertools import combinations
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,7 +66,7 @@ def test_an_area_that_nobody_covers_is_found_by_counting():
 
 @pytest.mark.parametrize("num_targets", [1, 2, 3])
 def test_motion_is_reversible(num_targets):
-    """π_s P(s' | s) is symmetric, so π is stationary; also where an area has no neighbours and where all try to move."""
+    """π_s P(s' | s) is symmetric, so π is stationary; also where targets are stuck or always try."""
     coverage = np.array([[1, 1, 0, 0, 0], [0, 1, 1, 1, 0], [0, 0, 0, 1, 0]], bool)
     network = SensorNetwork(coverage, num_targets, move_probability=1.0)
     stationary = np.asarray(network.initial_probabilities(), float)
@@ -108,7 +109,7 @@ def test_episodes_start_from_the_stationary_distribution(key):
 def test_two_scans_earn_and_every_scan_costs():
     network = SensorNetwork.two_by_two(num_targets=2, reward=3.0, scan_cost=0.25)
     world = network.reset(jax.random.key(0)).__class__(jnp.array([0, 2], jnp.int32), jnp.int32(0))
-    step = jax.jit(network.step)
+    step = eqx.filter_jit(network.step)
     # Agents 1 and 2 reach area 1 in their first slots; agent 3 area 3 in its second, agent 4 in its first.
     for actions, reward in (
         ([0, 0, 0, 0], 0),

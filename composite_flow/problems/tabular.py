@@ -121,10 +121,8 @@ class TabularProblem(EnumerableProblem):
         part of the hidden state, not of its features; an episode starts unheard.
         """
         side, heard = np.repeat([0, 1], 2), np.tile([0, 1], 2)
-        listen = np.array([[1.0, 0.0], [0.0, 1.0]])[side].reshape(4, 1, 2)
-        still = np.einsum("sax,y->saxy", listen, [0.0, 1.0]).reshape(4, 1, 4)
         transition = np.tile(np.array([0.5, 0.0, 0.5, 0.0]), (4, 9, 1))
-        transition[:, 8:] = still
+        transition[:, 8] = np.eye(4)[2 * side + 1]
         hears = np.where(heard[:, None] == 1, np.where(np.arange(2) == side[:, None], 0.85, 0.15), 0.5)
         return cls(
             2,
@@ -170,7 +168,7 @@ class TabularProblem(EnumerableProblem):
     def observe(self, key, world):
         """Draw a joint observation; each agent gets its part, one-hot."""
         joint = _draw(key, self.observation[world.index])
-        return jax.nn.one_hot(self._joint_observations()[joint], self.num_observations)
+        return jax.nn.one_hot(_digits(self.num_observations, self.num_agents)[joint], self.num_observations)
 
     def state(self, world):
         """The features of the hidden state."""
@@ -220,13 +218,9 @@ class TabularProblem(EnumerableProblem):
         sees = jnp.all(jax.vmap(self._sees)(jnp.arange(self.num_agents), observations), axis=0)[None, :]
         return jnp.log(jnp.sum(self.observation * sees.astype(jnp.float32), axis=1))
 
-    def _joint_observations(self) -> Int[Array, "joint_observations agents"]:
-        """Each agent's part of every joint observation."""
-        return _digits(self.num_observations, self.num_agents)
-
     def _sees(self, agent: Int[Array, ""], observation: Float[Array, " observation"]) -> Bool[Array, " joint"]:
         """The joint observations in which one agent sees what it has seen."""
-        parts = jnp.take(self._joint_observations(), agent, axis=1)
+        parts = jnp.take(_digits(self.num_observations, self.num_agents), agent, axis=1)
         return observation[parts] == 1.0
 
     def _policy_table(self, policy: ReactivePolicy) -> Float[Array, "agents observations actions"]:
@@ -243,7 +237,10 @@ class TabularProblem(EnumerableProblem):
     ) -> Float[Array, "states next_states"]:
         """Transitions averaged over joint observations and the actions chosen on them."""
         agents = jnp.arange(self.num_agents)[None, None, :]
-        seen, acted = self._joint_observations()[:, None, :], _digits(self.num_actions, self.num_agents)[None, :, :]
+        seen, acted = (
+            _digits(self.num_observations, self.num_agents)[:, None, :],
+            _digits(self.num_actions, self.num_agents)[None, :, :],
+        )
         actions = jnp.prod(choices[agents, seen, acted], axis=2)
         return jnp.einsum("so,oa,sat->st", weights, actions, self.transition)
 

@@ -198,9 +198,8 @@ class SensorNetwork(EnumerableProblem):
 
     def step(self, key, world, actions):
         """Reward the scans, then move a target."""
-        time = world.time + 1
-        moved = SensorWorld(self._move(key, world.targets), time)
-        return moved, self._earn(world, actions), time >= self.num_steps
+        moved = SensorWorld(self._move(key, world.targets), world.time + 1)
+        return moved, self._earn(world, actions), moved.time >= self.num_steps
 
     def _move(self, key: PRNGKeyArray, targets: Int[Array, " targets"]) -> Int[Array, " targets"]:
         """One target tries to move to a neighbouring area."""
@@ -232,8 +231,7 @@ class SensorNetwork(EnumerableProblem):
 
     def available(self, world):
         """Scanning nothing, or any nearby area."""
-        used = self.slots < self.num_areas
-        return jnp.concatenate([jnp.ones((self.num_agents, 1), bool), used], axis=1)
+        return jnp.pad(self.slots < self.num_areas, ((0, 0), (1, 0)), constant_values=True)
 
     @property
     def num_states(self) -> int:

@@ -18,6 +18,8 @@ from jaxtyping import Array, Bool, Float, Int
 from composite_flow.errors import InputError
 from composite_flow.problems.base import EnumerableProblem, ReactivePolicy
 
+TABLES = ("initial", "transition", "observation", "rewards", "features")
+
 
 class TabularWorld(eqx.Module):
     """The index of the hidden state, and how many steps have been taken."""
@@ -81,8 +83,7 @@ class TabularProblem(EnumerableProblem):
         """
         tables = [np.asarray(table, np.float64) for table in (initial, transition, observation, rewards, features)]
         _check_tables(num_agents, num_steps, *tables)
-        names = ("initial", "transition", "observation", "rewards", "features")
-        for name, table in zip(names, tables, strict=True):
+        for name, table in zip(TABLES, tables, strict=True):
             setattr(self, name, jnp.asarray(table, jnp.float32))
         self.num_agents, self.num_steps = num_agents, num_steps
         self.num_actions = _root(tables[1].shape[1], num_agents, "actions")
@@ -141,11 +142,10 @@ class TabularProblem(EnumerableProblem):
 
     @property
     def description(self) -> dict[str, Any]:
-        tables = ("initial", "transition", "observation", "rewards", "features")
         return {
             "kind": "tabular",
             "num_agents": self.num_agents,
-            **{name: np.asarray(getattr(self, name)).tolist() for name in tables},
+            **{name: np.asarray(getattr(self, name)).tolist() for name in TABLES},
             "state_names": list(self.feature_names),
             "num_steps": self.num_steps,
         }
@@ -161,9 +161,9 @@ class TabularProblem(EnumerableProblem):
 
     def step(self, key, world, actions):
         """Earn R(s, a), then draw the next hidden state."""
-        joint, time = _joint_index(actions, self.num_actions), world.time + 1
-        moved = TabularWorld(_draw(key, self.transition[world.index, joint]), time)
-        return moved, self.rewards[world.index, joint], time >= self.num_steps
+        joint = _joint_index(actions, self.num_actions)
+        moved = TabularWorld(_draw(key, self.transition[world.index, joint]), world.time + 1)
+        return moved, self.rewards[world.index, joint], moved.time >= self.num_steps
 
     def observe(self, key, world):
         """Draw a joint observation; each agent gets its part, one-hot."""
@@ -198,8 +198,7 @@ class TabularProblem(EnumerableProblem):
         """P(s' | s, o_i, a_i) = Σ_o P(o | s, o_i) Σ_a Π_{j≠i} π_j(a_j | o_j) P(s' | s, a); 0 if o_i is impossible."""
         mine = (jnp.arange(self.num_agents) == agent)[:, None, None]
         chosen = jax.nn.one_hot(action, self.num_actions)[None, None, :]
-        sees = self._sees(agent, observation)[None, :]
-        likely = self.observation * sees.astype(jnp.float32)
+        likely = self.observation * self._sees(agent, observation)[None, :].astype(jnp.float32)
         total = jnp.sum(likely, axis=1, keepdims=True)
         weights = jnp.where(total > 0, likely / jnp.where(total > 0, total, 1.0), 0.0)
         return self._mix(weights, jnp.where(mine, chosen, self._policy_table(policy)))
@@ -246,7 +245,6 @@ class TabularProblem(EnumerableProblem):
 
 
 def _draw(key, probabilities: Float[Array, " outcomes"]) -> Int[Array, ""]:
-    """An outcome's index."""
     return jax.random.categorical(key, jnp.log(probabilities)).astype(jnp.int32)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,8 @@ def run(settings: ScaleSettings, out: Path, *, seed: int, overwrite: bool, progr
     costs = []
     for rows in settings.cost_rows:
         progress(f"cost of {rows} × {rows} sensors")
-        measured = (settings.cost_width, settings.cost_batch)
-        task = ("cost", rows, *measured)
-        costs.append(
-            cell(out / f"cost-{rows}.json", task, lambda rows=rows: cost_elsewhere(rows, *measured), overwrite)
-        )
+        size = (rows, settings.cost_width, settings.cost_batch)
+        costs.append(cell(out / f"cost-{rows}.json", size, partial(cost_elsewhere, *size), overwrite))
     progress(f"training on {settings.rows} × {settings.rows} sensors")
     kept = replace(settings, cost_rows=())
     path = out / f"trained-seed{seed}.json"

@@ -283,12 +283,9 @@ def _check_histories(problem: EnumerableProblem, histories: History, start, join
         raise InputError(
             f"This problem's agents have the indices 0 to {problem.num_agents - 1}; a history has another."
         )
-    if joint and (
-        agents.ndim < 1 or not np.array_equal(agents, np.broadcast_to(np.arange(problem.num_agents), agents.shape))
-    ):
-        raise InputError(
-            f"A joint history needs one window of each of the {problem.num_agents} agents, in their order."
-        )
+    team = np.arange(problem.num_agents)
+    if joint and (agents.shape[-1:] != team.shape or (agents != team).any()):
+        raise InputError(f"A joint history needs one window of each of the {len(team)} agents, in their order.")
     if start is not None and start.shape != (problem.num_states,):
         raise InputError(f"The start distribution has the shape {start.shape}, not one entry per hidden state.")
     return length

@@ -106,18 +106,17 @@ def find_fixed_points(
     batch = history.shape[:-1]
     histories = history.reshape(-1, history.shape[-1])
     keys = jax.random.split(key, histories.shape[0])
-    found = _find_each(
-        denoiser, histories, keys, sigma, tolerance, merge_radius, num_starts, max_steps, max_points, starts_at_once
-    )
+    # Arrays, so that other values of them need no new compilation.
+    numbers = tuple(jnp.asarray(number) for number in (sigma, tolerance, max_steps, merge_radius))
+    found = _find_each(denoiser, histories, keys, numbers, num_starts, max_points, starts_at_once)
     return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
 
 
 @eqx.filter_jit
-def _find_each(
-    denoiser, histories, keys, sigma, tolerance, merge_radius, num_starts, max_steps, max_points, starts_at_once
-) -> FixedPoints:
+def _find_each(denoiser, histories, keys, numbers, num_starts, max_points, starts_at_once) -> FixedPoints:
     """One history after another: each has enough starts to fill the machine, and stops when its own starts rest."""
     # Groups of one size, with a few starts too many, since a smaller last group would be compiled a second time.
+    sigma, tolerance, max_steps, merge_radius = numbers
     num_groups = -(-num_starts // starts_at_once)
     group = -(-num_starts // num_groups)
 

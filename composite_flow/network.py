@@ -62,8 +62,13 @@ class Network(eqx.Module):
         activation: Activation = "relu",
         *,
         key: PRNGKeyArray,
+        gain: float = 1.0,
     ):
         """Draw the weights from U[−1, 1] / √fan_in, separately for the state's and the history's path; biases are 0.
+
+        The state's path is scaled by `gain`, up to the output layer. At 1 hidden layers damp y; at √6 rectified ones
+        keep its size, and the output starts at 0: without that, a network of a state of a hundred features or more
+        falls back to the mean state in its first steps and stays there for long.
 
         Args:
             layout: layout of the histories, or their number of columns.
@@ -73,6 +78,7 @@ class Network(eqx.Module):
             history_at: "every_layer", or "input" (the paper's).
             activation: "relu" (the paper's), or a smooth one where second derivatives matter (Theorem 5).
             key: random key.
+            gain: factor on the state's path; above 1 the output layer starts at 0.
 
         Raises:
             InputError: a size below one, or an unknown option.
@@ -84,7 +90,8 @@ class Network(eqx.Module):
         key_history, *keys_state = jax.random.split(key, depth + 2)
         sizes = (state_size, *(depth * (width,)), state_size)
         shapes = zip(sizes[:-1], sizes[1:], strict=True)
-        self.state_weights = tuple(_uniform(k, shape) for k, shape in zip(keys_state, shapes, strict=True))
+        *hidden, output = (_uniform(k, shape) for k, shape in zip(keys_state, shapes, strict=True))
+        self.state_weights = (*(gain * weights for weights in hidden), output if gain <= 1 else jnp.zeros_like(output))
         self.history_weights = _uniform(key_history, (history_size, self.num_conditioned * width))
         self.biases = jnp.zeros((depth, width))
         self.output_bias = jnp.zeros(state_size)

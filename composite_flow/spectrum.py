@@ -24,8 +24,8 @@ def spectral_radius(matrix: Float[Array, "*batch size size"]) -> Float[Array, "*
         matrix: square matrices, any leading batch axes.
 
     Returns:
-        One radius for each matrix. Cost O(size³). On an accelerator JAX may hand the decomposition to the
-        processor or lack it; `radius_bound` needs matrix products alone.
+        One radius for each matrix. Cost O(size³). With a GPU, JAX hands the decomposition to the
+        host's processor; `radius_bound` needs matrix products alone.
     """
     return jnp.max(jnp.abs(jnp.linalg.eigvals(matrix)), axis=-1)
 

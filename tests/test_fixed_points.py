@@ -55,7 +55,7 @@ def test_a_gaussian_posterior_has_one_fixed_point_its_mean(key):
 
 def test_two_states_at_a_fixed_noise_level(key):
     """Stable points solve y = tanh(y/σ²), each gets half the starts, its radius is f'(y) = (1 − y²)/σ²."""
-    found = find_fixed_points(TwoStates(0.8), jnp.zeros(1), key=key, num_starts=2000)
+    found = find_fixed_points(TwoStates(0.8), jnp.zeros(1), key=key, num_starts=2000, max_points=8)
     point = 0.9
     for _ in range(200):
         point = np.tanh(point / 0.64)
@@ -69,7 +69,7 @@ def test_two_states_at_a_fixed_noise_level(key):
 def test_histories_are_found_as_if_alone_and_shared_points_are_the_intersection(key):
     """Odds of the first agent leave both states, those of the second one state alone."""
     denoiser, histories = TwoStates(0.8), jnp.array([[0.0], [2.0]])
-    both = find_fixed_points(denoiser, histories, key=key, num_starts=500)
+    both = find_fixed_points(denoiser, histories, key=key, num_starts=500, max_points=8)
     np.testing.assert_array_equal(both.num_stable, [2, 1])
     shared = shared_fixed_points(both, radius=0.2)
     assert jnp.sum(shared.mask) == 1
@@ -80,7 +80,9 @@ def test_histories_are_found_as_if_alone_and_shared_points_are_the_intersection(
 
 
 def test_shares_that_are_not_assigned_are_told(key):
-    still = find_fixed_points(LinearGaussian(10.0 * jnp.eye(2)), jnp.zeros(2), key=key, num_starts=50, max_steps=3)
+    still = find_fixed_points(
+        LinearGaussian(10.0 * jnp.eye(3)), jnp.zeros(3), key=key, num_starts=64, max_steps=3, max_points=8
+    )
     assert (still.unconverged, still.unassigned, still.num_stable) == (1, 1, 0)
     full = find_fixed_points(TwoStates(0.8), jnp.zeros(1), key=key, num_starts=500, max_points=1)
     assert full.unconverged == 0

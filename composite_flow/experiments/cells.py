@@ -38,6 +38,11 @@ def jsonable(value: Any) -> Any:
     return value
 
 
+def rounded(values: Any, digits: int = 3) -> np.ndarray:
+    """What a picture needs of an array, in few characters of JSON."""
+    return np.round(np.asarray(values, np.float64), digits)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON to a partial file and rename it into place when it is whole.
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from composite_flow.belief import Belief, exact_belief
 from composite_flow.composite import reconstruct_batch
 from composite_flow.denoiser import Denoiser
-from composite_flow.experiments.cells import Progress, cell
+from composite_flow.experiments.cells import Progress, cell, rounded
 from composite_flow.experiments.sensors import SensorSettings, collect_sensors, train_sensors
 from composite_flow.fixed_points import FixedPoints, find_fixed_points
 from composite_flow.history import History
@@ -268,7 +268,7 @@ def arrows(settings, denoiser: Denoiser, flat: Float[Array, "agents history"], *
     starts = 0.5 + 0.6 * jax.random.normal(key, (settings.num_arrows, denoiser.state_size))
     contexts = jax.vmap(denoiser.condition)(flat)
     ends = jax.vmap(lambda context: jax.vmap(lambda y: denoiser.denoise(context, y))(starts))(contexts)
-    return [{"starts": starts, "ends": agent_ends} for agent_ends in ends]
+    return [{"starts": rounded(starts), "ends": rounded(agent_ends)} for agent_ends in ends]
 
 
 def summarise(settings: Figure1Settings, cells: list[dict[str, Any]]) -> dict[str, Any]:

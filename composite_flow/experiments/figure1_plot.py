@@ -25,8 +25,8 @@ def draw(result: dict[str, Any], out: Path) -> list[Path]:
     with styled():
         figure = plt.figure(figsize=(13, 9.4))
         rows = figure.add_gridspec(2, 1, hspace=0.04)
-        for row, case in zip(rows, MISS, strict=True):
-            draw_case(figure.add_subfigure(row), case, result["cells"][case][0])
+        for index, case in enumerate(MISS):
+            draw_case(figure.add_subfigure(rows[index]), case, result["cells"][case][0])
         paths = save_figure(figure, out / "figure1")
         plt.close(figure)
     return list(paths)

@@ -12,6 +12,7 @@ from composite_flow.belief import exact_belief
 from composite_flow.composite import composite_flow
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
+from composite_flow.experiments.cells import rounded
 from composite_flow.experiments.sensors import SensorData
 from composite_flow.metrics import exact_states
 from composite_flow.problems.sensor import SensorNetwork
@@ -122,7 +123,7 @@ def draw_flows(
         allowed = jnp.all(belief.consistent[index][order], axis=0)
         return {
             "order": order,
-            "trajectory": trajectory[:, :, areas],
+            "trajectory": rounded(trajectory[:, :, areas]),
             "allowed": belief.states[allowed][:, areas],
             "exact": float(exact_states(trajectory[:, -1], joint.states[index]).mean()),
         }

@@ -89,11 +89,18 @@ def choose_steps(dataset: HistoryDataset, count: int, key: PRNGKeyArray) -> Int[
 
 
 def composite_quality(
-    denoiser: Denoiser, dataset: HistoryDataset, steps: Int[Array, " steps"], *, key: PRNGKeyArray, num_samples: int = 1
+    denoiser: Denoiser,
+    dataset: HistoryDataset,
+    steps: Int[Array, " steps"],
+    *,
+    key: PRNGKeyArray,
+    num_samples: int = 1,
+    num_sweeps: int = 6,
 ) -> dict[str, float]:
     """Share of exact samples and PSNR of composite diffusion over the joint histories at these steps."""
     joint = dataset.joint(steps)
-    samples = reconstruct_batch(denoiser, joint.histories, key=key, num_samples=num_samples).samples
+    estimate = reconstruct_batch(denoiser, joint.histories, key=key, num_samples=num_samples, num_sweeps=num_sweeps)
+    samples = estimate.samples
     return {
         "exact_rate_composite": float(jnp.mean(exact_states(samples, joint.states[:, None]))),
         "psnr_composite": float(psnr(samples, joint.states[:, None])),

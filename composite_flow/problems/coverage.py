@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from jax.typing import ArrayLike
 
-from composite_flow.errors import InputError
+from composite_flow.errors import InputError, TooLargeError
+
+LISTING_LIMIT = 20_000
 
 
 def coverage_of(num_agents: int, areas: list) -> np.ndarray:
@@ -64,3 +66,12 @@ def check_miss(miss: ArrayLike | Sequence, num_areas: int) -> np.ndarray:
     if not np.all((values >= 0.0) & (values <= 1.0)):
         raise InputError("Miss probabilities must lie in [0, 1].")
     return np.broadcast_to(values, (num_areas,)).copy()
+
+
+def check_listing(num_states: int) -> None:
+    """Refuse to list too many states."""
+    if num_states > LISTING_LIMIT:
+        raise TooLargeError(
+            f"{num_states} states are too many to list (at most {LISTING_LIMIT}): use sampled methods, or fewer areas "
+            "or targets."
+        )

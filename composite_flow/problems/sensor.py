@@ -26,6 +26,7 @@ from composite_flow.errors import InputError, TooLargeError
 from composite_flow.problems.base import EnumerableProblem
 from composite_flow.problems.coverage import (
     check_coverage,
+    check_listing,
     check_miss,
     check_numbers,
     coverage_of,
@@ -34,7 +35,6 @@ from composite_flow.problems.coverage import (
 )
 from composite_flow.problems.subsets import draw_subset, list_subsets, log_tail_weights, subset_index
 
-LISTING_LIMIT = 20_000
 TRANSITION_LIMIT = 4_000
 
 
@@ -198,9 +198,8 @@ class SensorNetwork(EnumerableProblem):
 
     def step(self, key, world, actions):
         """Reward the scans, then move a target."""
-        time = world.time + 1
-        moved = SensorWorld(self._move(key, world.targets), time)
-        return moved, self._earn(world, actions), time >= self.num_steps
+        moved = SensorWorld(self._move(key, world.targets), world.time + 1)
+        return moved, self._earn(world, actions), moved.time >= self.num_steps
 
     def _move(self, key: PRNGKeyArray, targets: Int[Array, " targets"]) -> Int[Array, " targets"]:
         """One target tries to move to a neighbouring area."""
@@ -232,8 +231,7 @@ class SensorNetwork(EnumerableProblem):
 
     def available(self, world):
         """Scanning nothing, or any nearby area."""
-        used = self.slots < self.num_areas
-        return jnp.concatenate([jnp.ones((self.num_agents, 1), bool), used], axis=1)
+        return jnp.pad(self.slots < self.num_areas, ((0, 0), (1, 0)), constant_values=True)
 
     @property
     def num_states(self) -> int:
@@ -241,20 +239,12 @@ class SensorNetwork(EnumerableProblem):
 
     def _subsets(self) -> Int[Array, "states targets"]:
         """The areas of each state's targets."""
-        self._check_listing()
+        check_listing(self.num_states)
         return jnp.asarray(list_subsets(self.num_areas, self.num_targets))
-
-    def _check_listing(self) -> None:
-        """Refuse to list too many states."""
-        if self.num_states > LISTING_LIMIT:
-            raise TooLargeError(
-                f"{self.num_states} states are too many to list (at most {LISTING_LIMIT}): use sampled methods, "
-                "or fewer areas or targets."
-            )
 
     def states(self):
         """Every set of areas, in lexicographic order."""
-        self._check_listing()
+        check_listing(self.num_states)
         subsets = list_subsets(self.num_areas, self.num_targets)
         # On the host, since a compiler would fold this scatter of constants, slowly.
         occupied = np.zeros((len(subsets), self.num_areas), np.float32)

@@ -18,6 +18,8 @@ from jaxtyping import Array, Bool, Float, Int
 from composite_flow.errors import InputError
 from composite_flow.problems.base import EnumerableProblem, ReactivePolicy
 
+TABLES = ("initial", "transition", "observation", "rewards", "features")
+
 
 class TabularWorld(eqx.Module):
     """The index of the hidden state, and how many steps have been taken."""
@@ -81,8 +83,7 @@ class TabularProblem(EnumerableProblem):
         """
         tables = [np.asarray(table, np.float64) for table in (initial, transition, observation, rewards, features)]
         _check_tables(num_agents, num_steps, *tables)
-        names = ("initial", "transition", "observation", "rewards", "features")
-        for name, table in zip(names, tables, strict=True):
+        for name, table in zip(TABLES, tables, strict=True):
             setattr(self, name, jnp.asarray(table, jnp.float32))
         self.num_agents, self.num_steps = num_agents, num_steps
         self.num_actions = _root(tables[1].shape[1], num_agents, "actions")
@@ -121,10 +122,8 @@ class TabularProblem(EnumerableProblem):
         part of the hidden state, not of its features; an episode starts unheard.
         """
         side, heard = np.repeat([0, 1], 2), np.tile([0, 1], 2)
-        listen = np.array([[1.0, 0.0], [0.0, 1.0]])[side].reshape(4, 1, 2)
-        still = np.einsum("sax,y->saxy", listen, [0.0, 1.0]).reshape(4, 1, 4)
         transition = np.tile(np.array([0.5, 0.0, 0.5, 0.0]), (4, 9, 1))
-        transition[:, 8:] = still
+        transition[:, 8] = np.eye(4)[2 * side + 1]
         hears = np.where(heard[:, None] == 1, np.where(np.arange(2) == side[:, None], 0.85, 0.15), 0.5)
         return cls(
             2,
@@ -143,11 +142,10 @@ class TabularProblem(EnumerableProblem):
 
     @property
     def description(self) -> dict[str, Any]:
-        tables = ("initial", "transition", "observation", "rewards", "features")
         return {
             "kind": "tabular",
             "num_agents": self.num_agents,
-            **{name: np.asarray(getattr(self, name)).tolist() for name in tables},
+            **{name: np.asarray(getattr(self, name)).tolist() for name in TABLES},
             "state_names": list(self.feature_names),
             "num_steps": self.num_steps,
         }
@@ -163,14 +161,14 @@ class TabularProblem(EnumerableProblem):
 
     def step(self, key, world, actions):
         """Earn R(s, a), then draw the next hidden state."""
-        joint, time = _joint_index(actions, self.num_actions), world.time + 1
-        moved = TabularWorld(_draw(key, self.transition[world.index, joint]), time)
-        return moved, self.rewards[world.index, joint], time >= self.num_steps
+        joint = _joint_index(actions, self.num_actions)
+        moved = TabularWorld(_draw(key, self.transition[world.index, joint]), world.time + 1)
+        return moved, self.rewards[world.index, joint], moved.time >= self.num_steps
 
     def observe(self, key, world):
         """Draw a joint observation; each agent gets its part, one-hot."""
         joint = _draw(key, self.observation[world.index])
-        return jax.nn.one_hot(self._joint_observations()[joint], self.num_observations)
+        return jax.nn.one_hot(_digits(self.num_observations, self.num_agents)[joint], self.num_observations)
 
     def state(self, world):
         """The features of the hidden state."""
@@ -200,8 +198,7 @@ class TabularProblem(EnumerableProblem):
         """P(s' | s, o_i, a_i) = Σ_o P(o | s, o_i) Σ_a Π_{j≠i} π_j(a_j | o_j) P(s' | s, a); 0 if o_i is impossible."""
         mine = (jnp.arange(self.num_agents) == agent)[:, None, None]
         chosen = jax.nn.one_hot(action, self.num_actions)[None, None, :]
-        sees = self._sees(agent, observation)[None, :]
-        likely = self.observation * sees.astype(jnp.float32)
+        likely = self.observation * self._sees(agent, observation)[None, :].astype(jnp.float32)
         total = jnp.sum(likely, axis=1, keepdims=True)
         weights = jnp.where(total > 0, likely / jnp.where(total > 0, total, 1.0), 0.0)
         return self._mix(weights, jnp.where(mine, chosen, self._policy_table(policy)))
@@ -220,13 +217,9 @@ class TabularProblem(EnumerableProblem):
         sees = jnp.all(jax.vmap(self._sees)(jnp.arange(self.num_agents), observations), axis=0)[None, :]
         return jnp.log(jnp.sum(self.observation * sees.astype(jnp.float32), axis=1))
 
-    def _joint_observations(self) -> Int[Array, "joint_observations agents"]:
-        """Each agent's part of every joint observation."""
-        return _digits(self.num_observations, self.num_agents)
-
     def _sees(self, agent: Int[Array, ""], observation: Float[Array, " observation"]) -> Bool[Array, " joint"]:
         """The joint observations in which one agent sees what it has seen."""
-        parts = jnp.take(self._joint_observations(), agent, axis=1)
+        parts = jnp.take(_digits(self.num_observations, self.num_agents), agent, axis=1)
         return observation[parts] == 1.0
 
     def _policy_table(self, policy: ReactivePolicy) -> Float[Array, "agents observations actions"]:
@@ -243,13 +236,15 @@ class TabularProblem(EnumerableProblem):
     ) -> Float[Array, "states next_states"]:
         """Transitions averaged over joint observations and the actions chosen on them."""
         agents = jnp.arange(self.num_agents)[None, None, :]
-        seen, acted = self._joint_observations()[:, None, :], _digits(self.num_actions, self.num_agents)[None, :, :]
+        seen, acted = (
+            _digits(self.num_observations, self.num_agents)[:, None, :],
+            _digits(self.num_actions, self.num_agents)[None, :, :],
+        )
         actions = jnp.prod(choices[agents, seen, acted], axis=2)
         return jnp.einsum("so,oa,sat->st", weights, actions, self.transition)
 
 
 def _draw(key, probabilities: Float[Array, " outcomes"]) -> Int[Array, ""]:
-    """An outcome's index."""
     return jax.random.categorical(key, jnp.log(probabilities)).astype(jnp.int32)
 
 

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def keep_compiled_programs() -> None:
     """Let later commands find what earlier ones compiled, in the user's own cache."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "composite-flow" / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 

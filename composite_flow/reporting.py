@@ -32,7 +32,7 @@ def show(result: dict[str, Any], tables: Sequence[Table], *, as_json: bool) -> N
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
     """A table whose first column holds names and whose other columns hold numbers."""
-    drawn = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, padding=(0, 2))
+    drawn = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, padding=(0, 1))
     for place, column in enumerate(columns):
         drawn.add_column(column, justify="left" if place == 0 else "right")
     for row in rows:

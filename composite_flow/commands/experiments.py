@@ -22,8 +22,8 @@ def demo(out: Path = Path("runs/demo"), *, shared: OmitArgPrefixes[Shared] = Sha
     Args:
         out: folder for the results.
     """
-    from composite_flow.experiments import demo_plot
     from composite_flow.experiments import demo as experiment
+    from composite_flow.experiments import demo_plot
 
     with status() as progress:
         settings = experiment.DemoSettings()
@@ -36,14 +36,7 @@ def demo(out: Path = Path("runs/demo"), *, shared: OmitArgPrefixes[Shared] = Sha
 
 def agents_table(agents: list[dict[str, Any]]):
     """Each sensor's own view of one joint history: its fixed points beside its exact belief."""
-    columns = (
-        "sensor",
-        "sees a target in area",
-        "states allowed",
-        "stable fixed points",
-        "posterior of the true state",
-    )
-    columns += ("basin mass of it", "total variation")
+    columns = ("sensor", "sees target in", "states allowed", "fixed points", "posterior", "basin mass", "distance")
     rows = [
         (
             str(row["agent"]),
@@ -56,7 +49,9 @@ def agents_table(agents: list[dict[str, Any]]):
         )
         for row in agents
     ]
-    return table("What each sensor can tell from its own view of one held-out step", columns, rows)
+    title = "What each sensor can tell from its own view of one held-out step\n"
+    title += "(posterior and basin mass: of the true state; distance: total variation over all states)"
+    return table(title, columns, rows)
 
 
 def reproduce(

@@ -15,12 +15,12 @@ from tyro.conf import OmitArgPrefixes
 
 from composite_flow.certificate import certify_batch
 from composite_flow.commands.options import DataFolder, RunFolder, Shared
-from composite_flow.runs import RunData, choose_steps, open_run
 from composite_flow.composite import reconstruct_batch
 from composite_flow.errors import FileError
 from composite_flow.evaluation import evaluate as evaluate_model
 from composite_flow.experiments.cells import write_json
 from composite_flow.reporting import progress_bar, say, show, table
+from composite_flow.runs import RunData, choose_steps, open_run
 
 ESTIMATES_FILE = "estimates.h5"
 EVALUATION_FILE = "evaluation.json"

@@ -36,7 +36,7 @@ def _draw_maps(axes: list[Axes], result: dict[str, Any]) -> None:
     allowed = [str(row["states_allowed"]) for row in result["agents"]]
     _draw_network(axes[0], network, np.asarray(drawn["state"]), labels=allowed, bold=seeing)
     axes[0].set_title("The true state")
-    axes[0].set_xlabel("number: states that a sensor's\nown view allows; bold: sees a target")
+    axes[0].set_xlabel("how many states\neach sensor allows")
     for axis, hop in zip(axes[1:], _shown_hops(len(network["places"])), strict=True):
         speaker = None if hop == 0 else order[hop - 1]
         _draw_network(axis, network, sample[hop], speaker=speaker)
@@ -97,8 +97,8 @@ def _draw_distances(axis: Axes, drawn: dict[str, Any]) -> None:
         axis.plot([], [], color=colour, linewidth=2, label=name)
     num_agents = len(set(drawn["order"]))
     for sweep in range(num_agents, len(hops) - 1, num_agents):
-        axis.axvline(sweep, color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
-        axis.text(sweep + 0.1, axis.get_ylim()[1], "next sweep", va="top", color=MUTED, fontsize=8)
+        axis.axvline(sweep, ymax=0.6, color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
+        axis.text(sweep + 0.1, 0.55 * together.max(), "next sweep", va="center", color=MUTED, fontsize=8)
     reached = [int((distances[:, -1] < _REACHED).sum()) for distances in (together, alone)]
     axis.set_title(f"Together {reached[0]} of {len(together)} samples reach the true state, alone {reached[1]}")
     axis.set_ylabel("distance to the true state")
@@ -106,7 +106,7 @@ def _draw_distances(axis: Axes, drawn: dict[str, Any]) -> None:
     axis.set_xticks(hops, ["noise", *(str(agent) for agent in drawn["order"])])
     axis.set_xlim(0, len(hops) - 1)
     axis.set_ylim(0)
-    axis.legend(loc="upper right", bbox_to_anchor=(1.0, 0.92))
+    axis.legend(loc="upper right", bbox_to_anchor=(1.0, 0.98))
 
 
 def _draw_masses(axis: Axes, result: dict[str, Any]) -> None:

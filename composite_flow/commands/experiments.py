@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from composite_flow.commands.infer import evaluation_tables
 from composite_flow.commands.options import Shared
+from composite_flow.experiments.cells import jsonable, write_json
 from composite_flow.reporting import say, show, status, table
 
 Experiment = Literal["figure1", "figure4", "scale"]
@@ -72,13 +73,15 @@ def reproduce(
         preset: smoke takes seconds, laptop minutes, paper as long as the paper's own settings need.
     """
     module = importlib.import_module(f"composite_flow.experiments.{experiment}")
+    plot = importlib.import_module(f"composite_flow.experiments.{experiment}_plot")
     folder = Path("outputs") / f"{experiment}-{preset}" if out is None else out
     settings = module.PRESETS[preset]
     with status() as progress:
         result = module.run(settings, folder, seed=shared.seed, overwrite=shared.overwrite, progress=progress)
-        module.draw(result, folder)
-    rows = list(flat_rows(result.get("summary", result)))
-    show(result, [table(f"{experiment} ({preset})", ("", "value"), rows)], as_json=shared.json)
+        plot.draw(jsonable(result), folder)
+    summary = jsonable(result["summary"])
+    write_json(folder / "summary.json", summary)
+    show(summary, [table(f"{experiment} ({preset})", ("", "value"), list(flat_rows(summary)))], as_json=shared.json)
     say(f"Figures and numbers are in {folder}.")
 
 

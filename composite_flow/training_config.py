@@ -41,9 +41,9 @@ class TrainingConfig:
     """How the rate goes on: to zero along a cosine over the budget, or not at all."""
     steps: int | None = None
     """Budget in optimiser steps; 10,000 if no budget is given."""
-    epochs: float | None = None
+    epochs: int | float | None = None
     """Budget in passes over all pairs of the training data."""
-    minutes: float | None = None
+    minutes: int | float | None = None
     """Budget in minutes of training, evaluation aside; not reproducible to the bit."""
     average: float = 0.0
     """Decay of the averaged weights that are used as the denoiser instead of the last ones; 0 switches this off."""

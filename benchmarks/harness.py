@@ -1,137 +1,171 @@
-"""Runs every workload in processes of its own, in turn, and reports medians.
+"""Times every workload in two processes that take turns, and reports medians.
 
-    python -m benchmarks.harness --peer-python .venv-torch/bin/python --out benchmarks/results.json
+    python -m benchmarks.harness --peer-python .venv-torch/bin/python
 
-A shared machine changes its speed from minute to minute, so each round runs every variant once, each in a fresh
-process, odd rounds in the reverse order. A share is the median over rounds of a variant's operations per second
-over those of the matrix products *of the same round*, the faster library's; a ratio to the peer is formed the
-same way. `benchmarks/shapes.py` states what counts as an operation.
+A shared machine changes its speed from second to second. So each round starts one process per library, and lets
+them take turns call by call, one at work while the other waits: products and workload of the first, products and
+workload of the second, and again in the reverse order. Only what was measured next to each other is compared; a
+round reports the median of its turns, the table the median and the range over rounds.
 """
 
 import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.report import page, summarise, table
 from benchmarks.shapes import WORKLOADS, Shapes
 
 MODULES = {"composite_flow": "benchmarks.workloads", "torch": "benchmarks.torch_workloads"}
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run_variant(python: str, side: str, workload: str, seconds: float) -> dict:
-    """One measurement, in a process of its own."""
-    command = [python, "-m", MODULES[side], workload, "--seconds", str(seconds)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"{side} {workload} failed:\n{done.stderr[-2000:]}")
-    return {"side": side, **json.loads(done.stdout.splitlines()[-1])}
+class Library:
+    """A process that times one library."""
+
+    def __init__(self, python: str, side: str):
+        """Start it and read what it says about itself."""
+        command = [python, "-m", MODULES[side]]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.side, self.process = side, subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
+        self.description = self._read()
+
+    def ask(self, request: str):
+        """One answer."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(request + "\n")
+        self.process.stdin.flush()
+        return self._read()
+
+    def _read(self):
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"The process that times {self.side} ended; its own message stands above.")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """Let the process end by itself."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
 
 
-def run_rounds(pythons: dict[str, str], workloads: list[str], rounds: int, seconds: float) -> list[dict]:
-    """All measurements; every second round in the reverse order."""
-    variants = [(workload, side) for workload in workloads for side in pythons]
-    results = []
+def run_round(pythons: dict[str, str], workloads: list[str], turns: int) -> tuple[list[dict], list[dict]]:
+    """The measurements of one round, and what the libraries say about themselves."""
+    libraries = [Library(python, side) for side, python in pythons.items()]
+    try:
+        measurements = [one for workload in workloads for one in take_turns(libraries, workload, turns)]
+        return measurements, [{"side": library.side, **library.description} for library in libraries]
+    finally:
+        for library in libraries:
+            library.close()
+
+
+def take_turns(libraries: list[Library], workload: str, turns: int) -> list[dict]:
+    """Seconds of products and workload of each library, every second turn in the reverse order."""
+    for library in libraries:
+        library.ask(f"prepare {workload}")
+    measurements = []
+    for turn in range(turns):
+        for library in libraries if turn % 2 == 0 else reversed(libraries):
+            seconds = {f"{request}_seconds": library.ask(request) for request in ("products", "workload")}
+            measurements.append({"workload": workload, "side": library.side, "turn": turn, **seconds})
+    return measurements
+
+
+def run_rounds(pythons: dict[str, str], workloads: list[str], rounds: int, turns: int) -> tuple[list[dict], list[dict]]:
+    """All rounds, each in new processes; every second one starts with the other library."""
+    measurements, libraries = [], []
     for number in range(rounds):
-        for workload, side in variants if number % 2 == 0 else reversed(variants):
-            result = run_variant(pythons[side], side, workload, seconds)
-            results.append({"round": number, **result})
-            print(f"round {number + 1}/{rounds}  {side:15s} {workload:15s} {result['rate']:12.1f}", file=sys.stderr)
-    return results
+        order = list(pythons.items())
+        found, libraries = run_round(dict(order if number % 2 == 0 else reversed(order)), workloads, turns)
+        measurements += [{"round": number, **one} for one in found]
+        print(f"Round {number + 1} of {rounds} is done.", file=sys.stderr)
+    return measurements, sorted(libraries, key=lambda library: library["side"])
 
 
-def summarise(results: list[dict]) -> list[dict]:
-    """One row per workload and side: median rate, spread, share of the products' rate, ratio to the peer."""
-    at = {(r["round"], r["side"], r["workload"]): r for r in results}
-    rounds = sorted({r["round"] for r in results})
-    sides = sorted({r["side"] for r in results})
-    products = {n: max(at[n, side, "matmul"]["gflops"] for side in sides) for n in rounds}
-    rows = []
-    for workload, side in sorted({(r["workload"], r["side"]) for r in results}, key=_table_order):
-        runs = [at[n, side, workload] for n in rounds]
-        row = {
-            "workload": workload,
-            "side": side,
-            "unit": WORKLOADS[workload],
-            "rate": statistics.median(r["rate"] for r in runs),
-            "rate_minimum": min(r["rate"] for r in runs),
-            "rate_maximum": max(r["rate"] for r in runs),
-            "gflops": statistics.median(r["gflops"] for r in runs),
-            "share_of_products": statistics.median(r["gflops"] / products[r["round"]] for r in runs),
-        }
-        if side == "composite_flow" and "torch" in sides:
-            row["times_torch"] = statistics.median(r["rate"] / at[r["round"], "torch", workload]["rate"] for r in runs)
-        rows.append(row)
-    return rows
-
-
-def _table_order(variant: tuple[str, str]) -> tuple[int, str]:
-    return list(WORKLOADS).index(variant[0]), variant[1]
-
-
-def table(rows: list[dict]) -> str:
-    """The rows as Markdown."""
-    lines = [
-        "| workload | | median rate | lowest to highest | GFLOP/s | share of products | times PyTorch |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for row in rows:
-        times = f"{row['times_torch']:.2f}" if "times_torch" in row else ""
-        spread = f"{row['rate_minimum']:.4g} to {row['rate_maximum']:.4g}"
-        lines.append(
-            f"| {row['workload']} | {row['side']} | {row['rate']:.4g} {row['unit']} | {spread} "
-            f"| {row['gflops']:.0f} | {row['share_of_products']:.0%} | {times} |"
+def check_peer(python: str) -> str:
+    """The absolute path of a Python that has PyTorch."""
+    # a path stays valid in the processes' folder, but its link is kept: it is what makes the environment
+    python = os.path.abspath(python)
+    try:
+        done = subprocess.run([python, "-c", "import torch"], capture_output=True)
+    except OSError as error:
+        raise SystemExit(
+            f"The peer's Python {python} cannot be run ({error.strerror}); name one that has PyTorch."
+        ) from None
+    if done.returncode != 0:
+        raise SystemExit(
+            f"{python} has no PyTorch: install it there with `{python} -m pip install torch==2.13.0`, or leave "
+            "the peer out with --without-peer."
         )
-    return "\n".join(lines)
+    return python
 
 
-def describe_machine(results: list[dict]) -> dict:
+def describe_machine() -> dict:
     """What the numbers depend on."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": platform.machine(),
+        "processor": names[0] if names else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
+        "system": platform.system(),
         "python": platform.python_version(),
-        "libraries": sorted({r["library"] for r in results}),
-        "devices": sorted({r["device"] for r in results}),
     }
 
 
-def save(path: Path, document: dict) -> None:
-    """Write the JSON, whole or not at all."""
+def save(path: Path, text: str) -> None:
+    """Write a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(json.dumps(document, indent=2) + "\n")
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    peer = os.environ.get("PEER_PYTHON", ".venv-torch/bin/python")
+    parser.add_argument("--peer-python", default=peer, help="a Python that has PyTorch; also PEER_PYTHON (%(default)s)")
+    parser.add_argument("--without-peer", action="store_true", help="measure this package alone")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=3, help="calls of each workload in a round")
+    parser.add_argument("--workloads", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS))
+    parser.add_argument("--out", type=Path, help="JSON file for the measurements and their summary")
+    parser.add_argument("--page", type=Path, help="Markdown file for the table; needs the peer and every workload")
+    arguments = parser.parse_args()
+    if arguments.rounds < 1 or arguments.turns < 1:
+        raise SystemExit("--rounds and --turns must be at least 1; five rounds give a median worth reporting.")
+    return arguments
 
 
 def main() -> None:
     """Parse, run, print, save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer-python", help="a Python that has PyTorch; without it the peer is left out")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="time spent on each measurement")
-    parser.add_argument("--workloads", nargs="+", choices=list(WORKLOADS), default=list(WORKLOADS))
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results.json")
-    arguments = parser.parse_args()
-    if arguments.rounds < 1:
-        raise SystemExit("--rounds must be at least 1; five or more give a median worth reporting.")
+    arguments = parse_arguments()
     pythons = {"composite_flow": sys.executable}
-    if arguments.peer_python:
-        # a path stays valid in the processes' folder, but its link is kept: it is what makes the environment
-        pythons["torch"] = os.path.abspath(arguments.peer_python)
-    workloads = ["matmul", *(w for w in arguments.workloads if w != "matmul")]
-    results = run_rounds(pythons, workloads, arguments.rounds, arguments.seconds)
-    rows = summarise(results)
-    print(table(rows))
-    save(arguments.out, {
-        "machine": describe_machine(results), "shapes": asdict(Shapes()), "rounds": arguments.rounds,
-        "summary": rows, "measurements": results,
-    })  # fmt: skip
+    if not arguments.without_peer:
+        pythons["torch"] = check_peer(arguments.peer_python)
+    measurements, libraries = run_rounds(pythons, arguments.workloads, arguments.rounds, arguments.turns)
+    document = {
+        "machine": describe_machine(),
+        "libraries": libraries,
+        "shapes": asdict(Shapes()),
+        "rounds": arguments.rounds,
+        "turns": arguments.turns,
+        "summary": summarise(measurements),
+        "measurements": measurements,
+    }
+    print(table(document["summary"]))
+    if arguments.out:
+        save(arguments.out, json.dumps(document, indent=1) + "\n")
+    if arguments.page:
+        save(arguments.page, page(document))
 
 
 if __name__ == "__main__":

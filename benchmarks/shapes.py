@@ -4,35 +4,48 @@
     denoise, one noisy state        2 (d w + (L − 1) w² + w d)
     condition, one history          2 h L w
     training, one sample            3 (condition + denoise): forward, and twice that for the gradients
-    reconstruction, one team        n condition + n S K denoise
+    reconstruction, one sweep       n condition + n K denoise
     certification, one sample       n d denoise: n Jacobians, each as d products through the network
 
-with d features of the state, h history columns, L hidden layers of w units, n agents, S sweeps, K samples.
-Activations, the optimiser, eigenvalues, random numbers and the steps towards each agent's fixed point count as
-nothing, so a share of the matrix-product rate is a lower bound on how busy the machine was.
+with d features of the state, h history columns, L hidden layers of w units, n agents, K samples. Activations, the
+optimiser, eigenvalues, random numbers and the steps towards each agent's fixed point count as nothing, so a share
+of the matrix-product rate is a lower bound on how busy the machine was.
+
+The matrix products that a workload is held against are the network's own, forward, with as many rows as the
+workload itself sends through the network at a time.
 """
 
 from dataclasses import dataclass
 
+PRODUCT_OPERATIONS = 1.5e10  # at least, of one measurement of the products: a tenth of a second or more
+
 
 @dataclass(frozen=True)
 class Shapes:
-    """The paper's network on a 5×5 sensor network."""
+    """The paper's network on a 5×5 sensor network; calls of half a second or so at 100 GFLOP/s."""
 
     state: int = 40
     history: int = 30
     width: int = 1024
     depth: int = 6
-    batch: int = 512
     agents: int = 25
-    samples: int = 16
-    sweeps: int = 6
-    teams: int = 32  # joint histories at once; teams · samples = batch
+    batch: int = 512  # pairs of a step of training
+    steps: int = 3  # of training in a call
+    teams: int = 16  # joint histories reconstructed at once
+    samples: int = 16  # of each joint history
+    sweeps: int = 1  # in a call; a reconstruction makes six by default
+    certified: int = 4  # samples of one joint history that are certified in a call
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of each product of the network."""
+        sizes = [self.state, *(self.depth * [self.width]), self.state]
+        return list(zip(sizes[:-1], sizes[1:], strict=True))
 
     @property
     def denoise(self) -> int:
         """Operations to denoise one noisy state."""
-        return 2 * (2 * self.state * self.width + (self.depth - 1) * self.width**2)
+        return sum(2 * inputs * outputs for inputs, outputs in self.layers)
 
     @property
     def condition(self) -> int:
@@ -41,28 +54,41 @@ class Shapes:
 
     def operations(self, workload: str) -> int:
         """Operations for one item of a workload."""
-        per_item = {
-            "matmul": self.condition + self.denoise,
+        certification = self.agents * self.state * self.denoise
+        return {
             "training": 3 * (self.condition + self.denoise),
-            "reconstruction": self.agents * (self.condition + self.sweeps * self.samples * self.denoise),
-            "certification": self.agents * self.state * self.denoise,
-        }
-        return per_item[workload]
+            "reconstruction": self.agents * (self.condition + self.samples * self.denoise),
+            "certification": certification,
+            "certification, exact": certification,
+        }[workload]
 
     def items(self, workload: str) -> int:
         """Items that one call of a workload handles."""
-        per_call = {
-            "matmul": self.batch,
+        return {
+            "training": self.batch * self.steps,
+            "reconstruction": self.teams * self.sweeps,
+            "certification": self.certified,
+            "certification, exact": self.certified,
+        }[workload]
+
+    def rows(self, workload: str) -> int:
+        """Rows that pass through the network together."""
+        tangents = self.agents * self.certified * self.state
+        return {
             "training": self.batch,
-            "reconstruction": self.teams,
-            "certification": self.samples,
-        }
-        return per_call[workload]
+            "reconstruction": self.teams * self.samples,
+            "certification": tangents,
+            "certification, exact": tangents,
+        }[workload]
+
+    def passes(self, workload: str) -> int:
+        """Passes through the network in one measurement of the products."""
+        return max(1, round(PRODUCT_OPERATIONS / (self.rows(workload) * self.denoise)))
 
 
 WORKLOADS = {
-    "matmul": "samples/s",
     "training": "samples/s",
-    "reconstruction": "reconstructions/s",
-    "certification": "certified samples/s",
+    "reconstruction": "sweeps/s",
+    "certification": "samples/s",
+    "certification, exact": "samples/s",
 }

@@ -1,43 +1,47 @@
-"""Timing one workload in its own process, and the line of JSON that it reports."""
+"""The process that times one library: it does what the lines on its standard input ask for, one at a time.
 
-import argparse
+prepare NAME    build the workload, call it and its products once so that all is compiled; answers null
+products        seconds of one pass over the products
+workload        seconds of one call of the workload
+"""
+
+import gc
 import json
-import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 
-from benchmarks.shapes import WORKLOADS, Shapes
+from benchmarks.shapes import Shapes
 
 Call = Callable[[], None]
-"""One call of a workload, back only when its result is there."""
+"""One call, back only when its result is there."""
 
 
-def time_calls(call: Call, seconds: float) -> list[float]:
-    """Seconds of each call, repeated for about `seconds`, after one call that compiles and warms the caches."""
+def timed(call: Call) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
     call()
-    durations: list[float] = []
-    while sum(durations) < seconds or not durations:
-        start = time.perf_counter()
-        call()
-        durations.append(time.perf_counter() - start)
-    return durations
+    return time.perf_counter() - start
 
 
-def main(library: str, device: str, workloads: Mapping[str, Callable[[Shapes], Call]]) -> None:
-    """Run the workload named on the command line and print its median rate as JSON."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("workload", choices=sorted(WORKLOADS))
-    parser.add_argument("--seconds", type=float, default=3.0)
-    arguments = parser.parse_args()
-    shapes = Shapes()
-    durations = time_calls(workloads[arguments.workload](shapes), arguments.seconds)
-    rate = shapes.items(arguments.workload) / statistics.median(durations)
-    result = {
-        "workload": arguments.workload,
-        "library": library,
-        "device": device,
-        "calls": len(durations),
-        "rate": rate,
-        "gflops": rate * shapes.operations(arguments.workload) / 1e9,
-    }
-    print(json.dumps(result))
+def serve(
+    description: dict, products: Callable[[Shapes, str], Call], workloads: Mapping[str, Callable[[Shapes], Call]]
+) -> None:
+    """Describe the library, then answer until the input ends."""
+    shapes, calls = Shapes(), {}
+    _answer(description)
+    for line in sys.stdin:
+        request, _, name = line.strip().partition(" ")
+        if request != "prepare":
+            _answer(timed(calls[request]))
+            continue
+        calls.clear()
+        gc.collect()
+        calls.update(products=products(shapes, name), workload=workloads[name](shapes))
+        for call in calls.values():
+            call()
+        _answer(None)
+
+
+def _answer(value) -> None:
+    print(json.dumps(value), flush=True)

@@ -3,6 +3,7 @@
 Needs PyTorch alone, so that it can run in an environment of its own.
 """
 
+import os
 from functools import partial
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
 from benchmarks.shapes import Shapes
-from benchmarks.timing import Call, main
+from benchmarks.timing import Call, serve
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -42,33 +43,30 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def matmul(shapes: Shapes) -> Call:
-    """The network's own products and nothing else."""
-    sizes = [shapes.state, *(shapes.depth * [shapes.width]), shapes.state]
-    weights = [torch.randn(i, o, device=DEVICE) / i**0.5 for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
-    history_weights = torch.randn(shapes.history, shapes.depth * shapes.width, device=DEVICE)
-    y = torch.randn(shapes.batch, shapes.state, device=DEVICE)
-    history = torch.randn(shapes.batch, shapes.history, device=DEVICE)
+def products(shapes: Shapes, workload: str) -> Call:
+    """The network's own products and nothing else, for as many rows as the workload has."""
+    weights = [torch.randn(pair, device=DEVICE) / pair[0] ** 0.5 for pair in shapes.layers]
+    start = torch.randn(shapes.rows(workload), shapes.state, device=DEVICE)
 
     @torch.no_grad()
     def call():
-        product = y
-        for matrix in weights:
-            product = product @ matrix
-        _ = history @ history_weights
+        y = start
+        for _ in range(shapes.passes(workload)):
+            for matrix in weights:
+                y = y @ matrix
         _wait()
 
     return call
 
 
 def training(shapes: Shapes) -> Call:
-    """One step of Adam on the denoising loss, its batch drawn from arrays in memory."""
+    """A block of steps of Adam on the denoising loss, their batches drawn from arrays in memory."""
     network = Network(shapes).to(DEVICE)
     optimiser = torch.optim.Adam(network.parameters(), lr=5e-4)
     histories = torch.rand(65536, shapes.history, device=DEVICE)
     states = torch.rand(65536, shapes.state, device=DEVICE)
 
-    def call():
+    def step():
         rows = torch.randint(len(states), (shapes.batch,), device=DEVICE)
         history, state = histories[rows], states[rows]
         sigma = torch.rand(shapes.batch, 1, device=DEVICE)
@@ -76,7 +74,12 @@ def training(shapes: Shapes) -> Call:
         loss = (network.denoise(network.condition(history), y) - state).square().sum(-1).mean()
         optimiser.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
+
+    def call():
+        for _ in range(shapes.steps):
+            step()
         _wait()
 
     return call
@@ -109,8 +112,8 @@ def certification(shapes: Shapes) -> Call:
     jacobians = vmap(each(jacrev(network.denoise, argnums=1)))
     with torch.no_grad():
         contexts = network.condition(histories)
-        y, path = torch.randn(shapes.samples, shapes.state, device=DEVICE), []
-        for _ in range(shapes.sweeps):
+        y, path = torch.randn(shapes.certified, shapes.state, device=DEVICE), []
+        for _ in range(6):
             path = []
             for context in contexts:
                 path.append(y)
@@ -144,8 +147,14 @@ def _fixed_point_distance(network: Network, contexts: Tensor, end: Tensor) -> Te
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    main(
-        f"torch {torch.__version__}",
-        DEVICE.type,
-        {"matmul": matmul, "training": training, "reconstruction": reconstruction, "certification": certification},
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    serve(
+        {"library": f"torch {torch.__version__}", "device": DEVICE.type, "threads": torch.get_num_threads()},
+        products,
+        {
+            "training": training,
+            "reconstruction": reconstruction,
+            "certification": certification,
+            "certification, exact": certification,
+        },
     )

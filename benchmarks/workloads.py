@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from benchmarks.shapes import Shapes
-from benchmarks.timing import Call, main
+from benchmarks.timing import Call, serve
 from composite_flow.certificate import certify
 from composite_flow.composite import reconstruct, reconstruct_batch
 from composite_flow.network import Network
@@ -35,39 +35,39 @@ def _network(shapes: Shapes) -> Network:
     return Network(shapes.history, shapes.state, shapes.width, shapes.depth, key=jax.random.key(0))
 
 
-def matmul(shapes: Shapes) -> Call:
-    """The network's own products and nothing else."""
-    sizes = [shapes.state, *(shapes.depth * [shapes.width]), shapes.state]
-    keys = jax.random.split(jax.random.key(0), len(sizes) + 2)
-    pairs = zip(sizes[:-1], sizes[1:], strict=True)
-    weights = [jax.random.normal(k, pair) / pair[0] ** 0.5 for k, pair in zip(keys[3:], pairs, strict=True)]
-    history_weights = jax.random.normal(keys[0], (shapes.history, shapes.depth * shapes.width))
-    y = jax.random.normal(keys[1], (shapes.batch, shapes.state))
-    history = jax.random.normal(keys[2], (shapes.batch, shapes.history))
+def products(shapes: Shapes, workload: str) -> Call:
+    """The network's own products and nothing else, for as many rows as the workload has."""
+    keys = jax.random.split(jax.random.key(0), len(shapes.layers) + 1)
+    weights = [jax.random.normal(k, pair) / pair[0] ** 0.5 for k, pair in zip(keys[1:], shapes.layers, strict=True)]
+    y = jax.random.normal(keys[0], (shapes.rows(workload), shapes.state))
 
-    @jax.jit
-    def products(weights, history_weights, y, history):
+    def one_pass(_, y, weights):
         for matrix in weights:
             y = y @ matrix
-        return y, history @ history_weights
+        return y
 
-    return lambda: jax.block_until_ready(products(weights, history_weights, y, history))
+    @jax.jit
+    def passes(weights, y):
+        return jax.lax.fori_loop(0, shapes.passes(workload), partial(one_pass, weights=weights), y)
+
+    return lambda: jax.block_until_ready(passes(weights, y))
 
 
 def training(shapes: Shapes) -> Call:
-    """One step of training: drawing a batch and its noise, the gradient, Adam."""
+    """A block of steps of training: drawing a batch and its noise, the gradient, clipping, Adam."""
     key_histories, key_states, key = jax.random.split(jax.random.key(0), 3)
     dataset = RandomPairs(
         jax.random.uniform(key_histories, (NUM_PAIRS, shapes.history)),
         jax.random.uniform(key_states, (NUM_PAIRS, shapes.state)),
     )
-    schedule = Schedule(initial=jnp.array(5e-4), per_step=jnp.array(0.0), elapsed=jnp.array(0.0))
+    zero = jnp.array(0.0)
+    schedule = Schedule(highest=jnp.array(5e-4), warmup=jnp.array(1.0), per_step=zero, elapsed=zero)
     task = Task(dataset, key, schedule, shapes.batch, 0.0)
     state = initial_state(_network(shapes), averaged=False)
 
     def call():
         nonlocal state
-        state = jax.block_until_ready(train_steps(task, state, jnp.array(1)))
+        state = jax.block_until_ready(train_steps(task, state, jnp.array(shapes.steps)))
 
     return call
 
@@ -81,19 +81,21 @@ def reconstruction(shapes: Shapes) -> Call:
     return lambda: jax.block_until_ready(run())
 
 
-def certification(shapes: Shapes) -> Call:
-    """The checks of one joint history's samples."""
+def certification(shapes: Shapes, exact: bool) -> Call:
+    """The checks of one joint history's samples; `exact` asks for every eigenvalue where a bound would do."""
     network = _network(shapes)
     histories = jax.random.uniform(jax.random.key(1), (shapes.agents, shapes.history))
-    settings = {"num_samples": shapes.samples, "num_sweeps": shapes.sweeps}
-    estimate = reconstruct(network, histories, key=jax.random.key(2), **settings)
-    return lambda: jax.block_until_ready(certify(network, histories, estimate, radius=0.1))
+    estimate = reconstruct(network, histories, key=jax.random.key(2), num_samples=shapes.certified)
+    run = partial(certify, network, histories, estimate, radius=0.1, exact=exact)
+    return lambda: jax.block_until_ready(run())
 
 
 if __name__ == "__main__":
     jax.config.update("jax_default_matmul_precision", "highest")  # as PyTorch's default: full float32 on a GPU too
-    main(
-        f"jax {jax.__version__}",
-        jax.default_backend(),
-        {"matmul": matmul, "training": training, "reconstruction": reconstruction, "certification": certification},
-    )
+    workloads = {
+        "training": training,
+        "reconstruction": reconstruction,
+        "certification": partial(certification, exact=False),
+        "certification, exact": partial(certification, exact=True),
+    }
+    serve({"library": f"jax {jax.__version__}", "device": jax.default_backend()}, products, workloads)

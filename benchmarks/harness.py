@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,9 +30,9 @@ class Library:
 
     def __init__(self, python: str, side: str):
         """Start it and read what it says about itself."""
-        command = [python, "-m", MODULES[side]]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.side, self.process = side, subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
+        command, pipe = [python, "-m", MODULES[side]], subprocess.PIPE
+        self.side = side
+        self.process = subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe)
         self.description = self._read()
 
     def ask(self, request: str):
@@ -78,15 +79,17 @@ def take_turns(libraries: list[Library], workload: str, turns: int) -> list[dict
     return measurements
 
 
-def run_rounds(pythons: dict[str, str], workloads: list[str], rounds: int, turns: int) -> tuple[list[dict], list[dict]]:
-    """All rounds, each in new processes; every second one starts with the other library."""
-    measurements, libraries = [], []
+def run_rounds(
+    pythons: dict[str, str], workloads: list[str], rounds: int, turns: int
+) -> Iterator[tuple[list[dict], list[dict]]]:
+    """All measurements so far after each round of new processes; every second one starts with the other library."""
+    measurements = []
     for number in range(rounds):
         order = list(pythons.items())
         found, libraries = run_round(dict(order if number % 2 == 0 else reversed(order)), workloads, turns)
-        measurements += [{"round": number, **one} for one in found]
+        measurements = [*measurements, *({"round": number, **one} for one in found)]
         print(f"Round {number + 1} of {rounds} is done.", file=sys.stderr)
-    return measurements, sorted(libraries, key=lambda library: library["side"])
+        yield measurements, sorted(libraries, key=lambda library: library["side"])
 
 
 def check_peer(python: str) -> str:
@@ -151,21 +154,23 @@ def main() -> None:
     pythons = {"composite_flow": sys.executable}
     if not arguments.without_peer:
         pythons["torch"] = check_peer(arguments.peer_python)
-    measurements, libraries = run_rounds(pythons, arguments.workloads, arguments.rounds, arguments.turns)
-    document = {
-        "machine": describe_machine(),
-        "libraries": libraries,
-        "shapes": asdict(Shapes()),
-        "rounds": arguments.rounds,
-        "turns": arguments.turns,
-        "summary": summarise(measurements),
-        "measurements": measurements,
-    }
-    print(table(document["summary"]))
-    if arguments.out:
-        save(arguments.out, json.dumps(document, indent=1) + "\n")
-    if arguments.page:
-        save(arguments.page, page(document))
+    rounds = run_rounds(pythons, arguments.workloads, arguments.rounds, arguments.turns)
+    for number, (measurements, libraries) in enumerate(rounds, start=1):
+        document = {
+            "machine": describe_machine(),
+            "libraries": libraries,
+            "shapes": asdict(Shapes()),
+            "rounds": number,
+            "turns": arguments.turns,
+            "summary": summarise(measurements),
+            "measurements": measurements,
+        }
+        if arguments.out:  # after each round, so that an interrupt keeps the finished ones
+            save(arguments.out, json.dumps(document, indent=1) + "\n")
+        if arguments.page:
+            save(arguments.page, page(document))
+        if number == arguments.rounds:
+            print(table(document["summary"]))
 
 
 if __name__ == "__main__":

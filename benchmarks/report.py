@@ -28,7 +28,7 @@ def _row(measured: Rows, workload: str, side: str) -> dict:
     """The row of one library."""
     ours = [m for m in measured if m["workload"] == workload and m["side"] == side]
     peers = [m for m in measured if m["workload"] == workload and m["side"] != side]
-    row = {"workload": workload, "side": side, "unit": WORKLOADS[workload]}
+    row: dict = {"workload": workload, "side": side, "unit": WORKLOADS[workload]}
     for name in ("rate", "gflops", "products", "share"):
         row[name] = over_rounds(ours, lambda m, name=name: m[name])
     if side == "composite_flow" and peers:

@@ -62,7 +62,7 @@ def training(shapes: Shapes) -> Call:
     )
     zero = jnp.array(0.0)
     schedule = Schedule(highest=jnp.array(5e-4), warmup=jnp.array(1.0), per_step=zero, elapsed=zero)
-    task = Task(dataset, key, schedule, shapes.batch, 0.0)
+    task = Task(dataset, key, schedule, shapes.batch, 0.0)  # pyright: ignore[reportArgumentType] (steps only sample)
     state = initial_state(_network(shapes), averaged=False)
 
     def call():

@@ -27,8 +27,8 @@ docs: .venv/installed-docs
 
 # PyTorch gets an environment of its own, so that neither library disturbs the other.
 benchmark: .venv/installed .venv-torch/installed-benchmarks
-	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/compiled $(BIN)/python -m benchmarks.harness --peer-python .venv-torch/bin/python \
-	  --out docs/results/benchmarks.json --page docs/benchmarks.md
+	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/compiled $(BIN)/python -m benchmarks.harness \
+	  --peer-python .venv-torch/bin/python --out docs/results/benchmarks.json --page docs/benchmarks.md
 
 clean:
 	rm -rf .venv .venv-torch site

@@ -9,6 +9,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --constraint const
 
 .PHONY: demo test check docs benchmark clean
 .DELETE_ON_ERROR:
+.SECONDARY: .venv-torch/bin/python # make would remove it, as a step on the way
 
 demo: .venv/installed
 	$(BIN)/composite-flow demo

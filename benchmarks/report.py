@@ -85,8 +85,9 @@ The network is the paper's: {shapes["depth"]} hidden layers of {shapes["width"]}
 
 {table(document["summary"])}
 
-Each number is the median, and in brackets the range, over {rounds} rounds of {turns} turns. A round starts one process
-for each library; the two take turns call by call, so that only neighbours in time are compared. Both use all cores.
+Each number is the median, and in brackets the range, over {rounds} rounds ({turns} turns in each; their median).
+A round starts one process for each library; the two take turns call by call, so that only neighbours in time are
+compared. Both use all cores.
 
 - **training**: {shapes["steps"]} steps of Adam with clipped gradients, batches of {shapes["batch"]} drawn from memory.
 - **reconstruction**: one sweep of composite diffusion over {shapes["agents"]} agents for {shapes["teams"]} joint

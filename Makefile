@@ -14,9 +14,11 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --constraint const
 demo: .venv/installed
 	$(BIN)/composite-flow demo
 
-# The workers share what they compile, and a later run finds it again.
+# The workers share what they compile, however quickly, and a later run finds it again.
+# Each file goes to one worker, so that its tests share their fixtures and compiled functions.
 test: .venv/installed-test
-	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/compiled $(BIN)/python -m pytest -n $(WORKERS)
+	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
+	  $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

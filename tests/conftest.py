@@ -1,8 +1,14 @@
 """Everything under test runs with shapes checked, strict promotion and warnings as errors."""
 
-import jax
-import pytest
-from jaxtyping import install_import_hook
+import os
+
+# Nearly all of the suite's time goes into compiling small programs that run once: let them be compiled quickly.
+# XLA reads this when JAX is imported; a setting of one's own is kept.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
 
 with install_import_hook("composite_flow", "beartype.beartype"):
     import composite_flow  # noqa: F401

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import defaultdict
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -121,12 +122,21 @@ def posterior(table, key_of, num_states):
     return {kept: belief / belief.sum() for kept, belief in beliefs.items()}
 
 
-def as_history(problem, length, kept, agents, mask=None):
-    """Structured windows from (observations, actions) per window."""
-    observations = jnp.array([views for views, _ in kept], jnp.float32)
-    actions = jnp.array([acted for _, acted in kept], jnp.int32).reshape(len(kept), length - 1)
-    mask = jnp.ones((len(kept), length), bool) if mask is None else mask
-    return History(observations, actions, mask, jnp.array(agents, jnp.int32))
+def as_history(length, kept, agents):
+    """Structured windows from (observations, actions) per window; `agents` gives its shape to the batch.
+
+    Built by NumPy, since every operation of JAX outside of a compiled function compiles a program of its own.
+    """
+    batch = np.shape(agents)
+    observations = np.array([views for views, _ in kept], np.float32).reshape(*batch, length, -1)
+    actions = np.array([acted for _, acted in kept], np.int32).reshape(*batch, length - 1)
+    mask, agents = np.ones((*batch, length), bool), np.array(agents, np.int32)
+    return History(*map(jnp.asarray, (observations, actions, mask, agents)))
+
+
+def own_of(agent, seen, acted):
+    """The part of a joint history that one agent has."""
+    return tuple(views[agent] for views in seen), tuple(actions[agent] for actions in acted)
 
 
 def check_against_enumeration(problem, rules, length, policy, start=None):
@@ -137,24 +147,17 @@ def check_against_enumeration(problem, rules, length, policy, start=None):
     model = BeliefModel(problem, layout, policy, start)
     each, agents, expected = [], [], []
     for agent in range(problem.num_agents):
-
-        def own(seen, acted, agent=agent):
-            return tuple(views[agent] for views in seen), tuple(actions[agent] for actions in acted)
-
-        for kept, belief in posterior(table, own, problem.num_states).items():
+        for kept, belief in posterior(table, partial(own_of, agent), problem.num_states).items():
             each.append(kept), agents.append(agent), expected.append(belief)
-    found = jax.jit(jax.vmap(model))(as_history(problem, length, each, agents))
+    found = jax.jit(jax.vmap(model))(as_history(length, each, agents))
     compare(found, np.array(expected))
 
     joint = posterior(table, lambda seen, acted: (seen, acted), problem.num_states)
     chosen = list(joint)[:: max(1, len(joint) // 200)]
     team = list(range(problem.num_agents))
 
-    def split(seen, acted):
-        own = [(tuple(v[i] for v in seen), tuple(a[i] for a in acted)) for i in team]
-        return as_history(problem, length, own, team)
-
-    windows = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[split(*kept) for kept in chosen])
+    kept_by_each = [own_of(agent, *kept) for kept in chosen for agent in team]
+    windows = as_history(length, kept_by_each, [team] * len(chosen))
     found = jax.jit(jax.vmap(model.joint))(windows)
     compare(found, np.array([joint[kept] for kept in chosen]))
 

@@ -1,4 +1,4 @@
-"""The figures' smallest presets say what the figures claim, and their pictures are drawn from the kept results alone."""
+"""The smallest presets of the figures say what the figures claim; pictures are drawn from the kept results alone."""
 
 import json
 

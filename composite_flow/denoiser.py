@@ -129,7 +129,7 @@ class IdealDenoiser(eqx.Module):
         return IdealDenoiser(self.belief, Fixed(sigma))
 
 
-def check_denoiser(denoiser: Denoiser, history: Float[Array, " history"], key: PRNGKeyArray) -> None:
+def check_denoiser(denoiser: Any, history: Float[Array, " history"], key: PRNGKeyArray) -> None:
     """Check that a denoiser keeps the contract that every algorithm of this package relies on.
 
     The members exist; f(τ, y) has the state's shape, y's type and finite values; the same call gives the same

@@ -43,12 +43,12 @@ def deviation(
 def deviations(
     denoiser: Denoiser,
     histories: Float[Array, "pairs history"],
-    states: Float[Array, "pairs state"],
+    states: Float[Array, "states state"],
     *,
     batch_size: int = 512,
     tolerance: float = TOLERANCE,
     max_steps: int = MAX_STEPS,
-) -> Float[Array, "pairs state"]:
+) -> Float[Array, "states state"]:
     """The deviations of many pairs of a local history and the true state, in bounded memory.
 
     Args:
@@ -73,7 +73,7 @@ def deviations(
 def measured_radius(
     denoiser: Denoiser,
     histories: Float[Array, "pairs history"],
-    states: Float[Array, "pairs state"],
+    states: Float[Array, "states state"],
     *,
     quantile: float = 1.0,
     batch_size: int = 512,

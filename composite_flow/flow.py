@@ -66,7 +66,7 @@ class DiscretisationError(eqx.Module):
 
 def flow(
     denoiser: Denoiser, context: Context, y: Float[Array, " state"], num_steps: int
-) -> Float[Array, "steps+1 state"]:
+) -> Float[Array, "{num_steps+1} state"]:
     """The discrete-time flow, φ_0(y) = y, φ_ℓ(y) = f(τ, φ_{ℓ−1}(y)).
 
     Args:

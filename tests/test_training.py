@@ -127,7 +127,7 @@ def test_a_process_killed_while_it_trains_resumes_to_the_same_bits(tmp_path, uni
 
 def test_an_interrupt_saves_and_then_stops(tmp_path, uninterrupted):
     handler = signal.getsignal(signal.SIGINT)
-    config = dataclasses.replace(CONFIG, checkpoint_seconds=3600)
+    config = dataclasses.replace(CONFIG, checkpoint_seconds=3600.0)
     stopped_at = []
 
     def interrupt(step, total, loss):
@@ -236,10 +236,10 @@ def test_a_time_budget_ends_the_run_and_is_the_only_thing_that_may_change(tmp_pa
     config = dataclasses.replace(CONFIG, steps=None, minutes=1e-4)
     model = fit(TABLE, None, config, key=jax.random.key(1), folder=tmp_path)
     assert model.curves[-1]["seconds"] >= 6e-3
-    longer = fit(
-        TABLE, None, dataclasses.replace(config, minutes=2e-4), key=jax.random.key(1), folder=tmp_path, resume=True
-    )
-    assert longer.curves[-1]["seconds"] >= 12e-3 and longer.curves[-1]["step"] > model.curves[-1]["step"]
+    seconds = model.curves[-1]["seconds"] + 0.05  # more than the first run used, however long its compilation took
+    longer_config = dataclasses.replace(config, minutes=seconds / 60)
+    longer = fit(TABLE, None, longer_config, key=jax.random.key(1), folder=tmp_path, resume=True)
+    assert longer.curves[-1]["seconds"] >= seconds and longer.curves[-1]["step"] > model.curves[-1]["step"]
 
 
 def test_budgets():
@@ -263,15 +263,26 @@ def test_budgets():
 
 def test_the_rate_falls_along_a_cosine_of_whichever_budget_is_further():
     rates = [
-        float(Schedule(jnp.array(2.0), jnp.array(0.01), jnp.array(elapsed)).rate(jnp.array(step)))
+        float(Schedule(jnp.array(2.0), jnp.array(1.0), jnp.array(0.01), jnp.array(elapsed)).rate(jnp.array(step)))
         for step, elapsed in ((0, 0.0), (50, 0.0), (50, 0.5), (0, 0.5), (100, 0.0), (200, 0.0), (3, 1.0))
     ]
     np.testing.assert_allclose(rates, [2, 1, 1, 1, 0, 0, 0], atol=1e-6)  # float32
 
 
+def test_the_rate_rises_linearly_at_first():
+    schedule = Schedule(jnp.array(2.0), jnp.array(4.0), jnp.array(0.0), jnp.array(0.0))
+    rates = [float(schedule.rate(jnp.array(step))) for step in range(6)]
+    np.testing.assert_allclose(rates, [0.5, 1, 1.5, 2, 2, 2], atol=1e-6)  # float32
+
+
+def test_training_ends_early_where_it_is_asked_to():
+    model = fit(TABLE, TABLE, CONFIG, key=jax.random.key(1), until=lambda point: point["step"] >= 40)
+    assert model.curves[-1]["step"] == 40 < CONFIG.steps
+
+
 def test_the_average_forgets_the_start_and_leaves_the_untrained_alone(key):
     network = Network(4, 2, 16, 2, key=key).with_history_range(jnp.full(4, 0.1), jnp.full(4, 0.7))
-    schedule = Schedule(jnp.array(0.01), jnp.array(0.0), jnp.array(0.0))
+    schedule = Schedule(jnp.array(0.01), jnp.array(1.0), jnp.array(0.0), jnp.array(0.0))
     task, state = Task(TABLE, key, schedule, 32, 0.5), initial_state(network, True)
     average = np.asarray(network.output_bias)
     for step in range(6):

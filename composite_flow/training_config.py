@@ -45,7 +45,7 @@ class TrainingConfig:
     """Budget in passes over all pairs of the training data."""
     minutes: int | float | None = None
     """Budget in minutes of training, evaluation aside; not reproducible to the bit."""
-    average: float = 0.0
+    average: float = 0.999
     """Decay of the averaged weights that are used as the denoiser instead of the last ones; 0 switches this off."""
     record_every: int = 200
     """Steps between two points of the learning curve."""

@@ -38,7 +38,14 @@ RATE = 0.99
 OURS = TrainingConfig(width=256, batch=256, steps=7_000, learning_rate=3e-3, average=0.999, evaluate_every=400)
 # The paper's network and batch; it names no optimiser: Adam at the constant rate that did best in short trials.
 PAPER = TrainingConfig(
-    width=1024, batch=512, history_at="input", minutes=20, learning_rate=5e-4, schedule="constant", evaluate_every=1000
+    width=1024,
+    batch=512,
+    history_at="input",
+    minutes=20,
+    learning_rate=5e-4,
+    schedule="constant",
+    average=0.0,
+    evaluate_every=1000,
 )
 
 

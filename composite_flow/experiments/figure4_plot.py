@@ -95,11 +95,12 @@ def draw_curves(cells: dict[str, list[dict[str, Any]]]):
             label = labels[name] if index == 0 else None
             rated = [point for point in one["curves"] if "exact_rate_composite" in point]
             seconds = [point["seconds"] for point in rated]
-            left.plot(seconds, [point["exact_rate_composite"] for point in rated], color=colours[name], label=label)
+            rates = [point["exact_rate_composite"] for point in rated]
+            left.plot(seconds, rates, color=colours[name], label=label, marker="o", markersize=2.5)
             excess = [(point["seconds"], point["excess"]) for point in one["curves"] if "excess" in point]
             right.plot(*zip(*excess, strict=True), color=colours[name])
     left.axhline(RATE, color=MUTED, linewidth=0.8, linestyle=":")
     left.set(xscale="log", xlabel="seconds of training", ylim=(-0.03, 1.03), title="Exact samples, validation episodes")
     right.set(xscale="log", yscale="log", xlabel="seconds of training", title="Loss above the ideal denoiser's")
-    left.legend(loc="upper left")
+    left.legend(loc="center right")
     return figure

@@ -102,5 +102,5 @@ def draw_curves(cells: dict[str, list[dict[str, Any]]]):
     left.axhline(RATE, color=MUTED, linewidth=0.8, linestyle=":")
     left.set(xscale="log", xlabel="seconds of training", ylim=(-0.03, 1.03), title="Exact samples, validation episodes")
     right.set(xscale="log", yscale="log", xlabel="seconds of training", title="Loss above the ideal denoiser's")
-    left.legend(loc="center right")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

@@ -23,6 +23,7 @@ from composite_flow.history import HistoryLayout
 
 HistoryAt = Literal["every_layer", "input"]
 Activation = Literal["relu", "silu", "gelu", "tanh"]
+Initial = Literal["uniform", "identity"]
 
 _ACTIVATIONS = {"relu": jax.nn.relu, "silu": jax.nn.silu, "gelu": jax.nn.gelu, "tanh": jnp.tanh}
 
@@ -62,13 +63,14 @@ class Network(eqx.Module):
         activation: Activation = "relu",
         *,
         key: PRNGKeyArray,
-        gain: float = 1.0,
+        initial: Initial = "uniform",
     ):
         """Draw the weights from U[−1, 1] / √fan_in, separately for the state's and the history's path; biases are 0.
 
-        The state's path is scaled by `gain`, up to the output layer. At 1 hidden layers damp y; at √6 rectified ones
-        keep its size, and the output starts at 0: without that, a network of a state of a hundred features or more
-        falls back to the mean state in its first steps and stays there for long.
+        With `initial="identity"` half of that is added to weights that carry y and −y through every hidden layer, a
+        feature to a unit, repeated as often as the width allows; the output starts at 0. A rectified unit can then
+        become a threshold of its feature by its bias alone. Otherwise a network of a state of a hundred features or
+        more falls back to the mean state in its first steps and stays there for long.
 
         Args:
             layout: layout of the histories, or their number of columns.
@@ -78,20 +80,23 @@ class Network(eqx.Module):
             history_at: "every_layer", or "input" (the paper's).
             activation: "relu" (the paper's), or a smooth one where second derivatives matter (Theorem 5).
             key: random key.
-            gain: factor on the state's path; above 1 the output layer starts at 0.
+            initial: "uniform", or "identity" for states of a hundred features or more.
 
         Raises:
             InputError: a size below one, or an unknown option.
         """
         history_size = layout if isinstance(layout, int) else layout.size
-        _check(history_size, state_size, width, depth, history_at, activation)
+        _check_sizes(history=history_size, state=state_size, width=width, depth=depth)
+        _check_option("history_at", history_at, HistoryAt)
+        _check_option("activation", activation, Activation)
+        _check_option("initial", initial, Initial)
         self.state_size, self.history_size, self.width, self.depth = state_size, history_size, width, depth
         self.history_at, self.activation = history_at, activation
         key_history, *keys_state = jax.random.split(key, depth + 2)
         sizes = (state_size, *(depth * (width,)), state_size)
         shapes = zip(sizes[:-1], sizes[1:], strict=True)
-        *hidden, output = (_uniform(k, shape) for k, shape in zip(keys_state, shapes, strict=True))
-        self.state_weights = (*(gain * weights for weights in hidden), output if gain <= 1 else jnp.zeros_like(output))
+        drawn = tuple(_uniform(k, shape) for k, shape in zip(keys_state, shapes, strict=True))
+        self.state_weights = drawn if initial == "uniform" else _carrying(drawn)
         self.history_weights = _uniform(key_history, (history_size, self.num_conditioned * width))
         self.biases = jnp.zeros((depth, width))
         self.output_bias = jnp.zeros(state_size)
@@ -137,11 +142,23 @@ def _uniform(key: PRNGKeyArray, shape: tuple[int, int]) -> Float[Array, "inputs 
     return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) / shape[0] ** 0.5
 
 
-def _check(history_size: int, state_size: int, width: int, depth: int, history_at: str, activation: str) -> None:
-    sizes = {"history": history_size, "state": state_size, "width": width, "depth": depth}
+def _carrying(drawn: tuple[Float[Array, "inputs outputs"], ...]) -> tuple[Float[Array, "inputs outputs"], ...]:
+    """Half of the drawn weights, and those that carry y and −y through the hidden layers; zeros in the output."""
+    first, *others, output = drawn
+    state_size, width = first.shape
+    copies = width // state_size
+    signs = jnp.repeat(jnp.where(jnp.arange(copies) % 2 == 0, 1.0, -1.0), state_size)
+    carried = jnp.tile(jnp.eye(state_size), copies) * signs[None]
+    first = 0.5 * first + jnp.pad(carried, ((0, 0), (0, width - copies * state_size)))
+    return (first, *(0.5 * weights + jnp.eye(width) for weights in others), jnp.zeros_like(output))
+
+
+def _check_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise InputError(f"A network's {name} must have a size of at least 1, not {size}.")
-    for name, value, known in (("history_at", history_at, HistoryAt), ("activation", activation, Activation)):
-        if value not in get_args(known):
-            raise InputError(f"Unknown {name} {value!r}; choose one of {', '.join(get_args(known))}.")
+
+
+def _check_option(name: str, value: str, known: object) -> None:
+    if value not in get_args(known):
+        raise InputError(f"Unknown {name} {value!r}; choose one of {', '.join(get_args(known))}.")

@@ -272,7 +272,7 @@ def _fresh_state(
 ) -> TrainingState:
     """The state before the first step, for histories of this range."""
     options = (config.width, config.depth, config.history_at, config.activation)
-    network = Network(len(minimum), state_size, *options, key=jax.random.fold_in(key, _INIT), gain=config.gain)
+    network = Network(len(minimum), state_size, *options, key=jax.random.fold_in(key, _INIT), initial=config.initial)
     return initial_state(network.with_history_range(minimum, maximum), config.average > 0)
 
 

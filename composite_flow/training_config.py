@@ -5,7 +5,7 @@ import math
 from typing import Literal
 
 from composite_flow.errors import InputError
-from composite_flow.network import Activation, HistoryAt
+from composite_flow.network import Activation, HistoryAt, Initial
 
 DEFAULT_STEPS = 10_000
 
@@ -29,8 +29,8 @@ class TrainingConfig:
     """Where the network sees the history: in every hidden layer, or at the input (the paper)."""
     activation: Activation = "relu"
     """Activation of the hidden layers."""
-    gain: float = 1.0
-    """Factor on the state's path of the initial weights; √6 = 2.45 for states of a hundred features or more."""
+    initial: Initial = "uniform"
+    """Initial weights; "identity" carries y through the layers, for states of a hundred features or more."""
     batch: int = 512
     """Pairs (history, state) per step."""
     learning_rate: float = 1e-3
@@ -63,7 +63,6 @@ class TrainingConfig:
             "batch",
             "learning_rate",
             "warmup",
-            "gain",
             "steps",
             "epochs",
             "minutes",

@@ -103,3 +103,21 @@ def test_unusable_settings_are_refused(key):
             Network(6, 4, **settings, key=key)
     with pytest.raises(InputError, match="at least 1"):
         Network(0, 4, key=key)
+
+
+@pytest.mark.parametrize("width", [7, 12, 4])
+def test_identity_start_carries_each_feature_with_both_signs(width):
+    """Without the drawn half, a layer passes max(0, ±y): units come in copies of y and −y, as far as they fit."""
+    state_size = 4
+    drawn = Network(3, state_size, width, key=jax.random.key(0))
+    network = Network(3, state_size, width, initial="identity", key=jax.random.key(0))
+    copies = width // state_size
+    for index, (half, whole) in enumerate(zip(drawn.state_weights[:-1], network.state_weights[:-1], strict=True)):
+        carried = whole - 0.5 * half
+        if index == 0:
+            expected = np.concatenate([(-1) ** copy * np.eye(state_size) for copy in range(copies)], axis=1)
+            np.testing.assert_allclose(carried[:, : copies * state_size], expected, atol=1e-6)
+            np.testing.assert_allclose(carried[:, copies * state_size :], 0.0, atol=1e-6)
+        else:
+            np.testing.assert_allclose(carried, np.eye(width), atol=1e-6)
+    np.testing.assert_array_equal(network.state_weights[-1], 0.0)

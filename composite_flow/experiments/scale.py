@@ -41,7 +41,7 @@ from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.training_config import TrainingConfig
 
 TRAINING = TrainingConfig(
-    width=256, batch=256, steps=12_000, learning_rate=3e-3, gain=2.45, average=0.999, evaluate_every=2000
+    width=512, batch=256, steps=20_000, learning_rate=2e-3, initial="identity", average=0.999, evaluate_every=1000
 )
 
 

@@ -90,7 +90,7 @@ class _Distances:
 
     def __init__(self, jacobians):
         flat = np.asarray(jacobians, np.float64).reshape(len(jacobians), -1)
-        self.finite = np.isfinite(flat).all(axis=1)
+        self.finite: np.ndarray = np.all(np.isfinite(flat), axis=1)
         flat = np.where(self.finite[:, None], flat, 0.0)
         self.flat = flat - flat.sum(axis=0)[None] / max(1, self.finite.sum())
         self.squares = np.einsum("pk,pk->p", self.flat, self.flat)

@@ -123,7 +123,21 @@ def surrogates_at_quantiles(
     anchors: Sequence[int] | Int[np.ndarray, " anchors"],
     quantiles: Sequence[float] = QUANTILES,
 ) -> Surrogate:
-    """`surrogates` with each anchor's own ε at quantiles of its distances (`epsilons_at_quantiles`)."""
+    """`surrogates` with each anchor's own ε at quantiles of its distances, and at least 2 rank(Σ_τ) neighbours.
+
+    Args:
+        histories: as for `surrogates`, like the next three.
+        states: scaled.
+        jacobians: at the fixed points.
+        anchors: rows to look around.
+        quantiles: shares of the pairs within ε.
+
+    Returns:
+        Arrays (anchors, quantiles).
+
+    Raises:
+        InputError: as for `surrogates`, or a quantile lies outside [0, 1].
+    """
     rows, rank_tau = _checked_anchors(anchors, len(histories)), history_rank(histories)
 
     def choose(chunk, distances):
@@ -150,9 +164,7 @@ def _around(points: np.ndarray, history_size: int, anchor: int, distances: np.nd
         Count of M_ε, r(M_ε), rank(Σ_τ), the residuals of Eq. 15 and Eq. 17; each (epsilons,).
     """
     order = np.argsort(epsilons)
-    ring = np.searchsorted(
-        radius_with_ties(epsilons[order]), distances, side="left"
-    )  # the first ε that takes the pair in
+    ring = np.searchsorted(radius_with_ties(epsilons[order]), distances, side="left")  # of the first ε that includes it
     rings = [points[ring == k] - points[anchor] for k in range(len(epsilons))]
     back = np.argsort(order)
     counts = np.cumsum([len(rows) for rows in rings])[back]

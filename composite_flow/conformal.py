@@ -6,9 +6,10 @@ wholly inside with probability at least 1 − α, whatever the network and the d
 
     P(score ≤ radius) = k/(n+1) without ties,   between 1 − α and 1 − α + 1/(n+1)
 
-averaged over calibration episodes; for given ones the coverage is Beta(k, n+1−k) distributed. Below n = 1/α − 1 episodes
-(99 at 99%) no finite radius does. Calibration episodes may be used for nothing else: not to train, to stop, to
-select, or to measure the D_φ by which estimates are accepted.
+averaged over calibration episodes; for given ones the coverage is a draw of Beta(k, n+1−k). With fewer episodes than
+n = 1/α − 1 (99 at 99%) no finite radius does. Calibration episodes may be used for nothing else: not to train, to
+stop, to select, or to measure the D_φ by which estimates are accepted. Validation episodes are not such, since D_φ
+and the learning curve come from them: halve the test part (`calibration.halves`).
 """
 
 import math
@@ -161,7 +162,7 @@ def _probability_of_at_most(covered: int, num_splits: int, num_new: int, num_cal
     place = _place(num_calibration, alpha)
     if place > num_calibration:
         return 1.0  # an infinite radius covers all
-    law = stats.betabinom(num_new, place, num_calibration + 1 - place).pmf(np.arange(num_new + 1))
+    law = stats.betabinom.pmf(np.arange(num_new + 1), num_new, place, num_calibration + 1 - place)
     length = num_splits * num_new + 1
     total = np.fft.irfft(np.fft.rfft(law, length) ** num_splits, length)
     return float(np.clip(np.sum(total[: covered + 1]), 0.0, 1.0))

@@ -7,10 +7,10 @@ bound mean different things there:
   the D_φ that A.6 asks for, and Theorem 7's assumption that no check can see: on such an episode an accepted sample
   whose flows end in the true state's own fixed points is less than 3 · `value` wrong. Other shared fixed points
   remain possible, so it bounds no error by itself.
-- "estimate": with probability at least `level`, *every* accepted sample of a new episode, out of those that accept any,
-  lies within `value` of the true state. It bounds the error itself, hypotheses or not, but is no D_φ: the checks
-  go on with `checked_with`, the D_φ by which the calibration samples were accepted, since another one would accept other
-  samples and void the bound.
+- "estimate": with probability at least `level`, *every* accepted sample of a new episode that has any
+  lies within `value` of the true state. It bounds the error itself, hypotheses or not, but is no D_φ: condition 2
+  goes on with `checked_with`, the D_φ by which the calibration samples were accepted, since another one would
+  accept other samples and void the bound.
 
 Both hold on average over draws of the calibration episodes, for new episodes from the same source.
 """

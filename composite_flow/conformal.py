@@ -138,7 +138,7 @@ def resplit_coverage(
     num_calibration = round(fraction * len(pool))
     if num_splits < 1 or not 0 < num_calibration < len(pool):
         raise InputError(f"{len(pool)} episodes cannot be split {num_splits} times at the fraction {fraction}.")
-    orders = [np.asarray(jax.random.permutation(one, len(pool))) for one in jax.random.split(key, num_splits)]
+    orders = np.asarray(jax.vmap(lambda one: jax.random.permutation(one, len(pool)))(jax.random.split(key, num_splits)))
     return _tested([(pool[order[:num_calibration]], pool[order[num_calibration:]]) for order in orders], alpha)
 
 

@@ -30,8 +30,9 @@ from composite_flow.denoiser import Context, Denoiser
 from composite_flow.deviation import MAX_STEPS, TOLERANCE
 from composite_flow.flow import converge
 from composite_flow.jacobian import state_jacobian
+from composite_flow.radius import ConformalRadius, check_radius
 from composite_flow.spectrum import arnoldi_radius, radius_bound, spectral_radius
-from composite_flow.validation import check_histories, check_scales
+from composite_flow.validation import check_histories
 
 _ROWS_AT_ONCE = 8192  # tangents or noisy states that pass the network together: 32 MiB a layer at width 1024
 
@@ -105,7 +106,7 @@ def certify(
     histories: Float[Array, "agents history"],
     estimate: Estimate,
     *,
-    radius: float,
+    radius: float | ConformalRadius,
     exact: bool = False,
     dense_limit: int = 256,
     depth: int = 20,
@@ -119,7 +120,8 @@ def certify(
         denoiser: the one that made the estimate.
         histories: the joint history that it was made from, all agents.
         estimate: from `reconstruct`.
-        radius: D_φ, from `measured_radius` or by hand, in units of the scaled state.
+        radius: D_φ in units of the scaled state, from `measured_radius`, by hand, or a conformal radius; what each kind
+            of these means for condition 2 stands in `composite_flow.radius`.
         exact: report every spectral radius itself, also where a bound already decides that it is below one.
         dense_limit: larger states are checked by Jacobian-vector products alone (Arnoldi); each radius is then the
             estimate plus its residual, no rigorous bound.
@@ -132,9 +134,9 @@ def certify(
         InputError: if the histories or the radius cannot be used.
     """
     histories = check_histories(denoiser, histories, axes=2)
-    check_scales(radius=radius)
+    limit = jnp.float32(check_radius(radius))
     settings = _Settings(exact, denoiser.state_size <= dense_limit, depth, tolerance, max_steps)
-    return _certify_one(denoiser, histories, estimate, jnp.float32(radius), _key(key), settings)
+    return _certify_one(denoiser, histories, estimate, limit, _key(key), settings)
 
 
 def certify_batch(
@@ -142,7 +144,7 @@ def certify_batch(
     histories: Float[Array, "batch agents history"],
     estimates: Estimate,
     *,
-    radius: float,
+    radius: float | ConformalRadius,
     exact: bool = False,
     dense_limit: int = 256,
     depth: int = 20,
@@ -152,9 +154,9 @@ def certify_batch(
 ) -> Certificate:
     """`certify` the estimates of `reconstruct_batch`, one joint history at a time; arguments as there."""
     histories = check_histories(denoiser, histories, axes=3)
-    check_scales(radius=radius)
+    limit = jnp.float32(check_radius(radius))
     settings = _Settings(exact, denoiser.state_size <= dense_limit, depth, tolerance, max_steps)
-    return _certify_many(denoiser, histories, estimates, jnp.float32(radius), _key(key), settings)
+    return _certify_many(denoiser, histories, estimates, limit, _key(key), settings)
 
 
 def _key(key: PRNGKeyArray | None) -> PRNGKeyArray:

@@ -19,6 +19,7 @@ from composite_flow.denoiser import Denoiser
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
+from composite_flow.radius import ConformalRadius, check_radius
 
 MODEL_FILE = "model.safetensors"
 
@@ -83,7 +84,7 @@ class Model:
         histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
         *,
         key: PRNGKeyArray,
-        radius: float | None = None,
+        radius: float | ConformalRadius | None = None,
         **settings: Any,
     ) -> Reconstruction:
         """Infer the state from a joint history, and check the answer (A.6).
@@ -91,7 +92,7 @@ class Model:
         Args:
             histories: the agents' histories, encoded by `layout`.
             key: random key; fixes the noises and the orders.
-            radius: D_φ by hand, in scaled units; the model's own by default.
+            radius: D_φ by hand, in scaled units, or a conformal radius of this model; the model's own by default.
             settings: what `composite.reconstruct` takes besides, such as `num_samples`.
 
         Raises:
@@ -106,6 +107,7 @@ class Model:
         radius = self.radius if radius is None else radius
         if radius is None:
             raise InputError("This model's radius was not measured; give one to check the answer with.")
+        check_radius(radius)  # before the work, not after it
         estimate = reconstruct(self.denoiser, jnp.asarray(histories), key=key, **settings)
         return Reconstruction(
             state=self.scaling.unscale(estimate.state),

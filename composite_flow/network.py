@@ -142,7 +142,7 @@ def _uniform(key: PRNGKeyArray, shape: tuple[int, int]) -> Float[Array, "inputs 
     return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) / shape[0] ** 0.5
 
 
-def _carrying(drawn: tuple[Float[Array, "inputs outputs"], ...]) -> tuple[Float[Array, "inputs outputs"], ...]:
+def _carrying(drawn: tuple[Float[Array, "_ _"], ...]) -> tuple[Float[Array, "_ _"], ...]:
     """Half of the drawn weights, and those that carry y and −y through the hidden layers; zeros in the output."""
     first, *others, output = drawn
     state_size, width = first.shape

@@ -174,7 +174,7 @@ def _dense_local(denoiser, histories, points, columns, with_jacobians, with_valu
     """Radii, Jacobians, both kinds of singular values, residuals of one batch."""
     if with_values:
         in_history, in_state = jax.vmap(lambda *pair: joint_jacobian(denoiser, *pair))(histories, points)
-        sensitivities = _finite(sensitivity_of_jacobians(in_history, in_state))
+        sensitivities = _finite(jax.vmap(sensitivity_of_jacobians)(in_history, in_state))
         values = singular_values(sensitivities)
         varying = singular_values(sensitivities[..., np.asarray(columns)])
     else:

@@ -38,8 +38,8 @@ def sensitivity(
 
 
 def sensitivity_of_jacobians(
-    in_history: Float[Array, "*batch state history"], in_state: Float[Array, "*batch state state"]
-) -> Float[Array, "*batch state history"]:
+    in_history: Float[Array, "state history"], in_state: Float[Array, "state state"]
+) -> Float[Array, "state history"]:
     """J⁺ from both Jacobians, (I − ∂f/∂y)^{-1} ∂f/∂τ.
 
     Args:

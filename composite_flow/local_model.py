@@ -110,7 +110,7 @@ def local_models(
     columns = tuple(int(column) for column in varying_columns(layout))
     local = _dense_local if dense else _matrix_free_local
     extra = (columns, with_jacobians, with_values) if dense else (columns, with_values, num_values)
-    results = _in_batches(lambda *batch: local(denoiser, *batch, *extra), (histories, points), batch_size)
+    results = in_batches(lambda *batch: local(denoiser, *batch, *extra), (histories, points), batch_size)
     radii, jacobians, values, varying, residuals = (None if part is None else jnp.asarray(part) for part in results)
     points = jnp.asarray(points)
     return LocalModels(
@@ -146,7 +146,7 @@ def settle(
     points, converged = np.array(starts), np.zeros(len(starts), bool)
     known_histories, pending = np.asarray(histories), np.arange(len(starts))
     for _ in range(-(-max_steps // ROUND_STEPS)):
-        ends, changes = _in_batches(
+        ends, changes = in_batches(
             lambda *batch: _converge_each(denoiser, *batch, tolerance),
             (known_histories[pending], points[pending]),
             batch_size,
@@ -214,7 +214,7 @@ def _finite(array):
     return jnp.where(usable, array, 0.0)
 
 
-def _in_batches(function, arrays, batch_size):
+def in_batches(function, arrays, batch_size):
     """Apply a function to batches of rows of one size, so that it is compiled once, and collect its rows on the host."""
     count = len(arrays[0])
     batch_size = min(batch_size, count)

@@ -136,16 +136,16 @@ def randomised_singular_values(
         return jax.vmap(function)(vectors), jnp.zeros((), dtype)
 
     def improve(carry, _):
-        basis, worst = carry
-        images, backward = block(apply_transposed, basis)
-        images, forward = block(apply, _orthonormal(images))
-        return (_orthonormal(images), jnp.maximum(worst, jnp.maximum(backward, forward))), None
+        directions, worst = carry
+        images, forward = block(apply, _orthonormal(directions))
+        directions, backward = block(apply_transposed, _orthonormal(images))
+        return (directions, jnp.maximum(worst, jnp.maximum(forward, backward))), None
 
-    images, worst = block(apply, jax.random.normal(key, (size, columns), dtype))
-    (basis, worst), _ = jax.lax.scan(improve, (_orthonormal(images), worst), length=power_iterations)
-    images, last = block(apply_transposed, basis)
-    values = singular_values(images)[:num_values]
-    return (values, jnp.maximum(worst, last)) if has_residual else values
+    # After each step the rows are Qᵀ A for an orthonormal Q, so the last ones hold the values.
+    start = jax.random.normal(key, (size, columns), dtype), jnp.zeros((), dtype)
+    (directions, worst), _ = jax.lax.scan(improve, start, length=1 + power_iterations)
+    values = singular_values(directions)[:num_values]
+    return (values, worst) if has_residual else values
 
 
 def _orthonormal(vectors: Float[Array, "count size"]) -> Float[Array, "count size"]:

@@ -1,6 +1,6 @@
 """Jacobians of the denoiser, in the state and in the history, and the spectral radius of the first.
 
-    J_f(y | τ) = ∂f/∂y (τ, y)                                                          (Eq. 9)
+J_f(y | τ) = ∂f/∂y (τ, y)                                                          (Eq. 9)
 """
 
 import jax

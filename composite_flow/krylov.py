@@ -11,6 +11,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
 from composite_flow.spectrum import arnoldi
@@ -64,9 +65,10 @@ def krylov_solve(
         # The key draws directions only after the space has closed, which the answer does not need.
         basis, hessenberg, _ = arnoldi(apply, rest, jax.random.key(0), depth)
         first = jnp.zeros(depth + 1, target.dtype).at[0].set(jnp.linalg.norm(rest))
-        better = x + jnp.linalg.lstsq(hessenberg, first)[0] @ basis
+        orthogonal, triangle = jnp.linalg.qr(hessenberg)
+        better = x + solve_triangular(triangle, orthogonal.T @ first) @ basis
         remains = target - apply(better)
-        improved = jnp.linalg.norm(remains) < jnp.linalg.norm(rest)
+        improved = jnp.linalg.norm(remains) < jnp.linalg.norm(rest)  # false where A is singular and this not finite
         return jnp.where(improved, better, x), jnp.where(improved, remains, rest), count + 1, improved
 
     start = (jnp.zeros_like(target), target, jnp.zeros((), jnp.int32), jnp.ones((), bool))

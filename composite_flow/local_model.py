@@ -108,14 +108,17 @@ def local_models(
     )
     dense = states.shape[1] <= dense_limit
     columns = tuple(int(column) for column in varying_columns(layout))
-    local = _dense_local if dense else _matrix_free_local
-    extra = (columns, with_jacobians, with_values) if dense else (columns, with_values, num_values)
-    results = in_batches(lambda *batch: local(denoiser, *batch, *extra), (histories, points), batch_size)
-    radii, jacobians, values, varying, residuals = (None if part is None else jnp.asarray(part) for part in results)
+    if dense:
+        options = columns, with_jacobians, with_values
+        results = in_batches(lambda h, y: _dense_local(denoiser, h, y, *options), (histories, points), batch_size)
+    else:
+        settings = columns, with_values, num_values
+        results = in_batches(
+            lambda h, y: _matrix_free_local(denoiser, h, y, *settings), (histories, points), batch_size
+        )
+    radii, jacobians, values, varying, residuals = jax.tree.map(jnp.asarray, results)
     points = jnp.asarray(points)
-    return LocalModels(
-        points, states - points, jnp.asarray(converged), radii, jacobians, values, varying, residuals
-    )
+    return LocalModels(points, states - points, jnp.asarray(converged), radii, jacobians, values, varying, residuals)
 
 
 def settle(
@@ -147,7 +150,7 @@ def settle(
     known_histories, pending = np.asarray(histories), np.arange(len(starts))
     for _ in range(-(-max_steps // ROUND_STEPS)):
         ends, changes = in_batches(
-            lambda *batch: _converge_each(denoiser, *batch, tolerance),
+            lambda h, y: _converge_each(denoiser, h, y, tolerance),
             (known_histories[pending], points[pending]),
             batch_size,
         )
@@ -215,7 +218,7 @@ def _finite(array):
 
 
 def in_batches(function, arrays, batch_size):
-    """Apply a function to batches of rows of one size, so that it is compiled once, and collect its rows on the host."""
+    """Apply a function to batches of rows of one size, so that it is compiled once, and collect its rows."""
     count = len(arrays[0])
     batch_size = min(batch_size, count)
     parts = []

@@ -89,7 +89,9 @@ class SensitivityOperator(eqx.Module):
         _, apply = jax.linearize(lambda y: self._denoise(self.history, y), self.y)
         return self._solve(lambda v: v - apply(v), moved)
 
-    def transposed_product(self, cotangent: Float[Array, " state"]) -> tuple[Float[Array, " history"], Float[Array, ""]]:
+    def transposed_product(
+        self, cotangent: Float[Array, " state"]
+    ) -> tuple[Float[Array, " history"], Float[Array, ""]]:
         """J⁺ᵀ u and the residual of its solve: how u·y* changes with each column of the history."""
         _, pull = jax.vjp(self._denoise, self.history, self.y)
         solution = self._solve(lambda v: v - pull(v)[1], cotangent)
@@ -143,9 +145,7 @@ class SensitivityOperator(eqx.Module):
         return self.denoiser.denoise(self.denoiser.condition(history), y)
 
     def _solve(self, apply, target):
-        return krylov_solve(
-            apply, target, depth=self.depth, tolerance=self.tolerance, max_restarts=self.max_restarts
-        )
+        return krylov_solve(apply, target, depth=self.depth, tolerance=self.tolerance, max_restarts=self.max_restarts)
 
 
 def shift_along(

@@ -127,11 +127,9 @@ def compare_shifts(
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.min() < 0 or pairs.max() >= len(histories):
         raise InputError(f"Pairs must be rows of two indices below {len(histories)}.")
     before, after, starts = histories[pairs[:, 0]], histories[pairs[:, 1]], points[pairs[:, 0]]
-    ends, converged = settle(
-        denoiser, after, starts, batch_size=batch_size, tolerance=tolerance, max_steps=max_steps
-    )
+    ends, converged = settle(denoiser, after, starts, batch_size=batch_size, tolerance=tolerance, max_steps=max_steps)
     rows = in_batches(
-        lambda *batch: _compare_each(denoiser, *batch, dense_limit), (before, after, starts, ends), batch_size
+        lambda a, b, y, z: _compare_each(denoiser, a, b, y, z, dense_limit), (before, after, starts, ends), batch_size
     )
     predicted, stable, jacobian_distances = (jnp.asarray(row) for row in rows)
     return _comparison(predicted, jnp.asarray(ends) - starts, before, after, jacobian_distances, stable & converged)
@@ -146,10 +144,7 @@ def _compare_each(denoiser, before, after, starts, ends, dense_limit):
         if start.shape[0] > dense_limit:
             return predicted, jnp.ones((), bool), jnp.zeros((), start.dtype)
         jacobians = jnp.stack(
-            [
-                state_jacobian(denoiser, denoiser.condition(history), y)
-                for history, y in ((before, start), (after, end))
-            ]
+            [state_jacobian(denoiser, denoiser.condition(history), y) for history, y in ((before, start), (after, end))]
         )
         usable = jnp.all(jnp.isfinite(jacobians))
         jacobians = jnp.where(usable, jacobians, 0.0)
@@ -208,5 +203,7 @@ def errors_by_distance(
         return ErrorsByDistance(empty, empty, empty, empty, np.zeros(0, np.int64))
     edges = np.unique(np.quantile(values, np.linspace(0, 1, num_groups + 1)[1:], method="inverted_cdf"))
     groups = np.searchsorted(edges, values)
-    quartiles = np.stack([np.quantile(errors[groups == g], (0.25, 0.5, 0.75)) for g in range(len(edges))], axis=1)
-    return ErrorsByDistance(edges, *quartiles, np.bincount(groups, minlength=len(edges)))
+    lower, middle, upper = np.stack(
+        [np.quantile(errors[groups == group], (0.25, 0.5, 0.75)) for group in range(len(edges))], axis=1
+    )
+    return ErrorsByDistance(edges, lower, middle, upper, np.bincount(groups, minlength=len(edges)))

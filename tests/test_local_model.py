@@ -32,7 +32,8 @@ def test_the_linear_gaussian_denoiser_has_its_closed_form(key):
     histories, states = jax.random.uniform(key, (7, LAYOUT.size)), jax.random.uniform(key, (7, 5))
     found = local_models(denoiser, LAYOUT, histories, states, batch_size=3)
     means = histories @ denoiser.history_map.T + denoiser.offset[None]
-    assert bool(found.stable.all())
+    assert bool(found.stable.all()) and found.jacobians is not None
+    assert found.values is not None and found.values_without_constant_columns is not None
     # A step below 1e-5 leaves at most 1e-5 ρ/(1 − ρ), some 2e-4 here.
     np.testing.assert_allclose(found.points, means, atol=5e-4)
     np.testing.assert_allclose(found.deviations, states - means, atol=5e-4)
@@ -50,6 +51,8 @@ def test_dense_and_matrix_free_agree_on_a_network(key):
     histories, states = jax.random.uniform(key, (3, LAYOUT.size)), jax.random.uniform(key, (3, 8))
     dense = local_models(network, LAYOUT, histories, states)
     free = local_models(network, LAYOUT, histories, states, dense_limit=0, num_values=3)
+    assert dense.values is not None and dense.values_without_constant_columns is not None
+    assert free.values is not None and free.values_without_constant_columns is not None
     assert free.jacobians is None and float(free.residuals.max()) < 1e-4
     np.testing.assert_allclose(free.points, dense.points)
     np.testing.assert_allclose(free.radii, dense.radii, rtol=1e-2)
@@ -62,9 +65,7 @@ def test_dense_and_matrix_free_agree_on_a_network(key):
 def test_what_is_unstable_slow_or_not_finite_is_flagged_and_never_nan():
     """Agent 0 contracts, agent 1 doubles its distance, agent 2 creeps; a huge start overflows."""
     layout = HistoryLayout(1, 1, 1, 2)  # its four columns serve as four agents here
-    team = Linear(
-        jnp.zeros((4, 2)), jnp.array([0.5, 2.0, 0.9999, 1e5])[:, None, None] * jnp.eye(2)[None]
-    )
+    team = Linear(jnp.zeros((4, 2)), jnp.array([0.5, 2.0, 0.9999, 1e5])[:, None, None] * jnp.eye(2)[None])
     states = jnp.full((4, 2), 0.5)
     found = local_models(team, layout, jnp.eye(4), states, max_steps=64)
     np.testing.assert_array_equal(found.stable, [True, False, False, False])
@@ -107,7 +108,9 @@ def test_distinct_pairs_count_what_occurs_and_where():
     assert sorted(found.counts.tolist()) == [1, 1, 3, 3]
     rows = np.concatenate([found.histories, found.states], axis=1)
     assert len(np.unique(rows, axis=0)) == 4
-    seen = {(int(found.states[p, 0]), int(e)) for p, e in zip(
-        found.pair_of_occurrence, found.episode_of_occurrence, strict=True)}
+    seen = {
+        (int(found.states[p, 0]), int(e))
+        for p, e in zip(found.pair_of_occurrence, found.episode_of_occurrence, strict=True)
+    }
     assert seen == {(0, 0), (1, 0), (1, 1)}
     assert len(distinct_pairs(HistoryDataset(episodes), limit=2).counts) == 2

@@ -49,7 +49,7 @@ def test_zero_matrices_have_rank_zero_in_a_batch():
 
 def leading(matrix, num_values, key, **options):
     return randomised_singular_values(
-        lambda v: matrix @ v, lambda u: matrix.T @ u, *matrix.shape, num_values, key=key, **options
+        lambda v: matrix @ v, lambda u: matrix.T @ u, matrix.shape[0], matrix.shape[1], num_values, key=key, **options
     )
 
 

@@ -60,7 +60,7 @@ def test_the_mean_of_a_gaussian_posterior_moves_by_its_own_map(key):
 
 
 def test_a_smooth_networks_fixed_point_moves_as_predicted(key):
-    """Central differences in float32: with the step h they err by h² f'''/6 and 1e-6/h, so h = 0.03 leaves 1e-3 or so."""
+    """Central differences in float32 err by h² f'''/6 and 1e-6/h, so that a step of h = 0.03 leaves below 1e-3."""
     network = Network(5, 4, 12, 2, "every_layer", "silu", key=key)
     history = jnp.linspace(0.0, 1.0, 5)
     y, step = rest(network, history, jnp.full(4, 0.5)), 0.03
@@ -84,15 +84,13 @@ def test_matrix_free_agrees_with_dense_far_below_the_dimension(key):
     @eqx.filter_jit
     def products(operator):
         values = operator.singular_values(6, key=key, oversampling=4)
-        restricted = operator.singular_values(3, key=key, columns=(0, 4, 7))
-        return operator.product(direction), operator.transposed_product(cotangent), values, restricted
+        return operator.product(direction), operator.transposed_product(cotangent), values
 
-    solution, (pulled, residual), leading, restricted = products(operator)
+    solution, (pulled, residual), leading = products(operator)
     assert max(float(solution.residual), float(residual), float(leading.residual)) < 1e-5
     np.testing.assert_allclose(solution.x, matrix @ direction, atol=1e-5)
     np.testing.assert_allclose(pulled, matrix.T @ cotangent, atol=1e-5)
     np.testing.assert_allclose(leading.values, singular_values(matrix)[:6], rtol=1e-4)
-    np.testing.assert_allclose(restricted.values, singular_values(matrix[:, jnp.array([0, 4, 7])]), rtol=1e-4)
     shallow = SensitivityOperator(denoiser, history, y, depth=2, max_restarts=1).product(direction)
     assert float(shallow.residual) > 1e-3  # too shallow a space is told by its residual
     np.testing.assert_allclose(shift_along(denoiser, history, direction, y), matrix @ direction, atol=1e-5)
@@ -105,6 +103,11 @@ def test_krylov_solves_restart_until_the_residual_is_small(key, depth):
     solution = krylov_solve(lambda v: matrix @ v, target, depth=depth, max_restarts=60)
     np.testing.assert_allclose(matrix @ solution.x, target, atol=1e-4)
     assert float(solution.residual) < 2e-5
+
+
+def test_a_singular_system_is_told_by_its_residual():
+    solution = krylov_solve(lambda v: v.at[0].set(0.0), jnp.ones(3))
+    assert jnp.isfinite(solution.x).all() and solution.residual > 0.5
 
 
 def test_nothing_to_solve_gives_nothing():

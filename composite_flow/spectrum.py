@@ -131,7 +131,7 @@ def arnoldi_radius(
 
     def cycle(carry):
         start, _, count = carry
-        basis, hessenberg, broke = _arnoldi(apply, start, jax.random.fold_in(key_directions, count), depth)
+        basis, hessenberg, broke = arnoldi(apply, start, jax.random.fold_in(key_directions, count), depth)
         radius, vector = _dominant(hessenberg, broke)
         return vector @ basis, radius, count + 1
 
@@ -145,10 +145,20 @@ def arnoldi_radius(
     return radius
 
 
-def _arnoldi(
+def arnoldi(
     apply: Callable, start: Float[Array, " size"], key: PRNGKeyArray, depth: int
 ) -> tuple[Float[Array, "depth size"], Float[Array, "rows depth"], Bool[Array, ""]]:
-    """An orthonormal basis of the Krylov space, the Hessenberg matrix (depth + 1 rows), and whether it closed early."""
+    """An orthonormal basis of the Krylov space, A V = V̂ H, by Arnoldi's method.
+
+    Args:
+        apply: v ↦ A v.
+        start: of the space.
+        key: draws fresh directions where the space closes.
+        depth: number of basis vectors, at most the size.
+
+    Returns:
+        V, the Hessenberg matrix H (depth + 1 rows), and whether the space closed early.
+    """
     size, dtype = start.shape[0], start.dtype
     closed = 10 * size**0.5 * float(jnp.finfo(dtype).eps)  # rounding of a product with a vector, relative to its norm
 

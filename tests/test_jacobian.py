@@ -1,4 +1,4 @@
-"""Jacobians against finite differences, sensitivity against the motion of fixed points, ranks of known spectra."""
+"""Jacobians against finite differences, sensitivity against the motion of fixed points."""
 
 import equinox as eqx
 import jax
@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 from jaxtyping import Array, Float
 
-from composite_flow.jacobian import (
-    effective_rank,
-    history_jacobian,
-    numerical_rank,
-    sensitivity,
-    state_jacobian,
-    state_radius,
-)
+from composite_flow.jacobian import history_jacobian, joint_jacobian, state_jacobian, state_radius
+from composite_flow.sensitivity import sensitivity
 
 
 class SmoothDenoiser(eqx.Module):
@@ -72,6 +66,9 @@ def test_jacobians_and_sensitivity_against_differences(key, history_size):
             differences(lambda p: denoiser.denoise(denoiser.condition(p), y), history),
             atol=1e-9,
         )
+        in_history, in_state = joint_jacobian(denoiser, history, y)
+        np.testing.assert_allclose(in_history, history_jacobian(denoiser, history, y), atol=1e-14)
+        np.testing.assert_allclose(in_state, state_jacobian(denoiser, context, y), atol=1e-14)
         np.testing.assert_allclose(sensitivity(denoiser, history, y), differences(fixed_point, history), atol=1e-8)
 
 
@@ -83,18 +80,3 @@ def test_radius_is_the_same_dense_and_matrix_free(key):
         free = state_radius(denoiser, context, y, key=key, dense_limit=0)
         np.testing.assert_allclose(free.value, dense.value, rtol=1e-2)
         assert dense.residual == 0
-
-
-def test_ranks_of_known_spectra():
-    values = jnp.array([1.0, 0.5, 1e-2, 1e-5])
-    rotation = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (6, 4)))[0]
-    matrix = rotation * values[None]
-    assert [int(numerical_rank(matrix, threshold)) for threshold in (0.6, 0.1, 1e-3)] == [1, 2, 3]
-    shares = np.asarray(values) / values.sum()
-    np.testing.assert_allclose(effective_rank(matrix), np.exp(-np.sum(shares * np.log(shares))), rtol=1e-5)
-    np.testing.assert_allclose(effective_rank(jnp.stack([jnp.eye(3), 1e-20 * jnp.eye(3)])), [3.0, 3.0], rtol=1e-6)
-
-
-def test_a_zero_matrix_has_rank_zero():
-    assert numerical_rank(jnp.zeros((3, 5))) == 0
-    assert effective_rank(jnp.zeros((3, 5))) == 0

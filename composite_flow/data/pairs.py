@@ -1,0 +1,82 @@
+"""The distinct (history, state) pairs of a dataset: what there is to analyse, each once."""
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Float, Int
+
+from composite_flow.data.dataset import HistoryDataset
+from composite_flow.errors import InputError
+
+BLOCK_ROWS = 2**17  # pairs looked through at once
+
+
+class DistinctPairs(eqx.Module):
+    """Each (history, state) pair once, and where it occurs.
+
+    Attributes:
+        histories: encoded.
+        states: scaled.
+        counts: how often each pair occurs in the data.
+        pair_of_occurrence: for every combination of a pair and an episode in which it occurs, the pair's row,
+        episode_of_occurrence: and the episode, by its place in the data. `scores[pair_of_occurrence]` beside
+            `episode_of_occurrence` are the scores of each episode.
+    """
+
+    histories: Float[np.ndarray, "pairs history"]
+    states: Float[np.ndarray, "pairs state"]
+    counts: Int[np.ndarray, " pairs"]
+    pair_of_occurrence: Int[np.ndarray, " occurrences"]
+    episode_of_occurrence: Int[np.ndarray, " occurrences"]
+
+
+def distinct_pairs(dataset: HistoryDataset, limit: int | None = None) -> DistinctPairs:
+    """The distinct (history, state) pairs of all agents at all steps of a dataset, a block of steps at a time.
+
+    Args:
+        dataset: or a part of a split.
+        limit: at most so many pairs, spread evenly over all in their sorted order; the episodes then lack the others.
+
+    Raises:
+        InputError: the limit is below one.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit must be at least 1, not {limit}.")
+    steps, block = np.asarray(dataset.steps), max(1, BLOCK_ROWS // dataset.num_agents)
+    parts = [_of_steps(dataset, steps[first : first + block]) for first in range(0, len(steps), block)]
+    rows, parents = _merged(np.concatenate([part[0] for part in parts]))
+    offsets = np.cumsum([0, *(len(part[0]) for part in parts[:-1])])
+    occurrences = np.concatenate(
+        [
+            np.stack([parents[offset + pairs], episodes, counts], axis=1)
+            for offset, (_, pairs, episodes, counts) in zip(offsets, parts, strict=True)
+        ]
+    )
+    counts = np.bincount(occurrences[:, 0], weights=occurrences[:, 2], minlength=len(rows)).astype(np.int64)
+    chosen = np.arange(len(rows))
+    if limit is not None and limit < len(rows):
+        chosen = np.linspace(0, len(rows) - 1, limit).round().astype(np.int64)
+    place = np.full(len(rows), -1)
+    place[chosen] = np.arange(len(chosen))
+    kept = np.unique(np.stack([place[occurrences[:, 0]], occurrences[:, 1]], axis=1), axis=0)
+    kept = kept[kept[:, 0] >= 0]
+    size = dataset.layout.size
+    return DistinctPairs(rows[chosen, :size], rows[chosen, size:], counts[chosen], kept[:, 0], kept[:, 1])
+
+
+def _of_steps(dataset, steps):
+    """Distinct pairs of some steps, and for each pair and episode: the pair's row, the episode, how often."""
+    batch, episode = dataset.joint(steps), np.asarray(dataset.windows.episode_of_step)[steps]
+    histories, states = np.asarray(batch.histories), np.asarray(batch.states)
+    agents = histories.shape[1]
+    rows = np.concatenate([histories.reshape(-1, histories.shape[-1]), np.repeat(states, agents, axis=0)], axis=1)
+    distinct, parents = _merged(rows)
+    occurrences, counts = np.unique(np.stack([parents, np.repeat(episode, agents)], axis=1), axis=0, return_counts=True)
+    return distinct, occurrences[:, 0], occurrences[:, 1], counts
+
+
+def _merged(rows):
+    """Each row once, in the order of their bytes, and the place of every row among them; −0 counts as 0."""
+    rows = np.ascontiguousarray(rows + np.float32(0), np.float32)
+    keys = rows.view(f"V{rows.shape[1] * rows.itemsize}")[:, 0]
+    _, first, parents = np.unique(keys, return_index=True, return_inverse=True)
+    return rows[first], parents

@@ -1,0 +1,239 @@
+"""The local linear model of a denoiser at the fixed point of each (history, state) pair, for a whole dataset.
+
+    y* = φ_∞(τ)(s),    D_φ(τ, s) = s − y*,    ρ(J_f(y*)),    singular values of J⁺(y* | τ)    (Definition 4, Eq. 9, 14)
+
+Everything about a pair that the analysis of deviations needs, tens of thousands of pairs at a time in bounded memory.
+Pairs whose flow does not settle, or settles where it is unstable, are flagged; no result is ever NaN.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from composite_flow.denoiser import Denoiser
+from composite_flow.deviation import MAX_STEPS, TOLERANCE
+from composite_flow.errors import InputError
+from composite_flow.flow import converge
+from composite_flow.history import HistoryLayout
+from composite_flow.jacobian import DENSE_STATE_LIMIT, joint_jacobian, state_jacobian, state_radius
+from composite_flow.rank import singular_values
+from composite_flow.sensitivity import SensitivityOperator, sensitivity_of_jacobians
+from composite_flow.spectrum import spectral_radius
+from composite_flow.validation import check_counts, check_histories
+
+ROUND_STEPS = 16  # few pairs need more, and those that rest are taken out between rounds
+
+
+class LocalModels(eqx.Module):
+    """What is local about many pairs; rows are pairs, in the order given.
+
+    Attributes:
+        points: the fixed point that each flow settled at, scaled; the state itself where the flow diverged.
+        deviations: D_φ(τ, s) = s − point.
+        converged: whether the flow's last step was within the tolerance.
+        radii: spectral radius of J_f at the point; infinite where the Jacobian is not finite.
+        jacobians: J_f at the point, or None where not asked for or the state is too large.
+        values: singular values of J⁺ at the point, largest first, or None where not asked for; zeros where not finite.
+        values_without_constant_columns: the same of J⁺ without the mask's and the identity's columns.
+        residuals: of the Krylov solves behind the values; 0 where all is dense.
+    """
+
+    points: Float[Array, "pairs state"]
+    deviations: Float[Array, "pairs state"]
+    converged: Bool[Array, " pairs"]
+    radii: Float[Array, " pairs"]
+    jacobians: Float[Array, "pairs state state"] | None
+    values: Float[Array, "pairs k"] | None
+    values_without_constant_columns: Float[Array, "pairs j"] | None
+    residuals: Float[Array, " pairs"]
+
+    @property
+    def stable(self) -> Bool[Array, " pairs"]:
+        """Which points are stable fixed points: converged, and their spectral radius is below one."""
+        return self.converged & (self.radii < 1.0)
+
+    @property
+    def deviation_norms(self) -> Float[Array, " pairs"]:
+        """‖D_φ(τ, s)‖."""
+        return jnp.linalg.norm(self.deviations, axis=-1)
+
+
+def varying_columns(layout: HistoryLayout) -> np.ndarray:
+    """The columns of a flat history that are neither mask nor agent identity: observations and actions."""
+    parts = layout.parts
+    return np.r_[parts["observations"], parts["actions"]]
+
+
+def local_models(
+    denoiser: Denoiser,
+    layout: HistoryLayout,
+    histories: Float[Array, "pairs history"],
+    states: Float[Array, "pairs state"],
+    *,
+    batch_size: int = 256,
+    with_jacobians: bool = True,
+    with_values: bool = True,
+    num_values: int = 32,
+    tolerance: float = TOLERANCE,
+    max_steps: int = MAX_STEPS,
+    dense_limit: int = DENSE_STATE_LIMIT,
+) -> LocalModels:
+    """Fixed points, deviations, radii, Jacobians and singular values of the sensitivity, for many pairs.
+
+    Args:
+        denoiser: f; differentiable in the history unless `with_values` is off.
+        layout: of the histories; tells which columns are mask and identity.
+        histories: encoded local histories.
+        states: the state beside each, scaled; the flow starts there.
+        batch_size: pairs at a time; at width 1024 and 40 features 256 pairs take about 100 MB.
+        with_jacobians: keep J_f, `state²` numbers for each pair.
+        with_values: compute the sensitivity's singular values; the ideal denoiser has none.
+        num_values: how many of them where the state is too large for a dense method.
+        tolerance: the flow has converged where a step is shorter.
+        max_steps: of each flow, to the next multiple of 16.
+        dense_limit: the largest state that is treated densely; above it `jacobians` is None, radii and values come
+            from Krylov spaces.
+
+    Raises:
+        InputError: if the histories cannot be used, or do not fit to the layout or the states.
+    """
+    histories = check_histories(denoiser, histories, axes=2)
+    states = jnp.asarray(states, jnp.float32)
+    _check_pairs(denoiser, layout, histories, states)
+    check_counts(batch_size=batch_size, max_steps=max_steps, num_values=num_values)
+    points, converged = settle(
+        denoiser, histories, states, batch_size=batch_size, tolerance=tolerance, max_steps=max_steps
+    )
+    dense = states.shape[1] <= dense_limit
+    columns = tuple(int(column) for column in varying_columns(layout))
+    if dense:
+        options = columns, with_jacobians, with_values
+        results = in_batches(lambda h, y: _dense_local(denoiser, h, y, *options), (histories, points), batch_size)
+    else:
+        settings = columns, with_values, num_values
+        results = in_batches(
+            lambda h, y: _matrix_free_local(denoiser, h, y, *settings), (histories, points), batch_size
+        )
+    radii, jacobians, values, varying, residuals = jax.tree.map(jnp.asarray, results)
+    points = jnp.asarray(points)
+    return LocalModels(points, states - points, jnp.asarray(converged), radii, jacobians, values, varying, residuals)
+
+
+def settle(
+    denoiser: Denoiser,
+    histories: Float[Array, "pairs history"],
+    starts: Float[Array, "pairs state"],
+    *,
+    batch_size: int = 256,
+    tolerance: float = TOLERANCE,
+    max_steps: int = MAX_STEPS,
+) -> tuple[Float[np.ndarray, "pairs state"], Bool[np.ndarray, " pairs"]]:
+    """Where the flows of many pairs come to rest, φ_∞(τ)(y), and whether they did.
+
+    A batch runs until its slowest flow rests, so those that rest are taken out every 16 steps and the others packed
+    anew.
+
+    Args:
+        denoiser: f.
+        histories: encoded local histories.
+        starts: the start beside each, scaled.
+        batch_size: flows at a time.
+        tolerance: a flow has converged where a step is shorter.
+        max_steps: of each flow, to the next multiple of 16.
+
+    Returns:
+        End points, and which flows converged. A flow that diverges ends at its start.
+    """
+    points, converged = np.array(starts), np.zeros(len(starts), bool)
+    known_histories, pending = np.asarray(histories), np.arange(len(starts))
+    for _ in range(-(-max_steps // ROUND_STEPS)):
+        ends, changes = in_batches(
+            lambda h, y: _converge_each(denoiser, h, y, tolerance),
+            (known_histories[pending], points[pending]),
+            batch_size,
+        )
+        finite = np.isfinite(ends).all(axis=-1) & np.isfinite(changes)
+        points[pending] = np.where(finite[:, None], ends, np.asarray(starts)[pending])
+        converged[pending] = finite & (changes <= tolerance)
+        pending = pending[finite & (changes > tolerance)]
+        if not len(pending):
+            break
+    return points, converged
+
+
+@eqx.filter_jit
+def _converge_each(denoiser, histories, points, tolerance):
+    def one(history, point):
+        end = converge(denoiser, denoiser.condition(history), point, tolerance=tolerance, max_steps=ROUND_STEPS)
+        return end.y, end.change
+
+    return jax.vmap(one)(histories, points)
+
+
+@eqx.filter_jit
+def _dense_local(denoiser, histories, points, columns, with_jacobians, with_values):
+    """Radii, Jacobians, both kinds of singular values, residuals of one batch."""
+    if with_values:
+        in_history, in_state = jax.vmap(lambda *pair: joint_jacobian(denoiser, *pair))(histories, points)
+        sensitivities = _finite(jax.vmap(sensitivity_of_jacobians)(in_history, in_state))
+        values = singular_values(sensitivities)
+        varying = singular_values(sensitivities[..., np.asarray(columns)])
+    else:
+        contexts = jax.vmap(denoiser.condition)(histories)
+        in_state = jax.vmap(lambda context, point: state_jacobian(denoiser, context, point))(contexts, points)
+        values = varying = None
+    usable = jnp.all(jnp.isfinite(in_state), axis=(-2, -1))
+    jacobians = jnp.where(usable[:, None, None], in_state, 0.0)
+    radii = jnp.where(usable, spectral_radius(jacobians), jnp.inf)
+    return radii, jacobians if with_jacobians else None, values, varying, jnp.zeros_like(radii)
+
+
+@eqx.filter_jit
+def _matrix_free_local(denoiser, histories, points, columns, with_values, num_values):
+    """As `_dense_local`, from products with vectors alone; one pair at a time, whose blocks fill the processor."""
+    key_radius, key_values, key_varying = jax.random.split(jax.random.key(0), 3)
+
+    def one(pair):
+        history, point = pair
+        radius = state_radius(denoiser, denoiser.condition(history), point, key=key_radius, dense_limit=0).value
+        radius = jnp.where(jnp.isfinite(radius), radius, jnp.inf)
+        if not with_values:
+            return radius, None, None, None, jnp.zeros_like(radius)
+        operator = SensitivityOperator(denoiser, history, point)
+        found = operator.singular_values(num_values, key=key_values)
+        varying = operator.singular_values(num_values, key=key_varying, columns=columns)
+        residual = jnp.maximum(found.residual, varying.residual)
+        residual = jnp.where(jnp.isfinite(residual), residual, jnp.inf)
+        return radius, None, _finite(found.values), _finite(varying.values), residual
+
+    return jax.lax.map(one, (histories, points))
+
+
+def _finite(array):
+    """Zeros where a row's array is not finite."""
+    usable = jnp.all(jnp.isfinite(array), axis=tuple(range(-min(array.ndim, 2), 0)), keepdims=True)
+    return jnp.where(usable, array, 0.0)
+
+
+def in_batches(function, arrays, batch_size):
+    """Apply a function to batches of rows of one size, so that it is compiled once, and collect its rows."""
+    count = len(arrays[0])
+    batch_size = min(batch_size, count)
+    parts = []
+    for first in range(0, count, batch_size):
+        rows = np.minimum(np.arange(first, first + batch_size), count - 1)  # the last batch repeats its last row
+        results = function(*(jnp.asarray(np.asarray(array)[rows]) for array in arrays))
+        kept = min(batch_size, count - first)
+        parts.append(jax.tree.map(lambda result, kept=kept: np.asarray(result)[:kept], results))
+    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
+
+
+def _check_pairs(denoiser, layout, histories, states):
+    if histories.shape[1] != layout.size:
+        raise InputError(f"These histories have {histories.shape[1]} columns and their layout {layout.size}.")
+    if states.shape != (histories.shape[0], denoiser.state_size):
+        raise InputError(
+            f"Local models need states of shape {(histories.shape[0], denoiser.state_size)}, not {states.shape}."
+        )

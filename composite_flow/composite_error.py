@@ -140,7 +140,7 @@ def _fixed_points(denoiser, histories, states, samples, radius, key, num_balls: 
 
 def _measured(block: _Block, key: PRNGKeyArray, num_draws: int) -> dict[str, np.ndarray]:
     """The fields of `CompositeErrors` that hold one row per joint history, on the host in float64; finite ones only."""
-    host: _Block = jax.tree.map(np.asarray, block)
+    host: Any = jax.tree.map(np.asarray, block)
     finite = np.isfinite(host.points.near_state).all((1, 2)) & np.isfinite(host.points.near_end).all((1, 2, 3))
     host = jax.tree.map(lambda leaf: leaf[finite], host)
     states, ends, near_state, near_end = (

@@ -77,12 +77,12 @@ class CompositeErrors:
     @property
     def within_radius(self) -> Bool[np.ndarray, " joint"]:
         """Another of its hypotheses: every D_i is at most D_φ, which A.7 takes to be their maximum."""
-        return (self.deviations <= self.radius).all(axis=1)
+        return _every(self.deviations <= self.radius)
 
     @property
     def hypotheses(self) -> Bool[np.ndarray, "joint samples"]:
         """All that Theorem 7 assumes, as far as it can be seen, of each sample."""
-        joint = self.within_radius & self.stable_balls.all(axis=1) & self.settled & self.separated
+        joint = self.within_radius & _every(self.stable_balls) & self.settled & self.separated
         return joint[:, None] & self.accepted_by_paper
 
     def inequalities(self) -> dict[str, Bool[np.ndarray, "joint samples"]]:
@@ -119,10 +119,10 @@ class CompositeErrors:
             "hypotheses": {
                 "separated": self.separated,
                 "within_radius": rate(self.within_radius),
-                "stable_in_sampled_balls": rate(self.stable_balls.all(axis=1)),
-                "checks_passed": rate(self.accepted_by_paper.all(axis=1)),
+                "stable_in_sampled_balls": rate(_every(self.stable_balls)),
+                "checks_passed": rate(_every(self.accepted_by_paper)),
                 "settled": rate(self.settled),
-                "all": rate(self.hypotheses.all(axis=1)),
+                "all": rate(_every(self.hypotheses)),
             },
             "theorem_7": {
                 name: {group: _rate_within(holds, chosen) for group, chosen in groups.items()}
@@ -160,4 +160,9 @@ def rate(holds: Bool[np.ndarray, " trials"]) -> dict[str, Any]:
 
 def _rate_within(holds: Bool[np.ndarray, "joint samples"], chosen: Bool[np.ndarray, "joint samples"]) -> dict[str, Any]:
     """Among joint histories with a chosen sample: how often a claim holds for all their chosen samples."""
-    return rate((holds | ~chosen).all(axis=1)[chosen.any(axis=1)])
+    return rate(_every(holds | ~chosen)[np.logical_or.reduce(chosen, axis=1)])
+
+
+def _every(values: Bool[np.ndarray, "joint samples"]) -> Bool[np.ndarray, " joint"]:
+    """Whether all of each joint history's values are true."""
+    return np.logical_and.reduce(values, axis=1)

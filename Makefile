@@ -32,6 +32,7 @@ docs: .venv/installed-docs
 benchmark: .venv/installed .venv-torch/installed-benchmarks
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/compiled $(BIN)/python -m benchmarks.harness \
 	  --peer-python .venv-torch/bin/python --out docs/results/benchmarks.json --page docs/benchmarks.md
+	$(BIN)/python -m benchmarks.state_size --out docs/results/state_size.json --page docs/state_size.md
 
 clean:
 	rm -rf .venv .venv-torch site

@@ -28,10 +28,9 @@ ROOT = Path(__file__).resolve().parent.parent
 class Library:
     """A process that times one library."""
 
-    def __init__(self, python: str, side: str):
+    def __init__(self, command: list[str], side: str):
         """Start it and read what it says about itself."""
-        command, pipe = [python, "-m", MODULES[side]], subprocess.PIPE
-        self.side = side
+        pipe, self.side = subprocess.PIPE, side
         self.process = subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe)
         self.description = self._read()
 
@@ -58,7 +57,7 @@ class Library:
 
 def run_round(pythons: dict[str, str], workloads: list[str], turns: int) -> tuple[list[dict], list[dict]]:
     """The measurements of one round, and what the libraries say about themselves."""
-    libraries = [Library(python, side) for side, python in pythons.items()]
+    libraries = [Library([python, "-m", MODULES[side]], side) for side, python in pythons.items()]
     try:
         measurements = [one for workload in workloads for one in take_turns(libraries, workload, turns)]
         return measurements, [{"side": library.side, **library.description} for library in libraries]

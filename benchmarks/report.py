@@ -94,6 +94,10 @@ compared. Both use all cores.
   histories of {shapes["samples"]} samples each; a reconstruction makes six by default.
 - **certification**: all checks of {shapes["certified"]} samples of one joint history, stability decided by bounds where
   they suffice; **exact** computes every eigenvalue. PyTorch has one way: `torch.func.jacrev`, then all eigenvalues.
+- **Jacobians and radii**: dense Jacobians of {shapes["agents"] * shapes["certified"]} pairs and all their eigenvalues,
+  against `torch.func.jacrev` and `torch.linalg.eigvals`. **Active units**: the same results from `active_jacobians`,
+  which leaves out what no pair of a group needs, on biases that give each layer the share of active units of a
+  trained network; its operations are counted as if none was left out. PyTorch's time does not depend on that share.
 - **products**: the same library's float32 matrix products with the network's own shapes and the workload's number of
   rows, measured just before. **Share** is the workload's operations per second over theirs; only matrix products count
   as operations (`benchmarks/shapes.py`). It can pass 100% where the machine's speed changes in between.

@@ -6,6 +6,7 @@
     training, one sample            3 (condition + denoise): forward, and twice that for the gradients
     reconstruction, one sweep       n condition + n K denoise
     certification, one sample       n d denoise: n Jacobians, each as d products through the network
+    Jacobian, one pair              d denoise
 
 with d features of the state, h history columns, L hidden layers of w units, n agents, K samples. Activations, the
 optimiser, eigenvalues, random numbers and the steps towards each agent's fixed point count as nothing, so a share
@@ -60,6 +61,8 @@ class Shapes:
             "reconstruction": self.agents * (self.condition + self.samples * self.denoise),
             "certification": certification,
             "certification, exact": certification,
+            "Jacobians and radii": self.state * self.denoise,
+            "Jacobians and radii, active units": self.state * self.denoise,
         }[workload]
 
     def items(self, workload: str) -> int:
@@ -69,6 +72,8 @@ class Shapes:
             "reconstruction": self.teams * self.sweeps,
             "certification": self.certified,
             "certification, exact": self.certified,
+            "Jacobians and radii": self.agents * self.certified,
+            "Jacobians and radii, active units": self.agents * self.certified,
         }[workload]
 
     def rows(self, workload: str) -> int:
@@ -79,6 +84,8 @@ class Shapes:
             "reconstruction": self.teams * self.samples,
             "certification": tangents,
             "certification, exact": tangents,
+            "Jacobians and radii": tangents,
+            "Jacobians and radii, active units": tangents,
         }[workload]
 
     def passes(self, workload: str) -> int:
@@ -91,4 +98,10 @@ WORKLOADS = {
     "reconstruction": "sweeps/s",
     "certification": "samples/s",
     "certification, exact": "samples/s",
+    "Jacobians and radii": "pairs/s",
+    "Jacobians and radii, active units": "pairs/s",
 }
+
+# Shares of each layer's units that were active at the fixed points of a trained network (5×5 sensors, two targets,
+# width 256); an untrained network has half of them.
+TRAINED_ACTIVITY = (0.47, 0.045, 0.42, 0.11, 0.21, 0.03)

@@ -43,5 +43,13 @@ def serve(
         _answer(None)
 
 
+def serve_calls(description: dict, workload: Call, found: Callable[[], dict]) -> None:
+    """Like `serve` for one workload that is prepared at once; `found` answers what else there is to say."""
+    workload()
+    _answer(description)
+    for line in sys.stdin:
+        _answer(found() if line.strip() == "found" else timed(workload))
+
+
 def _answer(value) -> None:
     print(json.dumps(value), flush=True)

@@ -135,6 +135,21 @@ def certification(shapes: Shapes) -> Call:
     return call
 
 
+def jacobians_and_radii(shapes: Shapes) -> Call:
+    """Jacobians of pairs and all their eigenvalues; what they cost does not depend on which units are active."""
+    network = Network(shapes).to(DEVICE)
+    histories = torch.rand(shapes.certified * shapes.agents, shapes.history, device=DEVICE)
+    points = torch.rand(len(histories), shapes.state, device=DEVICE)
+    jacobians = vmap(jacrev(network.denoise, argnums=1))
+
+    @torch.no_grad()
+    def call():
+        _ = torch.linalg.eigvals(jacobians(network.condition(histories), points)).abs().amax(-1)
+        _wait()
+
+    return call
+
+
 def _fixed_point_distance(network: Network, contexts: Tensor, end: Tensor) -> Tensor:
     """How far each agent's own flow carries each sample before it stands still."""
     y = end.expand(len(contexts), *end.shape)
@@ -156,5 +171,7 @@ if __name__ == "__main__":
             "reconstruction": reconstruction,
             "certification": certification,
             "certification, exact": certification,
+            "Jacobians and radii": jacobians_and_radii,
+            "Jacobians and radii, active units": jacobians_and_radii,
         },
     )

@@ -7,12 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from benchmarks.shapes import Shapes
+from benchmarks.shapes import TRAINED_ACTIVITY, Shapes
 from benchmarks.timing import Call, serve
+from composite_flow.active_jacobian import active_jacobians
 from composite_flow.certificate import certify
 from composite_flow.composite import reconstruct, reconstruct_batch
+from composite_flow.jacobian import state_jacobian
 from composite_flow.network import Network
 from composite_flow.optimiser import Schedule, Task, initial_state, train_steps
+from composite_flow.spectrum import spectral_radius
 
 NUM_PAIRS = 65536
 
@@ -90,6 +93,44 @@ def certification(shapes: Shapes, exact: bool) -> Call:
     return lambda: jax.block_until_ready(run())
 
 
+def jacobians_and_radii(shapes: Shapes, active: bool) -> Call:
+    """Jacobians of the agents' pairs at a few states, and every spectral radius by all eigenvalues.
+
+    `active` gives the network as many active units as a trained one has, and leaves the others out.
+    """
+    key_history, key_agents, key_state = jax.random.split(jax.random.key(1), 3)
+    network = _with_activity(_network(shapes), TRAINED_ACTIVITY) if active else _network(shapes)
+    # agents of one state hold histories that are alike, as their fixed points are
+    shared = jax.random.uniform(key_history, (shapes.certified, 1, shapes.history))
+    own = jax.random.uniform(key_agents, (shapes.certified, shapes.agents, shapes.history))
+    histories = jnp.reshape(0.7 * shared + 0.3 * own, (-1, shapes.history))
+    points = jnp.repeat(jax.random.uniform(key_state, (shapes.certified, shapes.state)), shapes.agents, axis=0)
+    radii = jax.jit(spectral_radius)
+
+    def jacobians():
+        return jnp.asarray(active_jacobians(network, histories, points, group_size=shapes.agents))
+
+    run = jacobians if active else partial(_jacobians, network, histories, points)
+    return lambda: jax.block_until_ready(radii(run()))
+
+
+@eqx.filter_jit
+def _jacobians(network, histories, points):
+    return jax.vmap(lambda history, y: state_jacobian(network, network.condition(history), y))(histories, points)
+
+
+def _with_activity(network: Network, shares: tuple[float, ...]) -> Network:
+    """The network with biases that let these shares of each layer's units be active at random points."""
+    key_history, key_state = jax.random.split(jax.random.key(3))
+    contexts = jax.vmap(network.condition)(jax.random.uniform(key_history, (256, network.history_size)))
+    y, biases = jax.random.uniform(key_state, (256, network.state_size)), []
+    for layer, (weights, share) in enumerate(zip(network.state_weights[:-1], shares, strict=True)):
+        inputs = y @ weights + contexts[:, layer]
+        biases.append(-jnp.quantile(inputs, 1 - share))
+        y = jax.nn.relu(inputs + biases[-1])
+    return eqx.tree_at(lambda n: n.biases, network, network.biases + jnp.stack(biases)[:, None])
+
+
 if __name__ == "__main__":
     jax.config.update("jax_default_matmul_precision", "highest")  # as PyTorch's default: full float32 on a GPU too
     workloads = {
@@ -97,5 +138,7 @@ if __name__ == "__main__":
         "reconstruction": reconstruction,
         "certification": partial(certification, exact=False),
         "certification, exact": partial(certification, exact=True),
+        "Jacobians and radii": partial(jacobians_and_radii, active=False),
+        "Jacobians and radii, active units": partial(jacobians_and_radii, active=True),
     }
     serve({"library": f"jax {jax.__version__}", "device": jax.default_backend()}, products, workloads)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.certificate import Certificate, certify_batch
 from composite_flow.composite import reconstruct_batch
-from composite_flow.denoiser import Denoiser
+from composite_flow.denoiser import Context, Denoiser
 from composite_flow.deviation import MAX_STEPS, TOLERANCE
 from composite_flow.errors import InputError
 from composite_flow.flow import converge
@@ -147,6 +147,15 @@ def _share(count, total) -> float | None:
     return float(count) / float(total) if total else None
 
 
+def stable_in_ball(
+    denoiser: Denoiser, context: Context, center: Float[Array, " state"], size: Float[Array, ""], key: PRNGKeyArray
+) -> Bool[Array, ""]:
+    """Whether the Jacobian is surely stable at one random point of a ball of this radius: a sample, no proof."""
+    # uniform in a ball: nearly all of its volume lies at the rim where the state is large
+    point = center + size * jax.random.ball(key, center.shape[0])
+    return radius_bound(state_jacobian(denoiser, context, point)) < 1.0
+
+
 @eqx.filter_jit
 def _assumptions(denoiser, histories, states, radius, key, num_balls: int):
     """Shares of sampled balls that are stable at a random point, and of fixed points within D_φ of their state."""
@@ -158,9 +167,7 @@ def _assumptions(denoiser, histories, states, radius, key, num_balls: int):
         history, state, key = example
         context = denoiser.condition(history)
         center = converge(denoiser, context, state, tolerance=TOLERANCE, max_steps=MAX_STEPS).y
-        # uniform in a ball: nearly all of its volume lies at the rim where the state is large
-        point = center + 2.0 * radius * jax.random.ball(key, state.shape[0])
-        stable = radius_bound(state_jacobian(denoiser, context, point)) < 1.0
+        stable = stable_in_ball(denoiser, context, center, 2.0 * radius, key)
         return stable, jnp.linalg.norm(state - center) <= radius
 
     examples = histories[rows, agents], states[rows], jax.random.split(key_point, num_balls)

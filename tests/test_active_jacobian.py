@@ -1,0 +1,47 @@
+"""Jacobians by active units against differentiation."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from composite_flow.active_jacobian import active_jacobians, active_units
+from composite_flow.errors import InputError
+from composite_flow.jacobian import state_jacobian
+from composite_flow.network import Network
+
+
+@pytest.fixture(scope="module", params=["every_layer", "input"])
+def pairs(request):
+    """A network whose second layer is mostly inactive, and twelve pairs."""
+    keys = jax.random.split(jax.random.key(1), 3)
+    network = Network(3, 4, width=16, depth=3, history_at=request.param, key=keys[0])
+    biases = network.biases.at[1].add(-0.2)
+    network = eqx.tree_at(lambda n: n.biases, network, biases)
+    return network, jax.random.uniform(keys[1], (12, 3)), jax.random.normal(keys[2], (12, 4))
+
+
+@pytest.mark.parametrize("group_size", [1, 5, 100])
+def test_jacobians_by_active_units_are_those_of_differentiation(pairs, group_size):
+    network, histories, points = pairs
+    expected = jax.vmap(lambda history, y: state_jacobian(network, network.condition(history), y))(histories, points)
+    found = active_jacobians(network, histories, points, group_size=group_size)
+    assert np.allclose(found, expected, atol=1e-6) and np.abs(found).max() > 1e-3
+    shares = np.asarray(active_units(network, histories, points)).mean(axis=(1, 2))
+    assert shares[1] < 0.5  # units were left out
+
+
+def test_a_group_in_which_a_layer_is_dead_has_zero_jacobians(pairs):
+    network, histories, points = pairs
+    dead = eqx.tree_at(lambda n: n.biases, network, network.biases.at[1].set(-1e3))
+    assert not active_jacobians(dead, histories, points).any()
+
+
+def test_smooth_networks_and_points_that_do_not_fit_are_refused(pairs):
+    network, histories, points = pairs
+    with pytest.raises(InputError, match="Points must have shape"):
+        active_jacobians(network, histories, points[1:])
+    smooth = Network(3, 4, width=16, depth=3, activation="tanh", key=jax.random.key(0))
+    with pytest.raises(InputError, match="never inactive"):
+        active_jacobians(smooth, histories, jnp.zeros((12, 4)))

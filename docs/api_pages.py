@@ -8,8 +8,9 @@ from mkdocs.structure.files import File, Files
 PACKAGE = Path(__file__).resolve().parent.parent / "composite_flow"
 READ_FIRST = ("denoiser", "fixed_points", "composite")
 ORDER = (
-    "errors problems history belief data denoiser network flow jacobian spectrum krylov rank sensitivity fixed_points merging "
-    "composite certificate deviation local_model shift shift_bound first_layer metrics checkpoint model loss optimiser training baselines evaluation policy"
+    "errors problems history belief data denoiser network flow jacobian spectrum krylov rank sensitivity "
+    "fixed_points merging composite radius certificate deviation analysis metrics checkpoint model loss optimiser "
+    "training baselines evaluation policy"
 ).split()
 LEFT_OUT = ("cli", "commands", "experiments")
 

@@ -10,16 +10,22 @@ from scipy import stats
 from teams import Linear
 
 import composite_flow as cf
-from composite_flow.calibration import deviation_radius, deviation_scores, estimate_radius, estimate_scores, halves
-from composite_flow.certificate import certify
-from composite_flow.composite import reconstruct
-from composite_flow.conformal import (
+from composite_flow.analysis.calibration import (
+    deviation_radius,
+    deviation_scores,
+    estimate_radius,
+    estimate_scores,
+    halves,
+)
+from composite_flow.analysis.conformal import (
     calibration_episodes_needed,
     conformal_radius,
     coverage_of_new,
     episode_scores,
     resplit_coverage,
 )
+from composite_flow.certificate import certify
+from composite_flow.composite import reconstruct
 from composite_flow.errors import InputError
 from composite_flow.radius import ConformalRadius, check_radius
 

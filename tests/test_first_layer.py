@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from composite_flow.analysis.first_layer import first_layer_sensitivity
 from composite_flow.errors import InputError
-from composite_flow.first_layer import first_layer_sensitivity
 from composite_flow.network import Network
 from composite_flow.sensitivity import sensitivity
 

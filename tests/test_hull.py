@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from teams import Linear, ideal_sensors, joint_histories
 
-from composite_flow.composite_claims import CLOSENESS
-from composite_flow.composite_error import composite_error
-from composite_flow.denoiser import Fixed
-from composite_flow.errors import InputError, TooLargeError
-from composite_flow.hull import (
+from composite_flow.analysis.composite_claims import CLOSENESS
+from composite_flow.analysis.composite_error import composite_error
+from composite_flow.analysis.hull import (
     affinely_independent,
     balanced_simplex_weights,
     distance_to_hull,
     simplex_weights,
     uniform_on_hull,
 )
+from composite_flow.denoiser import Fixed
+from composite_flow.errors import InputError, TooLargeError
 from composite_flow.problems.sensor import SensorNetwork
 
 TRIANGLE = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]])

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from teams import Linear
 
+from composite_flow.analysis.local_model import local_models, settle
 from composite_flow.data import Episodes, HistoryDataset
 from composite_flow.data.pairs import distinct_pairs
 from composite_flow.errors import InputError
 from composite_flow.gaussian import LinearGaussianDenoiser
 from composite_flow.history import HistoryLayout
-from composite_flow.local_model import local_models, settle
 from composite_flow.network import Network
 
 LAYOUT = HistoryLayout(length=1, observation_size=3, num_actions=2, num_agents=2)  # 3 + 1 mask + 2 agents

@@ -5,10 +5,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from composite_flow.analysis.neighbourhood import (
+    epsilons_at_quantiles,
+    jacobian_distances,
+    neighbours,
+    smallest_epsilon,
+)
+from composite_flow.analysis.surrogate import history_rank, surrogate, surrogates, surrogates_at_quantiles
+from composite_flow.analysis.surrogate_worth import bound_worth, capacity_worth, cover, rank_correlation
 from composite_flow.errors import InputError
-from composite_flow.neighbourhood import epsilons_at_quantiles, jacobian_distances, neighbours, smallest_epsilon
-from composite_flow.surrogate import history_rank, surrogate, surrogates, surrogates_at_quantiles
-from composite_flow.surrogate_worth import bound_worth, capacity_worth, cover, rank_correlation
 
 HISTORY, STATE, PAIRS = 6, 3, 120
 

@@ -20,8 +20,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from composite_flow.analysis.neighbourhood import (
+    QUANTILES,
+    distances_in_chunks,
+    epsilons_at_quantiles,
+    radius_with_ties,
+)
 from composite_flow.errors import InputError
-from composite_flow.neighbourhood import QUANTILES, distances_in_chunks, epsilons_at_quantiles, radius_with_ties
 
 CUTOFF = 1e-10
 """Eigenvalues of a moment matrix below this share of the largest count as zero: directions that vary less than 1e-5 as

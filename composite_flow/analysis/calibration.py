@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
+from composite_flow.analysis.conformal import conformal_radius, episode_scores
 from composite_flow.certificate import certify_batch
 from composite_flow.composite import reconstruct_batch
-from composite_flow.conformal import conformal_radius, episode_scores
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.windows import JointBatch
 from composite_flow.denoiser import Denoiser

@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from composite_flow.analysis.composite_claims import CompositeErrors
+from composite_flow.analysis.hull import affinely_independent, balanced_simplex_weights, distance_to_hull
 from composite_flow.certificate import certify_batch
 from composite_flow.composite import reconstruct_batch
-from composite_flow.composite_claims import CompositeErrors
 from composite_flow.denoiser import Denoiser
 from composite_flow.deviation import MAX_STEPS, TOLERANCE
 from composite_flow.errors import InputError
 from composite_flow.flow import converge
-from composite_flow.hull import affinely_independent, balanced_simplex_weights, distance_to_hull
 from composite_flow.validation import check_counts, check_histories, check_scales
 from composite_flow.worth import smallest_distance, stable_in_ball
 

@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from scipy import stats
 
+from composite_flow.analysis.surrogate import Surrogate
 from composite_flow.errors import InputError
 from composite_flow.metrics import clopper_pearson
-from composite_flow.surrogate import Surrogate
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from composite_flow.analysis.local_model import in_batches, settle
 from composite_flow.denoiser import Denoiser
 from composite_flow.deviation import MAX_STEPS, TOLERANCE
 from composite_flow.errors import InputError
 from composite_flow.flow import Converged, converge
 from composite_flow.jacobian import DENSE_STATE_LIMIT, state_jacobian
-from composite_flow.local_model import in_batches, settle
 from composite_flow.sensitivity import shift_along
 from composite_flow.spectrum import spectral_radius
 from composite_flow.validation import check_counts, check_histories

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from teams import Linear
+from teams import Linear, ideal_sets
 
 from composite_flow.analysis.local_model import local_models, settle
 from composite_flow.data import Episodes, HistoryDataset
 from composite_flow.data.pairs import distinct_pairs
+from composite_flow.denoiser import Fixed, IdealDenoiser
 from composite_flow.errors import InputError
 from composite_flow.gaussian import LinearGaussianDenoiser
 from composite_flow.history import HistoryLayout
@@ -44,6 +45,20 @@ def test_the_linear_gaussian_denoiser_has_its_closed_form(key):
     np.testing.assert_allclose(found.values, np.broadcast_to(expected, (7, 5)), rtol=1e-3)
     observed = np.linalg.svd(denoiser.history_map[:, :3], compute_uv=False)
     np.testing.assert_allclose(found.values_without_constant_columns, np.broadcast_to(observed, (7, 3)), rtol=1e-3)
+
+
+def test_the_ideal_denoisers_jacobian_is_the_covariance_over_the_noise_and_needs_no_derivative_by_the_history():
+    """J_f = Cov(s given y, τ)/σ² at every fixed point of a known σ."""
+    states = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    denoiser = IdealDenoiser(ideal_sets(states, 1).belief, Fixed(0.4))
+    layout = denoiser.belief.layout
+    sets = jnp.array([[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 1.0]])
+    histories = jnp.concatenate([sets, jnp.ones((2, layout.size - 4))], axis=1)
+    found = local_models(denoiser, layout, histories, states[:2], with_values=False)
+    assert found.values is None and found.jacobians is not None and bool(found.stable.all())
+    for history, point, jacobian in zip(histories, found.points, found.jacobians, strict=True):
+        weights = denoiser.probabilities(denoiser.condition(history), point)
+        np.testing.assert_allclose(jacobian, jnp.cov(states.T, aweights=weights, ddof=0) / 0.16, atol=1e-5)
 
 
 def test_dense_and_matrix_free_agree_on_a_network(key):

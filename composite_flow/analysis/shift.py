@@ -99,7 +99,7 @@ def compare_shifts(
     points: Float[Array, "points state"],
     pairs: Int[Array, "comparisons two"] | Int[np.ndarray, "comparisons two"],
     *,
-    batch_size: int = 256,
+    batch_size: int = 64,
     tolerance: float = TOLERANCE,
     max_steps: int = MAX_STEPS,
     dense_limit: int = DENSE_STATE_LIMIT,
@@ -127,7 +127,7 @@ def compare_shifts(
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.min() < 0 or pairs.max() >= len(histories):
         raise InputError(f"Pairs must be rows of two indices below {len(histories)}.")
     before, after, starts = histories[pairs[:, 0]], histories[pairs[:, 1]], points[pairs[:, 0]]
-    ends, converged = settle(denoiser, after, starts, batch_size=batch_size, tolerance=tolerance, max_steps=max_steps)
+    ends, converged = settle(denoiser, after, starts, tolerance=tolerance, max_steps=max_steps)
     rows = in_batches(
         lambda a, b, y, z: _compare_each(denoiser, a, b, y, z, dense_limit), (before, after, starts, ends), batch_size
     )

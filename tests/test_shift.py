@@ -9,10 +9,10 @@ from jaxtyping import Array, Float
 
 from composite_flow.analysis.local_model import settle
 from composite_flow.analysis.shift import compare_shifts, errors_by_distance, real_shift
+from composite_flow.analysis.shift_bound import shift_error_bound
 from composite_flow.errors import InputError
 from composite_flow.gaussian import LinearGaussianDenoiser
 from composite_flow.network import Network
-from composite_flow.shift_bound import shift_error_bound
 
 KEY = jax.random.key(0)
 

@@ -15,6 +15,7 @@ from composite_flow.analysis.conformal import conformal_radius, episode_scores
 from composite_flow.certificate import certify_batch
 from composite_flow.composite import reconstruct_batch
 from composite_flow.data.dataset import HistoryDataset
+from composite_flow.data.pairs import distinct_pairs
 from composite_flow.data.windows import JointBatch
 from composite_flow.denoiser import Denoiser
 from composite_flow.deviation import deviations
@@ -69,15 +70,10 @@ def deviation_scores(
 
     Flows that do not settle count with where they are when they are stopped; one that leaves the floats, as infinite.
     """
-    found = []
-    for joint, count in _batches(dataset, np.asarray(dataset.steps), max(1, batch_size // dataset.num_agents)):
-        steps, agents, columns = joint.histories.shape
-        histories = joint.histories.reshape(steps * agents, columns)
-        states = jnp.repeat(joint.states, agents, axis=0)
-        shifts = deviations(denoiser, histories, states, batch_size=batch_size)
-        norms = np.linalg.norm(np.asarray(shifts, np.float64), axis=-1).reshape(steps, agents)
-        found.append(np.nan_to_num(norms, nan=np.inf).max(axis=1)[:count])
-    return episode_scores(np.concatenate(found), _episodes(dataset, np.asarray(dataset.steps)))
+    pairs = distinct_pairs(dataset)
+    shifts = deviations(denoiser, jnp.asarray(pairs.histories), jnp.asarray(pairs.states), batch_size=batch_size)
+    norms = np.nan_to_num(np.linalg.norm(np.asarray(shifts, np.float64), axis=-1), nan=np.inf)
+    return episode_scores(norms[pairs.pair_of_occurrence], pairs.episode_of_occurrence)
 
 
 def estimate_radius(

@@ -1,0 +1,191 @@
+"""Figure 2: fixed points deviate from states, more or less with the rank of the sensitivity, within which bound?
+
+25 sensors, two targets, the paper's width. (a, b, d) The flows of three agents; (c) the map; (e, f) all agents' fixed
+points pooled; (g.1) rank against deviation, with the residual of the surrogate regression at several ε as a bound
+(Findings 2 to 4, Theorems 5 and 6, Evidence 4.1), and conformal radii beside it. Every number of `analyse` is kept,
+for each training seed, with all states seen in training and with a tenth of them withheld.
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from composite_flow.analysis.calibration import deviation_scores
+from composite_flow.analysis.conformal import coverage_of_new
+from composite_flow.analysis.report import AnalysisSettings, analyse
+from composite_flow.experiments.cells import Progress, cell
+from composite_flow.experiments.figure2_flows import compute_flows
+from composite_flow.experiments.sensors import SensorSettings, collect_sensors, train_sensors
+from composite_flow.problems.sensor import SensorNetwork
+from composite_flow.training import TrainingConfig
+
+# The paper's width; the history at every layer, since at the input it is not learned within minutes.
+TRAINING = TrainingConfig(width=1024, batch=256, steps=4_000, learning_rate=1e-3, evaluate_every=1000)
+
+
+@dataclass(frozen=True)
+class Figure2Settings:
+    """What Figure 2 depends on.
+
+    Attributes:
+        rows, columns, num_targets: the sensor network.
+        sensors: data and training.
+        withhold_states: share of states withheld in the second run of each seed.
+        num_seeds: training seeds.
+        analysis: how much is looked at.
+    """
+
+    rows: int = 5
+    columns: int = 5
+    num_targets: int = 2
+    sensors: SensorSettings = field(default_factory=lambda: SensorSettings(num_episodes=4096, training=TRAINING))
+    withhold_states: float = 0.1
+    num_seeds: int = 3
+    analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
+
+
+PRESETS = {
+    "smoke": Figure2Settings(
+        rows=3,
+        columns=3,
+        sensors=SensorSettings(
+            num_episodes=512,
+            training=TrainingConfig(width=96, batch=256, steps=1500, learning_rate=4e-3, evaluate_every=1500),
+            num_joint=32,
+        ),
+        num_seeds=1,
+        analysis=AnalysisSettings(num_anchors=40, num_shifts=200, num_joint=8, num_samples=2),
+    ),
+    "laptop": Figure2Settings(),
+    "paper": Figure2Settings(
+        sensors=SensorSettings(
+            num_episodes=4096, training=TrainingConfig(width=1024, batch=512, epochs=1000, history_at="input")
+        )
+    ),
+}
+
+
+def run(settings: Figure2Settings, out: Path, *, seed: int, overwrite: bool, progress: Progress) -> dict[str, Any]:
+    """Compute every seed that is not there yet, with all states and with some withheld, and sum up."""
+    kept = replace(settings, num_seeds=1)
+    withheld = replace(kept, sensors=replace(settings.sensors, withhold_states=settings.withhold_states))
+
+    def cells(name: str, one_settings: Figure2Settings) -> list[dict[str, Any]]:
+        results = []
+        for one in range(seed, seed + settings.num_seeds):
+            path = out / f"{name}-seed{one}.json"
+            say = prefixed(progress, f"{name}, seed {one}: ")
+            results.append(
+                cell(path, one_settings, lambda one=one, say=say: compute(one_settings, one, say), overwrite)
+            )
+        return results
+
+    found = {"kept": cells("kept", kept), "withheld": cells("withheld", withheld)}
+    return {"summary": summarise(found), "cells": found}
+
+
+def prefixed(progress: Progress, prefix: str) -> Progress:
+    """The same progress with a few words before each sentence."""
+    return lambda sentence: progress(prefix + sentence)
+
+
+def compute(settings: Figure2Settings, seed: int, progress: Progress) -> dict[str, Any]:
+    """Train, analyse all pairs of the data, and compute what the flows' panels show."""
+    key_data, key_train, key_analysis, key_flows = jax.random.split(jax.random.key(seed), 4)
+    problem = SensorNetwork.grid(settings.rows, settings.columns, settings.num_targets)
+    data = collect_sensors(problem, settings.sensors, key=key_data)
+    model = train_sensors(data, settings.sensors, key=key_train, progress=progress)
+    started = time.perf_counter()
+    found = analyse(
+        model.denoiser,
+        data.train,
+        data.test,
+        radius=model.radius or 0.0,
+        key=key_analysis,
+        settings=settings.analysis,
+        progress=progress,
+    )
+    seconds = time.perf_counter() - started
+    progress("flows")
+    return {
+        **found,
+        "unseen_states": withheld_coverage(settings, model.denoiser, data.test),
+        "flows": compute_flows(data, model.denoiser, key=key_flows),
+        "analysis_seconds": seconds,
+        "train_seconds": model.curves[-1]["seconds"],
+        "exact_rate_composite": model.curves[-1].get("exact_rate_composite"),
+        "radius": model.radius,
+    }
+
+
+def withheld_coverage(settings: Figure2Settings, denoiser, test) -> dict[str, Any] | None:
+    """Conformal radii from the episodes' seen states, tried on their withheld ones, where nothing is promised."""
+    if test.unseen is None:
+        return None
+    calibration, new = deviation_scores(denoiser, test.seen), deviation_scores(denoiser, test.unseen)
+    result = {}
+    for level in settings.analysis.levels:
+        coverage = coverage_of_new(calibration, new, round(1 - level, 12))
+        result[f"{level:g}"] = {"coverage": coverage.mean, "p_value": coverage.p_value, "episodes": len(new)}
+    return result
+
+
+def summarise(cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Each number over the seeds: its mean, smallest and largest."""
+    return {name: summarise_seeds(parts) for name, parts in cells.items()}
+
+
+def summarise_seeds(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Deviations, correlations by threshold, the bounds by ε, conformal coverage, Theorem 7 and 8's rates."""
+    correlations = {
+        threshold: over_seeds([part["ranks"]["all_columns"][threshold]["correlation"]["value"] for part in parts])
+        for threshold in parts[0]["ranks"]["all_columns"]
+        if isinstance(parts[0]["ranks"]["all_columns"][threshold], dict)
+    }
+    bounds = []
+    for column, first in enumerate(parts[0]["surrogate"]["epsilons"]):
+        rows = [part["surrogate"]["epsilons"][column] for part in parts]
+        bounds.append(
+            {"quantile": first["quantile"], "epsilon": over_seeds([row["epsilon"] for row in rows])}
+            | {
+                f"{kind}_{measure}": over_seeds([row[kind][measure] for row in rows])
+                for kind in ("residual", "root")
+                for measure in ("share", "ratio_median")
+            }
+        )
+    return {
+        "exact_rate_composite": over_seeds([part["exact_rate_composite"] for part in parts]),
+        "pairs": [part["pairs"]["pairs"] for part in parts],
+        "stable": [part["pairs"]["stable"] for part in parts],
+        "median_deviation": over_seeds([part["pairs"]["deviation"]["median"] for part in parts]),
+        "largest_deviation": over_seeds([part["pairs"]["deviation"]["max"] for part in parts]),
+        "rank_correlation": correlations,
+        "bounds": bounds,
+        "shift_relative_error": over_seeds([part["shifts"]["relative_error"]["median"] for part in parts]),
+        "conformal": {
+            kind: {
+                level: {
+                    name: over_seeds([part["conformal"][kind][level].get(name) for part in parts])
+                    for name in ("radius", "coverage", "p_value")
+                }
+                for level in parts[0]["conformal"][kind]
+                if level != "episodes"
+            }
+            for kind in parts[0]["conformal"]
+        },
+        "unseen_states": [part["unseen_states"] for part in parts],
+        "analysis_seconds": [part["analysis_seconds"] for part in parts],
+        "train_seconds": [part["train_seconds"] for part in parts],
+    }
+
+
+def over_seeds(values: list[float | None]) -> dict[str, float] | None:
+    """Mean, smallest and largest; None where a seed has none."""
+    if any(value is None for value in values):
+        return None
+    numbers = np.asarray(values, np.float64)
+    return {"mean": float(numbers.mean()), "low": float(numbers.min()), "high": float(numbers.max())}

@@ -9,6 +9,7 @@ import jax
 import tyro
 from tyro.extras import SubcommandApp
 
+from composite_flow.commands.analyze import analyze
 from composite_flow.commands.collecting import collect
 from composite_flow.commands.experiments import demo, reproduce
 from composite_flow.commands.infer import evaluate, reconstruct
@@ -19,7 +20,7 @@ from composite_flow.reporting import say
 FAILED, INTERRUPTED = 1, 130
 
 app = SubcommandApp()
-for _command in (demo, collect, train, evaluate, reconstruct, reproduce):
+for _command in (demo, collect, train, evaluate, reconstruct, analyze, reproduce):
     app.command(_command)
 
 

@@ -113,8 +113,12 @@ def analyse(
 def _pairs(pairs: DistinctPairs, local: LocalModels) -> dict[str, Any]:
     norms = np.asarray(local.deviation_norms, np.float64)
     stable = np.asarray(local.stable)
+    _, states_of_history = np.unique(pairs.histories, axis=0, return_counts=True)
     return {
         "pairs": len(norms),
+        "histories": len(states_of_history),
+        "certain_histories": int(np.sum(states_of_history == 1)),
+        "most_states": int(states_of_history.max()),
         "stable": int(stable.sum()),
         "not_converged": int(np.sum(~np.asarray(local.converged))),
         "deviation": quantiles_of(norms),

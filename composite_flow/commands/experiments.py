@@ -11,7 +11,7 @@ from composite_flow.commands.options import Shared
 from composite_flow.experiments.cells import jsonable, write_json
 from composite_flow.reporting import say, show, status, table
 
-Experiment = Literal["figure1", "figure4", "scale"]
+Experiment = Literal["figure1", "figure2", "figure3", "figure4", "scale"]
 Preset = Literal["smoke", "laptop", "paper"]
 
 
@@ -56,7 +56,7 @@ def agents_table(agents: list[dict[str, Any]]):
 
 
 def reproduce(
-    experiment: Annotated[Positional[Experiment], arg(metavar="{figure1,figure4,scale}")],
+    experiment: Annotated[Positional[Experiment], arg(metavar="{figure1,figure2,figure3,figure4,scale}")],
     /,
     out: Path | None = None,
     *,
@@ -68,7 +68,8 @@ def reproduce(
     What is already computed in --out is kept and not computed again.
 
     Args:
-        experiment: figure1 (fixed points of 2×2 sensors), figure4 (composite diffusion on 5×5), or scale.
+        experiment: figure1 (fixed points of 2×2 sensors), figure2 (how far they deviate on 5×5, and what bounds that),
+            figure3 (what makes them deviate), figure4 (composite diffusion on 5×5), or scale.
         out: folder for the results; outputs/EXPERIMENT-PRESET where not given.
         preset: smoke takes seconds, laptop minutes, paper as long as the paper's own settings need.
     """

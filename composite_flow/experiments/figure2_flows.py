@@ -28,7 +28,8 @@ NUM_STEPS = 12  # drawn of each flow; what follows is too short to be seen
 NUM_CANDIDATES = 512  # joint histories among which the picture's is chosen
 # An agent that sees nothing allows hundreds of states: more rows than this would only be longer to polish.
 MAX_POINTS = 256
-DIGITS = 6  # of a pooled point, whose deviation may be a thousandth
+FLOWS_AT_ONCE = 64  # the slowest flow holds up all that run beside it, and a few are very slow
+DIGITS = 5  # of a pooled point, whose deviation may be a thousandth
 
 
 class Attractors(eqx.Module):
@@ -92,6 +93,7 @@ def compute_flows(
             | agent_flow(
                 denoiser, histories[agent], states[consistent[agent]], state, areas,
                 key=jax.random.fold_in(key, agent), num_drawn=num_drawn, num_starts=num_starts,
+                max_points=min(MAX_POINTS, 2 * len(states)),
             )
             for agent in agents
         ],
@@ -148,7 +150,7 @@ def _rest(denoiser, histories, agents, starts):
         end = converge(denoiser, context, pair[1], tolerance=TOLERANCE, max_steps=MAX_STEPS)
         return end.y, end.change
 
-    return jax.lax.map(one, (agents, starts), batch_size=min(512, len(agents)))
+    return jax.lax.map(one, (agents, starts), batch_size=min(FLOWS_AT_ONCE, len(agents)))
 
 
 def agent_flow(
@@ -161,6 +163,7 @@ def agent_flow(
     key: PRNGKeyArray,
     num_drawn: int,
     num_starts: int,
+    max_points: int,
 ) -> dict[str, Any]:
     """One agent's trajectories and stable fixed points from N(0, I), beside the states that its history allows."""
     key_drawn, key_points = jax.random.split(key)
@@ -171,7 +174,7 @@ def agent_flow(
         key=key_points,
         num_starts=num_starts,
         merge_radius=MERGE_RADIUS,
-        max_points=min(MAX_POINTS, 2 * len(consistent)),
+        max_points=max_points,
     )
     stable = np.asarray(found.stable)
     points = np.asarray(found.points)[stable]

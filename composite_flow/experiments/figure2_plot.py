@@ -9,17 +9,17 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 from composite_flow.experiments.maps import draw_network, grid_positions
 from composite_flow.experiments.style import (
-    BLUE, FAINT, GREEN, INK, MUTED, ORANGE, PURPLE, RED, SKY, save_figure, styled,
+    BLUE, FAINT, GREEN, INK, MUTED, ORANGE, RED, SKY, save_figure, styled,
 )  # fmt: skip
 
 TRUE, ORIGIN = (1.0, 1.0), (0.0, 0.0)
 NUM_LINES = 3  # of the ε's whose bounds are drawn over the scatter
 LEVELS = {"0.9": (1.2, ":"), "0.99": (1.2, "-.")}
-SPLITS = {"kept": (BLUE, "all states trained"), "withheld": (PURPLE, "a tenth of the states withheld")}
+SPLITS = {"kept": ("-", "all states trained"), "withheld": ("--", "a tenth of the states withheld")}
 BOUNDS = {"residual": (RED, "o", r"$\hat R_\varepsilon$"), "root": (BLUE, "s", r"$\sqrt{\hat R_\varepsilon}$")}
 
 
@@ -60,7 +60,7 @@ def draw_agent(axes: Axes, letter: str, agent: dict[str, Any], areas: list[int])
     sees = f"sees the target in {sees}" if sees else "sees no target"
     axes.set_title(f"({letter}) Agent {agent['agent'] + 1} {sees}", fontsize=9.5)
     note = f"{agent['num_consistent']} states allowed\n{agent['num_found']} stable fixed points found"
-    axes.annotate(note, (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=8, color=INK)
+    annotate_corner(axes, note)
     plane(axes, areas)
 
 
@@ -71,6 +71,12 @@ def draw_map(axes: Axes, flows: dict[str, Any]) -> None:
     chosen = tuple(agent["agent"] for agent in flows["agents"])
     positions = grid_positions(columns, columns)
     draw_network(axes, coverage, positions, np.asarray(flows["state"]), highlighted=chosen)
+    for area in np.flatnonzero(np.asarray(flows["state"]) > 0.5):  # whose number the star covers
+        place = positions[coverage[:, area]].mean(axis=0)
+        axes.annotate(
+            f"area {area + 1}", place, xytext=(0, 9), textcoords="offset points", ha="center", fontsize=8, color=INK,
+            bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}, zorder=6,
+        )  # fmt: skip
     axes.set_title("(c) Sensors, areas and targets", fontsize=9.5)
 
 
@@ -79,10 +85,9 @@ def draw_pooled(axes: Axes, flows: dict[str, Any]) -> None:
     pooled = flows["pooled"]
     mark_places(axes, np.unique(np.asarray(pooled["places"]), axis=0))
     mark_points(axes, np.asarray(pooled["points"]), point_colours(pooled), size=30)
-    for place, letter in ((ORIGIN, "f, left"), (TRUE, "f, right")):
-        axes.annotate(letter, place, xytext=(0, -22), textcoords="offset points", ha="center", fontsize=8, color=INK)
     axes.set_title("(e) Fixed points of all agents", fontsize=9.5)
-    plane(axes, flows["areas"], low=-0.6, high=1.6)
+    points = np.asarray(pooled["points"])
+    plane(axes, flows["areas"], low=min(-0.5, points.min() - 0.1), high=max(1.5, points.max() + 0.1))
 
 
 def draw_zoom(axes: Axes, flows: dict[str, Any], place: tuple[float, float], title: str) -> None:
@@ -112,7 +117,7 @@ def draw_zoom(axes: Axes, flows: dict[str, Any], place: tuple[float, float], tit
     axes.locator_params(nbins=5)
     outside = int(np.sum(np.abs(shifts).max(axis=1) > reach))
     note = f"{len(points)} points of {len(np.unique(agents))} agents" + (f"; {outside} beyond" if outside else "")
-    axes.annotate(note, (0.03, 0.97), xycoords="axes fraction", va="top", fontsize=8, color=INK)
+    annotate_corner(axes, note)
 
 
 def farthest_inside(shifts: np.ndarray, reach: float, count: int = 6) -> list[int]:
@@ -136,12 +141,18 @@ def draw_numbers(axes: Axes, flows: dict[str, Any]) -> None:
     axes.set_yscale("log")
     axes.set_xticks(range(len(order)), [str(agent + 1) for agent in agents[order]], fontsize=6.5)
     axes.set(xlabel="agent", ylabel=r"$\|D_\phi\|$ of the true state, all features")
-    axes.set_title("Deviation at the true state", fontsize=9.5)
-    axes.annotate(
-        "\n".join(shared_lines(flows["intersection"])), (0.02, 0.98), xycoords="axes fraction",
-        va="top", fontsize=8, color=INK, bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
-    )  # fmt: skip
-    axes.set_ylim(top=axes.get_ylim()[1] * 12)
+    axes.set_title("Deviation at the true state (dark: a, b, d)", fontsize=9.5)
+    annotate_corner(axes, "\n".join(shared_lines(flows["intersection"])))
+    least, largest = np.maximum(norms[[order[0], order[-1]]], 1e-6)
+    # The upper half is left to the words.
+    axes.set_ylim(least / 1.5, largest * (1.5 * largest / least) ** 0.6 * 1.5)
+
+
+def annotate_corner(axes: Axes, words: str) -> None:
+    """A few words in the upper left corner, legible over what is drawn there."""
+    paper = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
+    place = (0.025, 0.975)
+    axes.annotate(words, place, xycoords="axes fraction", va="top", fontsize=8, color=INK, bbox=paper, zorder=7)
 
 
 def shared_lines(intersection: dict[str, Any]) -> list[str]:
@@ -218,11 +229,14 @@ def draw_bounds(cells: dict[str, list[dict[str, Any]]]) -> Figure:
     draw_over_epsilon(share, cells, lambda bound: bound["share"])
     share.set(ylim=(-0.04, 1.04), title="Deviations below the bound")
     share.yaxis.set_major_formatter(PercentFormatter(1.0))
-    share.tick_params(labelbottom=False)
+    share.tick_params(which="both", labelbottom=False)
     draw_over_epsilon(ratio, cells, lambda bound: bound["ratio_median"])
     ratio.axhline(1.0, color=MUTED, linewidth=0.9, linestyle="--")
     ratio.set(yscale="log", xscale="log", title="Bound over deviation, median", xlabel=r"$\varepsilon$")
-    ratio.legend(handles=bound_marks(cells), fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.3))
+    ratio.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ratio.xaxis.set_major_formatter("{x:g}")
+    ratio.xaxis.set_minor_formatter(NullFormatter())
+    figure.legend(handles=bound_marks(cells), loc="outside lower right", ncols=4)
     return figure
 
 
@@ -259,7 +273,7 @@ def place_labels(axes: Axes, labels: list[tuple[float, str, str]]) -> None:
     """Write each label to the right of its line, moved up where it would cover the one below."""
     axes.autoscale_view()
     low, high = np.log(axes.get_ylim())
-    least, last = 0.042, -np.inf
+    least, last = 0.05, -np.inf
     for value, label, colour in sorted(labels):
         height = (np.log(value) - low) / (high - low)
         last = max(height, last + least)
@@ -289,7 +303,7 @@ def draw_over_epsilon(
                 if points:
                     axes.plot(
                         *zip(*points, strict=True), color=colour, marker=marker, markersize=3.5, linewidth=1.1,
-                        linestyle="--" if split == "withheld" else "-",
+                        linestyle=SPLITS[split][0],
                     )  # fmt: skip
     axes.set_xscale("log")
     grid_lines(axes)
@@ -298,7 +312,6 @@ def draw_over_epsilon(
 def bound_marks(cells: dict[str, list[dict[str, Any]]]) -> list[Line2D]:
     """Entries for bounds and splits."""
     entries = [Line2D([], [], color=colour, marker=marker, label=label) for colour, marker, label in BOUNDS.values()]
-    styles = {"kept": "-", "withheld": "--"}
     return entries + [
-        Line2D([], [], color=MUTED, linestyle=styles[name], label=SPLITS[name][1]) for name in cells if cells[name]
+        Line2D([], [], color=MUTED, linestyle=style, label=label) for name, (style, label) in SPLITS.items() if cells.get(name)
     ]

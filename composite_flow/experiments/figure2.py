@@ -44,7 +44,7 @@ class Figure2Settings:
     num_targets: int = 2
     sensors: SensorSettings = field(default_factory=lambda: SensorSettings(num_episodes=4096, training=TRAINING))
     withhold_states: float = 0.1
-    num_seeds: int = 3
+    num_seeds: int = 1
     analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
 
 
@@ -54,7 +54,7 @@ PRESETS = {
         columns=3,
         sensors=SensorSettings(
             num_episodes=512,
-            training=TrainingConfig(width=96, batch=256, steps=1500, learning_rate=4e-3, evaluate_every=1500),
+            training=TrainingConfig(width=96, batch=256, steps=1600, learning_rate=4e-3, evaluate_every=1600),
             num_joint=32,
         ),
         num_seeds=1,

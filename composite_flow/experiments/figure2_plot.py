@@ -1,6 +1,5 @@
 """The pictures of Figure 2, from its result: flows and pooled fixed points; ranks, deviations and their bounds."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +8,26 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
+from composite_flow.experiments.analysis_plot import draw_bounds, grid_lines
 from composite_flow.experiments.maps import draw_network, grid_positions
 from composite_flow.experiments.style import (
-    BLUE, FAINT, GREEN, INK, MUTED, ORANGE, RED, SKY, save_figure, styled,
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    RED,
+    SKY,
+    save_figure,
+    styled,
 )  # fmt: skip
 
 TRUE, ORIGIN = (1.0, 1.0), (0.0, 0.0)
-NUM_LINES = 3  # of the ε's whose bounds are drawn over the scatter
-LEVELS = {"0.9": (1.2, ":"), "0.99": (1.2, "-.")}
-SPLITS = {"kept": ("-", "all states trained"), "withheld": ("--", "a tenth of the states withheld")}
-BOUNDS = {"residual": (RED, "o", r"$\hat R_\varepsilon$"), "root": (BLUE, "s", r"$\sqrt{\hat R_\varepsilon}$")}
 
 
 def draw(result: dict[str, Any], out: Path) -> list[Path]:
-    """Write figure2-flows (a to f) and figure2-bounds (g.1), as SVG and PNG, from the first seed's flows and scatter."""
+    """Write figure2-flows (a to f) and figure2-bounds (g.1), SVG and PNG, from the first seed's flows and scatter."""
     cells = result["cells"]
     with styled():
         paths = save_figure(draw_flows(cells["kept"][0]["flows"]), out / "figure2-flows")
@@ -211,107 +214,3 @@ def plane(axes: Axes, areas: list[int], low: float = -1.6, high: float = 2.1) ->
     axes.set(xticks=[tick for tick in (-1, 0, 1, 2) if low < tick < high])
     axes.set(yticks=[tick for tick in (-1, 0, 1, 2) if low < tick < high])
     grid_lines(axes)
-
-
-def grid_lines(axes: Axes) -> None:
-    """Faint lines behind everything."""
-    axes.grid(color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def draw_bounds(cells: dict[str, list[dict[str, Any]]]) -> Figure:
-    """Rank against deviation with the bounds, and what the bounds are worth over ε."""
-    figure = plt.figure(figsize=(12.5, 5.4), layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=[1.6, 1])
-    draw_scatter(figure.add_subplot(grid[:, 0]), cells["kept"][0])
-    share = figure.add_subplot(grid[0, 1])
-    ratio = figure.add_subplot(grid[1, 1], sharex=share)
-    draw_over_epsilon(share, cells, lambda bound: bound["share"])
-    share.set(ylim=(-0.04, 1.04), title="Deviations below the bound")
-    share.yaxis.set_major_formatter(PercentFormatter(1.0))
-    share.tick_params(which="both", labelbottom=False)
-    draw_over_epsilon(ratio, cells, lambda bound: bound["ratio_median"])
-    ratio.axhline(1.0, color=MUTED, linewidth=0.9, linestyle="--")
-    ratio.set(yscale="log", xscale="log", title="Bound over deviation, median", xlabel=r"$\varepsilon$")
-    ratio.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ratio.xaxis.set_major_formatter("{x:g}")
-    ratio.xaxis.set_minor_formatter(NullFormatter())
-    figure.legend(handles=bound_marks(cells), loc="outside lower right", ncols=4)
-    return figure
-
-
-def draw_scatter(axes: Axes, cell: dict[str, Any]) -> None:
-    """A point per fixed point, its rank jittered; bounds as horizontal lines."""
-    scatter = cell["scatter"]
-    ranks, norms = np.asarray(scatter["ranks"], float), np.asarray(scatter["deviations"], float)
-    jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(ranks))
-    positive = norms > 0
-    axes.scatter((ranks + jitter)[positive], norms[positive], s=7, color=INK, alpha=0.3, linewidth=0, zorder=2)
-    axes.set(yscale="log", xlabel=r"rank of $J^+$ (jittered)", ylabel=r"deviation $\|D_\phi(\tau, s)\|$")
-    axes.set_title("(g) Fixed points of lower rank and their deviations", fontsize=10)
-    labels: list[tuple[float, str, str]] = []
-    for bound in spread(cell["bounds"], NUM_LINES):
-        for name, (colour, _, symbol) in BOUNDS.items():
-            value = bound["root_bound" if name == "root" else "bound"]
-            labels += horizontal(axes, value, colour, "-", f"{symbol}, $\\varepsilon$ = {bound['epsilon']:.2g}")
-    for level, (_, style) in LEVELS.items():
-        radius = cell["conformal"]["deviation"].get(level, {}).get("radius")
-        labels += horizontal(axes, radius, GREEN, style, f"conformal, {float(level):.0%}")
-    place_labels(axes, labels)
-    grid_lines(axes)
-
-
-def horizontal(axes: Axes, value: float | None, colour: str, style: str, label: str) -> list[tuple[float, str, str]]:
-    """A bound's line, and what is to be written at its end; nothing for a bound that is absent or infinite."""
-    if value is None or not np.isfinite(value) or value <= 0:
-        return []
-    axes.axhline(value, color=colour, linewidth=1.2, linestyle=style, zorder=3)
-    return [(value, label, colour)]
-
-
-def place_labels(axes: Axes, labels: list[tuple[float, str, str]]) -> None:
-    """Write each label to the right of its line, moved up where it would cover the one below."""
-    axes.autoscale_view()
-    low, high = np.log(axes.get_ylim())
-    least, last = 0.05, -np.inf
-    for value, label, colour in sorted(labels):
-        height = (np.log(value) - low) / (high - low)
-        last = max(height, last + least)
-        axes.annotate(
-            label, (1.0, height), xytext=(1.035, last), xycoords="axes fraction", textcoords="axes fraction",
-            fontsize=8, color=colour, va="center", arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6},
-        )  # fmt: skip
-
-
-def spread(bounds: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """So many of the bounds, from the smallest ε to the largest, of those that have a value."""
-    usable = sorted((bound for bound in bounds if bound["root_bound"] is not None), key=lambda one: one["epsilon"])
-    places = np.unique(np.linspace(0, len(usable) - 1, min(count, len(usable))).round().astype(int))
-    return [usable[place] for place in places]
-
-
-def draw_over_epsilon(
-    axes: Axes, cells: dict[str, list[dict[str, Any]]], value: Callable[[dict[str, Any]], float | None]
-) -> None:
-    """One line per bound, seed and split: R̂ and √R̂, dashed where states were withheld."""
-    for split, runs in cells.items():
-        for one in runs:
-            bounds = sorted(one["bounds"], key=lambda bound: bound["epsilon"])
-            for name, (colour, marker, _) in BOUNDS.items():
-                points = [(bound["epsilon"], value(bound[name])) for bound in bounds]
-                points = [point for point in points if point[1] is not None]
-                if points:
-                    axes.plot(
-                        *zip(*points, strict=True), color=colour, marker=marker, markersize=3.5, linewidth=1.1,
-                        linestyle=SPLITS[split][0],
-                    )  # fmt: skip
-    axes.set_xscale("log")
-    grid_lines(axes)
-
-
-def bound_marks(cells: dict[str, list[dict[str, Any]]]) -> list[Line2D]:
-    """Entries for bounds and splits."""
-    entries = [Line2D([], [], color=colour, marker=marker, label=label) for colour, marker, label in BOUNDS.values()]
-    return entries + [
-        Line2D([], [], color=MUTED, linestyle=style, label=label) for name, (style, label) in SPLITS.items() if cells.get(name)
-    ]

@@ -136,15 +136,16 @@ def computing(settings: Figure3Settings, point: Point, seed: int) -> Callable[[]
 
 def compute(settings: Figure3Settings, point: Point, seed: int) -> dict[str, Any]:
     """Train one network and look at the fixed points of its pairs."""
-    key_episodes, key_split, key_fit, key_drawn = jax.random.split(jax.random.key(seed), 4)
+    key_episodes, key_split, key_fit, key_pairs, key_drawn = jax.random.split(jax.random.key(seed), 5)
     problem = SensorNetwork.grid(settings.rows, settings.columns, settings.num_targets)
     dataset = HistoryDataset(collect(problem, settings.num_episodes, key=key_episodes), length=1)
     whole, _, _ = dataset.split(key=key_split, withhold_states=1.0 - point.states)
     episodes = np.asarray(whole.episode_ids)
     train = whole.part(episodes[: max(1, math.ceil(point.samples * len(episodes)))])
     model = fit(train, None, replace(settings.training, width=point.width), key=key_fit)
-    pairs = distinct_pairs(whole, settings.max_pairs)
-    histories, states = jnp.asarray(pairs.histories), jnp.asarray(pairs.states)
+    pairs = distinct_pairs(whole)
+    rows = jax.random.permutation(key_pairs, len(pairs.states))[: settings.max_pairs]
+    histories, states = jnp.asarray(pairs.histories)[rows], jnp.asarray(pairs.states)[rows]
     local = local_models(model.denoiser, train.layout, histories, states, with_jacobians=False)
     return {
         "width": point.width,

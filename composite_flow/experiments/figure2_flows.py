@@ -84,12 +84,17 @@ def compute_flows(
     true = int(np.argmin(np.linalg.norm(states - state, axis=1)))
     areas = np.flatnonzero(state > 0.5)[:2]
     found = attractors(denoiser, histories, states, consistent)
+    from_true = found.points[found.indices == true]  # every agent's, since every agent allows the true state
     return {
         "areas": areas,
         "state": state,
         "coverage": data.problem.coverage,
         "agents": [
-            {"agent": agent, "sees": np.flatnonzero(data.problem.coverage[agent] & (state > 0.5))}
+            {
+                "agent": agent,
+                "sees": np.flatnonzero(data.problem.coverage[agent] & (state > 0.5)),
+                "from_true": rounded(from_true[agent][areas], DIGITS),
+            }
             | agent_flow(
                 denoiser, histories[agent], states[consistent[agent]], state, areas,
                 key=jax.random.fold_in(key, agent), num_drawn=num_drawn, num_starts=num_starts,

@@ -59,6 +59,8 @@ def draw_agent(axes: Axes, letter: str, agent: dict[str, Any], areas: list[int])
     is_true = np.asarray(agent["is_true"], bool)
     mark_places(axes, agent["places"])
     mark_points(axes, np.asarray(agent["points"]).reshape(-1, 2), np.where(is_true, BLUE, RED), size=62)
+    # From noise it is reached once in hundreds of flows or never; from the true state itself at once.
+    mark_points(axes, np.asarray([agent["from_true"]]), [BLUE], size=62)
     sees = " and ".join(f"area {area + 1}" for area in agent["sees"])
     sees = f"sees the target in {sees}" if sees else "sees no target"
     axes.set_title(f"({letter}) Agent {agent['agent'] + 1} {sees}", fontsize=9.5)
@@ -68,14 +70,18 @@ def draw_agent(axes: Axes, letter: str, agent: dict[str, Any], areas: list[int])
 
 
 def draw_map(axes: Axes, flows: dict[str, Any]) -> None:
-    """The sensors, the three agents in ink and the targets as stars."""
+    """The part of a square grid where the three agents (in ink) and the targets (stars) are."""
     coverage = np.asarray(flows["coverage"], bool)
     columns = int(round(np.sqrt(len(coverage))))
     chosen = tuple(agent["agent"] for agent in flows["agents"])
     positions = grid_positions(columns, columns)
     draw_network(axes, coverage, positions, np.asarray(flows["state"]), highlighted=chosen)
-    for area in np.flatnonzero(np.asarray(flows["state"]) > 0.5):  # whose number the star covers
-        place = positions[coverage[:, area]].mean(axis=0)
+    targets = [positions[column].mean(axis=0) for column in coverage.T[np.asarray(flows["state"]) > 0.5]]
+    section = np.concatenate([positions[list(chosen)], targets])
+    # A square with a margin around them.
+    centre, half = (section.max(axis=0) + section.min(axis=0)) / 2, np.ptp(section, axis=0).max() / 2 + 0.7
+    axes.set(xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half))
+    for area, place in zip(flows["areas"], targets, strict=True):  # the star covers the area's number
         axes.annotate(
             f"area {area + 1}", place, xytext=(0, 9), textcoords="offset points", ha="center", fontsize=8, color=INK,
             bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}, zorder=6,
@@ -98,8 +104,8 @@ def draw_zoom(axes: Axes, flows: dict[str, Any], place: tuple[float, float], tit
     pooled, first_second = flows["pooled"], [area + 1 for area in flows["areas"]]
     here = np.all(np.asarray(pooled["places"]) == np.asarray(place), axis=1)
     points, agents = np.asarray(pooled["points"])[here], np.asarray(pooled["agents"])[here]
-    axes.set(title=title, xlabel=f"area {first_second[0]}", ylabel=f"area {first_second[1]}")
-    axes.title.set_fontsize(9.5)
+    axes.set_title(title, fontsize=9.5)
+    axes.set(xlabel=f"area {first_second[0]}", ylabel=f"area {first_second[1]}")
     grid_lines(axes)
     if not len(points):
         return
@@ -138,24 +144,24 @@ def draw_numbers(axes: Axes, flows: dict[str, Any]) -> None:
     pooled = flows["pooled"]
     is_true, drawn = np.asarray(pooled["is_true"], bool), [agent["agent"] for agent in flows["agents"]]
     agents, norms = np.asarray(pooled["agents"])[is_true], np.asarray(pooled["norms"])[is_true]
-    order = np.argsort(norms)
+    order = np.argsort(-norms)
     colours = [BLUE if agent in drawn else SKY for agent in agents[order]]
-    axes.bar(np.arange(len(order)), np.maximum(norms[order], 1e-6), color=colours, width=0.8)
-    axes.set_yscale("log")
-    axes.set_xticks(range(len(order)), [str(agent + 1) for agent in agents[order]], fontsize=6.5)
-    axes.set(xlabel="agent", ylabel=r"$\|D_\phi\|$ of the true state, all features")
-    axes.set_title("Deviation at the true state (dark: a, b, d)", fontsize=9.5)
-    annotate_corner(axes, "\n".join(shared_lines(flows["intersection"])))
-    least, largest = np.maximum(norms[[order[0], order[-1]]], 1e-6)
-    # The upper half is left to the words.
-    axes.set_ylim(least / 1.5, largest * (1.5 * largest / least) ** 0.6 * 1.5)
+    axes.barh(np.arange(len(order)), np.maximum(norms[order], 1e-6), color=colours, height=0.8)
+    axes.set_yticks(range(len(order)), [str(agent + 1) for agent in agents[order]], fontsize=6)
+    axes.set(xscale="log", ylabel="agent", xlabel=r"$\|D_\phi\|$ over all areas")
+    axes.set_title("Deviations at the true state (dark: a, b, d)", fontsize=9.5)
+    least, largest = np.maximum(norms[[order[-1], order[0]]], 1e-6)
+    axes.set_xlim(least / 2, largest * 2)
+    annotate_corner(axes, "\n".join(shared_lines(flows["intersection"])), right=True)
 
 
-def annotate_corner(axes: Axes, words: str) -> None:
-    """A few words in the upper left corner, legible over what is drawn there."""
+def annotate_corner(axes: Axes, words: str, *, right: bool = False) -> None:
+    """A few words in an upper corner, legible over what is drawn there."""
     paper = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
-    place = (0.025, 0.975)
-    axes.annotate(words, place, xycoords="axes fraction", va="top", fontsize=8, color=INK, bbox=paper, zorder=7)
+    place, side = ((0.99, 0.985), "right") if right else ((0.025, 0.975), "left")
+    axes.annotate(
+        words, place, xycoords="axes fraction", va="top", ha=side, fontsize=8, color=INK, bbox=paper, zorder=7
+    )
 
 
 def shared_lines(intersection: dict[str, Any]) -> list[str]:
@@ -165,7 +171,7 @@ def shared_lines(intersection: dict[str, Any]) -> list[str]:
     for name, words in names.items():
         one = intersection[name]
         what = "the true state" if one["is_true_state"] else "none" if not one["count"] else f"{one['count']}"
-        lines.append(f"  {words}: {what}")
+        lines.append(f"{words}: {what}")
     return lines
 
 

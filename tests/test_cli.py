@@ -109,6 +109,19 @@ def test_reconstruct_writes_estimates_in_the_states_units(trained, capsys):
         assert result["accepted"] == pytest.approx(file["accepted"][:].mean())
 
 
+def test_analyze_tells_and_draws_what_it_found(trained, tmp_path, capsys):
+    arguments = ("analyze", trained / "run", trained / "a", "--anchors", "8", "--joint", "3", "--out", tmp_path)
+    found = call(capsys, *arguments)
+    assert found["part"] == "test"
+    assert found["pairs"]["stable"] <= found["pairs"]["pairs"]
+    # a dozen test episodes are too few for 99%
+    assert found["conformal"]["deviation"]["0.99"]["radius"] is None
+    assert json.loads((tmp_path / "analysis.json").read_text()) == found
+    assert (tmp_path / "analysis.png").stat().st_size > 10_000
+    assert cli.main([str(argument) for argument in arguments]) == cli.FAILED
+    assert "analysis.json" in capsys.readouterr().err
+
+
 def test_resuming_needs_no_settings_and_allows_no_others(trained, capsys):
     again = call(capsys, "train", trained / "a", "--out", trained / "run", "--resume")
     assert again["step"] == 400

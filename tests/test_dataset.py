@@ -65,6 +65,8 @@ def test_faults_of_batches():
         DATASET.pairs(np.array([EPISODES.num_steps]), np.array([0]))
     with pytest.raises(InputError, match="no agent 3; they are numbered 0 to 2"):
         DATASET.pairs(np.array([0]), np.array([3]))
+    with pytest.raises(InputError, match="for at least one step"):
+        DATASET.joint(np.zeros(0, int))
     with pytest.raises(InputError, match="at least one step"):
         HistoryDataset(EPISODES, 0)
 

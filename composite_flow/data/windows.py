@@ -197,6 +197,8 @@ def checked(values: Int[Array, " k"] | Int[np.ndarray, " k"], count: int, name: 
     """As int32 on the device, in range (which only concrete values can be checked for)."""
     if not isinstance(values, Tracer):
         host = np.asarray(values)
+        if not host.size:
+            raise InputError(f"Ask for at least one {name}, not for none.")
         outside = host[(host < 0) | (host >= count)]
         if len(outside):
             raise InputError(f"There is no {name} {outside[0]}; they are numbered 0 to {count - 1}.")

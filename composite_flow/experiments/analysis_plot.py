@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from composite_flow.experiments.style import BLUE, FAINT, GREEN, INK, MUTED, RED, save_figure, styled
 
@@ -64,6 +64,7 @@ def draw_scatter(axes: Axes, cell: dict[str, Any]) -> None:
     axes.scatter((ranks + jitter)[positive], norms[positive], s=7, color=INK, alpha=0.3, linewidth=0, zorder=2)
     axes.set(yscale="log", xlabel=r"rank of $J^+$ (jittered)", ylabel=r"deviation $\|D_\phi(\tau, s)\|$")
     axes.set_title("Rank and deviation, a point for each fixed point", fontsize=10)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     labels: list[tuple[float, str, str]] = []
     for bound in spread(epsilons(cell), NUM_LINES):
         for name, (colour, _, symbol) in BOUNDS.items():

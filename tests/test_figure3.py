@@ -1,43 +1,84 @@
-"""Figure 3: its points share their common setting, its trends are Kendall's, and one point's numbers fit together."""
+"""Figure 3's trends against closed forms, its smallest preset's numbers, and what is computed again."""
 
+import json
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
+from scipy import stats
 
-from composite_flow.experiments.figure3 import PRESETS, Point, compute, kendall, points_of, trend
+from composite_flow.experiments import figure3, figure3_plot
+from composite_flow.experiments.cells import jsonable
 from composite_flow.training import TrainingConfig
 
-
-def test_panels_share_one_point():
-    for preset in PRESETS.values():
-        panels = points_of(preset)
-        common = Point(preset.widths[-1], 1.0, 1.0)
-        assert all(points[-1] == common for points in panels.values())
-        assert all(
-            len(set(points)) == len(points) >= (2 if preset is PRESETS["smoke"] else 4) for points in panels.values()
-        )
+SETTINGS = figure3.PRESETS["smoke"]
 
 
-@pytest.mark.parametrize(("values", "expected"), [([[1.0, 1.1], [2.0, 2.1]], 1.0), ([[2.0, 2.1], [1.0, 1.1]], -1.0)])
-def test_separated_settings_decide_the_claim(values, expected):
-    """Where no run of one setting is among those of another, τ_b is as large as ties within the settings allow."""
-    found = trend(np.array(values), expected=1)
-    pairs, tied = 6, 2  # of four runs; both pairs within a setting are ties in the setting
-    assert found["kendall"] == pytest.approx(expected * (pairs - tied) / np.sqrt((pairs - tied) * pairs))
-    assert found["claim"] == ("holds" if expected > 0 else "does not hold")
+def quiet(message):
+    """Progress that nobody reads."""
 
 
-def test_overlapping_settings_decide_nothing():
-    assert trend(np.array([[1.0, 2.0, 3.0], [1.1, 2.1, 2.9]]), expected=1)["claim"] == "not decided"
-    assert trend(np.array([[1.0], [2.0]]), expected=1)["claim"] == "not decided"  # one seed has no interval
-    assert kendall(np.ones((3, 2))) == 0.0
+@pytest.fixture(autouse=True)
+def permissive():
+    """Optimisers and plots of other libraries promote; the modules themselves are checked in their own tests."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
+def test_correlation_is_spearmans():
+    values = np.random.default_rng(0).integers(0, 5, (6, 4, 3)).astype(float)  # many ties
+    values[:, 0, :] += np.arange(3) / 7  # no column is constant, where NumPy warns
+    # a rank correlation is Pearson's of the ranks
+    ranks = stats.rankdata(values, axis=1)
+    expected = [np.mean([np.corrcoef(np.arange(4), column)[0, 1] for column in one.T]) for one in ranks]
+    np.testing.assert_allclose(figure3.spearman(values), expected, atol=1e-12)
+    assert figure3.spearman(np.ones((4, 3))) == 0
+
+
+def test_a_clear_trend_is_decided_and_its_sign_is_compared():
+    values = np.arange(4.0)[:, None] + np.array([0.0, 0.1, 0.2])
+    rising = figure3.trend(values, expected=1)
+    assert rising["claim"] == "holds" and figure3.trend(values, expected=-1)["claim"] == "does not hold"
+    assert rising["spearman"] == pytest.approx(1.0) and rising["interval"] == pytest.approx((1.0, 1.0))
+    # 2 of the (4!)^3 ways to exchange settings within seeds are as extreme: at most two of 2,000 draws, and this one
+    assert rising["p_value"] < 2e-3
+    assert figure3.trend(np.ones((4, 3)), expected=1) == {
+        "spearman": 0.0,
+        "interval": (0.0, 0.0),
+        "p_value": 1.0,
+        "claim": "not decided",
+    }
+
+
+def test_overlapping_settings_or_one_seed_decide_nothing():
+    overlapping = np.array([[1.0, 2.0, 3.0], [1.1, 2.1, 2.9]])
+    assert figure3.trend(overlapping, expected=1)["claim"] == "not decided"
+    assert figure3.trend(np.arange(4.0)[:, None], expected=1)["claim"] == "not decided"
+
+
+def test_no_trend_is_rarely_decided():
+    """At the level 0.05, at most 13 of 100 by chance, but once in a thousand times."""
+    noise = np.random.default_rng(1).normal(size=(100, 4, 3))
+    assert sum(figure3.trend(values, expected=1)["claim"] != "not decided" for values in noise) <= 13
+
+
+def test_panels_share_one_setting():
+    for settings in figure3.PRESETS.values():
+        panels = figure3.points_of(settings)
+        points = [point for panel in panels.values() for point in panel]
+        assert len(set(points)) == len(points) - 2
+        for panel, listed in panels.items():
+            values = [getattr(point, panel) for point in listed]
+            assert values == sorted(values)
+            assert settings is SETTINGS or len(values) >= 4
+
+
+@pytest.mark.slow
 def test_a_point_trains_on_its_share_and_measures_its_pairs():
     training = TrainingConfig(width=16, batch=64, steps=60, learning_rate=4e-3, warmup=10)
-    settings = replace(PRESETS["smoke"], training=training, num_drawn=10)
-    found = compute(settings, Point(width=16, states=0.5, samples=0.1), seed=0)
+    settings = replace(SETTINGS, training=training, num_drawn=10)
+    found = figure3.compute(settings, figure3.Point(width=16, states=0.5, samples=0.1), seed=0)
     # seven areas, one target: half of the seven states, rounded, are left
     assert found["states"] in (3, 4)
     assert found["samples"] % 6 == 0 and found["samples"] <= 7 * 16 * 6  # a tenth of 64 episodes of 16 steps, 6 agents
@@ -45,3 +86,35 @@ def test_a_point_trains_on_its_share_and_measures_its_pairs():
     assert found["deviation"]["median"] <= found["deviation"]["q90"] <= found["deviation"]["max"]
     assert 1 <= found["effective_rank"]["mean"] <= found["rank"]["max"] + 7
     assert len(found["drawn"]["ranks"]) == min(10, found["pairs"])
+
+
+@pytest.mark.slow
+def test_figure3(tmp_path, monkeypatch):
+    result = json.loads(json.dumps(jsonable(figure3.run(SETTINGS, tmp_path, seed=0, overwrite=False, progress=quiet))))
+    summary = result["summary"]
+    # 2×3 sensors have 7 areas, so as many states; a history is one observation of up to 4 areas, mask, identity
+    assert summary["largest_possible_rank"] == 7
+    assert summary["states"]["settings"] == [3, 7]
+    assert [row[0]["pairs"] for row in result["panels"]["states"]] == [3 * 6, 7 * 6]
+    assert summary["width"]["settings"] == [12, 48]
+    few, many = summary["samples"]["settings"]
+    assert 10 * few < many
+    for panel in figure3.PANELS:
+        assert min(summary[panel]["stable_share"]) > 0.9
+        assert all(0 < row[0] <= 7 for row in summary[panel]["rank_mean"])
+        assert all(0 < row[0] <= 7 for row in summary[panel]["effective_rank_mean"])
+    (narrow,), (wide,) = summary["width"]["deviation_mean"]
+    assert wide < 0.5 * narrow
+    (narrow,), (wide,) = summary["width"]["rank_mean"]
+    assert wide > narrow
+    (few,), (many,) = summary["samples"]["deviation_mean"]
+    assert many < few
+    assert len(list(tmp_path.glob("width*.json"))) == 4
+
+    def refuse(*_):
+        raise AssertionError("a point that is there is not computed again")
+
+    monkeypatch.setattr(figure3, "compute", refuse)
+    again = figure3.run(SETTINGS, tmp_path, seed=0, overwrite=False, progress=quiet)
+    assert json.loads(json.dumps(jsonable(again))) == result
+    assert all(path.stat().st_size > 10_000 for path in figure3_plot.draw(result, tmp_path))

@@ -22,12 +22,21 @@ from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.pairs import distinct_pairs
 from composite_flow.experiments.cells import Progress, cell
+from composite_flow.history import HistoryLayout
 from composite_flow.problems.sensor import SensorNetwork
-from composite_flow.rank import effective_rank_of_values, rank_of_values
+from composite_flow.rank import DEFAULT_THRESHOLD, effective_rank_of_values, rank_of_values
 from composite_flow.training import TrainingConfig, fit
 
 PANELS = ("width", "states", "samples")
-_RESAMPLES = 500
+MEASURES = (
+    ("deviation", "mean"),
+    ("deviation", "median"),
+    ("rank", "mean"),
+    ("rank", "median"),
+    ("effective_rank", "mean"),
+)
+"""What is followed over the settings: a measure of a run's fixed points, and which of its numbers."""
+_RESAMPLES = 2000
 RISES = {"deviation": {"width": -1, "states": 1, "samples": -1}, "rank": {"width": 1, "states": -1, "samples": 1}}
 """What the paper says: the sign of each measure's trend with each setting."""
 
@@ -126,7 +135,7 @@ def run(settings: Figure3Settings, out: Path, *, seed: int, overwrite: bool, pro
         panel: [[found[point, one] for one in seeds] for point in points]
         for panel, points in points_of(settings).items()
     }
-    return {"summary": {panel: summarise(panel, cells) for panel, cells in panels.items()}, "panels": panels}
+    return {"summary": summarise(settings, panels), "panels": panels}
 
 
 def computing(settings: Figure3Settings, point: Point, seed: int) -> Callable[[], dict[str, Any]]:
@@ -173,15 +182,27 @@ def measured(local: LocalModels, num_drawn: int, key) -> dict[str, Any]:
     }
 
 
-def summarise(panel: str, cells: list[list[dict[str, Any]]]) -> dict[str, Any]:
+def summarise(settings: Figure3Settings, panels: dict[str, list[list[dict[str, Any]]]]) -> dict[str, Any]:
+    """The trend of each measure in each panel, and what a rank means here."""
+    problem = SensorNetwork.grid(settings.rows, settings.columns, settings.num_targets)
+    layout = HistoryLayout(1, problem.observation_size, problem.num_actions, problem.num_agents)
+    return {
+        "rank_threshold": DEFAULT_THRESHOLD,
+        "largest_possible_rank": min(problem.state_size, layout.size),
+        **{panel: summarise_panel(panel, cells) for panel, cells in panels.items()},
+    }
+
+
+def summarise_panel(panel: str, cells: list[list[dict[str, Any]]]) -> dict[str, Any]:
     """The trend of each measure with the panel's setting, over all settings and seeds."""
     result: dict[str, Any] = {
-        "settings": [setting_of(panel, parts[0]) for parts in cells],
+        "settings": [parts[0][panel] for parts in cells],
+        "final_loss": [[part["final_loss"] for part in parts] for parts in cells],
         "stable_share": [
             sum(part["stable"] for part in parts) / sum(part["pairs"] for part in parts) for parts in cells
         ],
     }
-    for measure, name in (("deviation", "mean"), ("deviation", "median"), ("rank", "mean"), ("effective_rank", "mean")):
+    for measure, name in MEASURES:
         values = np.array([[part[measure][name] for part in parts] for parts in cells])
         sign = RISES["deviation" if measure == "deviation" else "rank"][panel]
         result[f"{measure}_{name}"] = values.tolist()
@@ -189,33 +210,45 @@ def summarise(panel: str, cells: list[list[dict[str, Any]]]) -> dict[str, Any]:
     return result
 
 
-def setting_of(panel: str, part: dict[str, Any]) -> int:
-    """The panel's setting as a number: units, states, or training pairs."""
-    return part[panel]
-
-
 def trend(values: np.ndarray, expected: int) -> dict[str, Any]:
-    """Kendall's rank correlation of a measure with the setting, and whether the paper's claim holds.
+    """Spearman's correlation of a measure with the setting, or its logarithm, within a seed, averaged over the seeds.
 
-    The 95% interval is a percentile bootstrap that draws runs anew within each setting; one seed has none.
+    The 95% interval is a percentile bootstrap that draws runs anew within each setting. Few seeds make it too narrow,
+    so a permutation test stands beside it: under no trend the settings of one seed, whose runs share their episodes,
+    can be exchanged. The paper's claim is decided where both agree; one seed decides nothing.
 
     Args:
         values: one row per setting in rising order, one column per seed.
         expected: the sign that the paper claims.
     """
-    settings, seeds = values.shape
+    value, seeds = float(spearman(values)), values.shape[1]
     if seeds == 1:
-        return {"kendall": kendall(values), "interval": None, "claim": "not decided"}
-    drawn = np.asarray(jax.random.randint(jax.random.key(0), (_RESAMPLES, settings, seeds), 0, seeds))
-    value = kendall(values)
-    resampled = [kendall(np.take_along_axis(values, one, axis=1)) for one in drawn]
+        return {"spearman": value, "interval": None, "p_value": None, "claim": "not decided"}
+    key_bootstrap, key_permutation = jax.random.split(jax.random.key(0))
+    rows = np.asarray(jax.random.randint(key_bootstrap, (_RESAMPLES, *values.shape), 0, seeds))
+    resampled = spearman(np.take_along_axis(values[None], rows, axis=2))
     low, high = (float(limit) for limit in np.quantile(resampled, (0.025, 0.975)))
-    claim = "not decided" if low <= 0 <= high else "holds" if value * expected > 0 else "does not hold"
-    return {"kendall": value, "interval": (low, high), "claim": claim}
+    order = np.broadcast_to(np.arange(len(values))[:, None], (_RESAMPLES, *values.shape))
+    order = np.asarray(jax.random.permutation(key_permutation, order, axis=1, independent=True))
+    permuted = spearman(np.take_along_axis(values[None], order, axis=1))
+    # 1e-9: equal correlations differ by rounding
+    p_value = (1 + int(np.sum(np.abs(permuted) >= abs(value) - 1e-9))) / (1 + _RESAMPLES)
+    decided = p_value < 0.05 and not low <= 0 <= high
+    claim = "not decided" if not decided else "holds" if value * expected > 0 else "does not hold"
+    return {"spearman": value, "interval": (low, high), "p_value": p_value, "claim": claim}
 
 
-def kendall(values: np.ndarray) -> float:
-    """Kendall's τ_b of values with their row's place; 0 where one of them does not vary."""
-    places = np.repeat(np.arange(values.shape[0]), values.shape[1])
-    found: Any = stats.kendalltau(places, values.ravel())
-    return float(found.statistic) if math.isfinite(found.statistic) else 0.0
+def spearman(values: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of values with their row's place, ties at mean ranks, averaged over the columns.
+
+    A column that does not vary counts as 0. Taken within a column, no run meets itself when runs are drawn twice; over
+    all runs at once, such ties would raise the correlation of every resample.
+
+    Args:
+        values: (..., settings, seeds).
+    """
+    settings = values.shape[-2]
+    ranks = stats.rankdata(values, axis=-2) - (settings + 1) / 2
+    places = np.arange(settings)[:, None] - (settings - 1) / 2
+    size = np.sqrt((ranks**2).sum(axis=-2) * (places**2).sum())
+    return (np.where(size > 0, (ranks * places).sum(axis=-2) / np.where(size > 0, size, 1.0), 0.0)).mean(axis=-1)

@@ -30,7 +30,7 @@ def draw(result: dict[str, Any], out: Path) -> list[Path]:
                     axis.set_ylabel(label)
             axes[0, column].set_yscale("log")
             axes[1, column].axhline(largest, color=MUTED, linewidth=0.8, linestyle=":")
-            axes[1, column].set_ylim(-0.03 * largest, 1.06 * largest)
+            axes[1, column].set_ylim(-0.6, largest + 0.6)
             axes[1, column].set_xticks(range(len(cells)), [f"{setting:,}" for setting in summary["settings"]])
             axes[1, column].set_xlabel(TITLES[panel])
         figure.legend(handles=legend_handles(), loc="outside lower center", ncols=5)

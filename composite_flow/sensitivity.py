@@ -156,14 +156,14 @@ def shift_along(
     *,
     dense_limit: int = DENSE_STATE_LIMIT,
 ) -> Float[Array, " state"]:
-    """J⁺ Δτ for one direction: one product in the history and one solve, dense for small states.
+    """J⁺ Δτ for one direction, the shift of a fixed point to first order (Eq. 13): one product and one solve.
 
     Args:
         denoiser: f, differentiable in the history.
         history: τ, flat.
         direction: Δτ.
         y: a fixed point of f(τ, ·), in scaled units.
-        dense_limit: the largest state whose Jacobian is formed.
+        dense_limit: the largest state whose Jacobian is formed; above it the solve is matrix-free.
     """
     if y.shape[0] > dense_limit:
         return SensitivityOperator(denoiser, history, y).product(direction).x

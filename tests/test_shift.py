@@ -8,9 +8,11 @@ import pytest
 from jaxtyping import Array, Float
 
 from composite_flow.analysis.local_model import settle
-from composite_flow.analysis.shift import compare_shifts, errors_by_distance, real_shift
+from composite_flow.analysis.shift import compare_shifts, errors_by_distance
 from composite_flow.analysis.shift_bound import shift_error_bound
+from composite_flow.deviation import MAX_STEPS
 from composite_flow.errors import InputError
+from composite_flow.flow import converge
 from composite_flow.gaussian import LinearGaussianDenoiser
 from composite_flow.network import Network
 
@@ -74,7 +76,7 @@ def test_errors_are_of_second_order_and_below_the_corrected_bound():
         assert one.error > 1e-4  # far above the fixed points' accuracy, so that the bound is tested at all
     # Doubling the distance multiplies a second-order error by about four.
     assert 2.8 < bounds[1].error / bounds[0].error < 5.2
-    reached = real_shift(denoiser, histories[0], histories[2], points[0], tolerance=1e-6)
+    reached = converge(denoiser, denoiser.condition(histories[2]), points[0], tolerance=1e-6, max_steps=MAX_STEPS)
     np.testing.assert_allclose(reached.y, points[2], atol=1e-4)
 
 

@@ -76,9 +76,8 @@ def composite_error(
         keys = jax.random.split(jax.random.fold_in(key, number), 3)
         estimates = reconstruct_batch(denoiser, histories[part], key=keys[0], **settings)
         verdict = certify_batch(denoiser, histories[part], estimates, radius=radius)
-        found = _fixed_points(
-            denoiser, histories[part], states[part], estimates.samples, jnp.float32(radius), keys[1], num_balls
-        )
+        inputs = (histories[part], states[part], estimates.samples, jnp.float32(radius))
+        found = _fixed_points(denoiser, *inputs, keys[1], num_balls)
         block = _Block(states[part], estimates.samples, verdict.accepted_by_paper, verdict.accepted, found)
         blocks.append(_measured(block, keys[2], num_draws))
     merged: dict[str, Any] = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}

@@ -252,7 +252,6 @@ def _conformal(denoiser, dataset: HistoryDataset, radius: float, settings: Analy
 
 
 def _level(scores: np.ndarray, alpha: float, settings: AnalysisSettings, key: PRNGKeyArray) -> dict[str, Any]:
-    alpha = round(alpha, 12)  # 1 − 0.99 in floats would ask for one episode more
     radius = conformal_radius(scores, alpha)
     if len(scores) < 2:
         return {"radius": radius}

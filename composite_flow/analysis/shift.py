@@ -15,7 +15,6 @@ from composite_flow.analysis.local_model import in_batches, settle
 from composite_flow.denoiser import Denoiser
 from composite_flow.deviation import MAX_STEPS, TOLERANCE
 from composite_flow.errors import InputError
-from composite_flow.flow import Converged, converge
 from composite_flow.jacobian import DENSE_STATE_LIMIT, state_jacobian
 from composite_flow.sensitivity import shift_along
 from composite_flow.spectrum import spectral_radius
@@ -23,52 +22,6 @@ from composite_flow.validation import check_counts, check_histories
 
 SMALLEST_SHIFT = 1e-3
 """A relative error means nothing for shorter shifts: fixed points are known to 1e-5/(1 − λ)."""
-
-
-def predicted_shift(
-    denoiser: Denoiser,
-    history: Float[Array, " history"],
-    other: Float[Array, " history"],
-    y: Float[Array, " state"],
-    *,
-    dense_limit: int = DENSE_STATE_LIMIT,
-) -> Float[Array, " state"]:
-    """The linear prediction of a fixed point's shift, Δy* ≈ J⁺(y* | τ) (τ' − τ) (Eq. 13).
-
-    Args:
-        denoiser: f, differentiable in the history.
-        history: τ, flat.
-        other: τ'.
-        y: y*, a fixed point of f(τ, ·), in scaled units.
-        dense_limit: the largest state whose Jacobian is formed; above it the solve is matrix-free.
-    """
-    return shift_along(denoiser, history, other - history, y, dense_limit=dense_limit)
-
-
-def real_shift(
-    denoiser: Denoiser,
-    history: Float[Array, " history"],
-    other: Float[Array, " history"],
-    y: Float[Array, " state"],
-    *,
-    tolerance: float = TOLERANCE,
-    max_steps: int = MAX_STEPS,
-) -> Converged:
-    """Where the fixed point goes when the history changes: the flow of τ' from y*.
-
-    Args:
-        denoiser: f.
-        history: τ, unused but for symmetry with `predicted_shift`.
-        other: τ'.
-        y: y*, a fixed point of f(τ, ·), in scaled units.
-        tolerance: the flow has converged where a step is shorter.
-        max_steps: where to stop in any case.
-
-    Returns:
-        y*' in `y`, so that the shift is `.y − y`, and whether the flow settled.
-    """
-    del history
-    return converge(denoiser, denoiser.condition(other), y, tolerance=tolerance, max_steps=max_steps)
 
 
 class ShiftComparison(eqx.Module):
@@ -140,7 +93,7 @@ def _compare_each(denoiser, before, after, starts, ends, dense_limit):
     """Predictions, stability of both points, and the distance of their Jacobians."""
 
     def one(before, after, start, end):
-        predicted = predicted_shift(denoiser, before, after, start, dense_limit=dense_limit)
+        predicted = shift_along(denoiser, before, after - before, start, dense_limit=dense_limit)
         if start.shape[0] > dense_limit:
             return predicted, jnp.ones((), bool), jnp.zeros((), start.dtype)
         jacobians = jnp.stack(

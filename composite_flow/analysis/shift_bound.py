@@ -66,7 +66,7 @@ def shift_error_bound(
         history: τ, flat.
         other: τ'.
         y: y*, a fixed point of f(τ, ·), in scaled units.
-        shifted: y*', a fixed point of f(τ', ·), as `real_shift` finds it.
+        shifted: y*', a fixed point of f(τ', ·), where the flow from y* comes to rest.
         num_points: on the segment, where M and m are measured; between them ∇²f is taken to vary little.
 
     Returns:

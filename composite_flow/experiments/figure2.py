@@ -129,7 +129,7 @@ def withheld_coverage(settings: Figure2Settings, denoiser, test) -> dict[str, An
     calibration, new = deviation_scores(denoiser, test.seen), deviation_scores(denoiser, test.unseen)
     result = {}
     for level in settings.analysis.levels:
-        coverage = coverage_of_new(calibration, new, round(1 - level, 12))
+        coverage = coverage_of_new(calibration, new, 1 - level)
         result[f"{level:g}"] = {"coverage": coverage.mean, "p_value": coverage.p_value, "episodes": len(new)}
     return result
 

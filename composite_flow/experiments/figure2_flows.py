@@ -13,14 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from composite_flow.analysis.local_model import settle
 from composite_flow.belief import exact_belief
 from composite_flow.denoiser import Denoiser
-from composite_flow.deviation import MAX_STEPS, TOLERANCE
+from composite_flow.deviation import TOLERANCE
 from composite_flow.errors import InputError
 from composite_flow.experiments.cells import rounded
 from composite_flow.experiments.sensors import SensorData
 from composite_flow.fixed_points import find_fixed_points
-from composite_flow.flow import converge, flow
+from composite_flow.flow import flow
 
 MERGE_RADIUS = 0.1  # a tenth of the least distance of two states of 0 and 1, or less
 RADII = {"exact": 0.0, "1e-3": 1e-3, "merge_radius": MERGE_RADIUS}
@@ -142,20 +143,9 @@ def attractors(
 ) -> Attractors:
     """Let the flow of each agent start at every state that its history allows."""
     agents, indices = np.nonzero(consistent)
-    points, changes = _rest(denoiser, histories, jnp.asarray(agents), jnp.asarray(states[indices]))
-    points = np.asarray(points)
+    points, converged = settle(denoiser, histories[agents], jnp.asarray(states[indices]), batch_size=FLOWS_AT_ONCE)
     norms = np.linalg.norm(points - states[indices], axis=1)
-    return Attractors(agents, indices, points, norms, np.asarray(changes) <= TOLERANCE)
-
-
-@eqx.filter_jit
-def _rest(denoiser, histories, agents, starts):
-    def one(pair):
-        context = denoiser.condition(histories[pair[0]])
-        end = converge(denoiser, context, pair[1], tolerance=TOLERANCE, max_steps=MAX_STEPS)
-        return end.y, end.change
-
-    return jax.lax.map(one, (agents, starts), batch_size=min(FLOWS_AT_ONCE, len(agents)))
+    return Attractors(agents, indices, points, norms, converged)
 
 
 def agent_flow(

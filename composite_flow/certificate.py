@@ -13,11 +13,11 @@ What passing means: Theorem 7's bound D_φ does not follow from the checks, and 
 agents can both be stable and near while the composite ends further away. An error below 3 D_φ follows **if** each
 agent's fixed point lies within D_φ of the true state, which no check can see. `what_checks_are_worth` measures it.
 
-Cost: `state` tangents per participant and sample, all as matrix products. Stability is decided by a rigorous bound
-from matrix products; eigenvalues are computed only where that leaves it open.
+Cost: `state` tangents per participant and sample, all as matrix products; on a processor, those of a ReLU network go
+through its active units alone, and once for all samples that have settled at one state (`active_jacobian`). Stability
+is decided by a rigorous bound from matrix products; eigenvalues are computed only where that leaves it open. The host
+packs what is left to do, so neither function can be traced by a caller's `jit`.
 """
-
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -26,25 +26,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.composite import Estimate
-from composite_flow.denoiser import Context, Denoiser
-from composite_flow.deviation import MAX_STEPS, TOLERANCE
-from composite_flow.flow import converge
-from composite_flow.jacobian import state_jacobian
+from composite_flow.denoiser import Denoiser
 from composite_flow.radius import ConformalRadius, check_radius
-from composite_flow.spectrum import arnoldi_radius, radius_bound, spectral_radius
+from composite_flow.settling import MAX_STEPS, TOLERANCE, settle_teams
+from composite_flow.sweep_radii import Method, last_sweep_radii
 from composite_flow.validation import check_histories
-
-_ROWS_AT_ONCE = 8192  # tangents or noisy states that pass the network together: 32 MiB a layer at width 1024
-
-
-class _Settings(NamedTuple):
-    """What a compiled check is specialised to."""
-
-    exact: bool
-    dense: bool
-    depth: int
-    tolerance: float
-    max_steps: int
 
 
 class Certificate(eqx.Module):
@@ -134,9 +120,10 @@ def certify(
         InputError: if the histories or the radius cannot be used.
     """
     histories = check_histories(denoiser, histories, axes=2)
-    limit = jnp.float32(check_radius(radius))
-    settings = _Settings(exact, denoiser.state_size <= dense_limit, depth, tolerance, max_steps)
-    return _certify_one(denoiser, histories, estimate, limit, _key(key), settings)
+    batch = histories[None], jax.tree.map(lambda leaf: leaf[None], estimate)
+    options = {"exact": exact, "dense_limit": dense_limit, "depth": depth, "tolerance": tolerance}
+    verdict = certify_batch(denoiser, *batch, radius=radius, max_steps=max_steps, key=key, **options)
+    return jax.tree.map(lambda leaf: leaf[0], verdict)
 
 
 def certify_batch(
@@ -152,105 +139,16 @@ def certify_batch(
     max_steps: int = MAX_STEPS,
     key: PRNGKeyArray | None = None,
 ) -> Certificate:
-    """`certify` the estimates of `reconstruct_batch`, one joint history at a time; arguments as there."""
+    """`certify` the estimates of `reconstruct_batch`; arguments as there."""
     histories = check_histories(denoiser, histories, axes=3)
-    limit = jnp.float32(check_radius(radius))
-    settings = _Settings(exact, denoiser.state_size <= dense_limit, depth, tolerance, max_steps)
-    return _certify_many(denoiser, histories, estimates, limit, _key(key), settings)
-
-
-def _key(key: PRNGKeyArray | None) -> PRNGKeyArray:
-    return jax.random.key(0) if key is None else key
-
-
-@eqx.filter_jit
-def _certify_one(denoiser, histories, estimate, radius, key, settings):
-    return _certify(denoiser, histories, estimate, radius, key, settings)
-
-
-@eqx.filter_jit
-def _certify_many(denoiser, histories, estimates, radius, key, settings):
-    def one(example):
-        joint_history, estimate = example
-        return _certify(denoiser, joint_history, estimate, radius, key, settings)
-
-    return jax.lax.map(one, (histories, estimates))  # one at a time, so that eigenvalues stay conditional
-
-
-def _certify(denoiser, histories, estimate: Estimate, radius, key, settings: _Settings) -> Certificate:
-    agents = estimate.last_order
-    contexts = jax.vmap(denoiser.condition)(histories[agents])
-    if settings.dense:
-        radii, bounded, composite_radius = _dense_radii(denoiser, contexts, estimate.path, settings.exact)
-    else:
-        radii, composite_radius = _matrix_free_radii(denoiser, contexts, estimate.path, key, settings.depth)
-        bounded = jnp.zeros(radii.shape, bool)
-    distances, settled = _distances(denoiser, contexts, estimate.samples, settings)
-    return Certificate(agents, radii.T, bounded.T, composite_radius, distances.T, settled.T, radius)
-
-
-def _dense_radii(denoiser, contexts, path: Float[Array, "participants samples state"], exact: bool):
-    """Radii (participants, samples), which of them are bounds, and the last sweep's own radius (samples,)."""
-    _, num_samples, state_size = path.shape
-
-    def jacobians_of(hop):
-        context, received = hop
-        return jax.vmap(lambda y: state_jacobian(denoiser, context, y))(received)
-
-    batch_size = _hops_at_once(path.shape[0], num_samples * state_size)
-    jacobians = jax.lax.map(jacobians_of, (contexts, path), batch_size=batch_size)
-    bounds = jax.vmap(jax.vmap(radius_bound))(jacobians)
-    decided = (bounds < 1.0) & (not exact)
-    radii = jax.lax.cond(
-        jnp.all(decided),
-        lambda: bounds,
-        lambda: jnp.where(decided, bounds, spectral_radius(jacobians)),
-    )
-    identity = jnp.broadcast_to(jnp.eye(state_size)[None], (num_samples, state_size, state_size))
-    sweep, _ = jax.lax.scan(lambda product, jacobian: (jacobian @ product, None), identity, jacobians)
-    return radii, decided, spectral_radius(sweep)
-
-
-def _matrix_free_radii(denoiser, contexts, path: Float[Array, "participants samples state"], key, depth: int):
-    """Radii (participants, samples) and the last sweep's own radius (samples,), each with its residual added."""
-    participants, num_samples, state_size = path.shape
-
-    def radius_of(denoise, y):
-        _, apply = jax.linearize(denoise, y)
-        found = arnoldi_radius(apply, state_size, key=key, depth=depth)
-        return found.value + found.residual
-
-    def radii_of(hop):
-        context, received = hop
-        return jax.vmap(lambda y: radius_of(lambda point: denoiser.denoise(context, point), y))(received)
-
-    def sweep(y):
-        def hop(y, context):
-            return denoiser.denoise(context, y), None
-
-        return jax.lax.scan(hop, y, contexts)[0]
-
-    batch_size = _hops_at_once(participants, num_samples * depth)
-    radii = jax.lax.map(radii_of, (contexts, path), batch_size=batch_size)
-    return radii, jax.vmap(lambda y: radius_of(sweep, y))(path[0])
-
-
-def _distances(denoiser, contexts: Context, samples: Float[Array, "samples state"], settings):
-    """How far each agent's own flow ends from each sample, and whether it converged: (participants, samples) each."""
-
-    def alone(context):
-        def from_sample(y):
-            end = converge(denoiser, context, y, tolerance=settings.tolerance, max_steps=settings.max_steps)
-            return jnp.linalg.norm(end.y - y), end.change <= settings.tolerance
-
-        return jax.vmap(from_sample)(samples)
-
-    participants = jax.tree.leaves(contexts)[0].shape[0]
-    return jax.lax.map(alone, contexts, batch_size=_hops_at_once(participants, samples.shape[0]))
-
-
-def _hops_at_once(participants: int, rows_per_hop: int) -> int:
-    return min(participants, max(1, _ROWS_AT_ONCE // rows_per_hop))
+    limit = jnp.full(len(histories), check_radius(radius), jnp.float32)
+    agents = jax.vmap(lambda one: one.last_order)(estimates)
+    spoken = jnp.take_along_axis(histories, agents[:, :, None], axis=1)
+    method = Method(exact, denoiser.state_size <= dense_limit, depth)
+    radii = last_sweep_radii(denoiser, spoken, estimates.path, jax.random.key(0) if key is None else key, method)
+    ends, settled = settle_teams(denoiser, spoken, estimates.samples, tolerance=tolerance, max_steps=max_steps)
+    distances = np.linalg.norm(ends - np.asarray(estimates.samples)[:, :, None], axis=-1)
+    return Certificate(agents, *radii, jnp.asarray(distances), jnp.asarray(settled), limit)
 
 
 def _unstacked(certificate: Certificate) -> list[Certificate]:

@@ -6,18 +6,14 @@ Their norms are in the units of the scaled state. The largest one over held-out 
 checks of composite diffusion use; the paper bounds it by Theorem 6 instead, which does not bound each pair.
 """
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from composite_flow.denoiser import Context, Denoiser
 from composite_flow.errors import InputError
 from composite_flow.flow import converge
+from composite_flow.settling import MAX_STEPS, TOLERANCE, settle
 from composite_flow.validation import check_histories
-
-TOLERANCE = 1e-5  # a flow counts as converged where a step is shorter; float32 rounds 40 features near 1 to about 4e-7
-MAX_STEPS = 256
 
 
 def deviation(
@@ -45,7 +41,7 @@ def deviations(
     histories: Float[Array, "pairs history"],
     states: Float[Array, "states state"],
     *,
-    batch_size: int = 512,
+    batch_size: int = 256,
     tolerance: float = TOLERANCE,
     max_steps: int = MAX_STEPS,
 ) -> Float[Array, "states state"]:
@@ -57,7 +53,10 @@ def deviations(
         states: the true state beside each, scaled.
         batch_size: pairs that flow at a time.
         tolerance: the flow has converged where a step is shorter.
-        max_steps: of each flow.
+        max_steps: of each flow, to the next multiple of 4.
+
+    Returns:
+        One row for each pair; NaN where the flow left the floats.
 
     Raises:
         InputError: if the histories cannot be used or the states do not fit to them.
@@ -67,7 +66,8 @@ def deviations(
         raise InputError(
             f"Deviations need states of shape {(histories.shape[0], denoiser.state_size)}, not {states.shape}."
         )
-    return _deviations(denoiser, histories, states, batch_size, tolerance, max_steps)
+    settings = {"batch_size": batch_size, "tolerance": tolerance, "max_steps": max_steps}
+    return states - settle(denoiser, histories, states, **settings)[0]
 
 
 def measured_radius(
@@ -76,7 +76,7 @@ def measured_radius(
     states: Float[Array, "states state"],
     *,
     quantile: float = 1.0,
-    batch_size: int = 512,
+    batch_size: int = 256,
 ) -> float:
     """The radius D_φ: the largest deviation's norm over validation pairs, or a quantile of the norms.
 
@@ -96,13 +96,3 @@ def measured_radius(
         raise InputError(f"A quantile lies between 0 and 1, not at {quantile}.")
     norms = jnp.linalg.norm(deviations(denoiser, histories, states, batch_size=batch_size), axis=-1)
     return float(jnp.quantile(norms, quantile))
-
-
-@eqx.filter_jit
-def _deviations(denoiser, histories, states, batch_size, tolerance, max_steps):
-    def one(pair):
-        history, state = pair
-        context = denoiser.condition(history)
-        return deviation(denoiser, context, state, tolerance=tolerance, max_steps=max_steps)
-
-    return jax.lax.map(one, (histories, states), batch_size=min(batch_size, histories.shape[0]))

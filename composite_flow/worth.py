@@ -21,11 +21,11 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from composite_flow.certificate import Certificate, certify_batch
 from composite_flow.composite import reconstruct_batch
 from composite_flow.denoiser import Context, Denoiser
-from composite_flow.deviation import MAX_STEPS, TOLERANCE
 from composite_flow.errors import InputError
 from composite_flow.flow import converge
 from composite_flow.jacobian import state_jacobian
 from composite_flow.metrics import clopper_pearson, exact_states
+from composite_flow.settling import MAX_STEPS, TOLERANCE
 from composite_flow.spectrum import radius_bound
 
 _MOST_DISTINCT_STATES = 2048  # all their distances take seconds at most

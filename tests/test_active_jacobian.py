@@ -32,6 +32,19 @@ def test_jacobians_by_active_units_are_those_of_differentiation(pairs, group_siz
     assert shares[1] < 0.5  # units were left out
 
 
+def test_pairs_with_the_same_active_units_share_one_jacobian(pairs):
+    """Among nearby points most units agree; the products are then made once, whatever the order of the pairs."""
+    network, histories, points = pairs
+    near = points[:1] + 1e-4 * points
+    repeated = jnp.tile(histories[:1], (12, 1))
+    found = active_jacobians(network, repeated, near)
+    assert np.array_equal(found, np.broadcast_to(found[:1], found.shape))
+    mixed = jnp.concatenate([near[:3], points[1:], near[3:]])
+    owners = jnp.concatenate([repeated[:3], histories[1:], repeated[3:]])
+    expected = jax.vmap(lambda history, y: state_jacobian(network, network.condition(history), y))(owners, mixed)
+    assert np.allclose(active_jacobians(network, owners, mixed, group_size=4), expected, atol=1e-6)
+
+
 def test_a_group_in_which_a_layer_is_dead_has_zero_jacobians(pairs):
     network, histories, points = pairs
     dead = eqx.tree_at(lambda n: n.biases, network, network.biases.at[1].set(-1e3))

@@ -59,9 +59,9 @@ def test_ranks_fall_with_the_threshold(trained):
     *_, found = trained
     for columns in ("all_columns", "varying_columns"):
         ranks = found["ranks"][columns]
-        medians = [ranks[f"{threshold:g}"]["median"] for threshold in sorted(SETTINGS.thresholds)]
+        medians = [ranks["measures"][f"{threshold:g}"]["median"] for threshold in sorted(SETTINGS.thresholds)]
         assert medians == sorted(medians, reverse=True)
-        assert 1 <= ranks["effective"]["median"] <= ranks["largest_possible"]
+        assert 1 <= ranks["measures"]["effective"]["median"] <= ranks["largest_possible"]
 
 
 def test_residuals_grow_with_epsilon(trained):
@@ -77,8 +77,8 @@ def test_conformal_radii_follow_the_rule(trained):
     denoiser, _, test, found = trained
     scores = deviation_scores(denoiser, test)
     assert found["conformal"]["deviation"]["episodes"] == len(scores) == 12
-    assert found["conformal"]["deviation"]["0.5"]["radius"] == pytest.approx(conformal_radius(scores, 0.5))
-    assert found["conformal"]["deviation"]["0.99"]["radius"] == np.inf
+    assert found["conformal"]["deviation"]["levels"]["0.5"]["radius"] == pytest.approx(conformal_radius(scores, 0.5))
+    assert found["conformal"]["deviation"]["levels"]["0.99"]["radius"] == np.inf
 
 
 def test_what_follows_mathematically_holds(trained):

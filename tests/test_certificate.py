@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from teams import Linear, ideal_sensors, joint_histories
 
+from composite_flow.active_jacobian import can_use_active_units
 from composite_flow.certificate import certify, certify_batch
 from composite_flow.composite import reconstruct, reconstruct_batch
 from composite_flow.denoiser import Fixed
 from composite_flow.errors import InputError
+from composite_flow.network import Network
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.worth import smallest_distance, what_checks_are_worth
 
@@ -143,6 +145,20 @@ def test_a_batch_of_certificates_is_its_members(spiral, key):
     one = certify(spiral, histories[1], jax.tree.map(lambda leaf: leaf[1], estimates), radius=1.0)
     assert np.allclose(batch.radii[1], one.radii, rtol=1e-5) and np.array_equal(batch.agents[1], one.agents)
     assert batch.reasons()[2:] == one.reasons()
+
+
+def test_certificates_by_active_units_are_those_of_all_units(key, monkeypatch):
+    """A wide ReLU network is checked through its active units; the verdicts are the same as through all of them."""
+    network = Network(5, 4, width=256, depth=3, key=key)
+    histories = jax.random.uniform(key, (2, 3, 5))
+    estimates = reconstruct_batch(network, histories, key=key, num_samples=2, num_sweeps=1)
+    assert can_use_active_units(network)
+    by_active_units = certify_batch(network, histories, estimates, radius=1.0)
+    monkeypatch.setattr("composite_flow.sweep_radii.can_use_active_units", lambda *_: False)
+    by_all_units = certify_batch(network, histories, estimates, radius=1.0)
+    assert float(by_all_units.radii.min()) > 1e-3
+    for one, other in zip(jax.tree.leaves(by_active_units), jax.tree.leaves(by_all_units), strict=True):
+        assert np.allclose(one, other, rtol=1e-4)
 
 
 def test_smallest_distance_is_over_distinct_states():

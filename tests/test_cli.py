@@ -115,7 +115,7 @@ def test_analyze_tells_and_draws_what_it_found(trained, tmp_path, capsys):
     assert found["part"] == "test"
     assert found["pairs"]["stable"] <= found["pairs"]["pairs"]
     # a dozen test episodes are too few for 99%
-    assert found["conformal"]["deviation"]["0.99"]["radius"] is None
+    assert found["conformal"]["deviation"]["levels"]["0.99"]["radius"] is None
     assert json.loads((tmp_path / "analysis.json").read_text()) == found
     assert (tmp_path / "analysis.png").stat().st_size > 10_000
     assert cli.main([str(argument) for argument in arguments]) == cli.FAILED

@@ -13,15 +13,17 @@ def cell(correlation, share, radius):
         "ranks": {
             "all_columns": {
                 "largest_possible": 3,
-                "0.001": {"correlation": {"value": correlation}},
+                "measures": {"0.001": {"correlation": {"value": correlation}}},
                 "median_spectrum": [1.0],
             }
         },
         "surrogate": {"epsilons": [{"quantile": 0.1, "epsilon": 0.5, "residual": bound, "root": bound}]},
         "shifts": {"relative_error": {"median": 0.3}},
-        "conformal": {"deviation": {"episodes": 9, "0.9": {"radius": radius, "coverage": 0.9, "p_value": 0.5}}},
+        "conformal": {
+            "deviation": {"episodes": 9, "levels": {"0.9": {"radius": radius, "coverage": 0.9, "p_value": 0.5}}}
+        },
         "unseen_states": None,
-        "analysis_seconds": 1.0,
+        "stage_seconds": {"fixed points": 1.0, "shifts": 0.5},
         "train_seconds": 2.0,
     }
 

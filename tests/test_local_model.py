@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from teams import Linear, ideal_sets
 
-from composite_flow.analysis.local_model import local_models, settle
+from composite_flow.analysis.local_model import local_models
 from composite_flow.data import Episodes, HistoryDataset
 from composite_flow.data.pairs import distinct_pairs
 from composite_flow.denoiser import Fixed, IdealDenoiser
@@ -14,6 +14,7 @@ from composite_flow.errors import InputError
 from composite_flow.gaussian import LinearGaussianDenoiser
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
+from composite_flow.settling import settle
 
 LAYOUT = HistoryLayout(length=1, observation_size=3, num_actions=2, num_agents=2)  # 3 + 1 mask + 2 agents
 

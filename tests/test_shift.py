@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from jaxtyping import Array, Float
 
-from composite_flow.analysis.local_model import settle
 from composite_flow.analysis.shift import compare_shifts, errors_by_distance
 from composite_flow.analysis.shift_bound import shift_error_bound
-from composite_flow.deviation import MAX_STEPS
 from composite_flow.errors import InputError
 from composite_flow.flow import converge
 from composite_flow.gaussian import LinearGaussianDenoiser
 from composite_flow.network import Network
+from composite_flow.settling import MAX_STEPS, settle
 
 KEY = jax.random.key(0)
 

@@ -7,6 +7,7 @@ Cost: certification and one Jacobian for each sampled ball; the flows are a smal
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -20,9 +21,8 @@ from composite_flow.analysis.hull import affinely_independent, balanced_simplex_
 from composite_flow.certificate import certify_batch
 from composite_flow.composite import reconstruct_batch
 from composite_flow.denoiser import Denoiser
-from composite_flow.deviation import MAX_STEPS, TOLERANCE
 from composite_flow.errors import InputError
-from composite_flow.flow import converge
+from composite_flow.settling import settle_teams
 from composite_flow.validation import check_counts, check_histories, check_scales
 from composite_flow.worth import smallest_distance, stable_in_ball
 
@@ -114,27 +114,28 @@ class _Block(NamedTuple):
     points: _Points
 
 
-@eqx.filter_jit
 def _fixed_points(denoiser, histories, states, samples, radius, key, num_balls: int) -> _Points:
-    """Everything about a block that the denoiser has to be asked for, one joint history at a time."""
+    """Everything about a block that the denoiser has to be asked for."""
+    rested, settled = settle_teams(denoiser, histories, jnp.concatenate([states[:, None], samples], axis=1))
+    near_state = jnp.asarray(rested[:, 0])
+    stable = _stable_balls(denoiser, histories, near_state, 2.0 * radius, key, num_balls)
+    return _Points(near_state, jnp.asarray(rested[:, 1:]), jnp.asarray(settled.all(axis=(1, 2))), stable)
 
-    def rest(context, y):
-        return converge(denoiser, context, y, tolerance=TOLERANCE, max_steps=MAX_STEPS)
+
+@eqx.filter_jit
+def _stable_balls(denoiser, histories, centers, size, key, num_balls: int) -> Bool[Array, "joint balls"]:
+    """Whether random points of balls around random agents' fixed points are stable, one joint history at a time."""
 
     def one(example):
-        joint_history, state, ends, key = example
-        contexts = jax.vmap(denoiser.condition)(joint_history)
-        starts = jnp.concatenate([state[None], ends])
-        rested = jax.vmap(lambda y: jax.vmap(lambda context: rest(context, y))(contexts))(starts)
+        joint_history, points, key = example
         key_agents, key_points = jax.random.split(key)
         agents = jax.random.randint(key_agents, (num_balls,), 0, joint_history.shape[0])
-        chosen = jax.tree.map(lambda leaf: leaf[agents], contexts)
-        stable = jax.vmap(lambda context, center, key: stable_in_ball(denoiser, context, center, 2.0 * radius, key))(
-            chosen, rested.y[0, agents], jax.random.split(key_points, num_balls)
-        )
-        return _Points(rested.y[0], rested.y[1:], jnp.all(rested.change <= TOLERANCE), stable)
+        contexts = jax.vmap(denoiser.condition)(joint_history[agents])
+        keys = jax.random.split(key_points, num_balls)
+        ball = partial(stable_in_ball, denoiser)
+        return jax.vmap(lambda context, center, key: ball(context, center, size, key))(contexts, points[agents], keys)
 
-    return jax.lax.map(one, (histories, states, samples, jax.random.split(key, histories.shape[0])))
+    return jax.lax.map(one, (histories, centers, jax.random.split(key, histories.shape[0])))
 
 
 def _measured(block: _Block, key: PRNGKeyArray, num_draws: int) -> dict[str, np.ndarray]:

@@ -12,18 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from composite_flow.batches import in_batches
 from composite_flow.denoiser import Denoiser
-from composite_flow.deviation import MAX_STEPS, TOLERANCE
 from composite_flow.errors import InputError
-from composite_flow.flow import converge
 from composite_flow.history import HistoryLayout
 from composite_flow.jacobian import DENSE_STATE_LIMIT, joint_jacobian, state_jacobian, state_radius
 from composite_flow.rank import singular_values
 from composite_flow.sensitivity import SensitivityOperator, sensitivity_of_jacobians
+from composite_flow.settling import MAX_STEPS, TOLERANCE, settle
 from composite_flow.spectrum import spectral_radius
 from composite_flow.validation import check_counts, check_histories
-
-ROUND_STEPS = 16  # few pairs need more, and those that rest are taken out between rounds
 
 
 class LocalModels(eqx.Module):
@@ -92,7 +90,7 @@ def local_models(
         with_values: compute the sensitivity's singular values; the ideal denoiser has none.
         num_values: how many of them where the state is too large for a dense method.
         tolerance: the flow has converged where a step is shorter.
-        max_steps: of each flow, to the next multiple of 16.
+        max_steps: of each flow, to the next multiple of 4.
         dense_limit: the largest state that is treated densely; above it `jacobians` is None, radii and values come
             from Krylov spaces.
 
@@ -104,6 +102,7 @@ def local_models(
     _check_pairs(denoiser, layout, histories, states)
     check_counts(batch_size=batch_size, max_steps=max_steps, num_values=num_values)
     points, converged = settle(denoiser, histories, states, tolerance=tolerance, max_steps=max_steps)
+    points = np.where(np.isnan(points), np.asarray(states), points)
     dense = states.shape[1] <= dense_limit
     columns = tuple(int(column) for column in varying_columns(layout))
     if dense:
@@ -117,57 +116,6 @@ def local_models(
     radii, jacobians, values, varying, residuals = jax.tree.map(jnp.asarray, results)
     points = jnp.asarray(points)
     return LocalModels(points, states - points, jnp.asarray(converged), radii, jacobians, values, varying, residuals)
-
-
-def settle(
-    denoiser: Denoiser,
-    histories: Float[Array, "pairs history"],
-    starts: Float[Array, "pairs state"],
-    *,
-    batch_size: int = 256,
-    tolerance: float = TOLERANCE,
-    max_steps: int = MAX_STEPS,
-) -> tuple[Float[np.ndarray, "pairs state"], Bool[np.ndarray, " pairs"]]:
-    """Where the flows of many pairs come to rest, φ_∞(τ)(y), and whether they did.
-
-    A batch runs until its slowest flow rests, so those that rest are taken out every 16 steps and the others packed
-    anew.
-
-    Args:
-        denoiser: f.
-        histories: encoded local histories.
-        starts: the start beside each, scaled.
-        batch_size: flows at a time.
-        tolerance: a flow has converged where a step is shorter.
-        max_steps: of each flow, to the next multiple of 16.
-
-    Returns:
-        End points, and which flows converged. A flow that diverges ends at its start.
-    """
-    points, converged = np.array(starts), np.zeros(len(starts), bool)
-    known_histories, pending = np.asarray(histories), np.arange(len(starts))
-    for _ in range(-(-max_steps // ROUND_STEPS)):
-        ends, changes = in_batches(
-            lambda h, y: _converge_each(denoiser, h, y, tolerance),
-            (known_histories[pending], points[pending]),
-            batch_size,
-        )
-        finite = np.isfinite(ends).all(axis=-1) & np.isfinite(changes)
-        points[pending] = np.where(finite[:, None], ends, np.asarray(starts)[pending])
-        converged[pending] = finite & (changes <= tolerance)
-        pending = pending[finite & (changes > tolerance)]
-        if not len(pending):
-            break
-    return points, converged
-
-
-@eqx.filter_jit
-def _converge_each(denoiser, histories, points, tolerance):
-    def one(history, point):
-        end = converge(denoiser, denoiser.condition(history), point, tolerance=tolerance, max_steps=ROUND_STEPS)
-        return end.y, end.change
-
-    return jax.vmap(one)(histories, points)
 
 
 @eqx.filter_jit
@@ -213,19 +161,6 @@ def _finite(array):
     """Zeros where a row's array is not finite."""
     usable = jnp.all(jnp.isfinite(array), axis=tuple(range(-min(array.ndim, 2), 0)), keepdims=True)
     return jnp.where(usable, array, 0.0)
-
-
-def in_batches(function, arrays, batch_size):
-    """Apply a function to batches of rows of one size, so that it is compiled once, and collect its rows."""
-    count = len(arrays[0])
-    batch_size = min(batch_size, count)
-    parts = []
-    for first in range(0, count, batch_size):
-        rows = np.minimum(np.arange(first, first + batch_size), count - 1)  # the last batch repeats its last row
-        results = function(*(jnp.asarray(np.asarray(array)[rows]) for array in arrays))
-        kept = min(batch_size, count - first)
-        parts.append(jax.tree.map(lambda result, kept=kept: np.asarray(result)[:kept], results))
-    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 
 def _check_pairs(denoiser, layout, histories, states):

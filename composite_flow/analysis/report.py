@@ -151,14 +151,17 @@ def _ranks(local: LocalModels, settings: AnalysisSettings, key: PRNGKeyArray) ->
         values = values[stable]
         measures = {f"{threshold:g}": rank_of_values(values, threshold) for threshold in settings.thresholds}
         measures["effective"] = effective_rank_of_values(values)
-        found[name] = {"largest_possible": values.shape[-1]} | {
-            measure: {
-                **quantiles_of(np.asarray(ranks, np.float64)),
-                "correlation": asdict(rank_correlation(ranks, norms, key=key)),
-            }
-            for measure, ranks in measures.items()
+        found[name] = {
+            "largest_possible": values.shape[-1],
+            "median_spectrum": np.median(np.asarray(values), axis=0).tolist(),
+            "measures": {
+                measure: {
+                    **quantiles_of(np.asarray(ranks, np.float64)),
+                    "correlation": asdict(rank_correlation(ranks, norms, key=key)),
+                }
+                for measure, ranks in measures.items()
+            },
         }
-        found[name]["median_spectrum"] = np.median(np.asarray(values), axis=0).tolist()
     return found
 
 
@@ -245,7 +248,7 @@ def _conformal(denoiser, dataset: HistoryDataset, radius: float, settings: Analy
     return {
         kind: {
             "episodes": len(values),
-            **{f"{level:g}": _level(values, 1 - level, settings, key_splits) for level in settings.levels},
+            "levels": {f"{level:g}": _level(values, 1 - level, settings, key_splits) for level in settings.levels},
         }
         for kind, values in scores.items()
     }

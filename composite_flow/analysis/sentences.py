@@ -35,7 +35,7 @@ def _capacity(found: dict[str, Any]) -> str:
         return "The state is too large for dense Jacobians, so there is no surrogate regression."
     rows = found["surrogate"]["epsilons"]
     under, over = (sum(row["capacity"][name] for row in rows) for name in ("num_under", "num_over"))
-    value = found["ranks"]["all_columns"][f"{DEFAULT_THRESHOLD:g}"]["correlation"]["value"]
+    value = found["ranks"]["all_columns"]["measures"][f"{DEFAULT_THRESHOLD:g}"]["correlation"]["value"]
     trend = "is constant" if value is None else f"has rank correlation {value:+.2f} with the deviation"
     return (
         f"Over all ε the sensitivity's rank is below the number of independent states around, as in an "
@@ -65,8 +65,8 @@ def _shifts(found: dict[str, Any]) -> str:
 
 def _conformal(found: dict[str, Any]) -> str:
     parts = []
-    for level in (name for name in found["conformal"]["deviation"] if name != "episodes"):
-        radii = [found["conformal"][kind][level]["radius"] for kind in ("deviation", "estimate")]
+    for level in found["conformal"]["deviation"]["levels"]:
+        radii = [found["conformal"][kind]["levels"][level]["radius"] for kind in ("deviation", "estimate")]
         parts.append(f"at {float(level):.0%} {_radius(radii[0])} for deviations, {_radius(radii[1])} for estimates")
     count = found["conformal"]["deviation"]["episodes"]
     told = "; ".join(parts)

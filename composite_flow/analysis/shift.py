@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from composite_flow.analysis.local_model import in_batches, settle
+from composite_flow.batches import in_batches
 from composite_flow.denoiser import Denoiser
-from composite_flow.deviation import MAX_STEPS, TOLERANCE
 from composite_flow.errors import InputError
 from composite_flow.jacobian import DENSE_STATE_LIMIT, state_jacobian
 from composite_flow.sensitivity import shift_along
+from composite_flow.settling import MAX_STEPS, TOLERANCE, settle
 from composite_flow.spectrum import spectral_radius
 from composite_flow.validation import check_counts, check_histories
 
@@ -81,6 +81,7 @@ def compare_shifts(
         raise InputError(f"Pairs must be rows of two indices below {len(histories)}.")
     before, after, starts = histories[pairs[:, 0]], histories[pairs[:, 1]], points[pairs[:, 0]]
     ends, converged = settle(denoiser, after, starts, tolerance=tolerance, max_steps=max_steps)
+    ends = np.where(np.isnan(ends), np.asarray(starts), ends)
     rows = in_batches(
         lambda a, b, y, z: _compare_each(denoiser, a, b, y, z, dense_limit), (before, after, starts, ends), batch_size
     )

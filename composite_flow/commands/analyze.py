@@ -73,7 +73,7 @@ def analysis_tables(result: dict[str, Any]):
         table(
             "Rank of the sensitivity J⁺ by threshold, relative to the largest singular value, against deviations",
             ("threshold", "median", "largest", "Spearman", "95% interval"),
-            [_rank_row(name, row) for name, row in result["ranks"]["all_columns"].items() if isinstance(row, dict)],
+            [_rank_row(*row) for row in result["ranks"]["all_columns"]["measures"].items()],
         ),
         table(
             "Residual of the surrogate regression as a bound on deviations",
@@ -108,7 +108,6 @@ def _bound_row(row: dict[str, Any]):
 
 
 def _conformal_rows(kind: str, found: dict[str, Any]):
-    for level in (name for name in found if name != "episodes"):
-        radius = found[level]["radius"]
-        shown = "infinite" if radius is None else radius
-        yield (kind, found["episodes"], f"{float(level):.0%}", shown, found[level].get("coverage"))
+    for level, row in found["levels"].items():
+        shown = "infinite" if row["radius"] is None else row["radius"]
+        yield (kind, found["episodes"], f"{float(level):.0%}", shown, row.get("coverage"))

@@ -71,7 +71,7 @@ def draw_scatter(axes: Axes, cell: dict[str, Any]) -> None:
             value = bound["root_bound" if name == "root" else "bound"]
             labels += horizontal(axes, value, colour, "-", f"{symbol}, $\\varepsilon$ = {bound['epsilon']:.2g}")
     for level, (_, style) in LEVELS.items():
-        radius = cell["conformal"]["deviation"].get(level, {}).get("radius")
+        radius = cell["conformal"]["deviation"]["levels"].get(level, {}).get("radius")
         labels += horizontal(axes, radius, GREEN, style, f"conformal, {float(level):.0%}")
     place_labels(axes, labels)
     grid_lines(axes)

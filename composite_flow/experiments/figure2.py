@@ -8,6 +8,8 @@ for each training seed, with all states seen in training and with a tenth of the
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +46,8 @@ class Figure2Settings:
     num_targets: int = 2
     sensors: SensorSettings = field(default_factory=lambda: SensorSettings(num_episodes=4096, training=TRAINING))
     withhold_states: float = 0.1
-    num_seeds: int = 1
-    analysis: AnalysisSettings = field(default_factory=AnalysisSettings)
+    num_seeds: int = 3
+    analysis: AnalysisSettings = field(default_factory=lambda: AnalysisSettings(num_samples=2))
 
 
 PRESETS = {
@@ -73,18 +75,12 @@ def run(settings: Figure2Settings, out: Path, *, seed: int, overwrite: bool, pro
     """Compute every seed that is not there yet, with all states and with some withheld, and sum up."""
     kept = replace(settings, num_seeds=1)
     withheld = replace(kept, sensors=replace(settings.sensors, withhold_states=settings.withhold_states))
-
-    def cells(name: str, one_settings: Figure2Settings) -> list[dict[str, Any]]:
-        results = []
-        for one in range(seed, seed + settings.num_seeds):
-            path = out / f"{name}-seed{one}.json"
+    found: dict[str, list[dict[str, Any]]] = {"kept": [], "withheld": []}
+    for one in range(seed, seed + settings.num_seeds):
+        for name, one_settings in (("kept", kept), ("withheld", withheld)):
             say = prefixed(progress, f"{name}, seed {one}: ")
-            results.append(
-                cell(path, one_settings, lambda one=one, say=say: compute(one_settings, one, say), overwrite)
-            )
-        return results
-
-    found = {"kept": cells("kept", kept), "withheld": cells("withheld", withheld)}
+            path = out / f"{name}-seed{one}.json"
+            found[name].append(cell(path, one_settings, partial(compute, one_settings, one, say), overwrite))
     return {"summary": summarise(found), "cells": found}
 
 
@@ -99,7 +95,12 @@ def compute(settings: Figure2Settings, seed: int, progress: Progress) -> dict[st
     problem = SensorNetwork.grid(settings.rows, settings.columns, settings.num_targets)
     data = collect_sensors(problem, settings.sensors, key=key_data)
     model = train_sensors(data, settings.sensors, key=key_train, progress=progress)
-    started = time.perf_counter()
+    marks: list[tuple[str, float]] = []
+
+    def stage(sentence: str) -> None:
+        marks.append((sentence, time.perf_counter()))
+        progress(sentence)
+
     found = analyse(
         model.denoiser,
         data.train,
@@ -107,15 +108,15 @@ def compute(settings: Figure2Settings, seed: int, progress: Progress) -> dict[st
         radius=model.radius or 0.0,
         key=key_analysis,
         settings=settings.analysis,
-        progress=progress,
+        progress=stage,
     )
-    seconds = time.perf_counter() - started
-    progress("flows")
+    stage("flows")
+    drawn = not settings.sensors.withhold_states  # the panels show a network that has seen all states
     return {
         **found,
         "unseen_states": withheld_coverage(settings, model.denoiser, data.test),
-        "flows": compute_flows(data, model.denoiser, key=key_flows),
-        "analysis_seconds": seconds,
+        "flows": compute_flows(data, model.denoiser, key=key_flows) if drawn else None,
+        "stage_seconds": {name: end - start for (name, start), (_, end) in pairwise(marks)},
         "train_seconds": model.curves[-1]["seconds"],
         "exact_rate_composite": model.curves[-1].get("exact_rate_composite"),
         "radius": model.radius,
@@ -141,10 +142,9 @@ def summarise(cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 def summarise_seeds(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """Deviations, correlations by threshold, the bounds by ε, conformal coverage, Theorem 7 and 8's rates."""
+    ranks = [part["ranks"]["all_columns"]["measures"] for part in parts]
     correlations = {
-        threshold: over_seeds([part["ranks"]["all_columns"][threshold]["correlation"]["value"] for part in parts])
-        for threshold in parts[0]["ranks"]["all_columns"]
-        if isinstance(parts[0]["ranks"]["all_columns"][threshold], dict)
+        measure: over_seeds([one[measure]["correlation"]["value"] for one in ranks]) for measure in ranks[0]
     }
     bounds = []
     for column, first in enumerate(parts[0]["surrogate"]["epsilons"]):
@@ -169,16 +169,16 @@ def summarise_seeds(parts: list[dict[str, Any]]) -> dict[str, Any]:
         "conformal": {
             kind: {
                 level: {
-                    name: over_seeds([part["conformal"][kind][level].get(name) for part in parts])
+                    name: over_seeds([part["conformal"][kind]["levels"][level].get(name) for part in parts])
                     for name in ("radius", "coverage", "p_value")
                 }
-                for level in parts[0]["conformal"][kind]
-                if level != "episodes"
+                for level in parts[0]["conformal"][kind]["levels"]
             }
             for kind in parts[0]["conformal"]
         },
         "unseen_states": [part["unseen_states"] for part in parts],
-        "analysis_seconds": [part["analysis_seconds"] for part in parts],
+        "analysis_seconds": [sum(part["stage_seconds"].values()) for part in parts],
+        "pairs_seconds": [next(iter(part["stage_seconds"].values())) for part in parts],
         "train_seconds": [part["train_seconds"] for part in parts],
     }
 

@@ -13,15 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from composite_flow.analysis.local_model import settle
 from composite_flow.belief import exact_belief
 from composite_flow.denoiser import Denoiser
-from composite_flow.deviation import TOLERANCE
 from composite_flow.errors import InputError
 from composite_flow.experiments.cells import rounded
 from composite_flow.experiments.sensors import SensorData
 from composite_flow.fixed_points import find_fixed_points
 from composite_flow.flow import flow
+from composite_flow.settling import TOLERANCE, settle
 
 MERGE_RADIUS = 0.1  # a tenth of the least distance of two states of 0 and 1, or less
 RADII = {"exact": 0.0, "1e-3": 1e-3, "merge_radius": MERGE_RADIUS}

@@ -1,0 +1,31 @@
+"""Rows in batches: a compiled function over any number of rows, in bounded memory and few compilations."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def in_batches(function: Callable[..., Any], arrays: Sequence[Any], batch_size: int) -> Any:
+    """Apply a function to batches of rows and collect what it returns, rows along the leading axis.
+
+    Args:
+        function: of as many arrays, row by row independent; compiled once for each size it meets.
+        arrays: all of the same number of rows, at least one.
+        batch_size: rows at a time. Fewer rows than that are filled up to a power of two, and the last batch to the
+            full size, by repeating the last row; what comes of the filling is dropped.
+
+    Returns:
+        The function's results, on the host.
+    """
+    count = len(arrays[0])
+    batch_size = min(batch_size, 1 << (count - 1).bit_length())
+    parts = []
+    for first in range(0, count, batch_size):
+        rows = np.minimum(np.arange(first, first + batch_size), count - 1)
+        results = function(*(jnp.asarray(np.asarray(array)[rows]) for array in arrays))
+        kept = min(batch_size, count - first)
+        parts.append(jax.tree.map(lambda result, kept=kept: np.asarray(result)[:kept], results))
+    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)

@@ -1,0 +1,82 @@
+"""Many flows at once until each rests: y ← f(τ, y) from a start for each history, φ_∞(τ)(y) (Definition 2, ℓ → ∞).
+
+Flows of one compiled batch run until the slowest rests, and a few are very slow. So those that rest are taken out
+every few steps and the others packed anew.
+"""
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from composite_flow.batches import in_batches
+from composite_flow.denoiser import Denoiser
+from composite_flow.flow import converge
+
+TOLERANCE = 1e-5  # a flow counts as converged where a step is shorter; float32 rounds 40 features near 1 to about 4e-7
+MAX_STEPS = 256
+ROUND_STEPS = 4  # of a trained network's flows most need about ten; those that rest are taken out between rounds
+
+
+def settle(
+    denoiser: Denoiser,
+    histories: Float[Array | np.ndarray, "pairs history"],
+    starts: Float[Array | np.ndarray, "pairs state"],
+    *,
+    batch_size: int = 256,
+    tolerance: float = TOLERANCE,
+    max_steps: int = MAX_STEPS,
+) -> tuple[Float[np.ndarray, "pairs state"], Bool[np.ndarray, " pairs"]]:
+    """Where the flows of many pairs come to rest, φ_∞(τ)(y), and whether they did.
+
+    Args:
+        denoiser: f.
+        histories: encoded local histories.
+        starts: the start beside each, scaled.
+        batch_size: flows at a time.
+        tolerance: a flow has converged where a step is shorter.
+        max_steps: of each flow, to the next multiple of 4.
+
+    Returns:
+        End points, and which flows converged. A flow that leaves the floats ends at NaN.
+    """
+    pairs = np.concatenate([np.asarray(histories), np.asarray(starts)], axis=1)
+    distinct, place = np.unique(pairs, axis=0, return_inverse=True)  # what repeats needs to flow once only
+    histories, points = np.split(distinct, [np.shape(histories)[1]], axis=1)
+    converged, pending = np.zeros(len(points), bool), np.arange(len(points))
+    for _ in range(-(-max_steps // ROUND_STEPS)):
+        if not len(pending):
+            break
+        ends, changes = in_batches(
+            lambda h, y: _converge_each(denoiser, h, y, tolerance), (histories[pending], points[pending]), batch_size
+        )
+        finite = np.isfinite(ends).all(axis=-1) & np.isfinite(changes)
+        points[pending] = np.where(finite[:, None], ends, np.nan)
+        converged[pending] = finite & (changes <= tolerance)
+        pending = pending[finite & (changes > tolerance)]
+    return points[place.ravel()], converged[place.ravel()]
+
+
+def settle_teams(
+    denoiser: Denoiser,
+    histories: Float[Array | np.ndarray, "teams agents history"],
+    starts: Float[Array | np.ndarray, "teams starts state"],
+    *,
+    tolerance: float = TOLERANCE,
+    max_steps: int = MAX_STEPS,
+) -> tuple[Float[np.ndarray, "teams starts agents state"], Bool[np.ndarray, "teams starts agents"]]:
+    """`settle` the flow of every agent of a team, each alone, from each of the team's starts."""
+    own, begin = np.asarray(histories)[:, None], np.asarray(starts)[:, :, None]
+    shape = (*begin.shape[:2], own.shape[2])
+    own, begin = (np.broadcast_to(a, (*shape, a.shape[-1])).reshape(-1, a.shape[-1]) for a in (own, begin))
+    points, converged = settle(denoiser, own, begin, tolerance=tolerance, max_steps=max_steps)
+    return points.reshape(*shape, -1), converged.reshape(shape)
+
+
+@eqx.filter_jit
+def _converge_each(denoiser, histories, points, tolerance):
+    def one(history, point):
+        end = converge(denoiser, denoiser.condition(history), point, tolerance=tolerance, max_steps=ROUND_STEPS)
+        return end.y, end.change
+
+    return jax.vmap(one)(histories, points)

@@ -108,7 +108,7 @@ def jacobians_and_radii(shapes: Shapes, active: bool) -> Call:
     radii = jax.jit(spectral_radius)
 
     def jacobians():
-        return jnp.asarray(active_jacobians(network, histories, points, group_size=shapes.agents))
+        return jnp.asarray(active_jacobians(network, histories, points))
 
     run = jacobians if active else partial(_jacobians, network, histories, points)
     return lambda: jax.block_until_ready(radii(run()))

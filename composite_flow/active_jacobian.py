@@ -11,16 +11,23 @@ for 200 points of eight states. So give points that belong together, such as one
 Pairs with the same active units have the same Jacobian, whatever their histories and points; it is computed once.
 Samples of a composite flow that have settled at one state are such pairs, agent by agent.
 
-Sizes depend on the data, so this cannot be compiled as a whole; each product is, for the few sizes that occur. Where
-no unit can be left out it costs what `state_jacobian` does.
+Sizes depend on the data, so the products are NumPy's on the host and nothing is compiled but the search for active
+units. Where no unit can be left out it costs what `state_jacobian` does.
 """
+
+import functools
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
+from threadpoolctl import ThreadpoolController
 
+from composite_flow.batches import in_batches
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
 from composite_flow.network import Network
@@ -28,7 +35,6 @@ from composite_flow.validation import check_counts, check_histories
 
 _PAIRS_AT_ONCE = 1024  # whose active units are found together: 6 MiB at width 1024
 _LEAST_WIDTH = 256  # narrower networks are through before the units are chosen
-_SIZES = 16  # sizes that a layer can shrink to: finer steps save little and compile more
 
 
 def can_use_active_units(denoiser: Denoiser) -> bool:
@@ -45,7 +51,7 @@ def active_jacobians(
     histories: Float[Array, "pairs history"],
     points: Float[Array, "points state"],
     *,
-    group_size: int = 25,
+    group_size: int = 10,
 ) -> Float[np.ndarray, "pairs state state"]:
     """The Jacobians ∂f/∂y of many pairs, the same as `state_jacobian` up to the rounding of float32.
 
@@ -53,8 +59,7 @@ def active_jacobians(
         network: f; its activation must be "relu".
         histories: τ of each pair, encoded.
         points: y of each pair, scaled.
-        group_size: pairs that share their products; larger groups are faster products with fewer units left out.
-            Memory: 2 · group_size · state · width numbers besides the result.
+        group_size: pairs that share their products: the more, the faster an operation and the fewer units left out.
 
     Returns:
         Row: output feature, column: input feature.
@@ -70,24 +75,31 @@ def active_jacobians(
         raise InputError(f"Points must have shape {(histories.shape[0], network.state_size)}, not {points.shape}.")
     patterns = _patterns(network, histories, points)
     rows, place = _distinct(patterns)
-    jacobians = np.empty((len(rows), network.state_size, network.state_size), np.float32)
-    for first in range(0, len(rows), group_size):
-        # the last group is filled up with the last pattern, so that all have one size
-        group = rows[np.minimum(np.arange(first, first + group_size), len(rows) - 1)]
-        active = np.unpackbits(patterns[group], axis=-1, count=network.width).astype(bool)
-        found = _group_jacobians(network, np.swapaxes(active, 0, 1))
-        jacobians[first : first + group_size] = found[: len(rows) - first]
-    return jacobians[place]
+    weights = [np.asarray(matrix) for matrix in network.state_weights]
+
+    def jacobians(first: int) -> np.ndarray:
+        group = patterns[rows[first : first + group_size]]
+        active = np.unpackbits(group, axis=-1, count=network.width).astype(bool)
+        return _group_jacobians(weights, np.swapaxes(active, 0, 1))
+
+    # the products are too small to be shared out, so each core has groups of its own
+    with _blas().limit(limits=1), ThreadPoolExecutor(os.cpu_count()) as pool:
+        groups = list(pool.map(jacobians, range(0, len(rows), group_size)))
+    return np.concatenate(groups)[place]
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _patterns(network, histories, points) -> UInt8[np.ndarray, "pairs layers bytes"]:
     """Each pair's active units, eight to a byte."""
-    parts = []
-    for first in range(0, len(points), _PAIRS_AT_ONCE):
-        rows = np.minimum(np.arange(first, first + min(_PAIRS_AT_ONCE, len(points))), len(points) - 1)
-        active = np.asarray(active_units(network, histories[rows], points[rows]))
-        parts.append(np.packbits(np.swapaxes(active, 0, 1), axis=-1)[: len(points) - first])
-    return np.concatenate(parts)
+
+    def packed(histories, points):
+        return np.packbits(np.swapaxes(active_units(network, histories, points), 0, 1), axis=-1)
+
+    return in_batches(packed, (histories, points), _PAIRS_AT_ONCE)
 
 
 def _distinct(patterns: UInt8[np.ndarray, "pairs layers bytes"]) -> tuple[np.ndarray, np.ndarray]:
@@ -111,45 +123,15 @@ def active_units(
 
 
 def _group_jacobians(
-    network: Network, active: Bool[np.ndarray, "layers pairs width"]
+    weights: Sequence[np.ndarray], active: Bool[np.ndarray, "layers pairs width"]
 ) -> Float[np.ndarray, "pairs state state"]:
     """All tangents of a group, through the units that any of its pairs needs."""
-    used = _used_units(active, step=max(1, network.width // _SIZES))
-    weights = network.state_weights
-    tangents = _first(weights[0], used[0], active[0])
+    used = [np.flatnonzero(units.any(axis=0)) for units in active]
+    tangents = weights[0][None, :, used[0]] * active[0][:, None, used[0]]
+    pairs, features, _ = tangents.shape
     for matrix, rows, columns, units in zip(weights[1:-1], used[:-1], used[1:], active[1:], strict=True):
-        tangents = _through(tangents, matrix, rows, columns, units)
-    return np.asarray(_last(tangents, weights[-1], used[-1]))
-
-
-def _used_units(active: Bool[np.ndarray, "layers pairs width"], step: int) -> list[np.ndarray]:
-    """Each layer's units that are active somewhere, filled up with inactive ones to a multiple of `step`.
-
-    The few sizes are compiled once each; what fills them up is masked like any inactive unit.
-    """
-    somewhere = active.any(axis=1)
-    counts = -(-np.maximum(somewhere.sum(axis=1), 1) // step) * step
-    ranked = np.argsort(~somewhere, axis=1, kind="stable")
-    return [np.sort(units[:count]) for units, count in zip(ranked, counts, strict=True)]
-
-
-@jax.jit
-def _first(weights, columns, active):
-    """Tangents (pairs, input features, units) after the first layer."""
-    return jnp.where(active[:, None, columns], weights[None, :, columns], 0.0)
-
-
-@jax.jit
-def _through(tangents, weights, rows, columns, active):
-    """The same after the next layer; whole rows of weights are taken first, they are contiguous."""
-    pairs, features, _ = tangents.shape
-    images = tangents.reshape(pairs * features, -1) @ weights[rows][:, columns]
-    return jnp.where(active[:, None, columns], images.reshape(pairs, features, -1), 0.0)
-
-
-@jax.jit
-def _last(tangents, weights, rows):
-    """The Jacobians (pairs, output features, input features)."""
-    pairs, features, _ = tangents.shape
-    images = tangents.reshape(pairs * features, -1) @ weights[rows]
-    return jnp.swapaxes(images.reshape(pairs, features, -1), 1, 2)
+        # whole rows of weights are taken first, they are contiguous
+        images = tangents.reshape(pairs * features, -1) @ matrix[rows].take(columns, axis=1)
+        tangents = images.reshape(pairs, features, -1) * units[:, None, columns]
+    images = tangents.reshape(pairs * features, -1) @ weights[-1][used[-1]]
+    return np.swapaxes(images.reshape(pairs, features, -1), 1, 2)

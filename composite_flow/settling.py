@@ -34,15 +34,17 @@ def settle(
         histories: encoded local histories.
         starts: the start beside each, scaled.
         batch_size: flows at a time.
-        tolerance: a flow has converged where a step is shorter.
+        tolerance: a flow has converged where a step is shorter; of starts that agree to a tenth of it, one flows.
         max_steps: of each flow, to the next multiple of 4.
 
     Returns:
         End points, and which flows converged. A flow that leaves the floats ends at NaN.
     """
-    pairs = np.concatenate([np.asarray(histories), np.asarray(starts)], axis=1)
-    distinct, place = np.unique(pairs, axis=0, return_inverse=True)  # what repeats needs to flow once only
-    histories, points = np.split(distinct, [np.shape(histories)[1]], axis=1)
+    histories, starts = np.asarray(histories), np.asarray(starts)
+    # starts nearer to each other than a flow is followed share one, such as samples that have settled at one state
+    alike = np.concatenate([histories, np.round(starts / (0.1 * tolerance))], axis=1)
+    _, rows, place = np.unique(alike, axis=0, return_index=True, return_inverse=True)
+    histories, points = histories[rows], starts[rows]
     converged, pending = np.zeros(len(points), bool), np.arange(len(points))
     for _ in range(-(-max_steps // ROUND_STEPS)):
         if not len(pending):

@@ -64,7 +64,7 @@ def _by_active_units(denoiser, spoken, path):
     num_participants, num_samples, state_size = path.shape
     received = jnp.swapaxes(path, 0, 1).reshape(-1, state_size)
     own = jnp.tile(spoken, (num_samples, 1))
-    found = active_jacobians(denoiser, own, received, group_size=num_participants)
+    found = active_jacobians(denoiser, own, received)
     return jnp.asarray(found.reshape(num_samples, num_participants, state_size, state_size).swapaxes(0, 1))
 
 

@@ -78,7 +78,7 @@ def run(settings: Figure2Settings, out: Path, *, seed: int, overwrite: bool, pro
     found: dict[str, list[dict[str, Any]]] = {"kept": [], "withheld": []}
     for one in range(seed, seed + settings.num_seeds):
         for name, one_settings in (("kept", kept), ("withheld", withheld)):
-            say = prefixed(progress, f"{name}, seed {one}: ")
+            say = prefixed(progress, f"{name}, seed {one}, ")
             path = out / f"{name}-seed{one}.json"
             found[name].append(cell(path, one_settings, partial(compute, one_settings, one, say), overwrite))
     return {"summary": summarise(found), "cells": found}

@@ -31,7 +31,7 @@ from composite_flow.batches import in_batches
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
 from composite_flow.network import Network
-from composite_flow.validation import check_counts, check_histories
+from composite_flow.validation import check_beside, check_counts, check_histories
 
 _PAIRS_AT_ONCE = 1024  # whose active units are found together: 6 MiB at width 1024
 _LEAST_WIDTH = 256  # narrower networks are through before the units are chosen
@@ -71,8 +71,7 @@ def active_jacobians(
         raise InputError(f"Units of {network.activation!r} are never inactive; use `state_jacobian` for this network.")
     histories = check_histories(network, histories, axes=2)
     check_counts(group_size=group_size)
-    if points.shape != (histories.shape[0], network.state_size):
-        raise InputError(f"Points must have shape {(histories.shape[0], network.state_size)}, not {points.shape}.")
+    check_beside(network, histories, points, "Points")
     patterns = _patterns(network, histories, points)
     rows, place = _distinct(patterns)
     weights = [np.asarray(matrix) for matrix in network.state_weights]

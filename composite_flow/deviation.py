@@ -13,7 +13,7 @@ from composite_flow.denoiser import Context, Denoiser
 from composite_flow.errors import InputError
 from composite_flow.flow import converge
 from composite_flow.settling import MAX_STEPS, TOLERANCE, settle
-from composite_flow.validation import check_histories
+from composite_flow.validation import check_beside, check_histories
 
 
 def deviation(
@@ -62,10 +62,7 @@ def deviations(
         InputError: if the histories cannot be used or the states do not fit to them.
     """
     histories = check_histories(denoiser, histories, axes=2)
-    if states.shape != (histories.shape[0], denoiser.state_size):
-        raise InputError(
-            f"Deviations need states of shape {(histories.shape[0], denoiser.state_size)}, not {states.shape}."
-        )
+    check_beside(denoiser, histories, states)
     settings = {"batch_size": batch_size, "tolerance": tolerance, "max_steps": max_steps}
     return states - settle(denoiser, histories, states, **settings)[0]
 

@@ -39,6 +39,17 @@ def check_histories(denoiser: Denoiser, histories: Array, axes: int) -> Array:
     return histories
 
 
+def check_beside(denoiser: Denoiser, histories: Array, points: Array, name: str = "States") -> None:
+    """Refuse states, or other points of their space, that are not one for each history.
+
+    Raises:
+        InputError: their shape is not (histories, state).
+    """
+    expected = (len(histories), denoiser.state_size)
+    if points.shape != expected:
+        raise InputError(f"{name} must have the shape {expected}, one row for each history, not {points.shape}.")
+
+
 def check_counts(**counts: int) -> None:
     """Refuse a number of things that is below one, by its name."""
     for name, value in counts.items():

@@ -53,7 +53,7 @@ def test_a_group_in_which_a_layer_is_dead_has_zero_jacobians(pairs):
 
 def test_smooth_networks_and_points_that_do_not_fit_are_refused(pairs):
     network, histories, points = pairs
-    with pytest.raises(InputError, match="Points must have shape"):
+    with pytest.raises(InputError, match="Points must have the shape"):
         active_jacobians(network, histories, points[1:])
     smooth = Network(3, 4, width=16, depth=3, activation="tanh", key=jax.random.key(0))
     with pytest.raises(InputError, match="never inactive"):

@@ -188,7 +188,7 @@ def test_diverged_joint_histories_are_left_out_and_counted(key):
 
 
 def test_states_that_do_not_fit_are_refused(key):
-    with pytest.raises(InputError, match="States must have shape"):
+    with pytest.raises(InputError, match="States must have the shape"):
         composite_error(
             Linear(jnp.zeros((2, 2)), jnp.zeros((2, 2, 2))), jnp.eye(2)[None], jnp.zeros((2, 2)), radius=0.1, key=key
         )

@@ -23,7 +23,7 @@ from composite_flow.composite import reconstruct_batch
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
 from composite_flow.settling import settle_teams
-from composite_flow.validation import check_counts, check_histories, check_scales
+from composite_flow.validation import check_beside, check_counts, check_histories, check_scales
 from composite_flow.worth import smallest_distance, stable_in_ball
 
 _JOINT_AT_ONCE = 64  # joint histories: 26 MB of fixed points for 25 agents, 4 samples and 1,000 features
@@ -68,8 +68,7 @@ def composite_error(
     histories = check_histories(denoiser, histories, axes=3)
     check_scales(radius=radius)
     check_counts(num_balls=num_balls, num_draws=num_draws)
-    if states.shape != (histories.shape[0], denoiser.state_size):
-        raise InputError(f"States must have shape {(histories.shape[0], denoiser.state_size)}, not {states.shape}.")
+    check_beside(denoiser, histories, states)
     settings = {"num_samples": num_samples, "num_sweeps": num_sweeps, "order": order}
     blocks = []
     for number, part in enumerate(_parts(len(histories))):

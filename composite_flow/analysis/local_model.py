@@ -21,7 +21,7 @@ from composite_flow.rank import singular_values
 from composite_flow.sensitivity import SensitivityOperator, sensitivity_of_jacobians
 from composite_flow.settling import MAX_STEPS, TOLERANCE, settle
 from composite_flow.spectrum import spectral_radius
-from composite_flow.validation import check_counts, check_histories
+from composite_flow.validation import check_beside, check_counts, check_histories
 
 
 class LocalModels(eqx.Module):
@@ -166,7 +166,4 @@ def _finite(array):
 def _check_pairs(denoiser, layout, histories, states):
     if histories.shape[1] != layout.size:
         raise InputError(f"These histories have {histories.shape[1]} columns and their layout {layout.size}.")
-    if states.shape != (histories.shape[0], denoiser.state_size):
-        raise InputError(
-            f"Local models need states of shape {(histories.shape[0], denoiser.state_size)}, not {states.shape}."
-        )
+    check_beside(denoiser, histories, states)

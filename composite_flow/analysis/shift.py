@@ -18,7 +18,7 @@ from composite_flow.jacobian import DENSE_STATE_LIMIT, state_jacobian
 from composite_flow.sensitivity import shift_along
 from composite_flow.settling import MAX_STEPS, TOLERANCE, settle
 from composite_flow.spectrum import spectral_radius
-from composite_flow.validation import check_counts, check_histories
+from composite_flow.validation import check_beside, check_counts, check_histories
 
 SMALLEST_SHIFT = 1e-3
 """A relative error means nothing for shorter shifts: fixed points are known to 1e-5/(1 − λ)."""
@@ -75,8 +75,7 @@ def compare_shifts(
     histories = check_histories(denoiser, histories, axes=2)
     points, pairs = jnp.asarray(points, jnp.float32), np.asarray(pairs)
     check_counts(batch_size=batch_size, max_steps=max_steps, pairs=len(pairs))
-    if points.shape != (len(histories), denoiser.state_size):
-        raise InputError(f"Points must have the shape {(len(histories), denoiser.state_size)}, not {points.shape}.")
+    check_beside(denoiser, histories, points, "Points")
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.min() < 0 or pairs.max() >= len(histories):
         raise InputError(f"Pairs must be rows of two indices below {len(histories)}.")
     before, after, starts = histories[pairs[:, 0]], histories[pairs[:, 1]], points[pairs[:, 0]]

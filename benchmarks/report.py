@@ -94,6 +94,8 @@ compared. Both use all cores.
   histories of {shapes["samples"]} samples each; a reconstruction makes six by default.
 - **certification**: all checks of {shapes["certified"]} samples of one joint history, stability decided by bounds where
   they suffice; **exact** computes every eigenvalue. PyTorch has one way: `torch.func.jacrev`, then all eigenvalues.
+  Ours goes through active units alone, and once for samples that have settled at one state (here all of them, as most
+  samples of a trained network do); operations are counted as if nothing was left out or shared.
 - **Jacobians and radii**: dense Jacobians of {shapes["agents"] * shapes["certified"]} pairs and all their eigenvalues,
   against `torch.func.jacrev` and `torch.linalg.eigvals`. **Active units**: the same results from `active_jacobians`,
   which leaves out what no pair of a group needs, on biases that give each layer the share of active units of a
@@ -104,9 +106,9 @@ compared. Both use all cores.
 - **times PyTorch** compares rates turn by turn. **By shares** compares the two shares instead: it corrects for a
   machine whose speed changes within a turn, but hides which library has the faster products.
 
-Certification costs both libraries the same matrix products: {shapes["state"]} tangents or cotangents through the
-network for each agent and sample. Where this package is near the products' rate already, its lead over PyTorch can
-only be what PyTorch loses beside its own products. Bounds save the eigenvalues alone, a small part at this width.
+Where all units are active and no two samples are alike, certification costs both libraries the same matrix products,
+{shapes["state"]} tangents or cotangents through the network for each agent and sample, and the lead over PyTorch is
+only what PyTorch loses beside its own products. Bounds save the eigenvalues alone, a small part at this width.
 
 The weights are untrained and the data random, which changes no product's size; but how many steps an agent's flow takes
 to rest, and how often a bound decides, depend on the weights.

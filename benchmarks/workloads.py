@@ -85,8 +85,11 @@ def reconstruction(shapes: Shapes) -> Call:
 
 
 def certification(shapes: Shapes, exact: bool) -> Call:
-    """The checks of one joint history's samples; `exact` asks for every eigenvalue where a bound would do."""
-    network = _network(shapes)
+    """The checks of one joint history's samples; `exact` asks for every eigenvalue where a bound would do.
+
+    The network has as many active units as a trained one.
+    """
+    network = _with_activity(_network(shapes), TRAINED_ACTIVITY)
     histories = jax.random.uniform(jax.random.key(1), (shapes.agents, shapes.history))
     estimate = reconstruct(network, histories, key=jax.random.key(2), num_samples=shapes.certified)
     run = partial(certify, network, histories, estimate, radius=0.1, exact=exact)

@@ -14,7 +14,6 @@ from composite_flow.errors import InputError
 from composite_flow.gaussian import LinearGaussianDenoiser
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
-from composite_flow.settling import settle
 
 LAYOUT = HistoryLayout(length=1, observation_size=3, num_actions=2, num_agents=2)  # 3 + 1 mask + 2 agents
 
@@ -89,16 +88,6 @@ def test_what_is_unstable_slow_or_not_finite_is_flagged_and_never_nan():
     np.testing.assert_allclose(found.radii, [0.5, 2.0, 0.9999, 1e5], rtol=1e-4)
     np.testing.assert_array_equal(found.points[3], states[3])  # the flow overflowed
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(found))
-
-
-def test_flows_packed_anew_end_where_each_alone_would(key):
-    """Rates from 0.1 to 0.98 need from 5 to several hundred steps."""
-    rates = jnp.array([0.1, 0.98, 0.5, 0.9, 0.3])
-    team = Linear(jnp.linspace(0.0, 1.0, 10).reshape(5, 2), rates[:, None, None] * jnp.eye(2)[None])
-    points, converged = settle(team, jnp.eye(5), jnp.zeros((5, 2)), batch_size=2, max_steps=1024)
-    assert converged.all()
-    distances = np.linalg.norm(points - np.asarray(team.points), axis=1)
-    assert np.all(distances <= 1.1e-5 / (1 - np.asarray(rates)))  # the tolerance over 1 − ρ, and rounding
 
 
 def test_pairs_that_do_not_fit_are_refused(key):

@@ -1,6 +1,7 @@
-"""State Jacobians of many points of a ReLU network, by its active units alone.
+"""Jacobians of many points of a ReLU network, by its active units alone.
 
     J_f(y | τ)ᵀ = W_1 D_1 W_2 D_2 ⋯ D_L W,     D_l = diag(x_l > 0)                                   (Eq. 9)
+    (∂f/∂τ)ᵀ = Σ_l V_l D_l W_{l+1} D_{l+1} ⋯ D_L W      over the layers l that see the history
 
 A unit that is active at no point of a group takes no part in any of its Jacobians; left out with its rows and columns,
 the products shrink to the share of weights that remain, and stay exact. Trained networks are far sparser than
@@ -67,24 +68,48 @@ def active_jacobians(
     Raises:
         InputError: another activation, or the points do not fit to the histories.
     """
+    return _jacobians(network, histories, points, group_size, with_history=False)[1]
+
+
+def active_joint_jacobians(
+    network: Network,
+    histories: Float[Array, "pairs history"],
+    points: Float[Array, "points state"],
+    *,
+    group_size: int = 10,
+) -> tuple[Float[np.ndarray, "pairs state history"], Float[np.ndarray, "pairs state state"]]:
+    """The Jacobians ∂f/∂τ and ∂f/∂y of many pairs, the same as `joint_jacobian`; arguments as in `active_jacobians`."""
+    return _jacobians(network, histories, points, group_size, with_history=True)
+
+
+def _jacobians(network: Network, histories, points, group_size: int, with_history: bool):
+    """Both Jacobians; that in the history has no columns where it is not asked for."""
     if network.activation != "relu":
-        raise InputError(f"Units of {network.activation!r} are never inactive; use `state_jacobian` for this network.")
+        raise InputError(f"Units of {network.activation!r} are never inactive; use `jacobian` for this network.")
     histories = check_histories(network, histories, axes=2)
     check_counts(group_size=group_size)
     check_beside(network, histories, points, "Points")
     patterns = _patterns(network, histories, points)
     rows, place = _distinct(patterns)
     weights = [np.asarray(matrix) for matrix in network.state_weights]
+    from_history = _history_weights(network) if with_history else []
 
-    def jacobians(first: int) -> np.ndarray:
+    def jacobians(first: int) -> tuple[np.ndarray, np.ndarray]:
         group = patterns[rows[first : first + group_size]]
         active = np.unpackbits(group, axis=-1, count=network.width).astype(bool)
-        return _group_jacobians(weights, np.swapaxes(active, 0, 1))
+        return _group_jacobians(weights, from_history, np.swapaxes(active, 0, 1))
 
     # the products are too small to be shared out, so each core has groups of its own
     with _blas().limit(limits=1), ThreadPoolExecutor(os.cpu_count()) as pool:
         groups = list(pool.map(jacobians, range(0, len(rows), group_size)))
-    return np.concatenate(groups)[place]
+    in_history, in_state = (np.concatenate(parts)[place] for parts in zip(*groups, strict=True))
+    return in_history, in_state
+
+
+def _history_weights(network: Network) -> list[np.ndarray]:
+    """∂c_l/∂τ of each layer that sees the history (history, width), the scaling of its columns included."""
+    span = np.asarray(network.history_maximum - network.history_minimum)
+    return np.split(np.asarray(network.history_weights) / span[:, None], network.num_conditioned, axis=1)
 
 
 @functools.cache
@@ -122,15 +147,19 @@ def active_units(
 
 
 def _group_jacobians(
-    weights: Sequence[np.ndarray], active: Bool[np.ndarray, "layers pairs width"]
-) -> Float[np.ndarray, "pairs state state"]:
-    """All tangents of a group, through the units that any of its pairs needs."""
+    weights: Sequence[np.ndarray], from_history: Sequence[np.ndarray], active: Bool[np.ndarray, "layers pairs width"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """All cotangents of a group, back through the units that any of its pairs needs, last layer first."""
     used = [np.flatnonzero(units.any(axis=0)) for units in active]
-    tangents = weights[0][None, :, used[0]] * active[0][:, None, used[0]]
-    pairs, features, _ = tangents.shape
-    for matrix, rows, columns, units in zip(weights[1:-1], used[:-1], used[1:], active[1:], strict=True):
+    pairs, features = active.shape[1], weights[-1].shape[1]
+    cotangents = np.broadcast_to(weights[-1][used[-1]].T[None], (pairs, features, len(used[-1])))
+    in_history = np.zeros((pairs * features, from_history[0].shape[0] if from_history else 0), np.float32)
+    for layer in reversed(range(len(active))):
+        units = used[layer]
+        rows = (cotangents * active[layer][:, None, units]).reshape(pairs * features, -1)
+        if layer < len(from_history):
+            in_history += rows @ from_history[layer][:, units].T
         # whole rows of weights are taken first, they are contiguous
-        images = tangents.reshape(pairs * features, -1) @ matrix[rows].take(columns, axis=1)
-        tangents = images.reshape(pairs, features, -1) * units[:, None, columns]
-    images = tangents.reshape(pairs * features, -1) @ weights[-1][used[-1]]
-    return np.swapaxes(images.reshape(pairs, features, -1), 1, 2)
+        below = weights[layer][used[layer - 1]] if layer else weights[0]
+        cotangents = (rows @ below.take(units, axis=1).T).reshape(pairs, features, -1)
+    return in_history.reshape(pairs, features, -1), cotangents

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from composite_flow.active_jacobian import active_jacobians, active_units
+from composite_flow.active_jacobian import active_jacobians, active_joint_jacobians, active_units
 from composite_flow.errors import InputError
-from composite_flow.jacobian import state_jacobian
+from composite_flow.jacobian import joint_jacobian, state_jacobian
 from composite_flow.network import Network
 
 
@@ -30,6 +30,16 @@ def test_jacobians_by_active_units_are_those_of_differentiation(pairs, group_siz
     assert np.allclose(found, expected, atol=1e-6) and np.abs(found).max() > 1e-3
     shares = np.asarray(active_units(network, histories, points)).mean(axis=(1, 2))
     assert shares[1] < 0.5  # units were left out
+
+
+def test_both_jacobians_by_active_units_are_those_of_differentiation(pairs):
+    """With history columns that are scaled, each by another range."""
+    network, histories, points = pairs
+    network = network.with_history_range(jnp.array([-1.0, 0.5, 0.0]), jnp.array([3.0, 1.0, 2.0]))
+    in_history, in_state = active_joint_jacobians(network, histories, points, group_size=5)
+    expected = jax.vmap(lambda history, y: joint_jacobian(network, history, y))(histories, points)
+    assert np.allclose(in_history, expected[0], atol=1e-6) and np.abs(in_history).max() > 1e-3
+    assert np.allclose(in_state, expected[1], atol=1e-6)
 
 
 def test_pairs_with_the_same_active_units_share_one_jacobian(pairs):

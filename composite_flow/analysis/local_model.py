@@ -6,12 +6,15 @@ Everything about a pair that the analysis of deviations needs, tens of thousands
 Pairs whose flow does not settle, or settles where it is unstable, are flagged; no result is ever NaN.
 """
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from composite_flow.active_jacobian import active_jacobians, active_joint_jacobians, can_use_active_units
 from composite_flow.batches import in_batches
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
@@ -118,18 +121,34 @@ def local_models(
     return LocalModels(points, states - points, jnp.asarray(converged), radii, jacobians, values, varying, residuals)
 
 
-@eqx.filter_jit
 def _dense_local(denoiser, histories, points, columns, with_jacobians, with_values):
     """Radii, Jacobians, both kinds of singular values, residuals of one batch."""
+    if can_use_active_units(denoiser):
+        find = active_joint_jacobians if with_values else active_jacobians
+        found = find(denoiser, histories, points)
+    else:
+        found = _differentiated(denoiser, histories, points, with_values)
+    in_history, in_state = found if with_values else (None, found)
+    return _spectra(in_history, in_state, columns, with_jacobians)
+
+
+@eqx.filter_jit
+def _differentiated(denoiser, histories, points, with_values):
+    """∂f/∂τ and ∂f/∂y of a batch, or the second alone."""
     if with_values:
-        in_history, in_state = jax.vmap(lambda *pair: joint_jacobian(denoiser, *pair))(histories, points)
+        return jax.vmap(lambda *pair: joint_jacobian(denoiser, *pair))(histories, points)
+    contexts = jax.vmap(denoiser.condition)(histories)
+    return jax.vmap(lambda context, point: state_jacobian(denoiser, context, point))(contexts, points)
+
+
+@partial(jax.jit, static_argnames=("columns", "with_jacobians"))
+def _spectra(in_history, in_state, columns, with_jacobians):
+    """What `_dense_local` returns, from the Jacobians."""
+    values = varying = None
+    if in_history is not None:
         sensitivities = _finite(jax.vmap(sensitivity_of_jacobians)(in_history, in_state))
         values = singular_values(sensitivities)
         varying = singular_values(sensitivities[..., np.asarray(columns)])
-    else:
-        contexts = jax.vmap(denoiser.condition)(histories)
-        in_state = jax.vmap(lambda context, point: state_jacobian(denoiser, context, point))(contexts, points)
-        values = varying = None
     usable = jnp.all(jnp.isfinite(in_state), axis=(-2, -1))
     jacobians = jnp.where(usable[:, None, None], in_state, 0.0)
     radii = jnp.where(usable, spectral_radius(jacobians), jnp.inf)

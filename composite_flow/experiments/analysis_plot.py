@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 
 from composite_flow.experiments.style import BLUE, FAINT, GREEN, INK, MUTED, RED, save_figure, styled
 
-NUM_LINES = 3  # of the ε's whose bounds are drawn over the scatter
+NUM_LINES = 2  # of the ε's whose bounds are drawn over the scatter
 LEVELS = {"0.9": (1.2, ":"), "0.99": (1.2, "-.")}
 SPLITS: dict[str, tuple[Any, str]] = {
     "kept": ("-", "all states trained"),
@@ -56,13 +56,12 @@ def draw_bounds(cells: dict[str, list[dict[str, Any]]]) -> Figure:
 
 
 def draw_scatter(axes: Axes, cell: dict[str, Any]) -> None:
-    """A point per fixed point, its rank jittered; bounds as horizontal lines."""
-    scatter = cell["drawn"]
-    ranks, norms = np.asarray(scatter["ranks"], float), np.asarray(scatter["deviations"], float)
-    jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(ranks))
+    """A point per fixed point; bounds as horizontal lines."""
+    norms = np.asarray(cell["drawn"]["deviations"], float)
+    ranks, label = drawn_ranks(cell["drawn"])
     positive = norms > 0
-    axes.scatter((ranks + jitter)[positive], norms[positive], s=7, color=INK, alpha=0.3, linewidth=0, zorder=2)
-    axes.set(yscale="log", xlabel=r"rank of $J^+$ (jittered)", ylabel=r"deviation $\|D_\phi(\tau, s)\|$")
+    axes.scatter(ranks[positive], norms[positive], s=7, color=INK, alpha=0.3, linewidth=0, zorder=2)
+    axes.set(yscale="log", xlabel=label, ylabel=r"deviation $\|D_\phi(\tau, s)\|$")
     axes.set_title("Rank and deviation, a point for each fixed point", fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     labels: list[tuple[float, str, str]] = []
@@ -75,6 +74,16 @@ def draw_scatter(axes: Axes, cell: dict[str, Any]) -> None:
         labels += horizontal(axes, radius, GREEN, style, f"conformal, {float(level):.0%}")
     place_labels(axes, labels)
     grid_lines(axes)
+
+
+def drawn_ranks(scatter: dict[str, Any]) -> tuple[np.ndarray, str]:
+    """Ranks, jittered, and what they are; effective ranks where nearly all numerical ones are the same."""
+    ranks = np.asarray(scatter["ranks"], float)
+    common = float(np.median(ranks))
+    if np.mean(ranks == common) > 0.9:
+        words = f"effective rank of $J^+$ (its numerical rank is {common:g} nearly everywhere)"
+        return np.asarray(scatter["effective_ranks"], float), words
+    return ranks + np.random.default_rng(0).uniform(-0.3, 0.3, len(ranks)), "rank of $J^+$ (jittered)"
 
 
 def epsilons(cell: dict[str, Any]) -> list[dict[str, Any]]:
@@ -91,17 +100,29 @@ def horizontal(axes: Axes, value: float | None, colour: str, style: str, label: 
 
 
 def place_labels(axes: Axes, labels: list[tuple[float, str, str]]) -> None:
-    """Write each label to the right of its line, moved up where it would cover the one below."""
+    """Write each label to the right of its line, moved where it would cover another or leave the panel."""
     axes.autoscale_view()
     low, high = np.log(axes.get_ylim())
-    least, last = 0.05, -np.inf
-    for value, label, colour in sorted(labels):
-        height = (np.log(value) - low) / (high - low)
-        last = max(height, last + least)
+    labels = sorted(labels)
+    heights = [(np.log(value) - low) / (high - low) for value, _, _ in labels]
+    for (_, label, colour), height, place in zip(labels, heights, spaced(heights, least=0.05), strict=True):
         axes.annotate(
-            label, (1.0, height), xytext=(1.035, last), xycoords="axes fraction", textcoords="axes fraction",
-            fontsize=8, color=colour, va="center", arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6},
+            label, (1.0, height), xytext=(1.035, place), xycoords="axes fraction", textcoords="axes fraction",
+            fontsize=8, color=colour, va="center",
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "relpos": (0.0, 0.5)},
         )  # fmt: skip
+
+
+def spaced(heights: list[float], least: float) -> list[float]:
+    """Ascending heights moved at least so far apart, none above 1."""
+    places: list[float] = []
+    for height in heights:
+        places.append(max(height, places[-1] + least) if places else height)
+    limit = 1.0
+    for index in reversed(range(len(places))):
+        places[index] = min(places[index], limit)
+        limit = places[index] - least
+    return places
 
 
 def spread(bounds: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from composite_flow.experiments.analysis_plot import draw_bounds, grid_lines
 from composite_flow.experiments.maps import draw_network, grid_positions
@@ -144,24 +145,25 @@ def draw_numbers(axes: Axes, flows: dict[str, Any]) -> None:
     pooled = flows["pooled"]
     is_true, drawn = np.asarray(pooled["is_true"], bool), [agent["agent"] for agent in flows["agents"]]
     agents, norms = np.asarray(pooled["agents"])[is_true], np.asarray(pooled["norms"])[is_true]
-    order = np.argsort(-norms)
+    order = np.argsort(norms)  # the largest on top
     colours = [BLUE if agent in drawn else SKY for agent in agents[order]]
     axes.barh(np.arange(len(order)), np.maximum(norms[order], 1e-6), color=colours, height=0.8)
     axes.set_yticks(range(len(order)), [str(agent + 1) for agent in agents[order]], fontsize=6)
     axes.set(xscale="log", ylabel="agent", xlabel=r"$\|D_\phi\|$ over all areas")
     axes.set_title("Deviations at the true state (dark: a, b, d)", fontsize=9.5)
-    least, largest = np.maximum(norms[[order[-1], order[0]]], 1e-6)
-    axes.set_xlim(least / 2, largest * 2)
-    annotate_corner(axes, "\n".join(shared_lines(flows["intersection"])), right=True)
+    least, largest = np.maximum(norms[[order[0], order[-1]]], 1e-6)
+    axes.set_xlim(least / 2, largest * 4)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    annotate_corner(axes, "\n".join(shared_lines(flows["intersection"])), low_right=True)
 
 
-def annotate_corner(axes: Axes, words: str, *, right: bool = False) -> None:
-    """A few words in an upper corner, legible over what is drawn there."""
+def annotate_corner(axes: Axes, words: str, *, low_right: bool = False) -> None:
+    """A few words in the upper left or lower right corner, legible over what is drawn there."""
     paper = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
-    place, side = ((0.99, 0.985), "right") if right else ((0.025, 0.975), "left")
-    axes.annotate(
-        words, place, xycoords="axes fraction", va="top", ha=side, fontsize=8, color=INK, bbox=paper, zorder=7
-    )
+    place, across, up = ((0.985, 0.02), "right", "bottom") if low_right else ((0.025, 0.975), "left", "top")
+    axes.annotate(words, place, xycoords="axes fraction", va=up, ha=across, fontsize=8, color=INK, bbox=paper, zorder=7)
 
 
 def shared_lines(intersection: dict[str, Any]) -> list[str]:

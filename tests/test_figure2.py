@@ -30,7 +30,8 @@ def cell(correlation, share, radius):
 
 def test_summary_averages_the_seeds():
     found = summarise_seeds([cell(-0.2, 0.8, 1.0), cell(0.4, 1.0, None)])
-    assert found["rank_correlation"] == {"0.001": pytest.approx({"mean": 0.1, "low": -0.2, "high": 0.4})}
+    expected = {"0.001": pytest.approx({"mean": 0.1, "low": -0.2, "high": 0.4})}
+    assert found["rank_correlation"] == {"all_columns": expected}
     assert found["bounds"][0]["root_share"] == pytest.approx({"mean": 0.9, "low": 0.8, "high": 1.0})
     assert found["conformal"]["deviation"]["0.9"]["radius"] is None  # infinite in one seed
     assert found["stable"] == [9, 9]

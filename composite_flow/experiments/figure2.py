@@ -142,9 +142,12 @@ def summarise(cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 def summarise_seeds(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """Deviations, correlations by threshold, the bounds by ε, conformal coverage, Theorem 7 and 8's rates."""
-    ranks = [part["ranks"]["all_columns"]["measures"] for part in parts]
     correlations = {
-        measure: over_seeds([one[measure]["correlation"]["value"] for one in ranks]) for measure in ranks[0]
+        columns: {
+            measure: over_seeds([part["ranks"][columns]["measures"][measure]["correlation"]["value"] for part in parts])
+            for measure in parts[0]["ranks"][columns]["measures"]
+        }
+        for columns in parts[0]["ranks"]
     }
     bounds = []
     for column, first in enumerate(parts[0]["surrogate"]["epsilons"]):

@@ -72,8 +72,12 @@ def analysis_tables(result: dict[str, Any]):
     return (
         table(
             "Rank of the sensitivity J⁺ by threshold, relative to the largest singular value, against deviations",
-            ("threshold", "median", "largest", "Spearman", "95% interval"),
-            [_rank_row(*row) for row in result["ranks"]["all_columns"]["measures"].items()],
+            ("columns of τ", "threshold", "median", "largest", "Spearman", "95% interval"),
+            [
+                (columns, *_rank_row(name, row))
+                for columns, kind in (("all", "all_columns"), ("observations, actions", "varying_columns"))
+                for name, row in result["ranks"][kind]["measures"].items()
+            ],
         ),
         table(
             "Residual of the surrogate regression as a bound on deviations",

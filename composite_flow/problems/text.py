@@ -7,10 +7,11 @@ from typing import Any
 from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.problems.base import Problem
 from composite_flow.problems.sensor import SensorNetwork
+from composite_flow.problems.smax import SMAX
 from composite_flow.problems.tabular import TabularProblem
 
 _TABULAR = {"tiger": TabularProblem.tiger, "xor": TabularProblem.xor}
-_EXISTING = "sensor:ROWSxCOLUMNS, " + ", ".join(f"tabular:{name}" for name in _TABULAR)
+_EXISTING = "sensor:ROWSxCOLUMNS, " + ", ".join(f"tabular:{name}" for name in _TABULAR) + ", smax:SCENARIO"
 _SENSOR_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "targets": ("num_targets", int),
     "miss": ("miss", lambda text: [float(part) for part in text.split("/")]),
@@ -19,6 +20,7 @@ _SENSOR_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "cost": ("scan_cost", float),
     "steps": ("num_steps", int),
 }
+_SMAX_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {"sight": ("sight", float), "steps": ("num_steps", int)}
 
 
 def problem_from_text(text: str) -> Problem:
@@ -28,7 +30,8 @@ def problem_from_text(text: str) -> Problem:
         text: a kind, a colon, what of it, and options after commas. `sensor:2x2` is the paper's network with the
             paper's numbering; any other `sensor:ROWSxCOLUMNS` is a grid. Its options: `targets`, `miss` (one
             probability, or one per area as `0.5/0.5/0/0`), `move`, `reward`, `cost`, `steps`. `tabular:xor`
-            and `tabular:tiger` have the option `steps`.
+            and `tabular:tiger` have the option `steps`. `smax:zerg_5_vs_5`, `smax:3m` and all
+            other scenarios of `SMAX` have `sight`, the allies', and `steps`.
 
     Raises:
         InputError: nothing of that name exists, or an option cannot be used.
@@ -39,6 +42,8 @@ def problem_from_text(text: str) -> Problem:
         return _sensor(text, name, _read_options(text, options, _SENSOR_OPTIONS))
     if kind == "tabular" and name in _TABULAR:
         return _TABULAR[name](**_read_options(text, options, {"steps": ("num_steps", int)}))
+    if kind == "smax":
+        return SMAX(name, **_read_options(text, options, _SMAX_OPTIONS))
     raise InputError(f"There is no problem '{text}': there are {_EXISTING}.")
 
 
@@ -48,7 +53,11 @@ def problem_from_description(description: dict[str, Any]) -> Problem:
     Raises:
         InputError: the description is not one of ours.
     """
-    kinds = {"sensor": SensorNetwork.from_description, "tabular": TabularProblem.from_description}
+    kinds = {
+        "sensor": SensorNetwork.from_description,
+        "tabular": TabularProblem.from_description,
+        "smax": SMAX.from_description,
+    }
     kind = description.get("kind")
     if kind not in kinds:
         raise InputError(f"There is no kind of problem '{kind}' in this version: there are {', '.join(kinds)}.")

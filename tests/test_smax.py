@@ -37,30 +37,40 @@ def episodes(problem):
 
 
 @pytest.fixture(scope="module")
-def battles(problem):
-    """Random battles that go on after their end: each world, what it gives, and the step that follows; (battles, steps)."""
+def starts_and_battles(problem):
+    """Positions of many starts; of some, random battles that go on after their end."""
 
-    def battle(key):
-        key_reset, key_steps = jax.random.split(key)
-
+    def battle(start, key):
         def record(world, key_step):
             key_act, key_world = jax.random.split(key_step)
             views, available = problem.observe(key_act, world), problem.available(world)
             _, actions = RandomPolicy().act(key_act, (), views, available)
             moved, reward, over = problem.step(key_world, world, actions)
-            given = {"state": problem.state(world), "views": views, "available": available}
-            return moved, {
-                **given,
-                "world": world,
-                "key": key_world,
-                "actions": actions,
-                "reward": reward,
-                "over": over,
-            }
+            given = {"world": world, "state": problem.state(world), "views": views, "available": available}
+            return moved, {**given, "key": key_world, "actions": actions, "reward": reward, "over": over}
 
-        return jax.lax.scan(record, problem.reset(key_reset), jax.random.split(key_steps, STEPS))[1]
+        return jax.lax.scan(record, start, jax.random.split(key, STEPS))[1]
 
-    return jax.jit(jax.vmap(battle))(jax.random.split(jax.random.key(2), BATTLES))
+    @jax.jit
+    def run(key):
+        key_reset, key_battle = jax.random.split(key)
+        worlds = jax.vmap(problem.reset)(jax.random.split(key_reset, 512))
+        some = jax.tree.map(lambda leaf: leaf[:BATTLES], worlds)
+        return worlds.state.unit_positions, jax.vmap(battle)(some, jax.random.split(key_battle, BATTLES))
+
+    return run(jax.random.key(2))
+
+
+@pytest.fixture(scope="module")
+def starts(starts_and_battles):
+    """Where everybody starts, (starts, units, 2)."""
+    return np.asarray(starts_and_battles[0])
+
+
+@pytest.fixture(scope="module")
+def battles(starts_and_battles):
+    """(battles, steps): each world, what it gives, and the step that follows."""
+    return starts_and_battles[1]
 
 
 def by_unit(problem, states):
@@ -139,15 +149,11 @@ def test_steps_and_views_are_those_of_the_library(problem, battles):
     np.testing.assert_allclose(battles["views"], np.clip(full[..., filled], -1, 1), rtol=1e-5, atol=1e-5)
 
 
-def test_nobody_starts_at_a_wall(problem):
-    keys = jax.random.split(jax.random.key(3), 512)
-    starts = jax.jit(jax.vmap(lambda key: problem.reset(key).state.unit_positions))(keys)
-    with smax_scenario.as_library_expects():
-        bare = jax.vmap(smax_scenario.environment(problem.name, None, STEPS).reset)(keys)[1].state.unit_positions
-    touching = jnp.any((bare <= 0) | (bare >= 32), axis=(1, 2))
-    assert 0 < int(jnp.sum(touching))
-    assert bool(jnp.all((starts >= MARGIN) & (starts <= 32 - MARGIN)))
-    np.testing.assert_array_equal(starts, jnp.clip(bare, MARGIN, 32 - MARGIN))
+def test_nobody_starts_at_a_wall(starts):
+    assert np.all((starts >= MARGIN) & (starts <= 32 - MARGIN))
+    moved_inside = np.any((starts == MARGIN) | (starts == 32 - MARGIN), axis=(1, 2))
+    # Of bare starts about a tenth touch a wall, with as many units; more come closer to one than the margin.
+    assert 0.02 < np.mean(moved_inside) < 0.5
 
 
 def test_an_episode_keeps_its_last_state(problem, episodes):

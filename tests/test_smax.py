@@ -256,6 +256,11 @@ def test_unknown_texts_are_refused(text, message):
         problem_from_text(text)
 
 
+def test_64_bits_are_refused():
+    with jax.enable_x64(True), pytest.raises(InputError, match="32 bits"):
+        SMAX()
+
+
 def test_another_version_of_the_library_is_refused(problem):
     with pytest.raises(MismatchError, match=f"JaxMARL 0.0.1, but {problem.jaxmarl} is installed"):
         problem_from_description({**problem.description, "jaxmarl": "0.0.1"})

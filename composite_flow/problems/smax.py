@@ -22,14 +22,16 @@ An agent sees itself and, within its sight, every living unit: relative position
 cooldown and type. `sight` is the allies' alone: enemies keep the library's ranges (8 to 10, by type), so that how they
 fight does not depend on it.
 
-**Walls.** The library kills what touches a wall, and in about 9% of the drawn starts somebody stands on or beyond one
-and dies at once. Here everybody starts at least `MARGIN` inside, which left none of 4,096 starts with such a death.
-Later in the battle walls kill as in the library; StarCraft's do not.
+**Walls.** The library kills what touches a wall, and in about 10% of the drawn starts somebody stands on or beyond
+one, nearly always to die at once. Here everybody starts at least `MARGIN` inside, which left none of 4,096 starts with
+such a death. Who later walks into a wall dies as in the library (31% of the allies' deaths under random actions);
+StarCraft's walls do not kill.
 
 **Ends.** The state in which a team is dead is an episode's last. The library counts its limit late, after one step
 more; here an episode has at most `num_steps`.
 
-**Not collectively observable**: some living enemy is often unseen by all living allies. `unseen_share` says how often.
+**Not collectively observable**: some living enemy is often unseen by all living allies. `unseen_share` says how often:
+under random actions in 76% of the steps of `zerg_5_vs_5`, at sight 9, 6 and 4 in 74%, 85% and 96% (of 512 episodes).
 """
 
 from typing import Any
@@ -87,8 +89,10 @@ class SMAX(Problem):
             num_steps: most steps of an episode, at least 1.
 
         Raises:
-            InputError: no such scenario, an argument is out of its range, or JaxMARL is not installed.
+            InputError: no such scenario, an argument is out of its range, JAX runs in 64 bits, or JaxMARL is missing.
         """
+        if jax.dtypes.canonicalize_dtype(np.float64) == np.float64:
+            raise InputError("SMAX runs in 32 bits alone: switch jax_enable_x64 off.")
         chosen = scenario(name)
         if sight is not None and not (np.isfinite(sight) and sight > 0):
             raise InputError(f"The range of sight must be a number above 0, not {sight}.")

@@ -1,7 +1,7 @@
 """Which units fight in SMAX: scenarios by name, and the library's own environment for each.
 
-The library (JaxMARL) is loaded when a scenario is first asked for, so that everything else works without it. Nothing
-of it is copied or changed. Its constructor takes tables of unit types, and we hand it the allies' types followed by
+The library (JaxMARL) is loaded when a scenario is first asked for, so that everything else works without it. None of
+its code is copied or changed. Its constructor takes tables of unit types, and we hand it the allies' types followed by
 the enemies': a marine of theirs is another type than a marine of ours, with equal numbers but for its sight. So one
 team's sight changes alone, and types that cannot occur take no room in observations.
 """
@@ -84,10 +84,8 @@ def library() -> Any:
     """The library's module of SMAX, loaded in silence.
 
     Raises:
-        InputError: it is not installed, or JAX runs in 64 bits, which the library cannot.
+        InputError: it is not installed.
     """
-    if jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
-        raise InputError("SMAX computes in 32 bits alone: switch jax_enable_x64 off.")
     try:
         # It builds arrays while it is loaded, which must not become part of a program that is just being traced.
         with _silence(), jax.ensure_compile_time_eval(), as_library_expects():

@@ -27,7 +27,7 @@ from composite_flow.loss import ideal_loss
 from composite_flow.metrics import exact_states, psnr
 from composite_flow.model import MODEL_FILE, Model, load
 from composite_flow.problems.base import EnumerableProblem
-from composite_flow.problems.text import problem_from_description
+from composite_flow.problems.text import ENUMERABLE_KINDS, problem_from_description
 from composite_flow.training import TrainingConfig, fit
 from composite_flow.worth import are_binary
 
@@ -199,7 +199,7 @@ def composite_watch(validation: HistoryDataset, key: PRNGKeyArray) -> Callable[[
 
 def loss_floor(description: dict[str, Any], train: HistoryDataset, validation: HistoryDataset) -> float | None:
     """The ideal denoiser's loss on the validation part, where the problem lists few enough states; else None."""
-    if not description or train.layout.length > 1:
+    if description.get("kind") not in ENUMERABLE_KINDS or train.layout.length > 1:
         return None
     problem = problem_from_description(description)
     if not isinstance(problem, EnumerableProblem) or problem.num_states > MOST_STATES:

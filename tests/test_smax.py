@@ -177,6 +177,16 @@ def test_an_episode_ends_with_a_team_or_after_its_steps(battles):
     assert np.all(over[:, -1]) and np.any(over[:, :-1]) and not np.all(over[:, :-1])
 
 
+def test_a_battle_is_won_when_every_enemy_is_dead(problem, battles):
+    """As few random battles are won, the enemies of the last worlds are also killed by hand."""
+    last = jax.tree.map(lambda leaf: leaf[:, -1], battles["world"])
+    won = jax.vmap(problem.won)
+    alive = np.asarray(last.state.unit_alive)
+    np.testing.assert_array_equal(won(last), ~alive[:, NUM_ALLIES:].any(axis=1))
+    killed = last.replace(state=last.state.replace(unit_alive=last.state.unit_alive.at[:, NUM_ALLIES:].set(False)))
+    assert bool(jnp.all(won(killed)))
+
+
 @pytest.mark.parametrize(
     ("race", "health"), [("terran", (45.0, 125.0)), ("protoss", (160.0, 150.0)), ("zerg", (35.0, 80.0))]
 )

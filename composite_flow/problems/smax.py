@@ -155,6 +155,10 @@ class SMAX(Problem):
             over = battle.is_terminal(moved)
         return moved, rewards[battle.agents[0]], over
 
+    def won(self, world: Any) -> Bool[Array, ""]:
+        """Whether every enemy is dead; of an episode's last world, whether the team has won."""
+        return ~jnp.any(world.state.unit_alive[self.num_agents :])
+
     def observe(self, key, world):
         """What the library shows each ally, in [−1, 1], without the columns of types that cannot occur."""
         with as_library_expects():

@@ -11,6 +11,9 @@ from composite_flow.problems.smax import SMAX
 from composite_flow.problems.tabular import TabularProblem
 
 _TABULAR = {"tiger": TabularProblem.tiger, "xor": TabularProblem.xor}
+ENUMERABLE_KINDS = ("sensor", "tabular")
+"""Kinds of problems whose states may be few enough to list."""
+
 _EXISTING = "sensor:ROWSxCOLUMNS, " + ", ".join(f"tabular:{name}" for name in _TABULAR) + ", smax:SCENARIO"
 _SENSOR_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "targets": ("num_targets", int),

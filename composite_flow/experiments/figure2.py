@@ -46,7 +46,7 @@ class Figure2Settings:
     num_targets: int = 2
     sensors: SensorSettings = field(default_factory=lambda: SensorSettings(num_episodes=4096, training=TRAINING))
     withhold_states: float = 0.1
-    num_seeds: int = 3
+    num_seeds: int = 2
     analysis: AnalysisSettings = field(default_factory=lambda: AnalysisSettings(num_samples=2))
 
 

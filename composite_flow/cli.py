@@ -14,13 +14,14 @@ from composite_flow.commands.collecting import collect
 from composite_flow.commands.experiments import demo, reproduce
 from composite_flow.commands.infer import evaluate, reconstruct
 from composite_flow.commands.train import train
+from composite_flow.commands.train_policy import train_policy
 from composite_flow.errors import CompositeFlowError
 from composite_flow.reporting import say
 
 FAILED, INTERRUPTED = 1, 130
 
 app = SubcommandApp()
-for _command in (demo, collect, train, evaluate, reconstruct, analyze, reproduce):
+for _command in (demo, train_policy, collect, train, evaluate, reconstruct, analyze, reproduce):
     app.command(_command)
 
 

@@ -101,7 +101,7 @@ def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwr
         raise InputError("history must be at least 1, and withhold_states a share from 0 to below 1.")
     path = folder / SETTINGS_FILE
     if resume and path.exists():
-        return RunSettings.from_flat(_kept_settings(path, settings.flat()))
+        return RunSettings.from_flat(kept_settings(path, settings.flat(), RunSettings().flat()))
     if resume and folder.exists() and any(folder.iterdir()):
         raise FileError(f"{folder} holds no run to resume: {SETTINGS_FILE} is missing; choose the folder of a run.")
     if not overwrite and (path.exists() or (folder / MODEL_FILE).exists()):
@@ -110,9 +110,14 @@ def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwr
     return settings
 
 
-def _kept_settings(path: Path, given: dict[str, Any]) -> dict[str, Any]:
-    """What `run.json` says, but with the limits in time that are given now."""
-    kept, defaults = read_json(path), RunSettings().flat()
+def kept_settings(path: Path, given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """What the record of a run says, but with the limits in time that are given now.
+
+    Raises:
+        FileError: it is no such record.
+        MismatchError: a setting was given, other than the default, that the run does not have.
+    """
+    kept = read_json(path)
     if not isinstance(kept, dict) or set(kept) != set(given):
         raise FileError(f"{path} is not the record of a run of this version; start anew with --overwrite.")
     for name, value in given.items():

@@ -1,0 +1,225 @@
+"""Multi-agent proximal policy optimisation (Yu et al. 2022): many updates in one compiled program.
+
+An update plays every world for a while, estimates advantages, and takes several passes over what was recorded. Update
+u draws from `fold_in(key, u)` alone and the number of updates of a call is not compiled in, so that the bits of the
+result do not depend on where a run was cut into calls.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from composite_flow.policy.advantages import advantages_and_returns, standardised
+from composite_flow.policy.choices import entropy, has_choice, log_probability
+from composite_flow.policy.mappo_config import MappoConfig
+from composite_flow.policy.ppo_loss import divergences, policy_losses, value_losses, weighted_mean
+from composite_flow.policy.rollout import Finished, Live, Networks, Piece, play, start_worlds, state_value
+from composite_flow.policy.sequence_network import SequenceNetwork
+from composite_flow.policy.sight import actor_input_size
+from composite_flow.policy.value_norm import ValueNorm
+from composite_flow.problems.base import Problem
+
+MOST_UPDATES = 64
+"""Updates of one compiled call, at most: it gives back the measures of each."""
+
+
+class Learner(eqx.Module):
+    """All that an update reads and writes.
+
+    Attributes:
+        networks: actor and critic.
+        actor_optimiser, critic_optimiser: Adam's moments.
+        value_norm: statistics of the returns.
+        live: the worlds in play.
+        update: number of updates made.
+    """
+
+    networks: Networks
+    actor_optimiser: optax.OptState
+    critic_optimiser: optax.OptState
+    value_norm: ValueNorm
+    live: Live
+    update: Int[Array, ""]
+
+
+class Measures(eqx.Module):
+    """What an update tells: sums over the episodes that ended in it, and means over its optimiser steps.
+
+    Attributes:
+        finished: the episodes.
+        entropy: of the agents' choices, in nats.
+        policy_loss: the clipped loss, without the entropy.
+        value_loss: in the critic's units.
+        divergence: KL from the policy that played to the one that learns.
+        clipped: share of the agents' choices whose ratio left [1 − ε, 1 + ε].
+    """
+
+    finished: Finished
+    entropy: Float[Array, "*updates"]
+    policy_loss: Float[Array, "*updates"]
+    value_loss: Float[Array, "*updates"]
+    divergence: Float[Array, "*updates"]
+    clipped: Float[Array, "*updates"]
+
+
+class Lesson(eqx.Module):
+    """Pieces of play with what is to be learned from them, the team's advantage and return of each step."""
+
+    pieces: Piece
+    advantages: Float[Array, "*pieces steps"]
+    returns: Float[Array, "*pieces steps"]
+
+
+def new_networks(problem: Problem, config: MappoConfig, key: PRNGKeyArray) -> Networks:
+    """Networks before the first update."""
+    key_actor, key_critic = jax.random.split(key)
+    sizes = (config.width, config.depth, config.memory)
+    actor = SequenceNetwork(
+        actor_input_size(problem), problem.num_actions, *sizes, gain=config.output_gain, key=key_actor
+    )
+    return Networks(actor, SequenceNetwork(problem.state_size, 1, *sizes, gain=1.0, key=key_critic))
+
+
+@eqx.filter_jit
+def new_learner(problem: Problem, config: MappoConfig, key: PRNGKeyArray) -> Learner:
+    """The state before the first update."""
+    key_networks, key_worlds = jax.random.split(key)
+    networks, optimiser = new_networks(problem, config, key_networks), _optimiser(config)
+    return Learner(
+        networks,
+        optimiser.init(networks.actor),  # pyright: ignore[reportArgumentType] (Optax types pytrees as arrays)
+        optimiser.init(networks.critic),  # pyright: ignore[reportArgumentType]
+        ValueNorm.fresh(),
+        start_worlds(problem, networks, key_worlds, config.worlds),
+        jnp.int32(0),
+    )
+
+
+@eqx.filter_jit
+def learn(
+    problem: Problem, config: MappoConfig, key: PRNGKeyArray, learner: Learner, count: Int[Array, ""]
+) -> tuple[Learner, Measures]:
+    """Make `count` updates.
+
+    Args:
+        problem: the world's laws.
+        config: settings.
+        key: of the run.
+        learner: where it stands.
+        count: number of updates, at most `MOST_UPDATES`.
+
+    Returns:
+        Where it stands then, and the measures of the updates in the first `count` rows.
+    """
+    shapes = jax.eval_shape(lambda: _update(problem, config, key, learner)[1])
+    rows = jax.tree.map(lambda shape: jnp.zeros(MOST_UPDATES, shape.dtype), shapes)
+
+    def once(row, carry):
+        learner, rows = carry
+        learner, measures = _update(problem, config, key, learner)
+        return learner, jax.tree.map(lambda all_rows, new: all_rows.at[row].set(new), rows, measures)
+
+    return jax.lax.fori_loop(0, count, once, (learner, rows))
+
+
+def _update(problem: Problem, config: MappoConfig, key: PRNGKeyArray, learner: Learner) -> tuple[Learner, Measures]:
+    """Play, then learn from it."""
+    key_play, key_learn = jax.random.split(jax.random.fold_in(key, learner.update))
+    pieces_in_time = config.rollout // config.piece_length
+    live, pieces, finished = play(
+        problem, learner.networks, learner.live, key_play, pieces_in_time, config.piece_length
+    )
+    next_values = jax.vmap(lambda one: state_value(problem, learner.networks, one))(live)
+    lesson = _lesson(config, pieces, next_values, learner.value_norm)
+    rate = jnp.float32(1.0)
+    if config.schedule == "linear":
+        rate = jnp.maximum(0.0, 1.0 - learner.update.astype(jnp.float32) / config.num_updates)
+
+    def descend(carry, part):
+        return _descend(config, rate, carry, part)
+
+    def one_epoch(carry, key_epoch):
+        return jax.lax.scan(descend, carry, _parts(config, lesson, key_epoch))
+
+    carry = (learner.networks, learner.actor_optimiser, learner.critic_optimiser, learner.value_norm)
+    (networks, *moments, norm), told = jax.lax.scan(one_epoch, carry, jax.random.split(key_learn, config.epochs))
+    measures = Measures(finished, *(jnp.mean(number) for number in told))
+    return Learner(networks, moments[0], moments[1], norm, live, learner.update + 1), measures
+
+
+def _lesson(config: MappoConfig, pieces: Piece, next_values: Float[Array, " worlds"], norm: ValueNorm) -> Lesson:
+    """Advantages over the whole rollout of each world, then all pieces in one row."""
+
+    def one_world(rewards, values, ends, next_value):
+        shape = rewards.shape
+        flat = (part.reshape(-1) for part in (rewards, norm.denormalise(values), ends))
+        results = advantages_and_returns(*flat, norm.denormalise(next_value), config.discount, config.trace)
+        return tuple(result.reshape(shape) for result in results)
+
+    steps = pieces.steps
+    over_worlds = jax.vmap(one_world, in_axes=(1, 1, 1, 0), out_axes=1)
+    advantages, returns = over_worlds(steps.reward, steps.value, steps.ends, next_values)
+    advantages = standardised(advantages, jnp.sum(has_choice(steps.available).astype(jnp.float32), axis=-1))
+    return jax.tree.map(lambda part: part.reshape(config.num_pieces, *part.shape[2:]), Lesson(pieces, advantages, returns))
+
+
+def _parts(config: MappoConfig, lesson: Lesson, key: PRNGKeyArray) -> Lesson:
+    """The pieces in minibatches, drawn anew in each pass."""
+    if config.minibatches > 1:
+        order = jax.random.permutation(key, config.num_pieces)
+        lesson = jax.tree.map(lambda part: part[order], lesson)
+    shape = (config.minibatches, config.num_pieces // config.minibatches)
+    return jax.tree.map(lambda part: part.reshape(*shape, *part.shape[1:]), lesson)
+
+
+def _descend(config: MappoConfig, rate: Float[Array, ""], carry: tuple, lesson: Lesson) -> tuple[tuple, tuple]:
+    """One step of both optimisers."""
+    networks, actor_optimiser, critic_optimiser, norm = carry
+    norm = norm.updated(lesson.returns, config.value_decay)
+    (_, told), actor_gradient = eqx.filter_value_and_grad(_actor_loss, has_aux=True)(networks.actor, lesson, config)
+    value_loss, critic_gradient = eqx.filter_value_and_grad(_critic_loss)(networks.critic, lesson, norm, config)
+    actor, actor_optimiser = _adam(config, rate * config.learning_rate, networks.actor, actor_gradient, actor_optimiser)
+    critic, critic_optimiser = _adam(
+        config, rate * config.critic_learning_rate, networks.critic, critic_gradient, critic_optimiser
+    )
+    mean_entropy, policy_loss, divergence, clipped = told
+    told = (mean_entropy, policy_loss, value_loss, divergence, clipped)
+    return (Networks(actor, critic), actor_optimiser, critic_optimiser, norm), told
+
+
+def _actor_loss(actor: SequenceNetwork, lesson: Lesson, config: MappoConfig) -> tuple[Float[Array, ""], tuple]:
+    """The clipped loss minus the weighted entropy, over all agents that have a choice."""
+    pieces, steps = lesson.pieces, lesson.pieces.steps
+    over_agents = jax.vmap(actor.unroll, in_axes=(0, 1, None), out_axes=(0, 1))
+    _, logits = jax.vmap(over_agents)(pieces.actor_memory, steps.inputs, steps.starts)
+    each = jax.vmap(jax.vmap(jax.vmap(log_probability)))
+    log_ratio = each(logits, steps.available, steps.actions) - steps.log_probabilities
+    weights = has_choice(steps.available).astype(jnp.float32)
+    advantages = jnp.broadcast_to(lesson.advantages[..., None], log_ratio.shape)
+    policy_loss = weighted_mean(policy_losses(log_ratio, advantages, config.clip), weights)
+    mean_entropy = weighted_mean(jax.vmap(jax.vmap(jax.vmap(entropy)))(logits, steps.available), weights)
+    outside = (jnp.abs(jnp.exp(log_ratio) - 1.0) > config.clip).astype(jnp.float32)
+    told = (mean_entropy, policy_loss, weighted_mean(divergences(log_ratio), weights), weighted_mean(outside, weights))
+    return policy_loss - config.entropy * mean_entropy, told
+
+
+def _critic_loss(critic: SequenceNetwork, lesson: Lesson, norm: ValueNorm, config: MappoConfig) -> Float[Array, ""]:
+    """The clipped loss of the team's value."""
+    pieces, steps = lesson.pieces, lesson.pieces.steps
+    _, values = jax.vmap(critic.unroll)(pieces.critic_memory, steps.state, steps.starts)
+    losses = value_losses(values[..., 0], steps.value, norm.normalise(lesson.returns), config.clip, config.huber)
+    return jnp.mean(losses)
+
+
+def _optimiser(config: MappoConfig) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(config.gradient_norm), optax.scale_by_adam(eps=config.adam_epsilon))
+
+
+def _adam(
+    config: MappoConfig, rate: Float[Array, ""], network: SequenceNetwork, gradient, moments
+) -> tuple[SequenceNetwork, optax.OptState]:
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # Optax mixes weak types
+        update, moments = _optimiser(config).update(gradient, moments)
+    return jax.tree.map(lambda weights, change: weights - rate * change, network, update), moments

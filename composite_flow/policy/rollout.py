@@ -1,0 +1,201 @@
+"""Playing many worlds at once, each reset as soon as its episode is over, and recording what learning needs.
+
+A problem does not reset itself: the world that `Problem.step` calls over is the end of its episode. No action is taken
+in it; the next step is the first of a new episode.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from composite_flow.policy.choices import choose, log_probability
+from composite_flow.policy.sequence_network import SequenceNetwork
+from composite_flow.policy.sight import actor_inputs
+from composite_flow.problems.base import Problem, World
+
+
+class Live(eqx.Module):
+    """A world in the middle of an episode.
+
+    Attributes:
+        world: the problem's own.
+        actor_memory, critic_memory: before the next step, zero at an episode's start.
+        starts: whether the next step is the first of its episode.
+        earned: undiscounted return of the episode so far.
+        length: its steps so far.
+    """
+
+    world: World
+    actor_memory: Float[Array, "*worlds agents memory"]
+    critic_memory: Float[Array, "*worlds memory"]
+    starts: Bool[Array, "*worlds"]
+    earned: Float[Array, "*worlds"]
+    length: Int[Array, "*worlds"]
+
+
+class Step(eqx.Module):
+    """What is kept of a step.
+
+    Attributes:
+        inputs: what the actor saw.
+        available: which actions each agent could take.
+        actions: which it took.
+        log_probabilities: log π of them when they were taken.
+        state: what the critic saw.
+        value: what it said, in its own units.
+        reward: what the team earned.
+        starts, ends: whether the step was the first, or the last, of its episode.
+    """
+
+    inputs: Float[Array, "*steps agents inputs"]
+    available: Bool[Array, "*steps agents actions"]
+    actions: Int[Array, "*steps agents"]
+    log_probabilities: Float[Array, "*steps agents"]
+    state: Float[Array, "*steps state"]
+    value: Float[Array, "*steps"]
+    reward: Float[Array, "*steps"]
+    starts: Bool[Array, "*steps"]
+    ends: Bool[Array, "*steps"]
+
+
+class Finished(eqx.Module):
+    """Episodes that ended, in sums.
+
+    Attributes:
+        count: how many.
+        earned: their returns, without discount.
+        length: their steps.
+        won: how many were won; always zero where the problem does not tell.
+    """
+
+    count: Float[Array, "*steps"]
+    earned: Float[Array, "*steps"]
+    length: Float[Array, "*steps"]
+    won: Float[Array, "*steps"]
+
+
+class Piece(eqx.Module):
+    """Successive steps of one world, with the memories before the first of them."""
+
+    actor_memory: Float[Array, "*pieces agents memory"]
+    critic_memory: Float[Array, "*pieces memory"]
+    steps: Step
+
+
+class Networks(eqx.Module):
+    """The actor, shared by all agents, and the critic."""
+
+    actor: SequenceNetwork
+    critic: SequenceNetwork
+
+
+def tells_wins(problem: Problem) -> bool:
+    """Whether the problem has a method `won(world)`, which says of an episode's last world whether the team won."""
+    return callable(getattr(problem, "won", None))
+
+
+def start_worlds(problem: Problem, networks: Networks, key: PRNGKeyArray, count: int) -> Live:
+    """So many new episodes."""
+    return jax.vmap(lambda key_world: _start(problem, networks, key_world))(jax.random.split(key, count))
+
+
+def play(
+    problem: Problem, networks: Networks, live: Live, key: PRNGKeyArray, num_pieces: int, piece_length: int
+) -> tuple[Live, Piece, Finished]:
+    """Play every world for `num_pieces` · `piece_length` steps.
+
+    Args:
+        problem: the world's laws.
+        networks: who acts, and who values.
+        live: the worlds, along their leading axis.
+        key: random key.
+        num_pieces: in time, per world.
+        piece_length: steps of a piece.
+
+    Returns:
+        The worlds afterwards; the pieces with axes (time, worlds) and their steps with (time, worlds, steps); sums over
+        the episodes that ended.
+    """
+
+    def play_piece(live, keys):
+        after, (steps, finished) = jax.lax.scan(lambda live, key: _play_step(problem, networks, live, key), live, keys)
+        steps = jax.tree.map(lambda part: jnp.moveaxis(part, 0, 1), steps)
+        return after, (Piece(live.actor_memory, live.critic_memory, steps), finished)
+
+    keys = jax.random.split(key, (num_pieces, piece_length))
+    live, (pieces, finished) = jax.lax.scan(play_piece, live, keys)
+    return live, pieces, jax.tree.map(jnp.sum, finished)
+
+
+def state_value(problem: Problem, networks: Networks, live: Live) -> Float[Array, ""]:
+    """The critic's value of a world as it stands, in the critic's units."""
+    return networks.critic.step(live.critic_memory, problem.state(live.world).astype(jnp.float32))[1][0]
+
+
+def _play_step(problem: Problem, networks: Networks, live: Live, key: PRNGKeyArray) -> tuple[Live, tuple]:
+    """One step of every world; those that ended start anew."""
+    key_steps, key_resets = jax.random.split(key)
+    num_worlds = len(live.starts)
+
+    def advance(key_step, one):
+        return _advance(problem, networks, key_step, one)
+
+    after, step, finished = jax.vmap(advance)(jax.random.split(key_steps, num_worlds), live)
+
+    def restart(after):
+        fresh = start_worlds(problem, networks, key_resets, num_worlds)
+        return jax.vmap(_choose_tree)(step.ends, fresh, after)
+
+    # Drawing a world can cost more than a step of it, and in most steps no episode ends.
+    after = jax.lax.cond(jnp.any(step.ends), restart, lambda after: after, after)
+    return after, (step, finished)
+
+
+def _advance(problem: Problem, networks: Networks, key: PRNGKeyArray, live: Live) -> tuple[Live, Step, Finished]:
+    """One step of one world."""
+    key_observe, key_act, key_world = jax.random.split(key, 3)
+    available = problem.available(live.world)
+    state = problem.state(live.world).astype(jnp.float32)
+    inputs = actor_inputs(problem.observe(key_observe, live.world))
+    actor_memory, logits = jax.vmap(networks.actor.step)(live.actor_memory, inputs)
+    actions = jax.vmap(choose)(jax.random.split(key_act, len(inputs)), logits, available)
+    critic_memory, value = networks.critic.step(live.critic_memory, state)
+    world, reward, ends = problem.step(key_world, live.world, actions)
+    reward = reward.astype(jnp.float32)
+    step = Step(
+        inputs=inputs,
+        available=available,
+        actions=actions,
+        log_probabilities=jax.vmap(log_probability)(logits, available, actions),
+        state=state,
+        value=value[0],
+        reward=reward,
+        starts=live.starts,
+        ends=ends,
+    )
+    after = Live(world, actor_memory, critic_memory, jnp.asarray(False), live.earned + reward, live.length + 1)
+    return after, step, _finished(problem, after, ends)
+
+
+def _finished(problem: Problem, after: Live, ends: Bool[Array, ""]) -> Finished:
+    """What a step adds to the sums over finished episodes: nothing where it ended none."""
+    won: Any = getattr(problem, "won", None) if tells_wins(problem) else None
+    wins = jnp.asarray(False) if won is None else won(after.world)
+    counts = ends.astype(jnp.float32)
+    return Finished(
+        counts, counts * after.earned, counts * after.length.astype(jnp.float32), counts * wins.astype(jnp.float32)
+    )
+
+
+def _start(problem: Problem, networks: Networks, key: PRNGKeyArray) -> Live:
+    actor_memory = jnp.tile(networks.actor.fresh_memory()[None], (problem.num_agents, 1))
+    # Worlds may hold plain numbers, which a loop cannot carry.
+    world = jax.tree.map(jnp.asarray, problem.reset(key))
+    return Live(world, actor_memory, networks.critic.fresh_memory(), jnp.asarray(True), jnp.float32(0.0), jnp.int32(0))
+
+
+def _choose_tree(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda first, second: jnp.where(condition, first, second), yes, no)

@@ -1,0 +1,218 @@
+"""Training a policy from start to end: progress, learning curves, checkpoints.
+
+A run that was interrupted at any moment and resumed ends, on the same machine, in the same bits as one that was not:
+an update depends on the key and its own number alone (`mappo.py`), and a checkpoint holds all that updates write.
+"""
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
+from composite_flow.errors import FileError, InputError, MismatchError
+from composite_flow.experiments.cells import jsonable
+from composite_flow.interrupt import interrupt_flag
+from composite_flow.policy.curves import CURVES_FILE, Row, TensorBoard, rows_of, write_curves
+from composite_flow.policy.mappo import MOST_UPDATES, learn, new_learner
+from composite_flow.policy.mappo_config import MappoConfig
+from composite_flow.policy.rollout import tells_wins
+from composite_flow.policy.trained import POLICY_FILE, TrainedPolicy, save_policy
+from composite_flow.problems.base import Problem
+
+TRAINING_FILE = "policy_training.safetensors"
+
+_BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows and an interrupt is heard
+_INIT = 2**32 - 1  # a number that no update has, folded into the key
+_FREE = ("checkpoint_seconds",)  # settings that a resumed run may change
+
+Progress = Callable[[int, int, list[Row]], None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PolicyTraining:
+    """What training a policy gives.
+
+    Attributes:
+        policy: it draws its actions; greedy is `dataclasses.replace(policy, greedy=True)`.
+        curves: a row per update.
+    """
+
+    policy: TrainedPolicy
+    curves: tuple[Row, ...]
+
+
+def train_policy(
+    problem: Problem,
+    config: MappoConfig | None = None,
+    *,
+    key: PRNGKeyArray,
+    folder: str | os.PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> PolicyTraining:
+    """Train a policy by MAPPO (`mappo.py`).
+
+    Args:
+        problem: the world; one with a method `won(world)` also gets a win rate.
+        config: settings.
+        key: fixes everything that is drawn at random.
+        folder: where checkpoints, curves and, at the end, the policy are written.
+        resume: go on from the folder's checkpoint, where there is one.
+        overwrite: an earlier run in the folder may be replaced.
+        progress: called about twice a second with the steps made, the planned steps and all rows so far.
+
+    Returns:
+        The policy and its learning curves.
+
+    Raises:
+        InputError: a loss that is not finite.
+        FileError: an earlier run is in the way, or a file cannot be read or written.
+        MismatchError: the checkpoint to resume is of another configuration, key or problem.
+    """
+    run = _Run(problem, config or MappoConfig(), key, folder)
+    run.prepare(resume, overwrite)
+    with interrupt_flag() as interrupted:
+        while not run.finished:
+            run.learn_block()
+            if progress is not None:
+                progress(run.steps, run.config.num_updates * run.config.steps_per_update, run.rows)
+            if run.checkpoint_is_due or interrupted.is_set():
+                run.save()
+            if interrupted.is_set():
+                run.tensorboard.close()
+                raise KeyboardInterrupt
+    return run.close()
+
+
+class _Run:
+    """A run between its start and its end: what changes, on the host."""
+
+    def __init__(self, problem: Problem, config: MappoConfig, key: PRNGKeyArray, folder):
+        self.problem, self.config, self.key = problem, config, key
+        self.folder = None if folder is None else Path(folder)
+        self.rows: list[Row] = []
+        self.saved, self.update, self.seconds = time.monotonic(), 0, 0.0
+        self.pace = 0  # updates of the next compiled call; the first makes none, as it takes the time of compiling
+
+    # --- start
+
+    def prepare(self, resume: bool, overwrite: bool) -> None:
+        """Take up the folder's checkpoint, or start anew."""
+        if resume and self.folder is None:
+            raise InputError("To resume a run, give the folder that it was started with.")
+        if resume and self.folder is not None and (self.folder / TRAINING_FILE).exists():
+            self.restore(self.folder / TRAINING_FILE)
+        else:
+            _clear(self.folder, overwrite)
+            self.learner = self.start()
+        self.tensorboard = TensorBoard(self.folder, self.steps)
+
+    def start(self):
+        """The learner before the first update."""
+        return new_learner(self.problem, self.config, jax.random.fold_in(self.key, _INIT))
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint of the same run."""
+        stored = load_description(path)
+        if stored.get("kind") != "policy training":
+            raise FileError(f"{path} is not a checkpoint of a policy's training.")
+        for name, value in self.identity().items():
+            if stored.get(name) != value:
+                here = "" if name == "problem" else f" = {stored.get(name)}, not {value}"
+                raise MismatchError(
+                    f"{path} was written by a run with another {name}{here}; resume it with the same problem, settings "
+                    "and key, or start anew in another folder."
+                )
+        self.learner = load_checkpoint(path, eqx.filter_eval_shape(self.start))
+        self.rows, self.seconds, self.update = stored["curves"], stored["seconds"], int(self.learner.update)
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must share with the one that it goes on from."""
+        settings = {name: value for name, value in dataclasses.asdict(self.config).items() if name not in _FREE}
+        key = np.asarray(jax.random.key_data(self.key)).tolist()
+        return {**settings, "key": key, "problem": jsonable(self.problem.description)}
+
+    # --- where it stands
+
+    @property
+    def steps(self) -> int:
+        return self.update * self.config.steps_per_update
+
+    @property
+    def finished(self) -> bool:
+        return self.update >= self.config.num_updates
+
+    @property
+    def checkpoint_is_due(self) -> bool:
+        return self.folder is not None and time.monotonic() - self.saved >= self.config.checkpoint_seconds
+
+    # --- what it does
+
+    def learn_block(self) -> None:
+        """About half a second of updates."""
+        count = min(self.pace, MOST_UPDATES, self.config.num_updates - self.update)
+        started = time.monotonic()
+        self.learner, measures = learn(self.problem, self.config, self.key, self.learner, jnp.int32(count))
+        jax.block_until_ready(measures)
+        seconds = time.monotonic() - started
+        self.pace = 1 if count == 0 else max(1, min(int(_BLOCK_SECONDS * count / seconds), 4 * count))
+        if count == 0:
+            return
+        rows = rows_of(measures, self.update, count, self.config.steps_per_update, tells_wins(self.problem))
+        self.update, self.seconds = self.update + count, self.seconds + seconds
+        for row in rows:
+            row["seconds"] = self.seconds
+            row["steps_per_second"] = count * self.config.steps_per_update / seconds
+            self.check_finite(row)
+        self.rows += rows
+        self.tensorboard.add(rows)
+
+    def check_finite(self, row: Row) -> None:
+        if not all(math.isfinite(row[name] or 0.0) for name in ("policy_loss", "value_loss", "entropy")):
+            raise InputError(
+                f"The losses are no longer finite at update {row['update']}; lower learning_rate and "
+                "critic_learning_rate, or check the problem's rewards, observations and states."
+            )
+
+    def save(self) -> None:
+        """Write the checkpoint that `restore` reads, and the curves."""
+        if self.folder is None:
+            return
+        description = {"kind": "policy training", **self.identity(), "curves": self.rows, "seconds": self.seconds}
+        save_checkpoint(self.folder / TRAINING_FILE, self.learner, description, overwrite=True)
+        write_curves(self.folder / CURVES_FILE, self.rows)
+        self.saved = time.monotonic()
+
+    def close(self) -> PolicyTraining:
+        """The policy, written where the run has a folder."""
+        self.save()
+        self.tensorboard.close()
+        problem = self.problem
+        policy = TrainedPolicy(
+            self.learner.networks.actor, problem.num_agents, problem.num_actions, problem.observation_size
+        )
+        if self.folder is not None:
+            description = {"training": self.identity(), "steps": self.steps}
+            save_policy(self.folder, policy, self.config, description, overwrite=True)
+        return PolicyTraining(policy, tuple(self.rows))
+
+
+def _clear(folder: Path | None, overwrite: bool) -> None:
+    """Remove an earlier run, where that is allowed: a resumed run must not find its checkpoint."""
+    for name in () if folder is None else (POLICY_FILE, TRAINING_FILE, CURVES_FILE):
+        path = Path(folder or "") / name
+        if path.exists():
+            if not overwrite:
+                raise FileError(f"{path} exists already; resume that run, allow overwriting, or choose another folder.")
+            path.unlink()

@@ -25,6 +25,7 @@ from composite_flow.jacobian import state_jacobian
 from composite_flow.metrics import exact_states, psnr, rate_lower_bound
 from composite_flow.model import Model, load
 from composite_flow.network import Network
+from composite_flow.policy import MappoConfig, TrainedPolicy, load_policy, train_policy
 from composite_flow.problems import (
     EnumerableProblem,
     Policy,
@@ -59,6 +60,7 @@ __all__ = [
     "IdealDenoiser",
     "InputError",
     "JointBatch",
+    "MappoConfig",
     "MismatchError",
     "Model",
     "Network",
@@ -69,6 +71,7 @@ __all__ = [
     "Scaling",
     "SensorNetwork",
     "TooLargeError",
+    "TrainedPolicy",
     "TrainingConfig",
     "Uniform",
     "certify",
@@ -83,6 +86,7 @@ __all__ = [
     "find_fixed_points",
     "fit",
     "load",
+    "load_policy",
     "measured_radius",
     "probability_flow",
     "problem_from_description",
@@ -94,4 +98,5 @@ __all__ = [
     "reconstruct_batch",
     "score",
     "state_jacobian",
+    "train_policy",
 ]

@@ -24,7 +24,9 @@ def log_probability(
     logits: Float[Array, " actions"], available: Bool[Array, " actions"], action: Int[Array, ""]
 ) -> Float[Array, ""]:
     """log π(a)."""
-    return jax.nn.log_softmax(masked(logits, available))[action]
+    logarithms = jax.nn.log_softmax(masked(logits, available))
+    # A sum instead of an index, whose gradient would be a slow scatter.
+    return jnp.sum(jnp.where(jnp.arange(len(logits)) == action, logarithms, 0.0))
 
 
 def entropy(logits: Float[Array, " actions"], available: Bool[Array, " actions"]) -> Float[Array, ""]:

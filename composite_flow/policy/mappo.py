@@ -162,7 +162,9 @@ def _lesson(config: MappoConfig, pieces: Piece, next_values: Float[Array, " worl
     over_worlds = jax.vmap(one_world, in_axes=(1, 1, 1, 0), out_axes=1)
     advantages, returns = over_worlds(steps.reward, steps.value, steps.ends, next_values)
     advantages = standardised(advantages, jnp.sum(has_choice(steps.available).astype(jnp.float32), axis=-1))
-    return jax.tree.map(lambda part: part.reshape(config.num_pieces, *part.shape[2:]), Lesson(pieces, advantages, returns))
+    return jax.tree.map(
+        lambda part: part.reshape(config.num_pieces, *part.shape[2:]), Lesson(pieces, advantages, returns)
+    )
 
 
 def _parts(config: MappoConfig, lesson: Lesson, key: PRNGKeyArray) -> Lesson:

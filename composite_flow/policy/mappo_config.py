@@ -90,9 +90,7 @@ class MappoConfig:
         if self.rollout % self.piece:
             raise InputError(f"The setting rollout ({self.rollout}) must be a multiple of piece ({self.piece}).")
         if self.num_pieces % self.minibatches:
-            raise InputError(
-                f"A rollout's {self.num_pieces} pieces do not make {self.minibatches} equal minibatches."
-            )
+            raise InputError(f"A rollout's {self.num_pieces} pieces do not make {self.minibatches} equal minibatches.")
 
     @property
     def piece_length(self) -> int:

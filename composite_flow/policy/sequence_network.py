@@ -3,7 +3,8 @@
     x ← norm((x, 0, 1)),    x ← norm(relu(W x + b)) in every layer,    h ← GRU(h, x), x ← norm(h),    output = W x + b
 
 after Yu et al. 2022: layer normalisation everywhere, orthogonal weights (gain √2 before a rectifier, 1 in the
-recurrent cell), biases zero.
+recurrent cell), biases zero. The normalisations have no weights of their own: each stands before a linear map, which
+can do the same, and their gradients would take as long as all else.
 """
 
 from typing import Literal
@@ -22,17 +23,13 @@ class SequenceNetwork(eqx.Module):
     """Inputs to outputs, step by step.
 
     Attributes:
-        input_norm: of the inputs with a 0 and a 1 beside them.
-        layers, norms: hidden layers, each with the normalisation after its rectifier.
-        cell, memory_norm: the recurrent cell and its normalisation; None in a network without memory.
+        layers: hidden layers; the first has two more inputs, the 0 and the 1.
+        cell: the recurrent cell; None in a network without memory.
         head: last layer.
     """
 
-    input_norm: eqx.nn.LayerNorm
     layers: tuple[eqx.nn.Linear, ...]
-    norms: tuple[eqx.nn.LayerNorm, ...]
     cell: eqx.nn.GRUCell | None
-    memory_norm: eqx.nn.LayerNorm | None
     head: eqx.nn.Linear
     memory_size: int = eqx.field(static=True)
 
@@ -53,11 +50,8 @@ class SequenceNetwork(eqx.Module):
         key_head, key_cell, *keys = jax.random.split(key, depth + 2)
         sizes = (inputs + _ANCHORS, *(depth * (width,)))
         recurrent = memory == "gru"
-        self.input_norm = eqx.nn.LayerNorm(sizes[0])
         self.layers = tuple(_linear(keys[k], sizes[k], sizes[k + 1], 2.0**0.5) for k in range(depth))
-        self.norms = tuple(eqx.nn.LayerNorm(width) for _ in range(depth))
         self.cell = _cell(key_cell, width) if recurrent else None
-        self.memory_norm = eqx.nn.LayerNorm(width) if recurrent else None
         self.head = _linear(key_head, width, outputs, gain)
         self.memory_size = width if recurrent else 0
 
@@ -73,8 +67,8 @@ class SequenceNetwork(eqx.Module):
     ) -> tuple[Float[Array, " memory"], Float[Array, "steps outputs"]]:
         """Go through some steps; where one starts an episode, what came before is forgotten."""
         features = jax.vmap(self._embed)(inputs)
-        cell, norm = self.cell, self.memory_norm
-        if cell is not None and norm is not None:
+        cell = self.cell
+        if cell is not None:
 
             def remember(memory, step):
                 feature, start = step
@@ -82,7 +76,7 @@ class SequenceNetwork(eqx.Module):
                 return memory, memory
 
             memory, memories = jax.lax.scan(remember, memory, (features, starts))
-            features = jax.vmap(norm)(memories)
+            features = jax.vmap(_normalised)(memories)
         return memory, jax.vmap(self.head)(features)
 
     def step(
@@ -93,10 +87,15 @@ class SequenceNetwork(eqx.Module):
         return memory, outputs[0]
 
     def _embed(self, inputs: Float[Array, " inputs"]) -> Float[Array, " width"]:
-        features = self.input_norm(jnp.concatenate([inputs, jnp.array([0.0, 1.0])]))
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            features = norm(jax.nn.relu(layer(features)))
+        features = _normalised(jnp.concatenate([inputs, jnp.array([0.0, 1.0])]))
+        for layer in self.layers:
+            features = _normalised(jax.nn.relu(layer(features)))
         return features
+
+
+def _normalised(features: Float[Array, " features"]) -> Float[Array, " features"]:
+    """Mean 0 and variance 1 over the features."""
+    return eqx.nn.LayerNorm(features.shape, use_weight=False, use_bias=False)(features)
 
 
 def _orthogonal(key: PRNGKeyArray, shape: tuple[int, ...], gain: float) -> Float[Array, "_ _"]:

@@ -14,7 +14,10 @@ import pytest
 import composite_flow as cf
 from composite_flow import cli
 from composite_flow.errors import FileError, InputError, MismatchError
-from composite_flow.policy.curves import CURVES_FILE, recent
+from composite_flow.policy.choices import entropy
+from composite_flow.policy.curves import CURVES_FILE, TENSORBOARD_FOLDER, TensorBoard, recent
+from composite_flow.policy.mappo import Lesson, _actor_loss, new_networks
+from composite_flow.policy.rollout import Piece, Step
 from composite_flow.policy.run import TRAINING_FILE
 from composite_flow.problems import TabularProblem
 
@@ -134,11 +137,9 @@ def test_killed_and_resumed_equals_uninterrupted(trained, tmp_path):
         cf.load_policy(folder)
     with pytest.raises(FileError, match="exists already"):
         cf.train_policy(problem, CONFIG, key=jax.random.key(0), folder=folder)
-    for other in ({"key": jax.random.key(1)}, {"config": dataclasses.replace(CONFIG, clip=0.1)}):
+    for config, seed in ((CONFIG, 1), (dataclasses.replace(CONFIG, clip=0.1), 0)):
         with pytest.raises(MismatchError):
-            cf.train_policy(
-                problem, **{"config": CONFIG, "key": jax.random.key(0), **other}, folder=folder, resume=True
-            )
+            cf.train_policy(problem, config, key=jax.random.key(seed), folder=folder, resume=True)
     resumed = cf.train_policy(problem, CONFIG, key=jax.random.key(0), folder=folder, resume=True)
     assert_same_arrays(resumed.policy, whole.policy)
     assert plain(resumed.curves) == plain(whole.curves)
@@ -148,7 +149,7 @@ def test_loaded_policy_acts_the_same(trained, key):
     problem, folder, result = trained
     for greedy in (False, True):
         policy = dataclasses.replace(result.policy, greedy=greedy)
-        episodes = [cf.collect(problem, 8, key=key, policy=p) for p in (policy, cf.load_policy(folder, greedy=greedy))]
+        episodes = [cf.collect(problem, 64, key=key, policy=p) for p in (policy, cf.load_policy(folder, greedy=greedy))]
         np.testing.assert_array_equal(episodes[0].actions, episodes[1].actions)
     with pytest.raises(MismatchError, match="num_agents"):
         result.policy.check(cf.problem_from_text("sensor:2x3"))
@@ -164,45 +165,31 @@ def test_curves_hold_a_row_per_update(trained):
     assert {row["win_rate"] for row in rows} == {""}
 
 
-def test_one_choice_weighs_nothing(key):
-    """An agent whose only action is forced changes neither the actor nor the means of the others."""
-    from composite_flow.policy.mappo import Lesson, _actor_loss, new_networks
-    from composite_flow.policy.rollout import Piece, Step
-
+def test_an_agent_without_a_choice_counts_nothing(key):
     problem = cf.problem_from_text(PROBLEM)
     actor = new_networks(problem, CONFIG, key).actor
     rng = np.random.default_rng(0)
-    inputs = jnp.asarray(rng.normal(size=(6, 1, 4, problem.observation_size + 4)), jnp.float32)
+    inputs = rng.normal(size=(6, 1, 4, problem.observation_size + 4)).astype(np.float32)
     available = np.ones((6, 1, 4, 3), bool)
     available[:, :, 3, 1:] = False
-    actions = jnp.asarray(rng.integers(0, 3, size=(6, 1, 4)) * np.array([1, 1, 1, 0]), jnp.int32)
+    flat = jnp.zeros((6, 1))
 
-    def loss(agents):
-        flat = jnp.zeros((6, 1))
-        steps = Step(
-            inputs[:, :, agents],
-            jnp.asarray(available)[:, :, agents],
-            actions[:, :, agents],
-            jnp.full((6, 1, len(agents)), -1.0),
-            jnp.zeros((6, 1, 4)),
-            flat,
-            flat,
-            flat > 0,
-            flat > 0,
-        )
-        piece = Piece(jnp.zeros((6, len(agents), 0)), jnp.zeros((6, 0)), steps)
-        lesson = Lesson(piece, jnp.arange(6.0)[:, None], flat)
-        return eqx.filter_value_and_grad(_actor_loss, has_aux=True)(actor, lesson, CONFIG)
+    @eqx.filter_jit
+    def loss(actor, inputs, old):
+        actions = jnp.zeros((6, 1, 4), jnp.int32)
+        steps = Step(inputs, jnp.asarray(available), actions, old, jnp.zeros((6, 1, 4)), flat, flat, flat > 0, flat > 0)
+        lesson = Lesson(Piece(jnp.zeros((6, 4, 0)), jnp.zeros((6, 0)), steps), jnp.arange(6.0)[:, None], flat)
+        logits = jax.vmap(jax.vmap(actor.step))(jnp.zeros((6, 4, 0)), inputs[:, 0])[1]
+        entropies = jax.vmap(jax.vmap(entropy))(logits, jnp.asarray(available[:, 0]))
+        return eqx.filter_value_and_grad(_actor_loss, has_aux=True)(actor, lesson, CONFIG), entropies
 
-    (all_four, told_four), gradient_four = loss(np.arange(4))
-    (first_three, told_three), gradient_three = loss(np.arange(3))
-    for one, other in zip(
-        jax.tree.leaves((all_four, told_four, gradient_four)),
-        jax.tree.leaves((first_three, told_three, gradient_three)),
-        strict=True,
-    ):
-        # the same sums, in another order
-        np.testing.assert_allclose(one, other, atol=1e-6)
+    old = np.full((6, 1, 4), -1.0, np.float32)
+    plain, entropies = loss(actor, jnp.asarray(inputs), jnp.asarray(old))
+    # the mean over the three who choose
+    np.testing.assert_allclose(plain[0][1][0], np.asarray(entropies)[:, :3].mean(), rtol=1e-5)
+    inputs[:, :, 3], old[:, :, 3] = 5.0 * inputs[:, :, 3], -7.0
+    other, _ = loss(actor, jnp.asarray(inputs), jnp.asarray(old))
+    jax.tree.map(np.testing.assert_array_equal, plain, other)
 
 
 def call(capsys, *arguments):
@@ -253,7 +240,7 @@ def test_commands_train_and_collect(trained, tmp_path, capsys):
         {"rollout": 15},
         {"minibatches": 7},
         {"value_decay": 1.0},
-        {"clip": float("nan")},
+        {"clip": np.nan},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong):
@@ -270,7 +257,6 @@ def test_damaged_checkpoint_is_refused(trained, tmp_path):
 
 def test_curves_reach_tensorboard_and_hide_what_was_lost(tmp_path):
     pytest.importorskip("tensorboardX")
-    from composite_flow.policy.curves import TENSORBOARD_FOLDER, TensorBoard
 
     rows = [{"update": k, "steps": 10 * k, "return": float(k), "win_rate": None} for k in (1, 2, 3)]
     for steps in (0, 10):  # anew, then on from the checkpoint after the first update

@@ -113,8 +113,8 @@ def learn(
     Returns:
         Where it stands then, and the measures of the updates in the first `count` rows.
     """
-    shapes = jax.eval_shape(lambda: _update(problem, config, key, learner)[1])
-    rows = jax.tree.map(lambda shape: jnp.zeros(MOST_UPDATES, shape.dtype), shapes)
+    row = jnp.zeros(MOST_UPDATES)
+    rows = Measures(Finished(row, row, row, row), row, row, row, row, row)
 
     def once(row, carry):
         learner, rows = carry
@@ -162,9 +162,8 @@ def _lesson(config: MappoConfig, pieces: Piece, next_values: Float[Array, " worl
     over_worlds = jax.vmap(one_world, in_axes=(1, 1, 1, 0), out_axes=1)
     advantages, returns = over_worlds(steps.reward, steps.value, steps.ends, next_values)
     advantages = standardised(advantages, jnp.sum(has_choice(steps.available).astype(jnp.float32), axis=-1))
-    return jax.tree.map(
-        lambda part: part.reshape(config.num_pieces, *part.shape[2:]), Lesson(pieces, advantages, returns)
-    )
+    lesson = Lesson(pieces, advantages, returns)
+    return jax.tree.map(lambda part: part.reshape(config.num_pieces, *part.shape[2:]), lesson)
 
 
 def _parts(config: MappoConfig, lesson: Lesson, key: PRNGKeyArray) -> Lesson:

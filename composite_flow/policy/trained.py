@@ -56,7 +56,7 @@ class TrainedPolicy(Policy):
             ours, theirs = getattr(self, name), getattr(problem, name)
             if ours != theirs:
                 raise MismatchError(
-                    f"The policy was trained with {name} = {ours}, the problem has {theirs}; use a policy of this problem."
+                    f"The policy was trained with {name} = {ours}, the problem has {theirs}; use a policy of its kind."
                 )
 
 

@@ -21,7 +21,7 @@ from composite_flow.reporting import say
 FAILED, INTERRUPTED = 1, 130
 
 app = SubcommandApp()
-for _command in (demo, train_policy, collect, train, evaluate, reconstruct, analyze, reproduce):
+for _command in (demo, collect, train, evaluate, reconstruct, analyze, train_policy, reproduce):
     app.command(_command)
 
 

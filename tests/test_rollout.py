@@ -17,7 +17,10 @@ CONFIG = MappoConfig(width=8, depth=1, worlds=5, rollout=24, piece=6)
 
 
 class WonWorld(CounterWorld):
-    """Won where the episode had an even length."""
+    """Won where the episode had an even length; a new world holds a plain number."""
+
+    def reset(self, key):
+        return 0, *super().reset(key)[1:]
 
     def won(self, world):
         return world[1] % 2 == 0
@@ -49,6 +52,13 @@ def test_worlds_start_anew_after_each_end(record):
     np.testing.assert_array_equal(time[:, 1:], np.where(steps.ends[:, :-1], 0, time[:, :-1] + 1))
     np.testing.assert_array_equal(live.starts, steps.ends[:, -1])
     assert len(np.unique(length[steps.starts])) > 3
+
+
+def test_types_stay_what_they_are(record):
+    """Else every run would compile twice."""
+    _, _, first, live, *_ = record
+    for before, after in zip(jax.tree.leaves(first), jax.tree.leaves(live), strict=True):
+        assert before.aval == after.aval and not before.weak_type
 
 
 def test_steps_hold_what_was_seen_and_done(record):

@@ -153,10 +153,10 @@ def _lesson(config: MappoConfig, pieces: Piece, next_values: Float[Array, " worl
     """Advantages over the whole rollout of each world, then all pieces in one row."""
 
     def one_world(rewards, values, ends, next_value):
-        shape = rewards.shape
-        flat = (part.reshape(-1) for part in (rewards, norm.denormalise(values), ends))
-        results = advantages_and_returns(*flat, norm.denormalise(next_value), config.discount, config.trace)
-        return tuple(result.reshape(shape) for result in results)
+        rewards_in_time, values, ends = rewards.reshape(-1), norm.denormalise(values).reshape(-1), ends.reshape(-1)
+        next_value = norm.denormalise(next_value)
+        results = advantages_and_returns(rewards_in_time, values, ends, next_value, config.discount, config.trace)
+        return tuple(result.reshape(rewards.shape) for result in results)
 
     steps = pieces.steps
     over_worlds = jax.vmap(one_world, in_axes=(1, 1, 1, 0), out_axes=1)

@@ -164,7 +164,7 @@ def _advance(problem: Problem, networks: Networks, key: PRNGKeyArray, live: Live
     actions = jax.vmap(choose)(jax.random.split(key_act, len(inputs)), logits, available)
     critic_memory, value = networks.critic.step(live.critic_memory, state)
     world, reward, ends = problem.step(key_world, live.world, actions)
-    reward = reward.astype(jnp.float32)
+    world, reward = _carried(world), reward.astype(jnp.float32)
     step = Step(
         inputs=inputs,
         available=available,
@@ -192,9 +192,19 @@ def _finished(problem: Problem, after: Live, ends: Bool[Array, ""]) -> Finished:
 
 def _start(problem: Problem, networks: Networks, key: PRNGKeyArray) -> Live:
     actor_memory = jnp.tile(networks.actor.fresh_memory()[None], (problem.num_agents, 1))
-    # Worlds may hold plain numbers, which a loop cannot carry.
-    world = jax.tree.map(jnp.asarray, problem.reset(key))
+    world = _carried(problem.reset(key))
     return Live(world, actor_memory, networks.critic.fresh_memory(), jnp.asarray(True), jnp.float32(0.0), jnp.int32(0))
+
+
+def _carried(world: World) -> World:
+    """The world as arrays of settled types: with plain numbers in it, a second call would compile everything again."""
+
+    def settled(leaf):
+        leaf = jnp.asarray(leaf)
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return leaf if is_key else jax.lax.convert_element_type(leaf, leaf.dtype)
+
+    return jax.tree.map(settled, world)
 
 
 def _choose_tree(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:

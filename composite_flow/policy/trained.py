@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
@@ -37,7 +38,7 @@ class TrainedPolicy(Policy):
 
     def start(self, num_agents: int) -> Float[Array, "agents memory"]:
         """Each agent's memory before an episode."""
-        return jax.numpy.zeros((num_agents, self.actor.memory_size))
+        return jnp.zeros((num_agents, self.actor.memory_size))
 
     def act(self, key, memory, observations, available):
         """Draw every agent's action, or take its likeliest."""

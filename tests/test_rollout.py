@@ -4,6 +4,7 @@ from functools import partial
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from counter_world import CounterWorld
@@ -97,9 +98,9 @@ def test_unrolled_pieces_repeat_what_was_played(record):
         over_agents = jax.vmap(networks.actor.unroll, in_axes=(0, 1, None), out_axes=(0, 1))
         memory, logits = over_agents(piece.actor_memory, steps.inputs, steps.starts)
         values = networks.critic.unroll(piece.critic_memory, steps.state, steps.starts)[1][:, 0]
-        masked = jax.numpy.where(steps.available, logits, -jax.numpy.inf)
+        masked = jnp.where(steps.available, logits, -jnp.inf)
         chosen = jax.nn.one_hot(steps.actions, logits.shape[-1], dtype=bool)
-        log = jax.numpy.where(chosen, jax.nn.log_softmax(masked), 0.0).sum(axis=-1)
+        log = jnp.where(chosen, jax.nn.log_softmax(masked), 0.0).sum(axis=-1)
         return memory, log, values
 
     memory, log, values = again(networks, pieces)
@@ -113,12 +114,12 @@ def test_unrolled_pieces_repeat_what_was_played(record):
 
 def test_rows_tell_means_over_episodes(record):
     problem, *_, finished = record
-    measures = Measures(jax.tree.map(lambda total: total[None], finished), *(np.full(1, 0.5, np.float32),) * 5)
+    measures = Measures(jax.tree.map(lambda total: total[None], finished), *(jnp.full(1, 0.5),) * 5)
     row = rows_of(measures, 4, 1, CONFIG.steps_per_update, tells_wins(problem))[0]
     assert (row["update"], row["steps"], row["episodes"]) == (5, 5 * 120, int(finished.count))
     assert row["return"] == pytest.approx(float(finished.earned) / int(finished.count))
     assert row["win_rate"] == pytest.approx(float(finished.won) / int(finished.count))
     nothing = jax.tree.map(lambda total: 0 * total[None], finished)
-    row = rows_of(Measures(nothing, *(np.full(1, 0.5, np.float32),) * 5), 0, 1, 1, False)[0]
+    row = rows_of(Measures(nothing, *(jnp.full(1, 0.5),) * 5), 0, 1, 1, False)[0]
     assert (row["return"], row["length"], row["win_rate"]) == (None, None, None)
     assert not tells_wins(CounterWorld())

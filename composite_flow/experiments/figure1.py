@@ -51,7 +51,7 @@ class Figure1Settings:
 
     sensors: SensorSettings = field(
         default_factory=lambda: SensorSettings(
-            num_episodes=1024, training=TrainingConfig(width=128, batch=256, steps=8000, learning_rate=3e-3)
+            num_episodes=16384, training=TrainingConfig(width=128, batch=1024, steps=8000, learning_rate=3e-3)
         )
     )
     num_seeds: int = 3

@@ -85,7 +85,7 @@ def active_joint_jacobians(
 def _jacobians(network: Network, histories, points, group_size: int, with_history: bool):
     """Both Jacobians; that in the history has no columns where it is not asked for."""
     if network.activation != "relu":
-        raise InputError(f"Units of {network.activation!r} are never inactive; use `jacobian` for this network.")
+        raise InputError(f"Units of {network.activation!r} are never inactive; differentiate this one (`jacobian`).")
     histories = check_histories(network, histories, axes=2)
     check_counts(group_size=group_size)
     check_beside(network, histories, points, "Points")

@@ -102,12 +102,21 @@ def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwr
     path = folder / SETTINGS_FILE
     if resume and path.exists():
         return RunSettings.from_flat(kept_settings(path, settings.flat(), RunSettings().flat()))
-    if resume and folder.exists() and any(folder.iterdir()):
-        raise FileError(f"{folder} holds no run to resume: {SETTINGS_FILE} is missing; choose the folder of a run.")
-    if not overwrite and (path.exists() or (folder / MODEL_FILE).exists()):
-        raise FileError(f"{folder} already holds a run; add --resume or --overwrite, or choose another --out.")
-    write_json(path, settings.flat())
+    start_record(path, settings.flat(), MODEL_FILE, resume=resume, overwrite=overwrite)
     return settings
+
+
+def start_record(path: Path, settings: dict[str, Any], product: str, *, resume: bool, overwrite: bool) -> None:
+    """Write the record of a new run, unless one is in the way, or was to be resumed and is not there: a FileError.
+
+    `product` is the file that a finished run leaves beside its record.
+    """
+    folder = path.parent
+    if resume and folder.exists() and any(folder.iterdir()):
+        raise FileError(f"{folder} holds no run to resume: {path.name} is missing; choose the folder of a run.")
+    if not overwrite and (path.exists() or (folder / product).exists()):
+        raise FileError(f"{folder} already holds a run; add --resume or --overwrite, or choose another --out.")
+    write_json(path, settings)
 
 
 def kept_settings(path: Path, given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

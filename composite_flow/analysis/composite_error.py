@@ -3,7 +3,7 @@
 For each joint history whose state s is known: the end points y of composite diffusion and their checks, the agents'
 fixed points φ_∞(τ_i)(s) near the state and φ_∞(τ_i)(y) near each end, and what `composite_claims` compares of them.
 
-Cost: certification and one Jacobian for each sampled ball; the flows are a small part beside them.
+Cost: certification, the flow of every agent from the state and from every end, and one Jacobian for each sampled ball.
 """
 
 from collections.abc import Iterator

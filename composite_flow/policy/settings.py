@@ -4,11 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from composite_flow.errors import FileError, MismatchError
-from composite_flow.experiments.cells import jsonable, write_json
+from composite_flow.errors import MismatchError
+from composite_flow.experiments.cells import jsonable
 from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.trained import POLICY_FILE, SETTINGS_FILE
-from composite_flow.runs import kept_settings
+from composite_flow.runs import kept_settings, start_record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +57,5 @@ def start_or_resume(folder: Path, settings: PolicySettings, *, resume: bool, ove
                 f"{folder} was started for {kept['problem']}; name that problem, or choose another --out."
             )
         return PolicySettings.from_flat(kept)
-    if resume and folder.exists() and any(folder.iterdir()):
-        raise FileError(f"{folder} holds no run to resume: {SETTINGS_FILE} is missing; choose the folder of a run.")
-    if not overwrite and (path.exists() or (folder / POLICY_FILE).exists()):
-        raise FileError(f"{folder} already holds a run; add --resume or --overwrite, or choose another --out.")
-    write_json(path, settings.flat())
+    start_record(path, settings.flat(), POLICY_FILE, resume=resume, overwrite=overwrite)
     return settings

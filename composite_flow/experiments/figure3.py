@@ -61,7 +61,7 @@ class Figure3Settings:
     columns: int = 5
     num_targets: int = 2
     training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(width=256, batch=256, steps=2500, learning_rate=2e-3)
+        default_factory=lambda: TrainingConfig(width=256, batch=256, steps=5000, learning_rate=2e-3)
     )
     num_episodes: int = 4096
     widths: tuple[int, ...] = (32, 64, 128, 256)

@@ -25,10 +25,10 @@ SETTINGS = AnalysisSettings(
 def trained():
     """A small network of four sensors, and what the analysis finds."""
     dataset = HistoryDataset(collect(SensorNetwork.two_by_two(), 60, key=jax.random.key(0)), length=1)
-    train, _, test = dataset.split(key=jax.random.key(1), fractions=(0.6, 0.2, 0.2))
+    train, validation, test = dataset.split(key=jax.random.key(1), fractions=(0.6, 0.2, 0.2))
     config = TrainingConfig(width=32, batch=128, steps=800, learning_rate=4e-3, warmup=50)
     denoiser = fit(train, None, config, key=jax.random.key(2)).denoiser
-    found = analyse(denoiser, train, test, radius=0.3, key=jax.random.key(3), settings=SETTINGS)
+    found = analyse(denoiser, train, test, validation, radius=0.3, key=jax.random.key(3), settings=SETTINGS)
     return denoiser, train, test, found
 
 

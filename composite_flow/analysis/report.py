@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.analysis.calibration import deviation_scores, estimate_scores
 from composite_flow.analysis.composite_error import composite_error
-from composite_flow.analysis.conformal import Coverage, conformal_radius, resplit_coverage
+from composite_flow.analysis.conformal import conformal_radius, resplit_coverage
 from composite_flow.analysis.local_model import LocalModels, local_models
 from composite_flow.analysis.shift import compare_shifts, errors_by_distance
 from composite_flow.analysis.surrogate import surrogates_at_quantiles
@@ -67,7 +67,8 @@ class AnalysisSettings:
 def analyse(
     denoiser: Denoiser,
     dataset: HistoryDataset,
-    held_out: HistoryDataset,
+    calibration: HistoryDataset,
+    evaluation: HistoryDataset,
     *,
     radius: float,
     key: PRNGKeyArray,
@@ -79,7 +80,8 @@ def analyse(
     Args:
         denoiser: f, differentiable in the history.
         dataset: whose distinct pairs are analysed, and from which the surrogate regressions are made.
-        held_out: episodes that were used for nothing else, for the conformal radii and the composite errors.
+        calibration: episodes that were used for nothing else, for the conformal radii.
+        evaluation: episodes whose joint histories show the errors of composite diffusion.
         radius: D_φ of the checks.
         key: fixes every draw.
         settings: how much to look at.
@@ -103,16 +105,15 @@ def analyse(
     progress("shifts of fixed points")
     result["shifts"] = _shifts(denoiser, pairs, local, settings, key_shift)
     progress("conformal radii")
-    result["conformal"] = _conformal(denoiser, held_out, radius, settings, key_conformal)
+    result["conformal"] = _conformal(denoiser, calibration, radius, settings, key_conformal)
     progress("errors of composite diffusion")
-    result["composite"] = _composite(denoiser, held_out, pairs, radius, settings, key_joint)
+    result["composite"] = _composite(denoiser, evaluation, pairs, radius, settings, key_joint)
     result["drawn"] = _drawn(local, settings, key_drawn)
     return result
 
 
 def _pairs(pairs: DistinctPairs, local: LocalModels) -> dict[str, Any]:
-    norms = np.asarray(local.deviation_norms, np.float64)
-    stable = np.asarray(local.stable)
+    norms, stable = np.asarray(local.deviation_norms, np.float64), np.asarray(local.stable)
     _, states_of_history = np.unique(pairs.histories, axis=0, return_counts=True)
     return {
         "pairs": len(norms),
@@ -223,7 +224,7 @@ def _same_state(
     states: Float[np.ndarray, "pairs state"], count: int, key: PRNGKeyArray
 ) -> Int[np.ndarray, "count two"]:
     """Random pairs of rows that hold the same state, such as two agents' views of it."""
-    _, parent = np.unique(states, axis=0, return_inverse=True)
+    parent = np.unique(states, axis=0, return_inverse=True)[1]
     order = np.argsort(parent, kind="stable")
     alike = np.flatnonzero(parent[order][1:] == parent[order][:-1])
     if not alike.size:
@@ -258,7 +259,7 @@ def _level(scores: np.ndarray, alpha: float, settings: AnalysisSettings, key: PR
     radius = conformal_radius(scores, alpha)
     if len(scores) < 2:
         return {"radius": radius}
-    coverage: Coverage = resplit_coverage(scores, alpha, settings.num_splits, key=key)
+    coverage = resplit_coverage(scores, alpha, settings.num_splits, key=key)
     return {
         "radius": radius,
         "coverage": coverage.mean,
@@ -269,22 +270,20 @@ def _level(scores: np.ndarray, alpha: float, settings: AnalysisSettings, key: PR
 
 
 def _composite(denoiser, dataset: HistoryDataset, pairs: DistinctPairs, radius, settings, key) -> dict[str, Any]:
-    """Theorems 7 and 8 on joint histories of held-out steps."""
+    """Theorems 7 and 8 on some joint histories."""
     key_steps, key_errors = jax.random.split(key)
-    count = min(settings.num_joint, dataset.num_steps)
-    steps = jax.random.choice(key_steps, dataset.steps, (count,), replace=False)
-    joint = dataset.joint(steps)
-    found = composite_error(
+    steps = jax.random.permutation(key_steps, dataset.steps)[: settings.num_joint]
+    joint, distinct = dataset.joint(steps), jnp.asarray(np.unique(pairs.states, axis=0))
+    return composite_error(
         denoiser,
         joint.histories,
         joint.states,
         radius=radius,
         key=key_errors,
-        distinct_states=jnp.asarray(np.unique(pairs.states, axis=0)),
+        distinct_states=distinct,
         num_samples=settings.num_samples,
         num_sweeps=settings.num_sweeps,
-    )
-    return found.summary()
+    ).summary()
 
 
 def _drawn(local: LocalModels, settings: AnalysisSettings, key: PRNGKeyArray) -> dict[str, Any]:

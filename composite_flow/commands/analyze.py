@@ -29,7 +29,8 @@ def analyze(
 ) -> None:
     """Tell where a run's fixed points deviate from states, why, and by how much at most.
 
-    Looks at the run's test episodes, or at all of data that it was not trained on. Writes analysis.json and figures.
+    Looks at the run's test episodes, or at all of data that it was not trained on: one half gives the conformal radii,
+    the other half everything else. Writes analysis.json and figures.
 
     Args:
         run: folder of a finished run.
@@ -40,6 +41,7 @@ def analyze(
         radius: of the checks, in scaled units; the run's own where not given.
         out: folder for the results; RUN/analysis where not given.
     """
+    from composite_flow.analysis.calibration import halves
     from composite_flow.analysis.report import AnalysisSettings, analyse
     from composite_flow.analysis.sentences import sentences
     from composite_flow.experiments import analysis_plot
@@ -47,13 +49,16 @@ def analyze(
     folder = run / "analysis" if out is None else out
     refuse_existing(folder / ANALYSIS_FILE, overwrite=shared.overwrite)
     opened = open_run(run, data)
+    key_halves, key = jax.random.split(jax.random.key(shared.seed))
+    calibration, described = halves(opened.dataset, key=key_halves)
     with status() as progress:
         found = analyse(
             opened.model.denoiser,
-            opened.dataset,
-            opened.dataset,
+            described,
+            calibration,
+            described,
             radius=opened.radius if radius is None else radius,
-            key=jax.random.key(shared.seed),
+            key=key,
             settings=AnalysisSettings(max_pairs=max_pairs, num_anchors=anchors, num_joint=joint),
             progress=progress,
         )

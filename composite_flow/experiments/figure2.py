@@ -105,6 +105,7 @@ def compute(settings: Figure2Settings, seed: int, progress: Progress) -> dict[st
         model.denoiser,
         data.train,
         data.test,
+        data.validation,
         radius=model.radius or 0.0,
         key=key_analysis,
         settings=settings.analysis,

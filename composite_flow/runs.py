@@ -28,6 +28,7 @@ from composite_flow.metrics import exact_states, psnr
 from composite_flow.model import MODEL_FILE, Model, load
 from composite_flow.problems.base import EnumerableProblem
 from composite_flow.problems.text import ENUMERABLE_KINDS, problem_from_description
+from composite_flow.same_problem import check_same_problem
 from composite_flow.training import TrainingConfig, fit
 from composite_flow.worth import are_binary
 
@@ -188,6 +189,7 @@ def train_run(
             **model.description,
             "settings": settings.flat(),
             "problem": jsonable(episodes.description),
+            "policy": jsonable(episodes.policy),
             "split": split_record(episodes, test),
         },
     )
@@ -261,35 +263,6 @@ def open_run(run: Path, data: Path) -> RunData:
     withheld = None if record["withheld_states"] is None else np.asarray(record["withheld_states"], np.float32)
     test = dataset.part(np.asarray(record["test"], np.int32), withheld_states=withheld)
     return RunData(model, model.radius, test, "test")
-
-
-def check_same_problem(model: Model, episodes: Episodes) -> None:
-    """Refuse data whose histories or states the model cannot mean.
-
-    Raises:
-        MismatchError: sizes, names or the problem's description differ.
-    """
-    layout = model.layout
-    sizes = {
-        "agents": (layout.num_agents, episodes.num_agents),
-        "actions": (layout.num_actions, episodes.num_actions),
-        "observation features": (layout.observation_size, episodes.observation_size),
-        "state features": (model.denoiser.state_size, episodes.state_size),
-    }
-    for name, (ours, theirs) in sizes.items():
-        if ours != theirs:
-            raise MismatchError(
-                f"The model is of {ours} {name}, the data of {theirs}; use data of the model's problem."
-            )
-    if tuple(model.state_names) != tuple(episodes.state_names):
-        raise MismatchError("Model and data name the state's features differently; use data of the model's problem.")
-    trained_on, given = model.description.get("problem"), jsonable(episodes.description)
-    if trained_on and given and trained_on != given:
-        differing = sorted(name for name in {**trained_on, **given} if trained_on.get(name) != given.get(name))
-        raise MismatchError(
-            f"The model was trained on another problem than the data's: they differ in {', '.join(differing)}; "
-            "use data of the model's problem."
-        )
 
 
 def choose_steps(dataset: HistoryDataset, count: int, seed: int) -> Int[np.ndarray, " steps"]:

@@ -1,8 +1,12 @@
 """Collecting episodes of a problem with a policy: one compiled program, thousands of worlds at once."""
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from composite_flow.data.episodes import ARRAYS, Episodes, describe
 from composite_flow.data.folder import FolderWriter
@@ -24,13 +28,46 @@ BATCH_BYTES = 64 * 2**20
 """Memory that the records of the worlds that run at once may take."""
 
 Progress = Callable[[int, int], None]
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much is to be collected: whole episodes, until there are so many of them or of their time steps.
+
+    Attributes:
+        wanted: how many.
+        in_samples: time steps (samples) instead of episodes.
+        num_steps: most steps of an episode.
+    """
+
+    wanted: int
+    in_samples: bool
+    num_steps: int
+
+    @property
+    def fewest_episodes(self) -> int:
+        """As many as there must be at least."""
+        return -(-self.wanted // self.num_steps) if self.in_samples else self.wanted
+
+    def after(self, before: int, episodes: int, steps: int) -> int:
+        """How much there is once these episodes and their steps have joined what there was."""
+        return before + steps if self.in_samples else min(before + episodes, self.wanted)
+
+    def cut(self, arrays: Arrays, before: int) -> Arrays:
+        """The episodes up to the one with which the amount is reached, where there was so much before them."""
+        stops = np.flatnonzero(arrays["ends"]) + 1
+        amounts = before + (stops if self.in_samples else np.arange(1, len(stops) + 1))
+        last = min(int(np.searchsorted(amounts, self.wanted)), len(stops) - 1)
+        return {name: array[: stops[last]] for name, array in arrays.items()}
 
 
 def collect(
     problem: Problem,
-    num_episodes: int,
+    num_episodes: int | None = None,
     *,
     key: PRNGKeyArray,
+    num_samples: int | None = None,
     policy: Policy | None = None,
     num_steps: int | None = None,
     progress: Progress | None = None,
@@ -42,51 +79,51 @@ def collect(
 
     Args:
         problem: the world.
-        num_episodes: how many episodes.
+        num_episodes: how many episodes; either this or `num_samples`.
         key: the same key gives the same episodes.
+        num_samples: how many time steps of the team; the last episode is recorded to its end, so a few more.
         policy: how the team acts; every available action equally likely where not given.
         num_steps: most steps of an episode; the problem's own `num_steps` where not given.
-        progress: called with the number of episodes done and of all, now and then.
+        progress: called with the number of episodes, or of samples, done and of all, now and then.
 
     Returns:
         The episodes; states that all lie in [0, 1] are scaled by the identity, others by their min–max.
 
     Raises:
-        InputError: a number is not positive, or the length of an episode is not known.
+        InputError: a number is not positive, not one of the two is given, or the length of an episode is not known.
     """
-    num_steps = _checked_num_steps(problem, num_episodes, num_steps)
+    amount = _amount(problem, num_episodes, num_samples, num_steps)
     policy = RandomPolicy() if policy is None else policy
-    batches = _batches(problem, policy, key, range(num_episodes), num_steps)
-    parts, done = [], 0
-    for part in batches:
-        parts.append(part)
-        done += int(part["ends"].sum())
-        if progress is not None:
-            progress(done, num_episodes)
-    arrays = _concatenated(parts)
+    size = _batch_size(problem, amount.fewest_episodes, amount.num_steps)
+    batches = _batches(problem, policy, key, range(amount.wanted), amount.num_steps, size)
+    arrays = _recorded(batches, amount, 0, progress)
     scaling = Scaling.from_range(arrays["states"].min(axis=0), arrays["states"].max(axis=0))
-    return Episodes(**arrays, state_names=problem.state_names, scaling=scaling, description=problem.description)
+    described = {"description": problem.description, "policy": policy.description}
+    return Episodes(**arrays, state_names=problem.state_names, scaling=scaling, **described)
 
 
 def collect_to(
     folder: str | Path,
     problem: Problem,
-    num_episodes: int,
+    num_episodes: int | None = None,
     *,
     key: PRNGKeyArray,
+    num_samples: int | None = None,
     policy: Policy | None = None,
     num_steps: int | None = None,
+    minutes: float | None = None,
     overwrite: bool = False,
     shard_bytes: int = SHARD_BYTES,
     progress: Progress | None = None,
 ) -> Episodes:
-    """`collect` into a folder of shards, shard by shard, so that memory does not grow with `num_episodes`.
+    """`collect` into a folder of shards, shard by shard, so that memory does not grow with the number of episodes.
 
     The same call after an interruption goes on: finished shards of the same problem, policy, key and numbers are kept.
 
     Args:
         folder: a new or empty one, or one of episodes that may be overwritten.
-        problem, num_episodes, key, policy, num_steps, progress: as in `collect`.
+        problem, num_episodes, key, num_samples, policy, num_steps, progress: as in `collect`.
+        minutes: when they are over no further shard is begun, and what is missing is left to the same call again.
         overwrite: replace the episodes there, once the new ones are whole.
         shard_bytes: size of a shard before compression.
 
@@ -94,51 +131,87 @@ def collect_to(
         The episodes, as `Episodes.load(folder)` opens them.
 
     Raises:
-        InputError: a number is not positive, or the length of an episode is not known.
+        InputError: as in `collect`, or the minutes did not suffice.
         FileError: the folder is in the way, or cannot be written.
     """
-    num_steps = _checked_num_steps(problem, num_episodes, num_steps)
+    if minutes is not None and not minutes > 0:
+        raise InputError(f"minutes must be positive, not {minutes}.")
+    amount, stop = _amount(problem, num_episodes, num_samples, num_steps), time.monotonic() + 60 * (minutes or math.inf)
     policy = RandomPolicy() if policy is None else policy
-    per_shard = min(num_episodes, max(1, shard_bytes // _episode_bytes(problem, num_steps)))
-    firsts = range(0, num_episodes, per_shard)
-    collection = _collection(problem, policy, key, num_episodes, num_steps, per_shard)
-    writer = FolderWriter(Path(folder), collection, len(firsts), ARRAYS, overwrite)
-    size = _batch_size(problem, per_shard, num_steps)
-    for number, first in enumerate(firsts):
-        stop = min(first + per_shard, num_episodes)
-        if number not in writer.finished:
-            arrays = _concatenated(list(_batches(problem, policy, key, range(first, stop), num_steps, size)))
-            writer.write(number, arrays, _shard_description(problem, arrays["states"]))
+    per_shard = min(amount.wanted, max(1, shard_bytes // _episode_bytes(problem, amount.num_steps)))
+    writer = FolderWriter(Path(folder), _collection(problem, policy, key, amount, per_shard), ARRAYS, overwrite)
+    size = _batch_size(problem, min(per_shard, amount.fewest_episodes), amount.num_steps)
+    done, number, has_begun = 0, 0, False
+    while done < amount.wanted:
+        if number in writer.finished:
+            steps = writer.finished[number].num_steps
+        elif has_begun and time.monotonic() >= stop:
+            raise InputError(_too_slow(amount, done, minutes, writer))
+        else:
+            episodes, has_begun = range(number * per_shard, (number + 1) * per_shard), True
+            arrays = _recorded(_batches(problem, policy, key, episodes, amount.num_steps, size), amount, done)
+            steps = len(arrays["ends"])
+            is_last = amount.after(done, per_shard, steps) >= amount.wanted
+            writer.write(number, number + 1 if is_last else None, arrays, _shard_description(problem, policy, arrays))
+        done, number = amount.after(done, per_shard, steps), number + 1
         if progress is not None:
-            progress(stop, num_episodes)
+            progress(done, amount.wanted)
     writer.finish()
     return Episodes.load(folder)
 
 
-def _shard_description(problem: Problem, states: Float[np.ndarray, "steps state"]) -> dict[str, Any]:
+def _too_slow(amount: Amount, done: int, minutes: float | None, writer: FolderWriter) -> str:
+    """What is there when the time is over, and how to go on."""
+    unit = "time steps" if amount.in_samples else "episodes"
+    return (
+        f"{done:,} of {amount.wanted:,} {unit} were collected in {minutes:g} minutes and are kept in {writer.partial}: "
+        "run the same command again to go on, allow more minutes, or ask for fewer."
+    )
+
+
+def _shard_description(problem: Problem, policy: Policy, arrays: Arrays) -> dict[str, Any]:
     """What a shard says beside its arrays; the ranges of all shards together give the scaling."""
-    scaling = Scaling(jnp.asarray(states.min(axis=0)), jnp.asarray(states.max(axis=0)))
-    return describe(problem.state_names, scaling, problem.description, measured=True)
+    scaling = Scaling(*(jnp.asarray(limit(arrays["states"], axis=0)) for limit in (np.min, np.max)))
+    return describe(problem.state_names, scaling, problem.description, policy.description, measured=True)
 
 
-def _collection(problem: Problem, policy: Policy, key: PRNGKeyArray, *numbers: int) -> str:
+def _collection(problem: Problem, policy: Policy, key: PRNGKeyArray, amount: Amount, per_shard: int) -> str:
     """A digest of everything that the episodes depend on, by which shards know whether they belong together."""
-    digest = hashlib.sha256(json.dumps([problem.description, numbers, version("jax")]).encode())
+    described = [problem.description, policy.description, dataclasses.asdict(amount), per_shard, version("jax")]
+    digest = hashlib.sha256(json.dumps(described).encode())
     for leaf in jax.tree.leaves((jax.random.key_data(key), policy)):
         digest.update(np.asarray(leaf).tobytes() if eqx.is_array(leaf) else repr(leaf).encode())
     digest.update(str(jax.tree.structure(policy)).encode())
     return digest.hexdigest()
 
 
-def _checked_num_steps(problem: Problem, num_episodes: int, num_steps: int | None) -> int:
-    """The most steps of an episode; raises where a number cannot be used."""
+def _amount(problem: Problem, num_episodes: int | None, num_samples: int | None, num_steps: int | None) -> Amount:
+    """How much is asked for; raises where a number cannot be used."""
     if num_steps is None:
         num_steps = getattr(problem, "num_steps", None)
     if num_steps is None:
         raise InputError("This problem does not say how long its episodes are; give num_steps.")
-    if num_episodes < 1 or num_steps < 1:
-        raise InputError(f"num_episodes and num_steps must be at least 1, not {num_episodes} and {num_steps}.")
-    return num_steps
+    if (num_episodes is None) == (num_samples is None):
+        raise InputError("Give either the number of episodes or the number of samples (time steps).")
+    numbers = {"num_episodes": num_episodes, "num_samples": num_samples, "num_steps": num_steps}
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise InputError(f"{name} must be at least 1, not {number}.")
+    return Amount(num_episodes or num_samples or 0, num_episodes is None, num_steps)
+
+
+def _recorded(batches: Iterable[Arrays], amount: Amount, before: int, progress: Progress | None = None) -> Arrays:
+    """The episodes of these batches until the amount is reached, where there was so much before them."""
+    parts, done = [], before
+    for batch in batches:
+        part = amount.cut(batch, done)
+        parts.append(part)
+        done = amount.after(done, int(part["ends"].sum()), len(part["ends"]))
+        if progress is not None:
+            progress(done, amount.wanted)
+        if done >= amount.wanted:
+            break
+    return {name: np.concatenate([part[name] for part in parts]) for name in ARRAYS}
 
 
 def _rollout(problem: Problem, policy: Policy, key: PRNGKeyArray, num_steps: int) -> dict[str, Array]:
@@ -182,10 +255,9 @@ def _episode_bytes(problem: Problem, num_steps: int) -> int:
 
 
 def _batches(
-    problem: Problem, policy: Policy, key: PRNGKeyArray, episodes: range, num_steps: int, size: int | None = None
-) -> Iterator[dict[str, np.ndarray]]:
+    problem: Problem, policy: Policy, key: PRNGKeyArray, episodes: range, num_steps: int, size: int
+) -> Iterator[Arrays]:
     """Flat arrays of these episodes, a batch at a time; all batches have one size, so that one program runs."""
-    size = _batch_size(problem, len(episodes), num_steps) if size is None else size
     for first in range(episodes.start, episodes.stop, size):
         records = _rollouts(problem, policy, key, first + jnp.arange(size, dtype=jnp.int32), num_steps)
         yield _flat(jax.tree.map(np.asarray, records), min(size, episodes.stop - first))
@@ -197,7 +269,7 @@ def _batch_size(problem: Problem, num_episodes: int, num_steps: int) -> int:
     return -(-num_episodes // -(-num_episodes // most))
 
 
-def _flat(records: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+def _flat(records: Arrays, count: int) -> Arrays:
     """The first `count` episodes of a batch, each up to its end, one after the other."""
     ends = records["ends"][:count]
     inside = _inside(ends)
@@ -207,8 +279,3 @@ def _flat(records: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
 def _inside(ends: Bool[np.ndarray, "episodes steps"]) -> Bool[np.ndarray, "episodes steps"]:
     """Steps up to and with the first end."""
     return np.cumsum(ends, axis=1) - ends == 0
-
-
-def _concatenated(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Flat arrays of several batches of whole episodes, one after the other."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in ARRAYS}

@@ -7,7 +7,7 @@ episode's last step leads nowhere.
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -42,6 +42,7 @@ class Episodes:
         state_names: a name for each feature of the state.
         scaling: maps states to [0, 1].
         description: the problem that they come from, as `problem_from_description` reads it; may be empty.
+        policy: how the team acted, as `Policy.description` tells it; empty where that is not known.
     """
 
     observations: Float[np.ndarray, "steps agents observation"] | ShardedArray
@@ -53,6 +54,7 @@ class Episodes:
     state_names: tuple[str, ...]
     scaling: Scaling
     description: dict[str, Any]
+    policy: dict[str, Any] = field(default_factory=dict)
 
     @property
     def num_steps(self) -> int:
@@ -122,11 +124,12 @@ class Episodes:
             InputError: the description cannot be written as JSON.
         """
         cuts = self._cuts(shard_bytes)
-        writer = FolderWriter(Path(folder), uuid.uuid4().hex, len(cuts) - 1, ARRAYS, overwrite)
-        description = describe(self.state_names, self.scaling, self.description)
+        writer = FolderWriter(Path(folder), uuid.uuid4().hex, ARRAYS, overwrite)
+        description = describe(self.state_names, self.scaling, self.description, self.policy)
         try:
             for number, (first, stop) in enumerate(pairwise(cuts)):
-                writer.write(number, {name: getattr(self, name)[first:stop] for name in ARRAYS}, description)
+                arrays = {name: getattr(self, name)[first:stop] for name in ARRAYS}
+                writer.write(number, len(cuts) - 1, arrays, description)
             writer.finish()
         except BaseException:
             writer.abandon()
@@ -159,8 +162,7 @@ class Episodes:
         if not ends[ends.stops - 1].all():
             raise FileError(f"{folder} is damaged: a shard does not stop with the end of an episode.")
         loaded = {name: array[:] if in_memory else array for name, array in arrays.items()}
-        names, scaling, description = read_description(headers)
-        return cls(**loaded, ends=ends[:], state_names=names, scaling=scaling, description=description)
+        return cls(**loaded, ends=ends[:], **read_description(headers))
 
     @classmethod
     def from_arrays(
@@ -223,7 +225,11 @@ class Episodes:
 
 
 def describe(
-    names: tuple[str, ...], scaling: Scaling, problem: dict[str, Any], measured: bool = False
+    names: tuple[str, ...],
+    scaling: Scaling,
+    problem: dict[str, Any],
+    policy: dict[str, Any],
+    measured: bool = False,
 ) -> dict[str, Any]:
     """What a shard says beside its arrays; `measured` where its minimum and maximum speak of its own states alone."""
     minimum, maximum = np.asarray(scaling.minimum).tolist(), np.asarray(scaling.maximum).tolist()
@@ -231,11 +237,12 @@ def describe(
         "state_names": list(names),
         "scaling": {"minimum": minimum, "maximum": maximum, "measured": measured},
         "problem": problem,
+        "policy": policy,
     }
 
 
-def read_description(headers: Sequence[Header]) -> tuple[tuple[str, ...], Scaling, dict[str, Any]]:
-    """Names, scaling and problem of a folder of shards; ranges measured shard by shard are merged."""
+def read_description(headers: Sequence[Header]) -> dict[str, Any]:
+    """What a folder of shards says of all its episodes; ranges measured shard by shard are merged."""
     try:
         scalings = [header.description["scaling"] for header in headers]
         minimum = np.asarray([scaling["minimum"] for scaling in scalings], np.float32).min(axis=0)
@@ -247,4 +254,5 @@ def read_description(headers: Sequence[Header]) -> tuple[tuple[str, ...], Scalin
     if len(names) != len(minimum) or headers[0].shapes["states"][1] != len(names):
         raise FileError(f"{headers[0].path} is damaged: it does not name and scale each feature of the state.")
     scaling = Scaling.from_range(minimum, maximum) if measured else Scaling(jnp.asarray(minimum), jnp.asarray(maximum))
-    return tuple(names), scaling, problem
+    policy = headers[0].description.get("policy", {})  # not told by earlier versions
+    return {"state_names": tuple(names), "scaling": scaling, "description": problem, "policy": policy}

@@ -41,32 +41,34 @@ def read_headers(folder: Path, arrays: tuple[str, ...]) -> tuple[Header, ...]:
         raise FileError(f"{folder} holds no episodes.")
     headers = [read_header(path, arrays) for path in paths]
     first = headers[0]
+    total = headers[-1].total
     for number, header in enumerate(headers):
-        if (header.collection, header.total) != (first.collection, first.total):
+        if header.collection != first.collection or header.total not in (None, total):
             raise FileError(f"{header.path} and {first.path} belong to different collections; keep one of them.")
         if header.number != number:
-            raise FileError(f"{folder} lacks shard {number} of {first.total}, {shard_name(number)}.")
+            raise FileError(_lacking(folder, number, total))
         if header.path.name != shard_name(number):
             raise FileError(f"{header.path} is shard {number}; it was renamed from {shard_name(number)}.")
         if any(header.shapes[name][1:] != first.shapes[name][1:] for name in arrays):
             raise FileError(f"{header.path} and {first.path} hold arrays of different sizes.")
-    if len(headers) != first.total:
-        raise FileError(f"{folder} lacks shard {len(headers)} of {first.total}, {shard_name(len(headers))}.")
+    if len(headers) != total:
+        raise FileError(_lacking(folder, len(headers), total))
     return tuple(headers)
 
 
 class FolderWriter:
     """Writes a folder of shards beside its place, and renames it when it is whole.
 
-    Shards of the same collection that an interrupted writer left are kept; `finished` lists them.
+    Shards of the same collection that an interrupted writer left are kept; `finished` has their headers by number.
 
     Raises:
         FileError: the folder is in the way, or cannot be written.
     """
 
-    def __init__(self, folder: Path, collection: str, total: int, arrays: tuple[str, ...], overwrite: bool = False):
-        self.folder, self.collection, self.total, self.arrays = folder, collection, total, arrays
-        self.partial, self.finished = _partial(folder), set()
+    def __init__(self, folder: Path, collection: str, arrays: tuple[str, ...], overwrite: bool = False):
+        self.folder, self.collection, self.arrays = folder, collection, arrays
+        self.partial = _partial(folder)
+        self.finished: dict[int, Header] = {}
         with writing(folder):
             _recover(folder)
             _check_target(folder, overwrite)
@@ -82,16 +84,14 @@ class FolderWriter:
         except FileError:
             path.unlink()
             return
-        if (header.collection, header.total, path.name) == (self.collection, self.total, shard_name(header.number)):
-            self.finished.add(header.number)
+        if (header.collection, path.name) == (self.collection, shard_name(header.number)):
+            self.finished[header.number] = header
         else:
             path.unlink()
 
-    def write(self, number: int, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
-        """Write one shard whole, or not at all."""
-        image = shard_image(
-            self.collection, number, self.total, {name: arrays[name] for name in self.arrays}, description
-        )
+    def write(self, number: int, total: int | None, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
+        """Write one shard whole, or not at all; all shards but the last may leave open how many there are."""
+        image = shard_image(self.collection, number, total, {name: arrays[name] for name in self.arrays}, description)
         path = self.partial / shard_name(number)
         part = path.with_name(path.name + ".partial")
         try:
@@ -116,6 +116,12 @@ class FolderWriter:
     def abandon(self) -> None:
         """Remove what was written."""
         shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def _lacking(folder: Path, number: int, total: int | None) -> str:
+    """The sentence about a shard that is not there."""
+    among = "" if total is None else f" of {total}"
+    return f"{folder} lacks shard {number}{among}, {shard_name(number)}."
 
 
 def _partial(folder: Path) -> Path:

@@ -1,8 +1,8 @@
 """Shards: episodes on disk, a folder of HDF5 files of whole episodes, `episodes-00000.h5` and on.
 
 Each shard describes itself: root attributes give the format, its version, the collection that the shard belongs to,
-its number and how many there are; the text `description` is JSON with the names and scaling of the state's features,
-the problem and the library versions; one checksummed data set per array.
+its number and how many there are (0 where only the last one knows); the text `description` is JSON with the names and
+scaling of the state's features, the problem, the policy and the library versions; one checksummed data set per array.
 """
 
 import io
@@ -33,15 +33,20 @@ MOST_RUNS = 32
 
 @dataclass(frozen=True)
 class Header:
-    """What a shard says of itself, but for its arrays."""
+    """What a shard says of itself, but for its arrays; `total` is None where only the last shard knows it."""
 
     path: Path
     collection: str
     number: int
-    total: int
+    total: int | None
     description: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, np.dtype]
+
+    @property
+    def num_steps(self) -> int:
+        """Rows of its arrays."""
+        return next(iter(self.shapes.values()))[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +134,7 @@ def read_header(path: Path, arrays: tuple[str, ...]) -> Header:
             path=path,
             collection=str(attributes["collection"]),
             number=int(attributes["shard"]),
-            total=int(attributes["num_shards"]),
+            total=int(attributes["num_shards"]) or None,
             description=json.loads(_dataset(file, "description")[()]),
             shapes={name: data.shape for name, data in sets.items()},
             dtypes={name: data.dtype for name, data in sets.items()},
@@ -160,13 +165,13 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def shard_image(
-    collection: str, number: int, total: int, arrays: dict[str, np.ndarray], description: dict[str, Any]
+    collection: str, number: int, total: int | None, arrays: dict[str, np.ndarray], description: dict[str, Any]
 ) -> memoryview:
     """A shard's bytes: built in memory, so that a full disk meets plain file writes and never HDF5."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
         file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
-        file.attrs.update(collection=collection, shard=number, num_shards=total)
+        file.attrs.update(collection=collection, shard=number, num_shards=total or 0)
         file["description"] = _json({**description, "versions": _versions()})
         for name, array in arrays.items():
             rows = max(1, CHUNK_BYTES * len(array) // max(1, array.nbytes))

@@ -199,9 +199,8 @@ class _Run:
         self.save()
         self.tensorboard.close()
         problem = self.problem
-        policy = TrainedPolicy(
-            self.learner.networks.actor, problem.num_agents, problem.num_actions, problem.observation_size
-        )
+        sizes = problem.num_agents, problem.num_actions, problem.observation_size
+        policy = TrainedPolicy(self.learner.networks.actor, *sizes, steps=self.steps)
         if self.folder is not None:
             description = {"training": self.identity(), "steps": self.steps}
             save_policy(self.folder, policy, self.config, description, overwrite=True)

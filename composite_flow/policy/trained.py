@@ -1,5 +1,6 @@
 """A trained policy: it acts by the contract of policies, and is one file in the folder of its run."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
@@ -28,6 +30,7 @@ class TrainedPolicy(Policy):
         actor: the network.
         num_agents, num_actions, observation_size: of the problems that it can act in.
         greedy: take the likeliest action instead of drawing one.
+        steps: of the environment that it was trained for.
     """
 
     actor: SequenceNetwork
@@ -35,6 +38,15 @@ class TrainedPolicy(Policy):
     num_actions: int = eqx.field(static=True)
     observation_size: int = eqx.field(static=True)
     greedy: bool = eqx.field(static=True, default=False)
+    steps: int = eqx.field(static=True, default=0)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """A digest of the weights, and what else tells this policy from others."""
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves(eqx.filter(self.actor, eqx.is_array)):
+            digest.update(np.asarray(leaf).tobytes())
+        return {"kind": "mappo", "weights": digest.hexdigest()[:16], "steps": self.steps, "greedy": self.greedy}
 
     def start(self, num_agents: int) -> Float[Array, "agents memory"]:
         """Each agent's memory before an episode."""
@@ -111,4 +123,5 @@ def load_policy(folder: str | os.PathLike, *, greedy: bool = False) -> TrainedPo
     empty = eqx.filter_eval_shape(
         lambda key: SequenceNetwork(**stored["network"], gain=1.0, key=key), jax.random.key(0)
     )
-    return TrainedPolicy(load_checkpoint(path, empty), **stored["sizes"], greedy=greedy)
+    steps = int(stored.get("steps", 0))
+    return TrainedPolicy(load_checkpoint(path, empty), **stored["sizes"], greedy=greedy, steps=steps)

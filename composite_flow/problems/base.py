@@ -64,6 +64,11 @@ class Problem(eqx.Module):
 class Policy(eqx.Module):
     """How a team acts. Policies see observations and availability, never the state."""
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the episodes keep of the policy that collected them; JSON-able. Here its class."""
+        return {"kind": type(self).__name__}
+
     @abstractmethod
     def start(self, num_agents: int) -> Memory:
         """The team's memory before the first observation of an episode."""
@@ -102,6 +107,10 @@ class ReactivePolicy(Policy):
 
 class RandomPolicy(ReactivePolicy):
     """Every available action is equally likely."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return {"kind": "random"}
 
     def probabilities(self, agent, observation, available):
         """1 / (number of available actions) on each of them."""

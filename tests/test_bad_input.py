@@ -1,5 +1,6 @@
 """Bad input gets one sentence that says what is wrong: a `CompositeFlowError`, or exit code 1 without a traceback."""
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -14,6 +15,7 @@ import composite_flow as cf
 from composite_flow import cli
 from composite_flow.experiments.cells import write_json
 from composite_flow.model import MODEL_FILE
+from composite_flow.same_problem import check_same_problem
 
 PROBLEM = "sensor:2x2,steps=4"
 
@@ -78,6 +80,29 @@ def test_models_of_another_problem_are_refused(folder, tmp_path, capsys):
     for text, difference in (("sensor:2x3,steps=4", "agents"), ("sensor:2x2,steps=4,targets=2", "num_targets")):
         cf.collect(cf.problem_from_text(text), 4, key=jax.random.key(0)).save(tmp_path / difference)
         assert difference in sentence(capsys, "evaluate", folder / "run", tmp_path / difference)
+
+
+def test_worlds_of_another_library_version_are_refused(folder, tmp_path, capsys):
+    episodes = cf.Episodes.load(folder / "data")
+    for name, installed in (("run", "0.2.0"), ("data", "0.3.1")):
+        battle = dataclasses.replace(episodes, description={"kind": "smax", "jaxmarl": installed})
+        model_of(battle).save(tmp_path / name) if name == "run" else battle.save(tmp_path / name)
+    said = sentence(capsys, "evaluate", tmp_path / "run", tmp_path / "data")
+    assert "JaxMARL 0.2.0" in said and "0.3.1" in said
+
+
+def test_who_acted_is_no_part_of_the_problem(folder):
+    episodes = cf.Episodes.load(folder / "data")
+    assert episodes.policy == {"kind": "random"}
+    check_same_problem(model_of(episodes), dataclasses.replace(episodes, policy={"kind": "mappo"}))
+
+
+def test_episodes_and_samples_exclude_each_other(tmp_path, capsys):
+    arguments = ("collect", PROBLEM, "--out", tmp_path / "data")
+    assert "not both" in sentence(capsys, *arguments, "--episodes", 4, "--samples", 4)
+    assert "at least 1" in sentence(capsys, *arguments, "--samples", 0)
+    assert "minutes" in sentence(capsys, *arguments, "--minutes", 0)
+    assert not (tmp_path / "data").exists()
 
 
 def test_unfinished_runs_say_how_to_go_on(folder, tmp_path, capsys):

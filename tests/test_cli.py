@@ -60,6 +60,14 @@ def test_collect_writes_the_episodes_of_its_seed(trained):
     np.testing.assert_array_equal(episodes.observations.sum(axis=(1, 2)), 2 * episodes.states.sum(axis=1))
 
 
+def test_samples_are_time_steps_of_the_team(trained, tmp_path, capsys):
+    result = call(capsys, "collect", PROBLEM, "--samples", 50, "--out", tmp_path / "c")
+    assert (result["steps"], result["episodes"]) == (56, 7)  # episodes of eight steps
+    assert result["collected_by"] == {"kind": "random"}
+    whole = cf.Episodes.load(trained / "a")
+    np.testing.assert_array_equal(cf.Episodes.load(tmp_path / "c").states, whole.states[:56])
+
+
 def test_run_keeps_what_evaluating_it_needs(trained):
     model, episodes = cf.load(trained / "run"), cf.Episodes.load(trained / "a")
     split = model.description["split"]

@@ -109,6 +109,11 @@ def test_loaded_policy_acts_the_same(trained, key):
         policy = dataclasses.replace(result.policy, greedy=greedy)
         episodes = [cf.collect(problem, 64, key=key, policy=p) for p in (policy, cf.load_policy(folder, greedy=greedy))]
         np.testing.assert_array_equal(episodes[0].actions, episodes[1].actions)
+        record = episodes[0].policy
+        assert record == episodes[1].policy
+        assert (record["kind"], record["steps"], record["greedy"]) == ("mappo", 32_000, greedy)
+        other = eqx.tree_at(lambda p: p.actor.head.bias, policy, policy.actor.head.bias + 1.0)
+        assert other.description["weights"] != record["weights"]
     with pytest.raises(MismatchError, match="num_agents"):
         result.policy.check(cf.problem_from_text("sensor:2x3"))
 

@@ -116,7 +116,7 @@ def ideal_loss(
 
 
 @eqx.filter_jit
-def _losses(denoiser: Denoiser, dataset: Pairs, keys: Key[Array, " batches"]) -> Float[Array, "batches batch"]:
+def _losses(denoiser: Denoiser, dataset, keys: Key[Array, " batches"]) -> Float[Array, "batches batch"]:
     def batch_losses(key):
         key_pairs, key_noise = jax.random.split(key)
         return pair_losses(denoiser, *dataset.sample(key_pairs, _BATCH), key_noise)

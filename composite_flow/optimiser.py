@@ -2,16 +2,26 @@
 
 Step t draws its batch and its noise from `fold_in(key, t)` and nothing else, and the number of steps of a call is
 not compiled in. So the bits of the result do not depend on where a run was cut into calls.
+
+Matrix products in bfloat16 take factors that are rounded to it and sum in float32; weights, gradients and all else
+stay in float32.
 """
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from composite_flow.devices import split, whole
 from composite_flow.loss import Pairs, pair_losses
 from composite_flow.network import Network
+
+Precision = Literal["float32", "bfloat16"]
 
 # Before the averages of Adam have settled, and at high rates, single batches have gradients that would kill units.
 _ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
@@ -74,6 +84,8 @@ class Task(eqx.Module):
         schedule: of the learning rate.
         batch: pairs per step.
         average: decay of the averaged weights; 0 where they are not used.
+        precision: of the factors in matrix products.
+        mesh: the devices that share the batch; None where there is only one.
     """
 
     dataset: Pairs
@@ -81,6 +93,8 @@ class Task(eqx.Module):
     schedule: Schedule
     batch: int = eqx.field(static=True)
     average: float = eqx.field(static=True)
+    precision: Precision = eqx.field(static=True, default="float32")
+    mesh: Mesh | None = eqx.field(static=True, default=None)
 
 
 def initial_state(network: Network, averaged: bool) -> TrainingState:
@@ -93,12 +107,18 @@ def initial_state(network: Network, averaged: bool) -> TrainingState:
 @eqx.filter_jit(donate="all-except-first")
 def train_steps(task: Task, state: TrainingState, count: Int[Array, ""]) -> TrainingState:
     """Make `count` steps; the given state's buffers are reused for the new one."""
-    return jax.lax.fori_loop(0, count, lambda _, state: _train_step(task, state), state)
+    with _products(task.precision):
+        return jax.lax.fori_loop(0, count, lambda _, state: whole(_train_step(task, state), task.mesh), state)
+
+
+def _products(precision: Precision) -> AbstractContextManager:
+    """Matrix products that are traced inside, and their gradients, have this precision."""
+    return nullcontext() if precision == "float32" else jax.default_matmul_precision("BF16_BF16_F32")
 
 
 def _train_step(task: Task, state: TrainingState) -> TrainingState:
     key_pairs, key_noise = jax.random.split(jax.random.fold_in(task.key, state.step))
-    histories, states = task.dataset.sample(key_pairs, task.batch)
+    histories, states = split(task.dataset.sample(key_pairs, task.batch), task.mesh)
     loss, gradient = eqx.filter_value_and_grad(_mean_loss)(state.network, histories, states, key_noise)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # Optax mixes weak types
         update, optimiser = _ADAM.update(gradient, state.optimiser)

@@ -2,14 +2,14 @@
 
 A run that was interrupted at any moment and resumed ends, on the same machine, in the same bits as one that was not:
 a step depends on the key and its own number alone (`optimiser.py`), and a checkpoint holds all that steps write. A
-budget in minutes is the one exception, as how many steps fit into it depends on the machine.
+budget in minutes is the one exception, as how many steps fit into it depends on the machine. All devices and hosts
+that JAX knows of train together (`devices.py`).
 """
 
 import dataclasses
 import math
 import os
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,18 +24,19 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.denoiser import Denoiser
 from composite_flow.deviation import measured_radius
+from composite_flow.devices import from_first_process, in_any_process, is_first_process, mesh_of_all, on_all, on_one
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.interrupt import interrupt_flag
 from composite_flow.loss import Pairs, arrays_of, denoising_loss, sample_pairs
 from composite_flow.model import MODEL_FILE, Model
 from composite_flow.network import Network
 from composite_flow.optimiser import Schedule, Task, TrainingState, initial_state, train_steps
+from composite_flow.shares import Shares, probe
 from composite_flow.training_config import TrainingConfig
 
 TRAINING_FILE = "training.safetensors"
 
 _BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows and an interrupt is heard
-_PROBE = 4096  # pairs that fix the range of the histories and tell one data set from another
 _RADIUS_PAIRS = 1024  # validation pairs whose deviations give the radius
 _INIT, _SHARES = 2**32 - 1, 2**32 - 2  # numbers that no step has, folded into the key
 _FREE = ("minutes", "checkpoint_seconds")  # settings that a resumed run may change
@@ -87,18 +88,19 @@ def fit(
     """
     run = _Run(train, validation, config or TrainingConfig(), key, folder, ideal_loss)
     run.prepare(resume, overwrite)
-    with interrupt_flag() as interrupted:
+    with run.shares, interrupt_flag() as interrupted:
         reached = False
         while not (run.finished or reached):
             run.train_block()
             if run.at_record:
                 run.record(evaluate)
-                reached = until is not None and until(run.curves[-1])
+                reached = in_any_process(until is not None and until(run.curves[-1]))
             if progress is not None:
                 progress(run.step, run.planned_steps, run.loss)
-            if run.checkpoint_is_due or interrupted.is_set():
+            stops = in_any_process(interrupted.is_set())
+            if run.checkpoint_is_due or stops:
                 run.save()
-            if interrupted.is_set():
+            if stops:
                 raise KeyboardInterrupt
     return run.close(state_names, description or {})
 
@@ -108,16 +110,23 @@ class _Run:
 
     def __init__(self, train, validation, config: TrainingConfig, key, folder, floor: float | None):
         self.config, self.key, self.floor = config, key, floor
-        self.num_bytes = int(1e9 * config.resident_gigabytes)
-        key_probe, self.key_shares = jax.random.key(0), jax.random.fold_in(key, _SHARES)
-        self.train, self.share, self.share_index = train, train.resident(key_probe, self.num_bytes), None
-        self.validation = None if validation is None else validation.resident(key_probe, self.num_bytes)
+        self.train, self.mesh = train, mesh_of_all(config.batch)
         self.folder = None if folder is None else Path(folder)
         self.total = config.total_steps(train.num_steps * train.layout.num_agents)
+        num_bytes, key_probe = int(1e9 * config.resident_gigabytes), jax.random.key(0)
+        self.validation = None if validation is None else validation.resident(key_probe, num_bytes)
+        self.shares = Shares(
+            train,
+            jax.random.fold_in(key, _SHARES),
+            num_bytes,
+            config.evaluate_every,
+            self.total,
+            prepare=lambda share: on_all(arrays_of(share), self.mesh),
+        )
         self.curves: list[dict[str, int | float]] = []
         self.seconds, self.saved, self.loss = 0.0, time.monotonic(), math.nan
         self.pace = 1  # steps of the next compiled call
-        histories, states, self.fingerprint = _probe(self.share)
+        histories, states, self.fingerprint = probe(train.resident(key_probe, num_bytes))
         limits = histories.min(axis=0), histories.max(axis=0)
         self.start = partial(_fresh_state, key, config, *limits, states.shape[1])
 
@@ -133,7 +142,7 @@ class _Run:
             return
         else:
             _clear(self.folder, overwrite)
-        self.state = self.start()
+        self.state = on_all(self.start(), self.mesh)
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of the same run."""
@@ -146,7 +155,7 @@ class _Run:
                     f"{path} was written by a run with {name} = {stored.get(name)}, not {value}; "
                     "resume it with the same settings, key and data, or start anew in another folder."
                 )
-        self.state = load_checkpoint(path, eqx.filter_eval_shape(self.start))
+        self.state = on_all(load_checkpoint(path, eqx.filter_eval_shape(self.start)), self.mesh)
         self.curves, self.seconds = stored["curves"], stored["seconds"]
 
     def identity(self) -> dict[str, Any]:
@@ -159,6 +168,10 @@ class _Run:
     @property
     def step(self) -> int:
         return int(self.state.step)
+
+    @property
+    def denoiser(self) -> Network:
+        return on_one(self.state.denoiser, self.mesh)
 
     @property
     def elapsed(self) -> float:
@@ -190,9 +203,9 @@ class _Run:
         boundary = (self.step // self.config.record_every + 1) * self.config.record_every
         count = min(self.pace, min(boundary, self.total or boundary) - self.step)
         started = time.monotonic()
-        self.state = train_steps(self.task(), self.state, jnp.array(count))
+        self.state = train_steps(self.task(), self.state, on_all(jnp.array(count), self.mesh))
         loss_sum = float(self.state.loss_sum)  # waits for the steps
-        seconds = time.monotonic() - started
+        seconds = from_first_process(time.monotonic() - started)
         self.seconds += seconds
         self.pace = max(1, min(int(_BLOCK_SECONDS * count / seconds), 4 * self.pace))
         if not math.isfinite(loss_sum):
@@ -201,37 +214,31 @@ class _Run:
             )
         self.loss = loss_sum / (self.step - (self.curves[-1]["step"] if self.curves else 0))
 
-    def current_share(self) -> Pairs:
-        """The training data in memory at this step: all, or another share of them after each evaluation."""
-        index = self.step // self.config.evaluate_every
-        if index != self.share_index:
-            self.share = self.train.resident(jax.random.fold_in(self.key_shares, index), self.num_bytes)
-            self.share_index = index
-        return self.share
-
     def task(self) -> Task:
         config = self.config
         falls = config.schedule == "cosine"
         per_step = 1.0 / self.total if falls and self.total is not None else 0.0
         numbers = (config.learning_rate, float(config.warmup), per_step, self.elapsed if falls else 0.0)
         schedule = Schedule(*(jnp.array(number) for number in numbers))
-        return Task(arrays_of(self.current_share()), self.key, schedule, config.batch, config.average)
+        key, schedule = on_all((self.key, schedule), self.mesh)
+        options = {"precision": config.precision, "mesh": self.mesh}
+        return Task(self.shares.at(self.step), key, schedule, config.batch, config.average, **options)
 
     def record(self, evaluate: Evaluate | None) -> None:
         """Add a point to the learning curve."""
-        point = {"step": self.step, "seconds": self.seconds, "loss": self.loss}
+        point, denoiser = {"step": self.step, "seconds": self.seconds, "loss": self.loss}, self.denoiser
         if self.validation is not None:
-            point["validation_loss"] = denoising_loss(self.state.denoiser, self.validation).value
+            point["validation_loss"] = denoising_loss(denoiser, self.validation).value
         if self.floor is not None:
             point["excess"] = point.get("validation_loss", self.loss) - self.floor
         if evaluate is not None and (self.finished or self.step % self.config.evaluate_every == 0):
-            point.update({name: float(value) for name, value in evaluate(self.state.denoiser, self.step).items()})
+            point.update({name: float(value) for name, value in evaluate(denoiser, self.step).items()})
         self.curves.append(point)
-        self.state = eqx.tree_at(lambda state: state.loss_sum, self.state, jnp.array(0.0))
+        self.state = eqx.tree_at(lambda state: state.loss_sum, self.state, on_all(jnp.array(0.0), self.mesh))
 
     def save(self) -> None:
         """Write the checkpoint that `restore` reads."""
-        if self.folder is None:
+        if self.folder is None or not is_first_process():
             return
         description = {"kind": "training", **self.identity(), "curves": self.curves, "seconds": self.seconds}
         save_checkpoint(self.folder / TRAINING_FILE, self.state, description, overwrite=True)
@@ -242,14 +249,14 @@ class _Run:
         if self.validation is None:
             return None
         histories, states = sample_pairs(self.validation, jax.random.key(1), _RADIUS_PAIRS)
-        radius = measured_radius(self.state.denoiser, histories, states)
+        radius = measured_radius(self.denoiser, histories, states)
         return radius if math.isfinite(radius) else None
 
     def close(self, state_names: Sequence[str] | None, description: Mapping[str, Any]) -> Model:
         """The model, written where the run has a folder."""
         self.save()
         model = Model(
-            denoiser=self.state.denoiser,
+            denoiser=self.denoiser,
             layout=self.train.layout,
             scaling=self.train.scaling,
             radius=self.radius(),
@@ -257,7 +264,7 @@ class _Run:
             state_names=tuple(state_names or (f"state {index}" for index in range(self.state.network.state_size))),
             description={"config": dataclasses.asdict(self.config), "data": self.fingerprint, **description},
         )
-        if self.folder is not None:
+        if self.folder is not None and is_first_process():
             model.save(self.folder, overwrite=True)
         return model
 
@@ -276,21 +283,10 @@ def _fresh_state(
     return initial_state(network.with_history_range(minimum, maximum), config.average > 0)
 
 
-def _probe(train: Pairs) -> tuple[Float[Array, "pairs history"], Float[Array, "pairs state"], str]:
-    """Some pairs, always the same of a dataset, and a fingerprint of them."""
-    if train.num_steps < 1:
-        raise InputError("The training data are empty; collect some episodes first.")
-    histories, states = sample_pairs(train, jax.random.key(0), _PROBE)
-    if not bool(jnp.isfinite(histories).all() and jnp.isfinite(states).all()):
-        raise InputError("The training data hold NaN or infinite values; remove those steps first.")
-    checksum = zlib.crc32(np.asarray(states).tobytes(), zlib.crc32(np.asarray(histories).tobytes()))
-    return histories, states, f"{train.num_steps} steps, {checksum:08x}"
-
-
 def _clear(folder: Path, overwrite: bool) -> None:
     """Remove an earlier run, where that is allowed: a resumed run must not find its checkpoint."""
     for path in (folder / MODEL_FILE, folder / TRAINING_FILE):
         if path.exists():
             if not overwrite:
                 raise FileError(f"{path} exists already; resume that run, allow overwriting, or choose another folder.")
-            path.unlink()
+            path.unlink(missing_ok=True)  # another process may have been first

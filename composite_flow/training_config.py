@@ -6,6 +6,7 @@ from typing import Literal
 
 from composite_flow.errors import InputError
 from composite_flow.network import Activation, HistoryAt, Initial
+from composite_flow.optimiser import Precision
 
 DEFAULT_STEPS = 10_000
 
@@ -54,7 +55,10 @@ class TrainingConfig:
     checkpoint_seconds: float = 60.0
     """Time between two checkpoints."""
     resident_gigabytes: float = 1.0
-    """Memory for training data that are read from disk: each evaluate_every steps learn from another such share."""
+    """Size of the shares of training data that are read from disk: each evaluate_every steps learn from another one,
+    while the next is read. So two are in memory."""
+    precision: Precision = dataclasses.field(default="float32", metadata={"later": True})
+    """Factors of matrix products in training; "bfloat16" is faster on GPUs, sums and weights stay in float32."""
 
     def __post_init__(self):
         if self.steps is not None and self.epochs is not None:

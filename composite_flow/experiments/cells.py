@@ -22,9 +22,17 @@ Progress = Callable[[str], None]
 
 
 def jsonable(value: Any) -> Any:
-    """Turn dataclasses, arrays, and numbers that JSON lacks (nan and infinity become null) into plain values."""
+    """Turn dataclasses, arrays, and numbers that JSON lacks (nan and infinity become null) into plain values.
+
+    A field whose metadata say `later` came after results were committed; it is left out at its default, for their sake.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return jsonable(dataclasses.asdict(value))
+        fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {
+            field.name: jsonable(part)
+            for field, part in fields
+            if not (field.metadata.get("later") and part == field.default)
+        }
     if isinstance(value, dict):
         return {str(name): jsonable(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):

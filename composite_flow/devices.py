@@ -1,0 +1,95 @@
+"""Training on several devices and hosts: the batch is split over all devices, all else is whole on each.
+
+All devices of all processes form one mesh with the axis "batch". What a step draws does not depend on the mesh, so
+that the learning curve is that of one device up to the rounding of sums over the batch.
+
+With several processes, each calls `jax.distributed.initialize` before anything else and then runs the same program on
+the same data, with one folder that all can read. The first process says how much time has passed, and writes.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from composite_flow.errors import InputError
+
+
+def mesh_of_all(batch: int) -> Mesh | None:
+    """All devices of all processes, in a row; None where there is only one.
+
+    Args:
+        batch: what is to be split over them.
+
+    Raises:
+        InputError: it does not split evenly.
+    """
+    devices = jax.devices()
+    if batch % len(devices):
+        raise InputError(
+            f"A batch of {batch} does not split evenly over {len(devices)} devices; choose a multiple, or let JAX see "
+            "fewer devices (CUDA_VISIBLE_DEVICES)."
+        )
+    return None if len(devices) == 1 else Mesh(np.asarray(devices), ("batch",))
+
+
+def on_all(tree: Any, mesh: Mesh | None) -> Any:
+    """The arrays of a pytree, whole on every device; every process gives the same ones."""
+    if mesh is None:
+        return tree
+    whole = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda leaf: _copied(leaf, whole) if eqx.is_array(leaf) else leaf, tree)
+
+
+def on_one(tree: Any, mesh: Mesh | None) -> Any:
+    """The arrays of a pytree that is whole on every device, on this process's first."""
+    if mesh is None:
+        return tree
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0) if eqx.is_array(leaf) else leaf, tree)
+
+
+def split(batch: Any, mesh: Mesh | None) -> Any:
+    """Inside a compiled function: each device has its part of the first axes."""
+    return batch if mesh is None else _placed(batch, NamedSharding(mesh, PartitionSpec("batch")))
+
+
+def whole(tree: Any, mesh: Mesh | None) -> Any:
+    """Inside a compiled function: each device has everything."""
+    return tree if mesh is None else _placed(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def from_first_process(value: float) -> float:
+    """The first process's value, in all of them."""
+    if jax.process_count() == 1:
+        return value
+    return float(multihost_utils.broadcast_one_to_all(np.float32(value)))
+
+
+def in_any_process(flag: bool) -> bool:
+    """Whether the flag is set in one of the processes."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+def is_first_process() -> bool:
+    """Whether this process writes the files."""
+    return jax.process_index() == 0
+
+
+def _copied(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
+    """The same array under that sharding, without asking the other processes whether theirs is the same."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_copied(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def _placed(tree: Any, sharding: NamedSharding) -> Any:
+    return jax.tree.map(
+        lambda leaf: jax.lax.with_sharding_constraint(leaf, sharding) if eqx.is_array(leaf) else leaf, tree
+    )

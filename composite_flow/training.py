@@ -234,7 +234,7 @@ class _Run:
         if evaluate is not None and (self.finished or self.step % self.config.evaluate_every == 0):
             point.update({name: float(value) for name, value in evaluate(denoiser, self.step).items()})
         self.curves.append(point)
-        self.state = eqx.tree_at(lambda state: state.loss_sum, self.state, on_all(jnp.array(0.0), self.mesh))
+        self.state = eqx.tree_at(lambda state: state.loss_sum, self.state, on_all(jnp.float32(0.0), self.mesh))
 
     def save(self) -> None:
         """Write the checkpoint that `restore` reads."""

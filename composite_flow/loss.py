@@ -119,6 +119,7 @@ def ideal_loss(
 def _losses(denoiser: Denoiser, dataset, keys: Key[Array, " batches"]) -> Float[Array, "batches batch"]:
     def batch_losses(key):
         key_pairs, key_noise = jax.random.split(key)
-        return pair_losses(denoiser, *dataset.sample(key_pairs, _BATCH), key_noise)
+        histories, states = dataset.sample(key_pairs, _BATCH)
+        return pair_losses(denoiser, histories, states, key_noise)
 
     return jax.lax.map(batch_losses, keys)

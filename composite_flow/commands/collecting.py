@@ -63,6 +63,7 @@ def collect(
             num_steps=steps,
             minutes=minutes,
             overwrite=shared.overwrite,
+            in_memory=False,
             progress=_with_rate(advance, unit),
         )
     result = {

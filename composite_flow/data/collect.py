@@ -98,8 +98,13 @@ def collect(
     batches = _batches(problem, policy, key, range(amount.wanted), amount.num_steps, size)
     arrays = _recorded(batches, amount, 0, progress)
     scaling = Scaling.from_range(arrays["states"].min(axis=0), arrays["states"].max(axis=0))
-    described = {"description": problem.description, "policy": policy.description}
-    return Episodes(**arrays, state_names=problem.state_names, scaling=scaling, **described)
+    return Episodes(
+        **arrays,
+        state_names=problem.state_names,
+        scaling=scaling,
+        description=problem.description,
+        policy=policy.description,
+    )
 
 
 def collect_to(
@@ -114,6 +119,7 @@ def collect_to(
     minutes: float | None = None,
     overwrite: bool = False,
     shard_bytes: int = SHARD_BYTES,
+    in_memory: bool | None = None,
     progress: Progress | None = None,
 ) -> Episodes:
     """`collect` into a folder of shards, shard by shard, so that memory does not grow with the number of episodes.
@@ -126,9 +132,7 @@ def collect_to(
         minutes: when they are over no further shard is begun, and what is missing is left to the same call again.
         overwrite: replace the episodes there, once the new ones are whole.
         shard_bytes: size of a shard before compression.
-
-    Returns:
-        The episodes, as `Episodes.load(folder)` opens them.
+        in_memory: as in `Episodes.load`, which opens the episodes at the end.
 
     Raises:
         InputError: as in `collect`, or the minutes did not suffice.
@@ -157,7 +161,7 @@ def collect_to(
         if progress is not None:
             progress(done, amount.wanted)
     writer.finish()
-    return Episodes.load(folder)
+    return Episodes.load(folder, in_memory)
 
 
 def _too_slow(amount: Amount, done: int, minutes: float | None, writer: FolderWriter) -> str:

@@ -162,7 +162,8 @@ class Episodes:
         if not ends[ends.stops - 1].all():
             raise FileError(f"{folder} is damaged: a shard does not stop with the end of an episode.")
         loaded = {name: array[:] if in_memory else array for name, array in arrays.items()}
-        return cls(**loaded, ends=ends[:], **read_description(headers))
+        names, scaling, problem, policy = read_description(headers)
+        return cls(**loaded, ends=ends[:], state_names=names, scaling=scaling, description=problem, policy=dict(policy))
 
     @classmethod
     def from_arrays(
@@ -221,7 +222,8 @@ class Episodes:
             raise InputError(
                 f"state_names and scaling must have one entry for each of the {state_size} state features."
             )
-        return cls(**arrays, state_names=names, scaling=scaling, description=dict(description or {}))
+        described = dict(description or {})
+        return cls(**arrays, state_names=names, scaling=scaling, description=described, policy={})
 
 
 def describe(
@@ -241,8 +243,8 @@ def describe(
     }
 
 
-def read_description(headers: Sequence[Header]) -> dict[str, Any]:
-    """What a folder of shards says of all its episodes; ranges measured shard by shard are merged."""
+def read_description(headers: Sequence[Header]) -> tuple[tuple[str, ...], Scaling, dict[str, Any], dict[str, Any]]:
+    """Names, scaling, problem and policy of a folder of shards; ranges measured shard by shard are merged."""
     try:
         scalings = [header.description["scaling"] for header in headers]
         minimum = np.asarray([scaling["minimum"] for scaling in scalings], np.float32).min(axis=0)
@@ -255,4 +257,4 @@ def read_description(headers: Sequence[Header]) -> dict[str, Any]:
         raise FileError(f"{headers[0].path} is damaged: it does not name and scale each feature of the state.")
     scaling = Scaling.from_range(minimum, maximum) if measured else Scaling(jnp.asarray(minimum), jnp.asarray(maximum))
     policy = headers[0].description.get("policy", {})  # not told by earlier versions
-    return {"state_names": tuple(names), "scaling": scaling, "description": problem, "policy": policy}
+    return tuple(names), scaling, problem, policy

@@ -33,6 +33,7 @@ benchmark: .venv/installed .venv-torch/installed-benchmarks
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/compiled $(BIN)/python -m benchmarks.harness \
 	  --peer-python .venv-torch/bin/python --out docs/results/benchmarks.json --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.state_size --out docs/results/state_size.json --page docs/state_size.md
+	$(BIN)/python -m benchmarks.loader --out docs/results/loader.json --page docs/loader.md
 
 clean:
 	rm -rf .venv .venv-torch site

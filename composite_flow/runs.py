@@ -21,6 +21,7 @@ from composite_flow.composite import reconstruct_batch
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
 from composite_flow.denoiser import Denoiser, IdealDenoiser
+from composite_flow.devices import is_first_process
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.experiments.cells import jsonable, read_json, write_json
 from composite_flow.loss import ideal_loss
@@ -193,7 +194,7 @@ def train_run(
             "split": split_record(episodes, test),
         },
     )
-    if folder is not None:
+    if folder is not None and is_first_process():
         model.save(folder, overwrite=True)
     return model
 

@@ -8,6 +8,7 @@ import pytest
 
 from composite_flow.errors import FileError, MismatchError
 from composite_flow.experiments.cells import cell, jsonable, read_json, write_json
+from composite_flow.training_config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,9 @@ def test_numbers_that_json_lacks_become_null(tmp_path):
     write_json(tmp_path / "a.json", {"worst": float("inf"), "lost": np.nan})
     assert read_json(tmp_path / "a.json") == {"worst": None, "lost": None}
     assert json.loads(json.dumps(jsonable((1, np.int32(2))))) == [1, 2]
+
+
+def test_a_setting_that_came_later_leaves_older_results_valid():
+    before = jsonable({"training": TrainingConfig(width=8)})["training"]
+    assert "precision" not in before and before["width"] == 8 and before["steps"] is None
+    assert jsonable(TrainingConfig(precision="bfloat16"))["precision"] == "bfloat16"

@@ -36,9 +36,9 @@ class Sizes:
     """Units of a hidden layer; six of them."""
     batch: int = 512
     """Pairs per step."""
-    share_steps: int = 10
-    """Steps on a share; 2,000 by default in training."""
-    shares: int = 4
+    share_steps: int = 100
+    """Steps on a share; 2,000 by default in training, on shares that are as much larger."""
+    shares: int = 3
     """Shares in a run, the first of which is not timed."""
     share_gigabytes: float = 0.05
     """Size of a share; 1 by default in training."""
@@ -186,7 +186,7 @@ over {document["rounds"]} rounds). On {machine["processor"]}, {machine["cores"]}
 {sizes.samples:,} time steps of five agents in SMAX's sizes, {found["data_bytes"] / 2**30:.2f} GiB in files; histories
 of {sizes.history} steps, six hidden layers of {sizes.width} units, batches of {sizes.batch}. A share of
 {sizes.share_gigabytes:g} GB serves {sizes.share_steps} steps, so that {sizes.bytes_per_sample / 1e3:.1f} kB are read
-for each pair that is learned from; with training's own defaults it is 1 kB. Reading takes time of the same cores that
+for each pair that is learned from, as with training's own defaults. Reading takes time of the same cores that
 train, and none of a GPU's. Timed are {sizes.shares - 1} shares after the first, with all exchanges.
 """
 

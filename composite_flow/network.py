@@ -132,10 +132,17 @@ class Network(eqx.Module):
 
         Columns that hold only zeros and ones stay as they are; any other constant column becomes 0.
         """
-        binary = jnp.isin(minimum, jnp.array([0.0, 1.0])) & jnp.isin(maximum, jnp.array([0.0, 1.0]))
-        low = jnp.where(binary, 0.0, minimum)
-        high = jnp.where(binary, 1.0, jnp.where(maximum > minimum, maximum, minimum + 1.0))
+        low, high = scaling_range(minimum, maximum)
         return eqx.tree_at(lambda n: (n.history_minimum, n.history_maximum), self, (low, high))
+
+
+def scaling_range(
+    minimum: Float[Array, " history"], maximum: Float[Array, " history"]
+) -> tuple[Float[Array, " history"], Float[Array, " history"]]:
+    """From where to where each column is scaled to [0, 1]: binary columns stay, other constant ones become 0."""
+    binary = jnp.isin(minimum, jnp.array([0.0, 1.0])) & jnp.isin(maximum, jnp.array([0.0, 1.0]))
+    high = jnp.where(binary, 1.0, jnp.where(maximum > minimum, maximum, minimum + 1.0))
+    return jnp.where(binary, 0.0, minimum), high
 
 
 def _uniform(key: PRNGKeyArray, shape: tuple[int, int]) -> Float[Array, "inputs outputs"]:

@@ -1,4 +1,4 @@
-"""Steps of Adam on the denoising loss, many to one compiled call.
+"""Steps of Adam on the denoising loss, or another one, many to one compiled call.
 
 Step t draws its batch and its noise from `fold_in(key, t)` and nothing else, and the number of steps of a call is
 not compiled in. So the bits of the result do not depend on where a run was cut into calls.
@@ -7,8 +7,9 @@ Matrix products in bfloat16 take factors that are rounded to it and sum in float
 stay in float32.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -19,7 +20,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.devices import split, whole
 from composite_flow.loss import Pairs, pair_losses
-from composite_flow.network import Network
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -31,21 +31,21 @@ class TrainingState(eqx.Module):
     """All that a step of training reads and writes.
 
     Attributes:
-        network: the weights that are trained.
+        network: what is trained; an Equinox module of arrays.
         average: their running average; None where it is not used.
         optimiser: Adam's moments.
         step: number of steps made.
         loss_sum: sum of the steps' losses since it was last set to zero.
     """
 
-    network: Network
-    average: Network | None
+    network: Any
+    average: Any
     optimiser: optax.OptState
     step: Int[Array, ""]
     loss_sum: Float[Array, ""]
 
     @property
-    def denoiser(self) -> Network:
+    def denoiser(self) -> Any:
         """The network to evaluate and to keep."""
         return self.network if self.average is None else self.average
 
@@ -84,6 +84,7 @@ class Task(eqx.Module):
         schedule: of the learning rate.
         batch: pairs per step.
         average: decay of the averaged weights; 0 where they are not used.
+        losses: the loss of each pair, of (network, histories, states, key).
         precision: of the factors in matrix products.
         mesh: the devices that share the batch; None where there is only one.
     """
@@ -93,11 +94,12 @@ class Task(eqx.Module):
     schedule: Schedule
     batch: int = eqx.field(static=True)
     average: float = eqx.field(static=True)
+    losses: Callable[..., Float[Array, " batch"]] = eqx.field(static=True, default=pair_losses)
     precision: Precision = eqx.field(static=True, default="float32")
     mesh: Mesh | None = eqx.field(static=True, default=None)
 
 
-def initial_state(network: Network, averaged: bool) -> TrainingState:
+def initial_state(network: Any, averaged: bool) -> TrainingState:
     """The state before the first step."""
     average = jax.tree.map(jnp.copy, network) if averaged else None
     optimiser = _ADAM.init(network)  # pyright: ignore[reportArgumentType] (Optax types pytrees as arrays)
@@ -119,7 +121,7 @@ def _products(precision: Precision) -> AbstractContextManager:
 def _train_step(task: Task, state: TrainingState) -> TrainingState:
     key_pairs, key_noise = jax.random.split(jax.random.fold_in(task.key, state.step))
     histories, states = split(task.dataset.sample(key_pairs, task.batch), task.mesh)
-    loss, gradient = eqx.filter_value_and_grad(_mean_loss)(state.network, histories, states, key_noise)
+    loss, gradient = eqx.filter_value_and_grad(_mean_loss)(state.network, histories, states, key_noise, task.losses)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # Optax mixes weak types
         update, optimiser = _ADAM.update(gradient, state.optimiser)
     rate = task.schedule.rate(state.step)
@@ -128,11 +130,11 @@ def _train_step(task: Task, state: TrainingState) -> TrainingState:
     return TrainingState(network, average, optimiser, state.step + 1, state.loss_sum + loss)
 
 
-def _mean_loss(network, histories, states, key) -> Float[Array, ""]:
-    return jnp.mean(pair_losses(network, histories, states, key))
+def _mean_loss(network, histories, states, key, losses) -> Float[Array, ""]:
+    return jnp.mean(losses(network, histories, states, key))
 
 
-def _averaged(average: Network, network: Network, step: Int[Array, ""], decay: float) -> Network:
+def _averaged(average: Any, network: Any, step: Int[Array, ""], decay: float) -> Any:
     """The running average, with a shorter memory in the first steps so that the initial weights are forgotten."""
     early = (1.0 + step.astype(jnp.float32)) / (10.0 + step.astype(jnp.float32))
     keep = 1.0 - jnp.minimum(decay, early)

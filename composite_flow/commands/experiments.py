@@ -11,7 +11,7 @@ from composite_flow.commands.options import Shared
 from composite_flow.experiments.cells import jsonable, write_json
 from composite_flow.reporting import say, show, status, table
 
-Experiment = Literal["figure1", "figure2", "figure3", "figure4", "scale"]
+Experiment = Literal["figure1", "figure2", "figure3", "figure4", "table1", "scale"]
 Preset = Literal["smoke", "laptop", "paper"]
 
 
@@ -56,22 +56,24 @@ def agents_table(agents: list[dict[str, Any]]):
 
 
 def reproduce(
-    experiment: Annotated[Positional[Experiment], arg(metavar="{figure1,figure2,figure3,figure4,scale}")],
+    experiment: Annotated[Positional[Experiment], arg(metavar="{figure1,figure2,figure3,figure4,table1,scale}")],
     /,
     out: Path | None = None,
     *,
     preset: Preset = "laptop",
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
-    """Reproduce a figure of the paper, or measure how costs grow with the number of agents.
+    """Reproduce a figure or table of the paper, or measure how costs grow with the number of agents.
 
     What is already computed in --out is kept and not computed again.
 
     Args:
         experiment: figure1 (fixed points of 2×2 sensors), figure2 (how far they deviate on 5×5, and what bounds that),
-            figure3 (what makes them deviate), figure4 (composite diffusion on 5×5), or scale.
+            figure3 (what makes them deviate), figure4 (composite diffusion on 5×5), table1 (individual against
+            composite diffusion in SMAX battles), or scale.
         out: folder for the results; outputs/EXPERIMENT-PRESET where not given.
-        preset: smoke takes seconds, laptop minutes, paper as long as the paper's own settings need.
+        preset: smoke takes seconds to minutes, laptop minutes (table1: hours), paper as long as the paper's own
+            settings need.
     """
     module = importlib.import_module(f"composite_flow.experiments.{experiment}")
     plot = importlib.import_module(f"composite_flow.experiments.{experiment}_plot")
@@ -82,7 +84,11 @@ def reproduce(
         plot.draw(jsonable(result), folder)
     summary = jsonable(result["summary"])
     write_json(folder / "summary.json", summary)
-    show(summary, [table(f"{experiment} ({preset})", ("", "value"), list(flat_rows(summary)))], as_json=shared.json)
+    if experiment == "table1":
+        tables = module.tables(summary)
+    else:
+        tables = [table(f"{experiment} ({preset})", ("", "value"), list(flat_rows(summary)))]
+    show(summary, tables, as_json=shared.json)
     say(f"Figures and numbers are in {folder}.")
 
 

@@ -1,0 +1,117 @@
+"""The gap between two estimators in decibels, paired by test sample, with intervals.
+
+    gap = 10 log10( Σ_t e_t / Σ_t e'_t )
+
+where e_t and e'_t are the squared errors of the two at the same step t: the difference of their PSNRs. Steps of one
+episode are alike, so that episodes are drawn anew for intervals, each with all its steps.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import stats
+
+_RESAMPLES = 2000
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeErrors:
+    """Squared errors, averaged over the steps of each episode.
+
+    Attributes:
+        counts: steps of each episode.
+        means: for each estimator by name, the mean of its squared errors over them.
+    """
+
+    counts: Int[np.ndarray, " episodes"]
+    means: dict[str, Float[np.ndarray, " episodes"]]
+
+    @classmethod
+    def of_steps(cls, errors: Mapping[str, Any], episodes: Any) -> "EpisodeErrors":
+        """From the errors of each step and the episode that the step is of; episodes in rising order."""
+        _, place, counts = np.unique(np.asarray(episodes), return_inverse=True, return_counts=True)
+        sums = {name: np.bincount(place, np.asarray(values, np.float64)) for name, values in errors.items()}
+        return cls(counts, {name: total / counts for name, total in sums.items()})
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> "EpisodeErrors":
+        """The inverse of `to_json`, but for its rounding."""
+        return cls(np.asarray(kept["counts"]), {name: np.asarray(row) for name, row in kept["means"].items()})
+
+    def to_json(self) -> dict[str, Any]:
+        """Five digits of each mean: errors of 1e-5 of themselves, far below what a gap's interval shows."""
+        return {
+            "counts": self.counts.tolist(),
+            "means": {name: [float(f"{mean:.5g}") for mean in row] for name, row in self.means.items()},
+        }
+
+    def mean(self, name: str) -> float:
+        """Mean squared error over all steps."""
+        return float(np.average(self.means[name], weights=self.counts))
+
+    def beside(self, other: "EpisodeErrors") -> "EpisodeErrors":
+        """With another's estimators, of the same episodes and steps."""
+        if not np.array_equal(self.counts, other.counts):
+            raise ValueError("Errors can be paired where they are of the same steps of the same episodes.")
+        return EpisodeErrors(self.counts, {**self.means, **other.means})
+
+
+def paired_gap(errors: EpisodeErrors, reference: str, better: str) -> dict[str, Any]:
+    """By how many decibels one estimator's PSNR is above another's, with a 95% bootstrap over episodes.
+
+    Args:
+        errors: of both.
+        reference, better: their names; the gap is positive where `better` errs less.
+
+    Returns:
+        `decibels`, `standard_error` and the percentile `interval`; one episode tells nothing about these two.
+    """
+    sums = np.stack([errors.counts * errors.means[name] for name in (reference, better)])
+    count = sums.shape[1]
+    value = _decibels(sums.sum(axis=1))
+    if count == 1:
+        return {"decibels": float(value), "standard_error": None, "interval": None}
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1.0 / count), _RESAMPLES)
+    gaps = _decibels((drawn @ sums.T).T)
+    tail = (1.0 - _LEVEL) / 2.0
+    return {
+        "decibels": float(value),
+        "standard_error": float(gaps.std(ddof=1)),
+        "interval": [float(limit) for limit in np.quantile(gaps, (tail, 1.0 - tail))],
+    }
+
+
+def _decibels(sums: Float[np.ndarray, "two *batch"]) -> Float[np.ndarray, "*batch"]:
+    tiny = np.finfo(np.float64).tiny
+    return 10.0 * np.log10(np.maximum(sums[0], tiny) / np.maximum(sums[1], tiny))
+
+
+def mean_gap(gaps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of a gap over seeds, with a 95% interval that is the wider of two at each end.
+
+    One knows the scatter of test episodes within the seeds alone, mean ± 1.96 √(Σ se²) / m; the other the scatter
+    between the seeds, mean ± t_{m−1} sd / √m, and degenerates where few of them agree by chance.
+
+    Args:
+        gaps: as `paired_gap` gives them, one per seed.
+
+    Returns:
+        `decibels`, `interval` (None where neither exists), the `seeds`' own gaps, and what is `shown` by that:
+        "higher", "lower" or "not decided".
+    """
+    values = np.array([one["decibels"] for one in gaps])
+    mean, widths = float(values.mean()), []
+    if all(one["standard_error"] is not None for one in gaps):
+        errors = np.array([one["standard_error"] for one in gaps])
+        widths.append(stats.norm.ppf(0.5 + _LEVEL / 2) * np.sqrt(np.sum(errors**2)) / len(gaps))
+    if len(gaps) > 1:
+        widths.append(stats.t.ppf(0.5 + _LEVEL / 2, len(gaps) - 1) * values.std(ddof=1) / np.sqrt(len(gaps)))
+    if not widths:
+        return {"decibels": mean, "interval": None, "seeds": values.tolist(), "shown": "not decided"}
+    width = float(max(widths))
+    shown = "higher" if mean > width else "lower" if mean < -width else "not decided"
+    return {"decibels": mean, "interval": [mean - width, mean + width], "seeds": values.tolist(), "shown": shown}

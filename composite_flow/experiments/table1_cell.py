@@ -1,0 +1,158 @@
+"""A cell of Table 1: one denoiser trained and judged at one setting and seed.
+
+It is trained on the setting's samples; individual and composite diffusion and all baselines then get the same number of
+its calls, from the same noises, at joint histories that it was trained on and at held-out ones.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from composite_flow.baselines import BASELINES, baseline_batch
+from composite_flow.composite import reconstruct_batch
+from composite_flow.data.dataset import HistoryDataset, JointBatch
+from composite_flow.denoiser import Denoiser
+from composite_flow.experiments.cells import Progress
+from composite_flow.experiments.paired_gap import EpisodeErrors, paired_gap
+from composite_flow.experiments.table1_worlds import Parts, World, Worlds, WorldSettings, divide
+from composite_flow.rivals.training import num_parameters
+from composite_flow.training import TrainingConfig, fit
+
+RIVALS = ("plain", "stronger", "joint_regression", "variational")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of the table: width, time steps to train on, length of histories, the allies' sight, race."""
+
+    width: int
+    samples: int
+    length: int
+    sight: float
+    race: str
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.race}-sight{self.sight:g}-width{self.width}-samples{self.samples}-length{self.length}"
+
+    @property
+    def world(self) -> World:
+        """Where it is trained and tested."""
+        return World(self.race, self.sight)
+
+
+@dataclass(frozen=True)
+class Table1Settings:
+    """What Table 1 depends on.
+
+    Attributes:
+        default: the setting that all panels share.
+        width, samples, length, sight, race: each panel's values, the default's among them.
+        worlds: policies and episodes.
+        training: of every network, but for the width.
+        num_histories: joint histories of each part that are reconstructed.
+        num_samples: samples of each; a multiple of the agents gives each agent as many individual flows.
+        num_sweeps: of composite diffusion; sets the number of calls of everything else.
+        rivals: which are trained, at the default.
+        num_seeds: of divisions of the episodes and of training.
+    """
+
+    default: Setting = Setting(512, 100_000, 5, 9, "zerg")
+    width: tuple[int, ...] = (128, 256, 512)
+    samples: tuple[int, ...] = (10, 10_000, 100_000)
+    length: tuple[int, ...] = (1, 5, 10)
+    sight: tuple[float, ...] = (5, 9)
+    race: tuple[str, ...] = ("zerg", "terran", "protoss")
+    worlds: WorldSettings = field(default_factory=WorldSettings)
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            batch=256, steps=8000, learning_rate=1e-3, record_every=1000, evaluate_every=1000
+        )
+    )
+    num_histories: int = 1000
+    num_samples: int = 5
+    num_sweeps: int = 6
+    rivals: tuple[str, ...] = RIVALS
+    num_seeds: int = 3
+
+
+def parts_of(settings: Table1Settings, setting: Setting, seed: int, worlds: Worlds) -> Parts:
+    """One seed's division of the setting's world."""
+    episodes = worlds[setting.world].episodes
+    return divide(episodes, settings.worlds, setting.samples, setting.length, seed)
+
+
+def compute(
+    settings: Table1Settings, setting: Setting, seed: int, worlds: Worlds, progress: Progress, folder: Path | None
+) -> dict[str, Any]:
+    """Train one network and reconstruct; a folder keeps the training of an interrupted cell."""
+    key_fit, key_judge = jax.random.split(jax.random.key(seed))
+    parts = parts_of(settings, setting, seed, worlds)
+    model = fit(
+        parts.train,
+        None,
+        replace(settings.training, width=setting.width),
+        key=key_fit,
+        folder=folder,
+        resume=folder is not None,
+        progress=lambda step, total, loss: progress(f"{setting.name}: step {step} of {total}, loss {loss:.3f}"),
+    )
+    return {
+        "world": worlds[setting.world].facts,
+        "parameters": num_parameters(model.denoiser),
+        "train_seconds": model.curves[-1]["seconds"],
+        "final_loss": model.curves[-1]["loss"],
+        **judged(settings, parts, seed, denoising(model.denoiser, settings, key_judge), ("individual", "composite")),
+    }
+
+
+Estimator = Callable[[JointBatch], Mapping[str, Float[Array, "steps samples state"]]]
+
+
+def denoising(denoiser: Denoiser, settings: Table1Settings, key: PRNGKeyArray) -> Estimator:
+    """Samples of composite diffusion and of all baselines, on equally many calls of a denoiser and from one noise."""
+    options = {"key": key, "num_samples": settings.num_samples, "num_sweeps": settings.num_sweeps}
+
+    def estimate(joint: JointBatch) -> dict[str, Float[Array, "steps samples state"]]:
+        baselines = {
+            name: baseline_batch(baseline, denoiser, joint.histories, **options) for name, baseline in BASELINES.items()
+        }
+        baselines["individual"] = baselines.pop("individual_flow")
+        return {**baselines, "composite": reconstruct_batch(denoiser, joint.histories, **options).samples}
+
+    return estimate
+
+
+def judged(
+    settings: Table1Settings, parts: Parts, seed: int, estimator: Estimator, pair: tuple[str, str] | None
+) -> dict[str, Any]:
+    """PSNR of each estimator on training and test steps, the gap of a pair of them, and the test episodes' errors."""
+    count = settings.num_histories
+    train = errors_at(parts.train, parts.train_steps(count, seed), estimator)
+    test = errors_at(parts.test, parts.test_steps(count, seed), estimator)
+    return {
+        "train": {"psnr": psnrs(train), "gap": paired_gap(train, *pair) if pair else None},
+        "test": {"psnr": psnrs(test), "gap": paired_gap(test, *pair) if pair else None, "episodes": test.to_json()},
+    }
+
+
+def errors_at(part: HistoryDataset, steps: Int[Array, " steps"], estimator: Estimator) -> EpisodeErrors:
+    """Squared error of each estimator, averaged over samples and features, at these steps."""
+    joint = part.joint(steps)
+    errors = {
+        name: jnp.mean((samples - joint.states[:, None]) ** 2, axis=(1, 2))
+        for name, samples in estimator(joint).items()
+    }
+    return EpisodeErrors.of_steps(errors, part.windows.episode_of_step[steps])
+
+
+def psnrs(errors: EpisodeErrors) -> dict[str, float]:
+    """PSNR of each estimator: −10 log10 of the mean squared error over all steps, samples and features."""
+    return {name: float(-10.0 * np.log10(max(errors.mean(name), 1e-14))) for name in errors.means}

@@ -1,0 +1,255 @@
+"""Table 1 summed up: each column over the seeds beside the paper's, each rival beside composite diffusion."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from composite_flow.experiments.paired_gap import EpisodeErrors, mean_gap, paired_gap
+from composite_flow.reporting import table
+
+PANELS = {
+    "width": "network width",
+    "samples": "training samples",
+    "length": "length of histories",
+    "sight": "sight",
+    "race": "race",
+}
+PAPER_VALUES: dict[str, tuple[Any, ...]] = {
+    "width": (1024, 4096, 8192),
+    "samples": (10, 100_000, 500_000),
+    "length": (1, 5, 10),
+    "sight": (5, 9),
+    "race": ("zerg", "terran", "protoss"),
+}
+PAPER: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
+    "train": {
+        "individual": {
+            "width": (13.28, 18.71, 28.20),
+            "samples": (56.45, 28.20, 35.29),
+            "length": (26.39, 28.20, 31.86),
+            "sight": (26.29, 28.20),
+            "race": (28.20, 29.01, 27.79),
+        },
+        "composite": {
+            "width": (15.98, 22.18, 30.77),
+            "samples": (56.77, 30.77, 36.39),
+            "length": (27.88, 30.77, 33.13),
+            "sight": (27.92, 30.77),
+            "race": (30.77, 30.68, 30.20),
+        },
+    },
+    "test": {
+        "individual": {
+            "width": (13.37, 15.37, 17.42),
+            "samples": (11.32, 17.43, 23.22),
+            "length": (20.77, 17.43, 16.54),
+            "sight": (15.94, 17.43),
+            "race": (17.42, 17.28, 17.24),
+        },
+        "composite": {
+            "width": (16.07, 18.49, 20.40),
+            "samples": (12.38, 20.40, 25.49),
+            "length": (23.54, 20.40, 18.94),
+            "sight": (17.90, 20.40),
+            "race": (20.40, 18.59, 20.08),
+        },
+    },
+}
+"""PSNR in the paper's Table 1."""
+
+SPLITS = ("train", "test")
+METHODS = ("individual", "composite")
+ROWS = (
+    ("denoiser", "individual", "individual diffusion"),
+    ("denoiser", "composite", "composite diffusion"),
+    ("denoiser", "one_step", "one step of each agent, averaged"),
+    ("denoiser", "mean_of_individual_flows", "mean of the individual flows"),
+    ("denoiser", "parallel_mean", "parallel mean"),
+    ("plain", "individual", "history at the input: individual"),
+    ("plain", "composite", "history at the input: composite"),
+    ("stronger", "individual", "stronger network: individual"),
+    ("stronger", "composite", "stronger network: composite"),
+    ("joint_regression", "best_step", "joint regression, best step on validation"),
+    ("joint_regression", "last_step", "joint regression, last step"),
+    ("variational", "individual", "conditional VAE: an agent's sample"),
+    ("variational", "individual_mean", "conditional VAE: mean of an agent's samples"),
+    ("variational", "team_mean", "conditional VAE: mean of all agents' samples"),
+)
+"""Of the second table: the cell, the estimator in it, and what people read."""
+
+Cells = Mapping[tuple[str, int], Mapping[str, Any]]
+
+
+def summarise(settings: Any, columns: Mapping[str, Sequence[Any]], cells: Cells) -> dict[str, Any]:
+    """Everything that the table and the picture show, of the cells that are there.
+
+    Args:
+        settings: of the experiment.
+        columns: the settings of each panel.
+        cells: results by name and seed.
+    """
+    planned = {setting.name for panel in columns.values() for setting in panel} | set(settings.rivals)
+    return {
+        "cells": {"done": len(cells), "planned": len(planned) * settings.num_seeds},
+        "settings": len(planned) - len(settings.rivals),
+        "default": settings.default.name,
+        "columns": [
+            _column(panel, place, setting, len(panel_settings), _of(cells, setting.name))
+            for panel, panel_settings in columns.items()
+            for place, setting in enumerate(panel_settings)
+        ],
+        "rows": _rows(settings, cells),
+    }
+
+
+def paper_place(panel: str, place: int, count: int) -> int:
+    """The paper's column of the same place; with fewer columns than the paper, the first and the last correspond."""
+    return round(place * (len(PAPER_VALUES[panel]) - 1) / max(1, count - 1))
+
+
+def _of(cells: Cells, name: str) -> list[Mapping[str, Any]]:
+    return [result for (one, _), result in cells.items() if one == name]
+
+
+def _column(panel: str, place: int, setting: Any, count: int, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    theirs = paper_place(panel, place, count)
+    paper = {split: {name: PAPER[split][name][panel][theirs] for name in METHODS} for split in SPLITS}
+    return {
+        "panel": panel,
+        "value": getattr(setting, panel),
+        "setting": setting.name,
+        "seeds": len(found),
+        "world": found[0]["world"] if found else None,
+        "psnr": {split: {name: _mean_psnr(found, split, name) for name in METHODS} for split in SPLITS},
+        "gap": {split: mean_gap([one[split]["gap"] for one in found]) if found else None for split in SPLITS},
+        "paper": {
+            "value": PAPER_VALUES[panel][theirs],
+            "psnr": paper,
+            "gap": {split: round(paper[split]["composite"] - paper[split]["individual"], 2) for split in SPLITS},
+        },
+    }
+
+
+def _mean_psnr(found: Sequence[Mapping[str, Any]], split: str, estimator: str) -> float | None:
+    return float(np.mean([one[split]["psnr"][estimator] for one in found])) if found else None
+
+
+def _rows(settings: Any, cells: Cells) -> list[dict[str, Any]]:
+    """What each estimator reaches at the default setting, and how far composite diffusion is above it on test steps."""
+    composite = {seed: one for (name, seed), one in cells.items() if name == settings.default.name}
+    rows = []
+    for kind, estimator, title in ROWS:
+        name = settings.default.name if kind == "denoiser" else kind
+        found = {seed: one for (cell, seed), one in cells.items() if cell == name}
+        if not found:
+            continue
+        parts = list(found.values())
+        rows.append(
+            {
+                "cell": kind,
+                "estimator": estimator,
+                "title": title,
+                "seeds": len(parts),
+                "parameters": parts[0]["parameters"],
+                "psnr": {split: _mean_psnr(parts, split, estimator) for split in SPLITS},
+                "composite_above": None
+                if (kind, estimator) == ("denoiser", "composite")
+                else _above([(composite[seed], one) for seed, one in found.items() if seed in composite], estimator),
+                "best_step": [one["best_step"] for one in parts] if estimator == "best_step" else None,
+            }
+        )
+    return rows
+
+
+def _above(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], estimator: str) -> dict[str, Any] | None:
+    """Decibels by which the default's composite diffusion is above an estimator, paired by test step."""
+    gaps = []
+    for ours, theirs in pairs:
+        first, second = (EpisodeErrors.from_json(one["test"]["episodes"]) for one in (ours, theirs))
+        both = EpisodeErrors(second.counts, {"rival": second.means[estimator]}).beside(
+            EpisodeErrors(first.counts, {"composite": first.means["composite"]})
+        )
+        gaps.append(paired_gap(both, "rival", "composite"))
+    return mean_gap(gaps) if gaps else None
+
+
+# --- for people
+
+
+def tables(summary: Mapping[str, Any]) -> list[Any]:
+    """Both tables for the terminal."""
+    return [table(title, header, rows) for title, header, rows in _contents(summary)]
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """Both tables in Markdown."""
+    lines: list[str] = []
+    for title, header, rows in _contents(summary):
+        lines += [*title.split("\n"), "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
+        lines += [*(_line(["–" if value is None else str(value) for value in row]) for row in rows), ""]
+    return "\n".join(lines)
+
+
+def _line(values: Sequence[str]) -> str:
+    return "| " + " | ".join(values) + " |"
+
+
+def _contents(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[Any]]]]:
+    """Title, header and rows of both tables."""
+    done, planned = summary["cells"]["done"], summary["cells"]["planned"]
+    first = (
+        f"Table 1: PSNR in decibels, and by how much composite diffusion is above individual ({done} of {planned} "
+        "cells; brackets: 95% interval; right: the paper's numbers).\nThe worlds are not collectively observable: "
+        "`unseen` is the share of steps in which some living enemy is seen by nobody."
+    )
+    header = ["setting", "unseen"]
+    for split in SPLITS:
+        header += [f"{split}: individual", "composite", "gap", "shown"]
+    header += ["paper", *(f"{split}: individual, composite, gap" for split in SPLITS)]
+    second = (
+        f"At {summary['default']}: baselines on as many denoiser calls, and rivals trained as long.\n"
+        "Last columns: by how much composite diffusion is above each on the same test steps."
+    )
+    rows = [_rival_row(row) for row in summary["rows"]]
+    return [
+        (first, header, [_column_row(column) for column in summary["columns"]]),
+        (second, ["estimator", "parameters", "train", "test", "composite above", "composite is"], rows),
+    ]
+
+
+def _column_row(column: Mapping[str, Any]) -> list[Any]:
+    world, paper = column["world"], column["paper"]
+    row = [f"{PANELS[column['panel']]} {_said(column['value'])}", world and f"{world['unseen_share']:.0%}"]
+    for split in SPLITS:
+        gap = column["gap"][split]
+        row += [_decibels(column["psnr"][split][name]) for name in METHODS] + [_interval(gap), gap and gap["shown"]]
+    row.append(_said(paper["value"]))
+    for split in SPLITS:
+        psnr = paper["psnr"][split]
+        row.append(f"{psnr['individual']:.2f}, {psnr['composite']:.2f}, {paper['gap'][split]:+.2f}")
+    return row
+
+
+def _rival_row(row: Mapping[str, Any]) -> list[Any]:
+    above = row["composite_above"]
+    psnr = [_decibels(row["psnr"][split]) for split in SPLITS]
+    title = row["title"] + (f" ({', '.join(map(str, row['best_step']))})" if row["best_step"] else "")
+    return [title, f"{row['parameters']:,}", *psnr, above and _interval(above), above and above["shown"]]
+
+
+def _said(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _decibels(value: float | None) -> str | None:
+    return None if value is None else f"{value:.2f}"
+
+
+def _interval(gap: Mapping[str, Any] | None) -> str | None:
+    if gap is None:
+        return None
+    if gap["interval"] is None:
+        return f"{gap['decibels']:+.2f}"
+    low, high = gap["interval"]
+    return f"{gap['decibels']:+.2f} [{low:+.2f}, {high:+.2f}]"

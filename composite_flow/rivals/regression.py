@@ -1,0 +1,68 @@
+"""Joint regression: one network sees every agent's history at once and says the state.
+
+    g(τ_1, …, τ_n) minimises E ‖s − g(τ_1, …, τ_n)‖²,   g* = E[s | τ_1, …, τ_n]
+
+It needs all histories in one place, which composite diffusion does not, and learns from steps, not from (step, agent)
+pairs. The network is the denoiser's, with the joint history at its input and y = 0.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from composite_flow.data.dataset import HistoryDataset
+from composite_flow.network import Network
+
+
+class JointPairs(eqx.Module):
+    """Pairs (all histories of a step side by side, the state) of a dataset in memory."""
+
+    dataset: HistoryDataset
+
+    def sample(self, key: PRNGKeyArray, batch: int) -> tuple[Float[Array, "batch joint"], Float[Array, "batch state"]]:
+        """Pairs drawn uniformly, with replacement, over steps; traceable."""
+        steps = self.dataset.listed_steps
+        drawn = steps[jax.random.randint(key, (batch,), 0, len(steps))]
+        joint = self.dataset.windows.joint(drawn)
+        return side_by_side(joint.histories), joint.states
+
+
+def side_by_side(histories: Float[Array, "batch agents history"]) -> Float[Array, "batch joint"]:
+    """Every agent's history, one after the other."""
+    return histories.reshape(len(histories), -1)
+
+
+def joint_regression(
+    minimum: Float[Array, " joint"],
+    maximum: Float[Array, " joint"],
+    state_size: int,
+    width: int,
+    depth: int = 6,
+    *,
+    key: PRNGKeyArray,
+) -> Network:
+    """The untrained network.
+
+    Args:
+        minimum, maximum: range of each column of the joint history in the training data.
+        state_size: number of features of the state.
+        width: units of a hidden layer.
+        depth: number of hidden layers.
+        key: random key.
+    """
+    network = Network(minimum.shape[0], state_size, width, depth, history_at="input", key=key)
+    return network.with_history_range(minimum, maximum)
+
+
+def regression_losses(
+    network: Network, histories: Float[Array, "batch joint"], states: Float[Array, "batch state"], key: PRNGKeyArray
+) -> Float[Array, " batch"]:
+    """‖s − g(τ_1, …, τ_n)‖² of each pair; nothing is drawn."""
+    return jnp.sum((regressed(network, histories) - states) ** 2, axis=-1)
+
+
+def regressed(network: Network, histories: Float[Array, "batch joint"]) -> Float[Array, "batch state"]:
+    """g(τ_1, …, τ_n) of each joint history."""
+    nothing = jnp.zeros(network.state_size)
+    return jax.vmap(lambda history: network.denoise(network.condition(history), nothing))(histories)

@@ -43,6 +43,7 @@ _FREE = ("minutes", "checkpoint_seconds")  # settings that a resumed run may cha
 
 Evaluate = Callable[[Denoiser, int], Mapping[str, float]]
 Progress = Callable[[int, int, float], None]
+HistoryRange = tuple[Float[Array, " history"], Float[Array, " history"]]
 
 
 def fit(
@@ -60,6 +61,7 @@ def fit(
     ideal_loss: float | None = None,
     state_names: Sequence[str] | None = None,
     description: Mapping[str, Any] | None = None,
+    history_range: HistoryRange | None = None,
 ) -> Model:
     """Train a network on (history, state) pairs of all agents by Eq. (1).
 
@@ -77,6 +79,7 @@ def fit(
         ideal_loss: floor of the loss; the learning curve then has the excess over it.
         state_names: a name for each feature of the state, for the model; "state 0", "state 1", … by default.
         description: what else the model is to remember, such as problem and split; JSON-able.
+        history_range: smallest and largest value of each history column; by default those of the training data.
 
     Returns:
         The model, with its learning curve and its radius, measured on validation pairs.
@@ -86,7 +89,7 @@ def fit(
         FileError: an earlier run is in the way, or a file cannot be read or written.
         MismatchError: the checkpoint to resume is of another configuration, key or data set.
     """
-    run = _Run(train, validation, config or TrainingConfig(), key, folder, ideal_loss)
+    run = _Run(train, validation, config or TrainingConfig(), key, folder, ideal_loss, history_range)
     run.prepare(resume, overwrite)
     with run.shares, interrupt_flag() as interrupted:
         reached = False
@@ -108,7 +111,7 @@ def fit(
 class _Run:
     """A run between its start and its end: what changes, on the host."""
 
-    def __init__(self, train, validation, config: TrainingConfig, key, folder, floor: float | None):
+    def __init__(self, train, validation, config: TrainingConfig, key, folder, floor: float | None, history_range):
         self.config, self.key, self.floor = config, key, floor
         self.train, self.mesh = train, mesh_of_all(config.batch)
         self.folder = None if folder is None else Path(folder)
@@ -127,7 +130,7 @@ class _Run:
         self.seconds, self.saved, self.loss = 0.0, time.monotonic(), math.nan
         self.pace = 1  # steps of the next compiled call
         histories, states, self.fingerprint = probe(train.resident(key_probe, num_bytes))
-        limits = histories.min(axis=0), histories.max(axis=0)
+        limits = history_range or (histories.min(axis=0), histories.max(axis=0))
         self.start = partial(_fresh_state, key, config, *limits, states.shape[1])
 
     # --- start

@@ -86,8 +86,8 @@ def paired_gap(errors: EpisodeErrors, reference: str, better: str) -> dict[str, 
 
 
 def _decibels(sums: Float[np.ndarray, "two *batch"]) -> Float[np.ndarray, "*batch"]:
-    tiny = np.finfo(np.float64).tiny
-    return 10.0 * np.log10(np.maximum(sums[0], tiny) / np.maximum(sums[1], tiny))
+    # no error at all counts as one that float32 cannot tell from it
+    return 10.0 * (np.log10(np.maximum(sums[0], 1e-30)) - np.log10(np.maximum(sums[1], 1e-30)))
 
 
 def mean_gap(gaps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,10 +10,13 @@ observable**; every table says in what share of the steps some living enemy is u
 """
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from composite_flow.baselines import BASELINES
 from composite_flow.experiments.cells import Progress, cell, write_json
 from composite_flow.experiments.table1_cell import Setting, Table1Settings, compute
 from composite_flow.experiments.table1_report import markdown, summarise, tables
@@ -40,7 +43,14 @@ PRESETS = {
             held_out=200,
         ),
         training=TrainingConfig(
-            depth=3, batch=128, steps=400, learning_rate=4e-3, warmup=50, average=0.99, evaluate_every=200
+            depth=2,
+            batch=128,
+            steps=300,
+            learning_rate=4e-3,
+            warmup=50,
+            average=0.99,
+            record_every=100,
+            evaluate_every=100,
         ),
         num_histories=100,
         num_samples=2,
@@ -79,17 +89,24 @@ def run(settings: Table1Settings, out: Path, *, seed: int, overwrite: bool, prog
             progress(f"{name}, seed {one}")
             path = out / f"{name}-seed{one}.json"
 
-            def computed(setting=setting, rival=rival, one=one, path=path) -> dict[str, Any]:
-                folder = path.with_suffix(".partial")
-                parts = {"settings": settings, "setting": setting, "seed": one, "worlds": worlds, "progress": progress}
-                return compute(**parts, folder=folder) if rival is None else compute_rival(rival, **parts)
-
-            found[name, one] = cell(path, [kept, setting, rival], computed, overwrite)
+            shared = {"settings": settings, "setting": setting, "seed": one, "worlds": worlds, "progress": progress}
+            found[name, one] = cell(path, [kept, setting, rival], _computing(settings, rival, path, shared), overwrite)
             shutil.rmtree(path.with_suffix(".partial"), ignore_errors=True)
             summary = summarise(settings, columns_of(settings), found)
             write_json(out / "summary.json", summary)
             (out / "table1.md").write_text(markdown(summary))
     return {"summary": summary}
+
+
+def _computing(
+    settings: Table1Settings, rival: str | None, path: Path, shared: dict[str, Any]
+) -> Callable[[], dict[str, Any]]:
+    """A cell's computation, for later; an interrupted training is kept beside the cell."""
+    if rival is not None:
+        return partial(compute_rival, rival, **shared)
+    # the core's baselines stand beside the default column alone
+    baselines = tuple(BASELINES) if shared["setting"] == settings.default else ("individual_flow",)
+    return partial(compute, **shared, folder=path.with_suffix(".partial"), baselines=baselines)
 
 
 def _cells_of(settings: Table1Settings) -> list[tuple[str, Setting, str | None]]:

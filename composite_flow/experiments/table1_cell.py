@@ -90,7 +90,13 @@ def parts_of(settings: Table1Settings, setting: Setting, seed: int, worlds: Worl
 
 
 def compute(
-    settings: Table1Settings, setting: Setting, seed: int, worlds: Worlds, progress: Progress, folder: Path | None
+    settings: Table1Settings,
+    setting: Setting,
+    seed: int,
+    worlds: Worlds,
+    progress: Progress,
+    folder: Path | None = None,
+    baselines: tuple[str, ...] = ("individual_flow",),
 ) -> dict[str, Any]:
     """Train one network and reconstruct; a folder keeps the training of an interrupted cell."""
     key_fit, key_judge = jax.random.split(jax.random.key(seed))
@@ -102,30 +108,32 @@ def compute(
         key=key_fit,
         folder=folder,
         resume=folder is not None,
+        history_range=parts.history_range,
         progress=lambda step, total, loss: progress(f"{setting.name}: step {step} of {total}, loss {loss:.3f}"),
     )
+    estimator = denoising(model.denoiser, settings, key_judge, baselines)
     return {
         "world": worlds[setting.world].facts,
         "parameters": num_parameters(model.denoiser),
         "train_seconds": model.curves[-1]["seconds"],
         "final_loss": model.curves[-1]["loss"],
-        **judged(settings, parts, seed, denoising(model.denoiser, settings, key_judge), ("individual", "composite")),
+        **judged(settings, parts, seed, estimator, ("individual", "composite")),
     }
 
 
 Estimator = Callable[[JointBatch], Mapping[str, Float[Array, "steps samples state"]]]
 
 
-def denoising(denoiser: Denoiser, settings: Table1Settings, key: PRNGKeyArray) -> Estimator:
-    """Samples of composite diffusion and of all baselines, on equally many calls of a denoiser and from one noise."""
+def denoising(
+    denoiser: Denoiser, settings: Table1Settings, key: PRNGKeyArray, baselines: tuple[str, ...] = ("individual_flow",)
+) -> Estimator:
+    """Samples of composite diffusion and of baselines, on equally many calls of a denoiser and from the same noises."""
     options = {"key": key, "num_samples": settings.num_samples, "num_sweeps": settings.num_sweeps}
 
     def estimate(joint: JointBatch) -> dict[str, Float[Array, "steps samples state"]]:
-        baselines = {
-            name: baseline_batch(baseline, denoiser, joint.histories, **options) for name, baseline in BASELINES.items()
-        }
-        baselines["individual"] = baselines.pop("individual_flow")
-        return {**baselines, "composite": reconstruct_batch(denoiser, joint.histories, **options).samples}
+        found = {name: baseline_batch(BASELINES[name], denoiser, joint.histories, **options) for name in baselines}
+        found["individual"] = found.pop("individual_flow")
+        return {**found, "composite": reconstruct_batch(denoiser, joint.histories, **options).samples}
 
     return estimate
 

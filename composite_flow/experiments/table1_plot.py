@@ -9,8 +9,14 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from composite_flow.experiments.style import BLUE, FAINT, INK, MUTED, ORANGE, save_figure, styled
-from composite_flow.experiments.table1_report import PANELS
 
+TITLES = {
+    "width": "network width",
+    "samples": "training samples",
+    "length": "length of histories",
+    "sight": "sight",
+    "race": "race",
+}
 COLOURS = {"train": ORANGE, "test": BLUE}
 OFFSETS = {"train": -0.17, "test": 0.17}
 
@@ -64,7 +70,7 @@ def draw_panel(axis: Axes, name: str, group: list[dict[str, Any]]) -> None:
     axis.grid(axis="y", color=FAINT, linewidth=0.6)
     axis.set_xlim(-0.6, len(group) - 0.4)
     axis.set_xticks(range(len(group)), [tick(column) for column in group])
-    axis.set_title(PANELS[name])
+    axis.set_title(TITLES[name])
 
 
 def tick(column: Mapping[str, Any]) -> str:

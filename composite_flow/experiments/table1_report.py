@@ -8,13 +8,8 @@ import numpy as np
 from composite_flow.experiments.paired_gap import EpisodeErrors, mean_gap, paired_gap
 from composite_flow.reporting import table
 
-PANELS = {
-    "width": "network width",
-    "samples": "training samples",
-    "length": "length of histories",
-    "sight": "sight",
-    "race": "race",
-}
+PANELS = {"width": "width", "samples": "samples", "length": "H =", "sight": "sight", "race": ""}
+"""What stands before a column's value."""
 PAPER_VALUES: dict[str, tuple[Any, ...]] = {
     "width": (1024, 4096, 8192),
     "samples": (10, 100_000, 500_000),
@@ -103,8 +98,10 @@ def summarise(settings: Any, columns: Mapping[str, Sequence[Any]], cells: Cells)
     }
 
 
-def paper_place(panel: str, place: int, count: int) -> int:
-    """The paper's column of the same place; with fewer columns than the paper, the first and the last correspond."""
+def paper_place(panel: str, value: Any, place: int, count: int) -> int:
+    """The paper's column of the same place; with fewer columns, that of the same value, else from first to last."""
+    if count < len(PAPER_VALUES[panel]) and value in PAPER_VALUES[panel]:
+        return PAPER_VALUES[panel].index(value)
     return round(place * (len(PAPER_VALUES[panel]) - 1) / max(1, count - 1))
 
 
@@ -113,7 +110,7 @@ def _of(cells: Cells, name: str) -> list[Mapping[str, Any]]:
 
 
 def _column(panel: str, place: int, setting: Any, count: int, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    theirs = paper_place(panel, place, count)
+    theirs = paper_place(panel, getattr(setting, panel), place, count)
     paper = {split: {name: PAPER[split][name][panel][theirs] for name in METHODS} for split in SPLITS}
     return {
         "panel": panel,
@@ -196,39 +193,44 @@ def _line(values: Sequence[str]) -> str:
 
 
 def _contents(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[Any]]]]:
-    """Title, header and rows of both tables."""
+    """Title, header and rows of each table."""
     done, planned = summary["cells"]["done"], summary["cells"]["planned"]
-    first = (
-        f"Table 1: PSNR in decibels, and by how much composite diffusion is above individual ({done} of {planned} "
-        "cells; brackets: 95% interval; right: the paper's numbers).\nThe worlds are not collectively observable: "
-        "`unseen` is the share of steps in which some living enemy is seen by nobody."
+    about = (
+        f"PSNR in decibels of individual and composite diffusion, and the gap ({done} of {planned} cells).\n"
+        "In brackets: 95% intervals. On the right: the paper's setting and its numbers.\n"
+        "The worlds are not collectively observable: `unseen` is the share of steps in which nobody sees some "
+        "living enemy."
     )
-    header = ["setting", "unseen"]
-    for split in SPLITS:
-        header += [f"{split}: individual", "composite", "gap", "shown"]
-    header += ["paper", *(f"{split}: individual, composite, gap" for split in SPLITS)]
-    second = (
+    header = ["", "unseen", "individual", "composite", "gap", "composite is", "paper", "ind.", "comp.", "gap"]
+    columns = [
+        (
+            f"Table 1, {'held-out episodes' if split == 'test' else 'training samples'}. {about}",
+            header,
+            [_column_row(column, split) for column in summary["columns"]],
+        )
+        for split in SPLITS
+    ]
+    rivals = (
         f"At {summary['default']}: baselines on as many denoiser calls, and rivals trained as long.\n"
-        "Last columns: by how much composite diffusion is above each on the same test steps."
+        "On the right: by how much composite diffusion is above each on the same test steps."
     )
     rows = [_rival_row(row) for row in summary["rows"]]
+    return [*columns, (rivals, ["", "parameters", "train", "test", "composite above", "composite is"], rows)]
+
+
+def _column_row(column: Mapping[str, Any], split: str) -> list[Any]:
+    world, paper, gap = column["world"], column["paper"], column["gap"][split]
+    label = PANELS[column["panel"]]
     return [
-        (first, header, [_column_row(column) for column in summary["columns"]]),
-        (second, ["estimator", "parameters", "train", "test", "composite above", "composite is"], rows),
+        f"{label} {_said(column['value'])}".strip(),
+        world and f"{world['unseen_share']:.0%}",
+        *(_decibels(column["psnr"][split][name]) for name in METHODS),
+        _interval(gap),
+        gap and gap["shown"],
+        f"{label} {_said(paper['value'])}".strip(),
+        *(_decibels(paper["psnr"][split][name]) for name in METHODS),
+        f"{paper['gap'][split]:+.2f}",
     ]
-
-
-def _column_row(column: Mapping[str, Any]) -> list[Any]:
-    world, paper = column["world"], column["paper"]
-    row = [f"{PANELS[column['panel']]} {_said(column['value'])}", world and f"{world['unseen_share']:.0%}"]
-    for split in SPLITS:
-        gap = column["gap"][split]
-        row += [_decibels(column["psnr"][split][name]) for name in METHODS] + [_interval(gap), gap and gap["shown"]]
-    row.append(_said(paper["value"]))
-    for split in SPLITS:
-        psnr = paper["psnr"][split]
-        row.append(f"{psnr['individual']:.2f}, {psnr['composite']:.2f}, {paper['gap'][split]:+.2f}")
-    return row
 
 
 def _rival_row(row: Mapping[str, Any]) -> list[Any]:

@@ -22,14 +22,13 @@ from composite_flow.data.dataset import JointBatch
 from composite_flow.experiments.cells import Progress
 from composite_flow.experiments.table1_cell import Setting, Table1Settings, compute, denoising, judged, parts_of
 from composite_flow.experiments.table1_worlds import Parts, Worlds
-from composite_flow.loss import pair_losses, sample_pairs
+from composite_flow.loss import pair_losses
 from composite_flow.network import Network
 from composite_flow.rivals.regression import JointPairs, joint_regression, regressed, regression_losses, side_by_side
 from composite_flow.rivals.residual import ResidualNetwork
 from composite_flow.rivals.training import Losses, Trained, Validate, matching_width, num_parameters, train_rival
 from composite_flow.rivals.variational import VariationalAutoencoder, evidence_losses, prior_samples
 
-_PROBE = 4096  # pairs whose range scales the histories, as in `fit`
 _BATCH = 64  # joint histories at once
 
 
@@ -39,7 +38,7 @@ def compute_rival(
     """Train one rival and judge it."""
     if rival == "plain":
         plain = replace(settings, training=replace(settings.training, history_at="input"))
-        return compute(plain, setting, seed, worlds, progress, folder=None)
+        return compute(plain, setting, seed, worlds, progress)
     parts = parts_of(settings, setting, seed, worlds)
     key_train, key_judge = jax.random.split(jax.random.key(seed))
     task = {"settings": settings, "setting": setting, "parts": parts, "key": key_train, "progress": progress}
@@ -68,7 +67,7 @@ def stronger(
     settings: Table1Settings, setting: Setting, parts: Parts, key: PRNGKeyArray, progress: Progress
 ) -> Trained:
     """The stronger denoiser, of as many units."""
-    minimum, maximum = _range(sample_pairs(parts.train, jax.random.key(0), _PROBE)[0])
+    minimum, maximum = parts.history_range
     options = (parts.train.state_size, setting.width, settings.training.depth)
     return _trained(
         lambda key: ResidualNetwork(minimum, maximum, *options, key=key), settings, parts.train, key, progress
@@ -79,8 +78,8 @@ def regression(
     settings: Table1Settings, setting: Setting, parts: Parts, key: PRNGKeyArray, progress: Progress
 ) -> Trained:
     """Joint regression with as many parameters as the denoiser."""
-    pairs, size = JointPairs(parts.train), parts.train.state_size
-    minimum, maximum = _range(sample_pairs(pairs, jax.random.key(0), _PROBE)[0])  # pyright: ignore[reportArgumentType]
+    size = parts.train.state_size
+    minimum, maximum = (jnp.tile(limit, parts.train.num_agents) for limit in parts.history_range)
     validation = parts.validation
     joint = validation.joint(validation.steps[: 2 * settings.num_histories])
 
@@ -91,17 +90,20 @@ def regression(
         return float(jnp.mean((_regressed(network, joint.histories) - joint.states) ** 2))
 
     width = matching_width(build, _parameters_of_the_denoiser(settings, setting, parts))
-    return _trained(lambda key: build(width, key), settings, pairs, key, progress, regression_losses, validate)
+    return _trained(
+        lambda key: build(width, key), settings, JointPairs(parts.train), key, progress, regression_losses, validate
+    )
 
 
 def variational(
     settings: Table1Settings, setting: Setting, parts: Parts, key: PRNGKeyArray, progress: Progress
 ) -> Trained:
     """A conditional variational autoencoder with as many parameters as the denoiser."""
-    minimum, maximum = _range(sample_pairs(parts.train, jax.random.key(0), _PROBE)[0])
+    minimum, maximum = parts.history_range
 
     def build(width: int, key: PRNGKeyArray) -> VariationalAutoencoder:
-        return VariationalAutoencoder(minimum, maximum, parts.train.state_size, width, settings.training.depth, key=key)
+        options = (parts.train.state_size, width, settings.training.depth)
+        return VariationalAutoencoder(minimum, maximum, *options, key=key)
 
     width = matching_width(build, _parameters_of_the_denoiser(settings, setting, parts))
     return _trained(lambda key: build(width, key), settings, parts.train, key, progress, evidence_losses)
@@ -120,10 +122,6 @@ def _trained(
         progress(f"training: step {step} of {total}, loss {loss:.3f}")
 
     return train_rival(build, data, settings.training, key=key, losses=losses, validate=validate, progress=tell)
-
-
-def _range(histories: Float[Array, "pairs history"]) -> tuple[Float[Array, " history"], Float[Array, " history"]]:
-    return histories.min(axis=0), histories.max(axis=0)
 
 
 def _parameters_of_the_denoiser(settings: Table1Settings, setting: Setting, parts: Parts) -> int:

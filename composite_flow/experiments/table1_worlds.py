@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.checkpoint import load_description
 from composite_flow.data.collect import collect, collect_to
@@ -21,12 +21,15 @@ from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.experiments.cells import Progress, jsonable
+from composite_flow.loss import sample_pairs
 from composite_flow.policy.curves import recent
 from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.run import train_policy
 from composite_flow.policy.trained import POLICY_FILE, TrainedPolicy, load_policy
 from composite_flow.problems.smax import SMAX, unseen_share
+from composite_flow.training import HistoryRange
 
+_PROBE = 4096  # pairs whose range scales the histories, as many as in `fit`
 _PILOT = 64  # episodes that tell how long episodes are
 
 
@@ -175,11 +178,23 @@ class Worlds:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Training samples and held-out episodes of one seed."""
+    """Training samples and held-out episodes of one seed.
 
+    Attributes:
+        pool: all steps that samples are drawn from.
+        train: the samples.
+        validation, test: held-out episodes.
+    """
+
+    pool: HistoryDataset
     train: HistoryDataset
     validation: HistoryDataset
     test: HistoryDataset
+
+    @property
+    def history_range(self) -> HistoryRange:
+        """Of each history column over the pool: with few samples a column's own range would say little of others."""
+        return range_of(sample_pairs(self.pool, jax.random.key(0), _PROBE)[0])
 
     def test_steps(self, count: int, seed: int) -> Int[Array, " steps"]:
         """So many test steps, the same for every length of histories and every number of training samples."""
@@ -216,7 +231,12 @@ def divide(episodes: Episodes, settings: WorldSettings, samples: int, length: in
         raise InputError(f"There are {rest.num_steps} time steps to train on, not {samples}; collect more episodes.")
     chosen = jax.random.permutation(key_steps, rest.steps)[:samples]
     train = eqx.tree_at(lambda data: data.listed_steps, rest, chosen)
-    return Parts(train, dataset.part(np.sort(order[first:second])), dataset.part(np.sort(order[:first])))
+    return Parts(rest, train, dataset.part(np.sort(order[first:second])), dataset.part(np.sort(order[:first])))
+
+
+def range_of(histories: Float[Array, "pairs history"]) -> HistoryRange:
+    """Smallest and largest value of each column."""
+    return histories.min(axis=0), histories.max(axis=0)
 
 
 def _drawn(part: HistoryDataset, count: int, key: PRNGKeyArray) -> Int[Array, " steps"]:

@@ -12,13 +12,34 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
+from composite_flow.data.scaling import Scaling
+from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
 
 
 class JointPairs(eqx.Module):
-    """Pairs (all histories of a step side by side, the state) of a dataset in memory."""
+    """Pairs (all histories of a step side by side, the state) of a dataset."""
 
     dataset: HistoryDataset
+
+    @property
+    def layout(self) -> HistoryLayout:
+        """Sizes and columns of each agent's history."""
+        return self.dataset.layout
+
+    @property
+    def scaling(self) -> Scaling:
+        """Of the states to [0, 1]."""
+        return self.dataset.scaling
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps; each gives one pair."""
+        return self.dataset.num_steps
+
+    def resident(self, key: PRNGKeyArray, num_bytes: int) -> "JointPairs":
+        """A random share of this size that is in memory."""
+        return JointPairs(self.dataset.resident(key, num_bytes))
 
     def sample(self, key: PRNGKeyArray, batch: int) -> tuple[Float[Array, "batch joint"], Float[Array, "batch state"]]:
         """Pairs drawn uniformly, with replacement, over steps; traceable."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.errors import InputError
-from composite_flow.loss import arrays_of, pair_losses
+from composite_flow.loss import Pairs, arrays_of, pair_losses
 from composite_flow.optimiser import Schedule, Task, TrainingState, initial_state, train_steps
 from composite_flow.training_config import TrainingConfig
 
@@ -40,7 +40,7 @@ class Trained:
 
 def train_rival(
     build: Callable[[PRNGKeyArray], Any],
-    train: Any,
+    train: Pairs,
     config: TrainingConfig,
     *,
     key: PRNGKeyArray,
@@ -52,7 +52,7 @@ def train_rival(
 
     Args:
         build: gives the untrained network, an Equinox module of arrays, from a key.
-        train: where batches come from; has `sample(key, batch)` and is in memory.
+        train: where batches come from, in memory.
         config: settings; of the network only what `build` makes of them counts. The budget is `steps`.
         key: random key; initial weights, batches and noise follow from it.
         losses: the loss of each pair, of (network, histories, states, key).

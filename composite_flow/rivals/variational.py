@@ -57,7 +57,8 @@ class VariationalAutoencoder(eqx.Module):
         decoder = Network(minimum.shape[0], state_size, width, depth, key=key_decoder)
         self.encoder = encoder.with_history_range(minimum, maximum)
         self.decoder = decoder.with_history_range(minimum, maximum)
-        self.log_variance = jnp.zeros(())
+        # Small, or z would be ignored before the decoder has learned to use it.
+        self.log_variance = jnp.array(-4.0)
 
     def encode(
         self, history: Float[Array, " history"], state: Float[Array, " state"]

@@ -55,7 +55,7 @@ PRESETS = {
         num_histories=100,
         num_samples=2,
         num_sweeps=3,
-        num_seeds=2,
+        num_seeds=1,
     ),
     "laptop": Table1Settings(),
     "paper": Table1Settings(

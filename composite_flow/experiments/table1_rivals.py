@@ -81,7 +81,8 @@ def regression(
     size = parts.train.state_size
     minimum, maximum = (jnp.tile(limit, parts.train.num_agents) for limit in parts.history_range)
     validation = parts.validation
-    joint = validation.joint(validation.steps[: 2 * settings.num_histories])
+    stride = max(1, validation.num_steps // (2 * settings.num_histories))
+    joint = validation.joint(validation.steps[::stride])
 
     def build(width: int, key: PRNGKeyArray) -> Network:
         return joint_regression(minimum, maximum, size, width, settings.training.depth, key=key)

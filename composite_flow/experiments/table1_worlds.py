@@ -156,8 +156,7 @@ def _collect(
 
 def win_rate(problem: SMAX, episodes: Episodes) -> float:
     """Share of the episodes in whose last state every enemy is dead."""
-    ends = np.flatnonzero(episodes.ends)
-    last = np.stack([episodes.states[end] for end in ends])
+    last = episodes.states[np.flatnonzero(episodes.ends)]
     living = [place for place, name in enumerate(problem.state_names) if name.startswith("enemy") and "alive" in name]
     return float(np.mean(~np.any(last[:, living] > 0, axis=1)))
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.checkpoint import load_description
-from composite_flow.data.collect import collect, collect_to
+from composite_flow.data.collect import collect_to
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
 from composite_flow.errors import InputError, MismatchError
@@ -30,7 +30,6 @@ from composite_flow.problems.smax import SMAX, unseen_share
 from composite_flow.training import HistoryRange
 
 _PROBE = 4096  # pairs whose range scales the histories, as many as in `fit`
-_PILOT = 64  # episodes that tell how long episodes are
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class WorldSettings:
 
     def problem(self, world: World) -> SMAX:
         """The battle."""
-        return SMAX(f"{world.race}_{self.teams}", sight=world.sight, num_steps=self.num_steps)
+        return SMAX(f"{world.race}_{self.teams}", sight=float(world.sight), num_steps=self.num_steps)
 
     @property
     def needed(self) -> int:
@@ -108,7 +107,10 @@ def world_data(settings: WorldSettings, world: World, out: Path, progress: Progr
     if folder.exists():
         episodes = Episodes.load(folder)
     else:
-        episodes = _collect(folder, problem, settings.needed, policy, key_collect, world, progress)
+        episodes = collect_to(
+            folder, problem, key=key_collect, num_samples=settings.needed, policy=policy,
+            progress=lambda done, total: progress(f"episodes of {world.name}: {done:,} of {total:,} time steps"),
+        )  # fmt: skip
     if episodes.description != jsonable(problem.description):
         raise MismatchError(f"{folder} holds episodes of another problem; remove it, or choose another --out.")
     facts = {
@@ -136,22 +138,6 @@ def policy_of(
     policy = load_policy(folder)
     policy.check(problem)
     return policy, {"policy_steps": description["steps"]}
-
-
-def _collect(
-    folder: Path, problem: SMAX, needed: int, policy: TrainedPolicy, key: PRNGKeyArray, world: World, progress: Progress
-) -> Episodes:
-    """So many time steps at least, in whole episodes."""
-    pilot = collect(problem, _PILOT, key=jax.random.fold_in(key, 0), policy=policy)
-    # a tenth more than the pilot's mean length asks for, as that may be above the others'
-    count = int(np.ceil(1.1 * needed * _PILOT / pilot.num_steps))
-    episodes = collect_to(
-        folder, problem, count, key=jax.random.fold_in(key, 1), policy=policy,
-        progress=lambda done, total: progress(f"episodes of {world.name}: {done:,} of {total:,}"),
-    )  # fmt: skip
-    if episodes.num_steps < needed:
-        raise InputError(f"{folder} holds {episodes.num_steps} time steps, {needed} are needed; collect more episodes.")
-    return episodes
 
 
 def win_rate(problem: SMAX, episodes: Episodes) -> float:

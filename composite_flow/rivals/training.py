@@ -92,7 +92,7 @@ def _start(build, train, config: TrainingConfig, key: PRNGKeyArray, losses: Loss
     per_step = 1.0 / (config.steps or 1) if config.schedule == "cosine" else 0.0
     numbers = (config.learning_rate, float(config.warmup), per_step, 0.0)
     schedule = Schedule(*(jnp.array(number) for number in numbers))
-    task = Task(arrays_of(train), key, schedule, config.batch, config.average, losses)
+    task = Task(arrays_of(train), key, schedule, config.batch, config.average, losses, config.precision)
     return initial_state(network, config.average > 0), task
 
 

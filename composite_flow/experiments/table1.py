@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from composite_flow.baselines import BASELINES
 from composite_flow.experiments.cells import Progress, cell, write_json
 from composite_flow.experiments.table1_cell import Setting, Table1Settings, compute
 from composite_flow.experiments.table1_report import markdown, summarise, tables
@@ -105,8 +104,7 @@ def _computing(
     if rival is not None:
         return partial(compute_rival, rival, **shared)
     # the core's baselines stand beside the default column alone
-    baselines = tuple(BASELINES) if shared["setting"] == settings.default else ("individual_flow",)
-    return partial(compute, **shared, folder=path.with_suffix(".partial"), baselines=baselines)
+    return partial(compute, **shared, folder=path.with_suffix(".partial"), extras=shared["setting"] == settings.default)
 
 
 def _cells_of(settings: Table1Settings) -> list[tuple[str, Setting, str | None]]:

@@ -20,7 +20,9 @@ from composite_flow.data.dataset import HistoryDataset, JointBatch
 from composite_flow.denoiser import Denoiser
 from composite_flow.experiments.cells import Progress
 from composite_flow.experiments.paired_gap import EpisodeErrors, paired_gap
+from composite_flow.experiments.table1_common import saved
 from composite_flow.experiments.table1_worlds import Parts, World, Worlds, WorldSettings, divide
+from composite_flow.problems.smax import SMAX
 from composite_flow.rivals.training import num_parameters
 from composite_flow.training import TrainingConfig, fit
 
@@ -96,9 +98,19 @@ def compute(
     worlds: Worlds,
     progress: Progress,
     folder: Path | None = None,
-    baselines: tuple[str, ...] = ("individual_flow",),
+    extras: bool = False,
 ) -> dict[str, Any]:
-    """Train one network and reconstruct; a folder keeps the training of an interrupted cell."""
+    """Train one network and reconstruct.
+
+    Args:
+        settings: of the experiment.
+        setting: of this cell.
+        seed: of the division of the episodes and of training.
+        worlds: where episodes come from.
+        progress: told what is going on.
+        folder: keeps the training of an interrupted cell.
+        extras: all baselines as well, and what common information saves.
+    """
     key_fit, key_judge = jax.random.split(jax.random.key(seed))
     parts = parts_of(settings, setting, seed, worlds)
     model = fit(
@@ -111,14 +123,25 @@ def compute(
         history_range=parts.history_range,
         progress=lambda step, total, loss: progress(f"{setting.name}: step {step} of {total}, loss {loss:.3f}"),
     )
-    estimator = denoising(model.denoiser, settings, key_judge, baselines)
+    estimator = denoising(model.denoiser, settings, key_judge, tuple(BASELINES) if extras else ("individual_flow",))
     return {
         "world": worlds[setting.world].facts,
         "parameters": num_parameters(model.denoiser),
         "train_seconds": model.curves[-1]["seconds"],
         "final_loss": model.curves[-1]["loss"],
         **judged(settings, parts, seed, estimator, ("individual", "composite")),
+        "common": common_information(settings, worlds[setting.world].problem, parts, seed, model.denoiser, key_judge)
+        if extras
+        else None,
     }
+
+
+def common_information(
+    settings: Table1Settings, problem: SMAX, parts: Parts, seed: int, denoiser: Denoiser, key: PRNGKeyArray
+) -> dict[str, Any]:
+    """What it saves at the test steps."""
+    joint = parts.test.joint(parts.test_steps(settings.num_histories, seed))
+    return saved(problem, denoiser, joint, key=key, num_samples=settings.num_samples, num_sweeps=settings.num_sweeps)
 
 
 Estimator = Callable[[JointBatch], Mapping[str, Float[Array, "steps samples state"]]]

@@ -95,7 +95,18 @@ def summarise(settings: Any, columns: Mapping[str, Sequence[Any]], cells: Cells)
             for place, setting in enumerate(panel_settings)
         ],
         "rows": _rows(settings, cells),
+        "common": _common(_of(cells, settings.default.name)),
     }
+
+
+def _common(found: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What common information saves, over the seeds."""
+    if not found:
+        return None
+    parts = [one["common"] for one in found]
+    means = {name: np.mean([part[name] for part in parts], axis=0).tolist() for name in ("psnr", "psnr_given")}
+    share = float(np.mean([part["common_share"] for part in parts]))
+    return {"common_share": share, **means, "sweeps_to_equal": [part["sweeps_to_equal"] for part in parts]}
 
 
 def paper_place(panel: str, value: Any, place: int, count: int) -> int:
@@ -215,7 +226,20 @@ def _contents(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[lis
         "On the right: by how much composite diffusion is above each on the same test steps."
     )
     rows = [_rival_row(row) for row in summary["rows"]]
-    return [*columns, (rivals, ["", "parameters", "train", "test", "composite above", "composite is"], rows)]
+    found = [*columns, (rivals, ["", "parameters", "train", "test", "composite above", "composite is"], rows)]
+    return [*found, _common_content(summary["common"])] if summary["common"] else found
+
+
+def _common_content(common: Mapping[str, Any]) -> tuple[str, list[str], list[list[Any]]]:
+    """Title, header and rows of the last table."""
+    title = (
+        f"Common information: {common['common_share']:.0%} of the state's features, over the test steps, are of units "
+        "that every living ally sees.\nPSNR of all other features after each sweep; with the common ones given, as good "
+        f"as the last without after {', '.join(_said(sweeps or 'none') for sweeps in common['sweeps_to_equal'])} sweeps."
+    )
+    sweeps = [str(place + 1) for place in range(len(common["psnr"]))]
+    rows = {"composite diffusion": common["psnr"], "with common information": common["psnr_given"]}
+    return title, ["sweeps", *sweeps], [[name, *map(_decibels, values)] for name, values in rows.items()]
 
 
 def _column_row(column: Mapping[str, Any], split: str) -> list[Any]:

@@ -201,13 +201,21 @@ class SMAX(Problem):
         Args:
             state: as `state` gives it.
         """
+        return self.sees_units(state)[:, self.num_agents :]
+
+    def sees_units(self, state: Float[Array, " state"]) -> Bool[Array, "allies units"]:
+        """Which living ally has which living unit within its sight, itself and the other allies first.
+
+        Args:
+            state: as `state` gives it.
+        """
         chosen, battle = scenario(self.name), self._environment
         units = state.reshape(chosen.num_allies + chosen.num_enemies, -1)
-        allies, enemies = units[: chosen.num_allies], units[chosen.num_allies :]
-        apart = (allies[:, None, :2] - enemies[None, :, :2]) * self._map_size[None, None, :]
+        allies = units[: chosen.num_allies]
+        apart = (allies[:, None, :2] - units[None, :, :2]) * self._map_size[None, None, :]
         near = jnp.linalg.norm(apart, axis=2) < battle.unit_type_sight_ranges[self._kinds(allies)][:, None]
         alive = UNIT_FEATURES.index("alive")
-        return near & (allies[:, alive] > 0)[:, None] & (enemies[:, alive] > 0)[None, :]
+        return near & (allies[:, alive] > 0)[:, None] & (units[:, alive] > 0)[None, :]
 
     def _kinds(self, allies: Float[Array, "allies features"]) -> Int[Array, " allies"]:
         """Each living ally's place in the scenario's list of types."""

@@ -63,7 +63,13 @@ PRESETS = {
         samples=(10, 100_000, 500_000),
         worlds=WorldSettings(pool=500_000, held_out=20_000),
         training=TrainingConfig(
-            batch=4096, steps=20_000, learning_rate=1e-4, warmup=1000, record_every=1000, evaluate_every=1000
+            batch=4096,
+            steps=20_000,
+            learning_rate=1e-4,
+            warmup=1000,
+            record_every=1000,
+            evaluate_every=1000,
+            precision="bfloat16",
         ),
     ),
 }

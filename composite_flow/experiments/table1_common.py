@@ -1,7 +1,8 @@
 """What common information saves at Table 1's default: errors of the private features after each sweep.
 
 A unit is common in a step where every living ally sees it. Its features are then given to composite diffusion
-(`Given`), or not; both kinds start from the same noises and speak in the same orders, and errors are those of the other features alone.
+(`Given`), or not; both ways agents start from the same noises and speak in the same orders, and errors are those of the
+other features alone.
 """
 
 from typing import Any

@@ -232,10 +232,11 @@ def _contents(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[lis
 
 def _common_content(common: Mapping[str, Any]) -> tuple[str, list[str], list[list[Any]]]:
     """Title, header and rows of the last table."""
+    equal = ", ".join("none" if sweeps is None else str(sweeps) for sweeps in common["sweeps_to_equal"])
     title = (
-        f"Common information: {common['common_share']:.0%} of the state's features, over the test steps, are of units "
-        "that every living ally sees.\nPSNR of all other features after each sweep; with the common ones given, as good "
-        f"as the last without after {', '.join(_said(sweeps or 'none') for sweeps in common['sweeps_to_equal'])} sweeps."
+        f"Common information: {common['common_share']:.0%} of the features, over the test steps, are of units that "
+        "every living ally sees.\nPSNR of all other features after each sweep. Sweeps with the common ones given that "
+        f"are as good as all without (a seed each): {equal}."
     )
     sweeps = [str(place + 1) for place in range(len(common["psnr"]))]
     rows = {"composite diffusion": common["psnr"], "with common information": common["psnr_given"]}

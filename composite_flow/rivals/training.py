@@ -73,7 +73,7 @@ def train_rival(
         step, loss = step + count, float(state.loss_sum) / count
         if not math.isfinite(loss):
             raise InputError(f"The loss is no longer finite near step {step}; lower learning_rate.")
-        state = eqx.tree_at(lambda state: state.loss_sum, state, jnp.array(0.0))
+        state = eqx.tree_at(lambda state: state.loss_sum, state, jnp.float32(0.0))  # no weak type, or it compiles again
         curves.append({"step": step, "loss": loss})
         if validate is not None:
             curves[-1]["validation"] = error = validate(state.denoiser)

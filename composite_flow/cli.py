@@ -12,6 +12,7 @@ from tyro.extras import SubcommandApp
 from composite_flow.commands.analyze import analyze
 from composite_flow.commands.collecting import collect
 from composite_flow.commands.experiments import demo, reproduce
+from composite_flow.commands.importing import import_data
 from composite_flow.commands.infer import evaluate, reconstruct
 from composite_flow.commands.train import train
 from composite_flow.commands.train_policy import train_policy
@@ -23,6 +24,7 @@ FAILED, INTERRUPTED = 1, 130
 app = SubcommandApp()
 for _command in (demo, collect, train, evaluate, reconstruct, analyze, train_policy, reproduce):
     app.command(_command)
+app.command(name="import")(import_data)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,8 +15,6 @@ from flashbax.vault import Vault
 from composite_flow.cli import main
 from composite_flow.data import Episodes
 from composite_flow.data import vault_episodes as scanning
-from composite_flow.data.episodes import ARRAYS
-from composite_flow.data.folder import read_headers
 from composite_flow.data.vault import METADATA_FILE, STORE_FILE
 from composite_flow.data.vault_import import import_vault
 from composite_flow.errors import FileError, InputError
@@ -124,8 +122,8 @@ def test_agents_as_an_axis(vault, tmp_path):
     assert np.array_equal(imported.episodes.scaling.minimum, states.min(axis=0))
     assert np.array_equal(imported.episodes.scaling.maximum, states.max(axis=0))
     assert imported.episodes.description == {"kind": "vault", "vault": "zerg"}
-    source = read_headers(tmp_path / "a", ARRAYS)[0].description["source"]
-    assert source == {"uid": "Good", "format": 1.2, "metadata": {"game": "StarCraft"}}
+    policy = {"kind": "vault", "uid": "Good", "format": 1.2, "metadata": {"game": "StarCraft"}}
+    assert imported.episodes.policy == policy
 
 
 def test_what_a_recorder_wrote(tmp_path):

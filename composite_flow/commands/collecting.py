@@ -12,7 +12,8 @@ from composite_flow.commands.options import Shared
 from composite_flow.data.collect import collect_to
 from composite_flow.errors import InputError
 from composite_flow.policy.trained import TrainedPolicy, load_policy
-from composite_flow.problems import Problem, problem_from_text
+from composite_flow.problems.host import AnyProblem, closing
+from composite_flow.problems.text import world_from_text
 from composite_flow.reporting import Advance, progress_bar, show, table
 
 DEFAULT_EPISODES = 4096
@@ -36,7 +37,8 @@ def collect(
     Whole episodes are written shard by shard; the same command again goes on after an interruption.
 
     Args:
-        problem: such as sensor:5x5,targets=2, sensor:2x2,miss=0.5/0.5/0/0 or smax:zerg_5_vs_5.
+        problem: such as sensor:5x5,targets=2, sensor:2x2,miss=0.5/0.5/0/0, smax:zerg_5_vs_5, or
+            smacv2:zerg_5_vs_5, which is StarCraft II itself.
         out: folder for the episodes, HDF5 files.
         episodes: how many; 4,096 where neither this nor --samples is given.
         samples: how many time steps of the team instead; the last episode is recorded to its end.
@@ -49,10 +51,10 @@ def collect(
         raise InputError("Give --episodes or --samples, not both.")
     if episodes is None and samples is None:
         episodes = DEFAULT_EPISODES
-    world = problem_from_text(problem)
+    world = world_from_text(problem)
     team = _team(policy, greedy, world)
     unit = "episodes" if samples is None else "time steps"
-    with progress_bar(unit) as advance:
+    with progress_bar(unit) as advance, closing(world):
         collected = collect_to(
             out,
             world,
@@ -96,7 +98,7 @@ def _with_rate(advance: Advance, unit: str) -> Callable[[int, int], None]:
     return tell
 
 
-def _team(folder: Path | None, greedy: bool, problem: Problem) -> TrainedPolicy | None:
+def _team(folder: Path | None, greedy: bool, problem: AnyProblem) -> TrainedPolicy | None:
     """The policy of a folder, which must fit the problem; None for random actions."""
     if folder is None:
         if greedy:

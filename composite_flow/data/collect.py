@@ -1,4 +1,7 @@
-"""Collecting episodes of a problem with a policy: one compiled program, thousands of worlds at once."""
+"""Collecting episodes of a problem with a policy: one compiled program, thousands of worlds at once.
+
+Worlds on the host are recorded one episode after the other, in the same form (`collect_host`).
+"""
 
 import dataclasses
 import hashlib
@@ -17,12 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
+from composite_flow.data.collect_host import host_episodes
 from composite_flow.data.episodes import ARRAYS, Episodes, describe
 from composite_flow.data.folder import FolderWriter
 from composite_flow.data.scaling import Scaling
 from composite_flow.data.shards import SHARD_BYTES
 from composite_flow.errors import InputError
 from composite_flow.problems.base import Policy, Problem, RandomPolicy
+from composite_flow.problems.host import AnyProblem, HostProblem
 
 BATCH_BYTES = 64 * 2**20
 """Memory that the records of the worlds that run at once may take."""
@@ -63,7 +68,7 @@ class Amount:
 
 
 def collect(
-    problem: Problem,
+    problem: AnyProblem,
     num_episodes: int | None = None,
     *,
     key: PRNGKeyArray,
@@ -109,7 +114,7 @@ def collect(
 
 def collect_to(
     folder: str | Path,
-    problem: Problem,
+    problem: AnyProblem,
     num_episodes: int | None = None,
     *,
     key: PRNGKeyArray,
@@ -153,7 +158,9 @@ def collect_to(
             raise InputError(_too_slow(amount, done, minutes, writer))
         else:
             episodes, has_begun = range(number * per_shard, (number + 1) * per_shard), True
-            arrays = _recorded(_batches(problem, policy, key, episodes, amount.num_steps, size), amount, done)
+            batches = _batches(problem, policy, key, episodes, amount.num_steps, size)
+            # On the host a shard takes its time.
+            arrays = _recorded(batches, amount, done, progress if isinstance(problem, HostProblem) else None)
             steps = len(arrays["ends"])
             is_last = amount.after(done, per_shard, steps) >= amount.wanted
             writer.write(number, number + 1 if is_last else None, arrays, _shard_description(problem, policy, arrays))
@@ -173,13 +180,13 @@ def _too_slow(amount: Amount, done: int, minutes: float | None, writer: FolderWr
     )
 
 
-def _shard_description(problem: Problem, policy: Policy, arrays: Arrays) -> dict[str, Any]:
+def _shard_description(problem: AnyProblem, policy: Policy, arrays: Arrays) -> dict[str, Any]:
     """What a shard says beside its arrays; the ranges of all shards together give the scaling."""
     scaling = Scaling(*(jnp.asarray(limit(arrays["states"], axis=0)) for limit in (np.min, np.max)))
     return describe(problem.state_names, scaling, problem.description, policy.description, measured=True)
 
 
-def _collection(problem: Problem, policy: Policy, key: PRNGKeyArray, amount: Amount, per_shard: int) -> str:
+def _collection(problem: AnyProblem, policy: Policy, key: PRNGKeyArray, amount: Amount, per_shard: int) -> str:
     """A digest of everything that the episodes depend on, by which shards know whether they belong together."""
     described = [problem.description, policy.description, dataclasses.asdict(amount), per_shard, version("jax")]
     digest = hashlib.sha256(json.dumps(described).encode())
@@ -189,7 +196,7 @@ def _collection(problem: Problem, policy: Policy, key: PRNGKeyArray, amount: Amo
     return digest.hexdigest()
 
 
-def _amount(problem: Problem, num_episodes: int | None, num_samples: int | None, num_steps: int | None) -> Amount:
+def _amount(problem: AnyProblem, num_episodes: int | None, num_samples: int | None, num_steps: int | None) -> Amount:
     """How much is asked for; raises where a number cannot be used."""
     if num_steps is None:
         num_steps = getattr(problem, "num_steps", None)
@@ -252,22 +259,25 @@ def _rollouts(
     return jax.vmap(lambda key_episode: _rollout(problem, policy, key_episode, num_steps))(keys)
 
 
-def _episode_bytes(problem: Problem, num_steps: int) -> int:
+def _episode_bytes(problem: AnyProblem, num_steps: int) -> int:
     """Memory of the records of the longest episode."""
     features = problem.num_agents * (4 * problem.observation_size + problem.num_actions + 4) + 4 * problem.state_size
     return num_steps * (features + 5)
 
 
 def _batches(
-    problem: Problem, policy: Policy, key: PRNGKeyArray, episodes: range, num_steps: int, size: int
+    problem: AnyProblem, policy: Policy, key: PRNGKeyArray, episodes: range, num_steps: int, size: int
 ) -> Iterator[Arrays]:
     """Flat arrays of these episodes, a batch at a time; all batches have one size, so that one program runs."""
+    if isinstance(problem, HostProblem):
+        yield from host_episodes(problem, policy, key, episodes, num_steps)
+        return
     for first in range(episodes.start, episodes.stop, size):
         records = _rollouts(problem, policy, key, first + jnp.arange(size, dtype=jnp.int32), num_steps)
         yield _flat(jax.tree.map(np.asarray, records), min(size, episodes.stop - first))
 
 
-def _batch_size(problem: Problem, num_episodes: int, num_steps: int) -> int:
+def _batch_size(problem: AnyProblem, num_episodes: int, num_steps: int) -> int:
     """As few equal batches as fit into the memory limit."""
     most = max(1, BATCH_BYTES // _episode_bytes(problem, num_steps))
     return -(-num_episodes // -(-num_episodes // most))

@@ -89,12 +89,12 @@ def import_vault(
     found = find_episodes(vault, parts)
     features = parts.num_agents * (4 * parts.observation_size + found.num_actions + 4) + 4 * parts.state_size
     shards = found.shards(max(1, shard_bytes // (features + 5)))
-    writer = FolderWriter(Path(folder), _collection(vault, shards), len(shards), ARRAYS, overwrite)
+    writer = FolderWriter(Path(folder), _collection(vault, shards), ARRAYS, overwrite)
     done = np.cumsum(found.lengths)
     for number, shard in enumerate(shards):
         if number not in writer.finished:
             arrays = _read_shard(vault, parts, found, shard)
-            writer.write(number, arrays, _description(vault, arrays["states"]))
+            writer.write(number, len(shards), arrays, _description(vault, arrays["states"]))
         if progress is not None:
             progress(int(done[shard.stop - 1]), int(done[-1]))
     writer.finish()
@@ -113,8 +113,8 @@ def _description(vault: Vault, states: Float[np.ndarray, "steps state"]) -> dict
     names = tuple(f"state {i}" for i in range(states.shape[1]))
     scaling = Scaling(jnp.asarray(states.min(axis=0)), jnp.asarray(states.max(axis=0)))
     problem = {"kind": "vault", "vault": vault.name}
-    source = {"uid": vault.uid, "format": vault.version, "metadata": vault.metadata}
-    return {**describe(names, scaling, problem, measured=True), "source": source}
+    policy = {"kind": "vault", "uid": vault.uid, "format": vault.version, "metadata": vault.metadata}
+    return describe(names, scaling, problem, policy, measured=True)
 
 
 def _read_shard(vault: Vault, parts: Parts, found: Found, shard: slice) -> dict[str, np.ndarray]:

@@ -17,7 +17,8 @@ from composite_flow.policy.choices import choose, choose_best
 from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.sequence_network import SequenceNetwork
 from composite_flow.policy.sight import actor_inputs
-from composite_flow.problems.base import Policy, Problem
+from composite_flow.problems.base import Policy
+from composite_flow.problems.host import AnyProblem
 
 POLICY_FILE = "policy.safetensors"
 SETTINGS_FILE = "policy_run.json"
@@ -59,7 +60,7 @@ class TrainedPolicy(Policy):
             return memory, jax.vmap(choose_best)(logits, available)
         return memory, jax.vmap(choose)(jax.random.split(key, len(observations)), logits, available)
 
-    def check(self, problem: Problem) -> None:
+    def check(self, problem: AnyProblem) -> None:
         """Refuse a problem of other sizes than this policy's.
 
         Raises:

@@ -6,7 +6,9 @@ from typing import Any
 
 from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.problems.base import Problem
+from composite_flow.problems.host import AnyProblem
 from composite_flow.problems.sensor import SensorNetwork
+from composite_flow.problems.smacv2 import SMACv2
 from composite_flow.problems.smax import SMAX
 from composite_flow.problems.tabular import TabularProblem
 
@@ -15,6 +17,12 @@ ENUMERABLE_KINDS = ("sensor", "tabular")
 """Kinds of problems whose states may be few enough to list."""
 
 _EXISTING = "sensor:ROWSxCOLUMNS, " + ", ".join(f"tabular:{name}" for name in _TABULAR) + ", smax:SCENARIO"
+_ON_THE_HOST = "smacv2"
+"""The kind of worlds that run outside of JAX."""
+_ONLY_COLLECTED = (
+    f"{_ON_THE_HOST} worlds run outside of JAX, so that episodes of them can be collected, but no policy be trained in "
+    "them and no belief be computed: use smax:SCENARIO for that."
+)
 _SENSOR_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "targets": ("num_targets", int),
     "miss": ("miss", lambda text: [float(part) for part in text.split("/")]),
@@ -47,7 +55,25 @@ def problem_from_text(text: str) -> Problem:
         return _TABULAR[name](**_read_options(text, options, {"steps": ("num_steps", int)}))
     if kind == "smax":
         return SMAX(name, **_read_options(text, options, _SMAX_OPTIONS))
+    if kind == _ON_THE_HOST:
+        raise InputError(_ONLY_COLLECTED)
     raise InputError(f"There is no problem '{text}': there are {_EXISTING}.")
+
+
+def world_from_text(text: str) -> AnyProblem:
+    """What a team can act in: a problem, as `problem_from_text` reads it, or a world on the host.
+
+    Args:
+        text: as for `problem_from_text`; also `smacv2:zerg_5_vs_5` and the other scenarios of `SMACv2`, with `steps`.
+
+    Raises:
+        InputError: nothing of that name exists, an option cannot be used, or the world's library is missing.
+    """
+    kind, _, rest = text.partition(":")
+    if kind != _ON_THE_HOST:
+        return problem_from_text(text)
+    name, *options = rest.split(",")
+    return SMACv2(name, **_read_options(text, options, {"steps": ("num_steps", int)}))
 
 
 def problem_from_description(description: dict[str, Any]) -> Problem:
@@ -62,6 +88,8 @@ def problem_from_description(description: dict[str, Any]) -> Problem:
         "smax": SMAX.from_description,
     }
     kind = description.get("kind")
+    if kind == _ON_THE_HOST:
+        raise InputError(_ONLY_COLLECTED)
     if kind not in kinds:
         raise InputError(f"There is no kind of problem '{kind}' in this version: there are {', '.join(kinds)}.")
     try:

@@ -1,0 +1,99 @@
+"""Collecting episodes of a world on the host: one episode after the other, each the same record as a compiled one."""
+
+from collections.abc import Iterator
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
+
+from composite_flow.data.arrays import as_floats
+from composite_flow.errors import InputError
+from composite_flow.problems.base import Memory, Policy
+from composite_flow.problems.host import HostProblem, WorldLost
+
+MOST_LOSSES = 3
+"""How often in a row a world may break down."""
+
+
+def host_episodes(
+    problem: HostProblem, policy: Policy, key: PRNGKeyArray, episodes: range, num_steps: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """The records of these episodes, one at a time.
+
+    Keys are split as for compiled worlds, so that a world that draws from them alone gives the same episodes.
+
+    Args:
+        problem: the world.
+        policy: how the team acts.
+        key: of the collection; episode i draws from `fold_in(key, i)`.
+        episodes: their numbers.
+        num_steps: most steps of an episode.
+
+    Raises:
+        InputError: the world breaks down again and again, or gives something that is not finite.
+    """
+    for number in episodes:
+        yield _until_whole(problem, policy, jax.random.fold_in(key, number), num_steps)
+
+
+def _until_whole(problem: HostProblem, policy: Policy, key: PRNGKeyArray, num_steps: int) -> dict[str, np.ndarray]:
+    """One episode; one that the world broke off is played anew."""
+    for losses in range(1, MOST_LOSSES + 1):
+        try:
+            return _episode(problem, policy, key, num_steps)
+        except WorldLost as lost:
+            if losses == MOST_LOSSES:
+                raise InputError(
+                    f"The world broke down {losses} times in one episode, at last because {lost}; finished shards are "
+                    "kept, so look at its own messages and run the same command again."
+                ) from lost
+    raise AssertionError("the last loss was raised")
+
+
+def _episode(problem: HostProblem, policy: Policy, key: PRNGKeyArray, num_steps: int) -> dict[str, np.ndarray]:
+    """Act until the world is over, whose last step is recorded too, or until there are so many steps."""
+    key_reset, keys = _keys(key, num_steps)
+    records: dict[str, list] = {name: [] for name in ("observations", "actions", "states", "rewards", "availability")}
+    problem.reset(key_reset)
+    memory, over = policy.start(problem.num_agents), False
+    for key_observe, key_act, key_world in keys:
+        observations, available = problem.observe(key_observe), problem.available()
+        memory, actions = _act(policy, key_act, memory, jnp.asarray(observations), jnp.asarray(available))
+        actions, state = np.asarray(actions, np.int32), problem.state()
+        was_over = over
+        reward, over = (0.0, True) if was_over else problem.step(key_world, actions)
+        for name, value in zip(records, (observations, actions, state, reward, available), strict=True):
+            records[name].append(value)
+        if was_over:
+            break
+    ends = np.zeros(len(records["rewards"]), bool)
+    ends[-1] = True
+    return {
+        "observations": as_floats("The world's observations", np.stack(records["observations"]), 3),
+        "actions": np.stack(records["actions"]),
+        "states": as_floats("The world's states", np.stack(records["states"]), 2),
+        "rewards": as_floats("The world's rewards", records["rewards"], 1),
+        "ends": ends,
+        "availability": np.stack(records["availability"]),
+    }
+
+
+@eqx.filter_jit
+def _keys(key: PRNGKeyArray, num_steps: int) -> tuple[PRNGKeyArray, Key[Array, "steps three"]]:
+    """Of the start, and for each step those of observing, acting and the world."""
+    key_reset, key_steps = jax.random.split(key)
+    return key_reset, jax.vmap(lambda key_step: jax.random.split(key_step, 3))(jax.random.split(key_steps, num_steps))
+
+
+@eqx.filter_jit
+def _act(
+    policy: Policy,
+    key: PRNGKeyArray,
+    memory: Memory,
+    observations: Float[Array, "agents observation"],
+    available: Bool[Array, "agents actions"],
+) -> tuple[Memory, Int[Array, " agents"]]:
+    """One step of a policy, compiled once."""
+    return policy.act(key, memory, observations, available)

@@ -212,7 +212,7 @@ def test_missing_features_are_filled_up(tmp_path):
 
 def test_shards_and_blocks_change_nothing(vault, tmp_path, monkeypatch):
     whole = import_vault(vault, tmp_path / "a").episodes
-    monkeypatch.setattr(scanning, "BLOCK_STEPS", 4)
+    monkeypatch.setattr(scanning, "BLOCK_BYTES", 4 * 4 * 6)
     told = []
     step_bytes = 3 * (4 * 4 + 5 + 4) + 4 * 6 + 5
     pieces = import_vault(

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Int
 from composite_flow.data.vault import Part, Vault
 from composite_flow.errors import FileError
 
-BLOCK_STEPS = 2**16
-"""Steps whose flags and states are looked through at once."""
+BLOCK_BYTES = 2**25
+"""Memory of the states that are looked through at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,8 +171,9 @@ def _flags_of_row(
 ) -> tuple[Bool[np.ndarray, " steps"], Bool[np.ndarray, " steps"]]:
     """Which steps of a row are no padding, and at which of them all agents are done."""
     real, done = np.zeros(vault.num_steps, bool), np.zeros(vault.num_steps, bool)
-    for first in range(0, vault.num_steps, BLOCK_STEPS):
-        block = slice(first, min(first + BLOCK_STEPS, vault.num_steps))
+    at_once = max(1, BLOCK_BYTES // (4 * parts.state_size))
+    for first in range(0, vault.num_steps, at_once):
+        block = slice(first, min(first + at_once, vault.num_steps))
         states = parts.states.read(row, block.start, block.stop)
         if parts.mask is None:
             real[block] = ~np.all(states == -np.inf, axis=1)

@@ -273,6 +273,10 @@ def test_several_vaults(tmp_path, vault):
 
 
 def test_no_vault(tmp_path, vault):
+    Vault("empty.vlt", jax.tree.map(jnp.asarray, replay()), rel_dir=str(tmp_path), vault_uid="Good")
+    with pytest.raises(FileError, match="no whole episode in 1 × 0 steps"):
+        import_vault(tmp_path / "empty.vlt", tmp_path / "a")
+    shutil.rmtree(tmp_path / "empty.vlt")
     (tmp_path / "zerg.zip").write_bytes(b"PK")
     for path, fault in (("zerg.zip", "unpack it first"), ("nothing", "does not exist"), (".", "is no vault")):
         with pytest.raises(FileError, match=fault):

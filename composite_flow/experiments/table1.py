@@ -61,7 +61,7 @@ PRESETS = {
         default=Setting(8192, 100_000, 5, 9, "zerg"),
         width=(1024, 4096, 8192),
         samples=(10, 100_000, 500_000),
-        worlds=WorldSettings(pool=500_000, held_out=20_000),
+        worlds=WorldSettings(policy=MappoConfig(steps=20_000_000), pool=500_000, held_out=20_000),
         training=TrainingConfig(
             batch=4096,
             steps=20_000,

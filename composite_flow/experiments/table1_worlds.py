@@ -59,7 +59,7 @@ class WorldSettings:
 
     teams: str = "5_vs_5"
     num_steps: int = 100
-    policy: MappoConfig = field(default_factory=lambda: MappoConfig(steps=20_000_000))
+    policy: MappoConfig = field(default_factory=lambda: MappoConfig(steps=20_000_000, memory="none"))
     pool: int = 100_000
     held_out: int = 10_000
 

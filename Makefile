@@ -34,6 +34,7 @@ benchmark: .venv/installed .venv-torch/installed-benchmarks
 	  --peer-python .venv-torch/bin/python --out docs/results/benchmarks.json --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.state_size --out docs/results/state_size.json --page docs/state_size.md
 	$(BIN)/python -m benchmarks.loader --out docs/results/loader.json --page docs/loader.md
+	$(BIN)/python -m benchmarks.latency --out docs/results/latency.json --page docs/latency.md
 
 clean:
 	rm -rf .venv .venv-torch site

@@ -1,6 +1,7 @@
 """Refusing joint histories and settings that cannot be used, in one sentence, before anything is compiled."""
 
 import math
+import weakref
 from collections.abc import Sequence
 
 import jax
@@ -11,6 +12,9 @@ from jaxtyping import Array
 
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
+
+# By the identity of a denoiser, whose arrays cannot be hashed: the denoiser, and the widths that it is known to read.
+_WIDTHS_READ: dict[int, tuple[weakref.ref, frozenset[int]]] = {}
 
 
 def check_histories(denoiser: Denoiser, histories: Array, axes: int) -> Array:
@@ -28,7 +32,15 @@ def check_histories(denoiser: Denoiser, histories: Array, axes: int) -> Array:
         raise InputError(f"Histories of shape {histories.shape} are empty; give at least one history and one agent.")
     if not isinstance(histories, Tracer) and not bool(jnp.all(jnp.isfinite(histories))):
         raise InputError("Histories hold NaN or infinite values; remove or replace them first.")
-    width = histories.shape[-1]
+    _check_reads(denoiser, histories.shape[-1])
+    return histories
+
+
+def _check_reads(denoiser: Denoiser, width: int) -> None:
+    """Trace `condition` on histories of this width, once for each denoiser: it takes as long as a small flow."""
+    known = _WIDTHS_READ.get(id(denoiser))
+    if known is not None and known[0]() is denoiser and width in known[1]:
+        return
     try:
         jax.eval_shape(lambda history: denoiser.condition(history), jax.ShapeDtypeStruct((width,), jnp.float32))
     except (TypeError, ValueError, InputError) as error:
@@ -36,7 +48,9 @@ def check_histories(denoiser: Denoiser, histories: Array, axes: int) -> Array:
         raise InputError(
             f"This denoiser cannot read histories with {width} columns ({reason}); encode them by its own layout."
         ) from error
-    return histories
+    key, others = id(denoiser), known[1] if known is not None and known[0]() is denoiser else frozenset()
+    gone = weakref.ref(denoiser, lambda _: _WIDTHS_READ.pop(key, None))
+    _WIDTHS_READ[key] = gone, others | {width}
 
 
 def check_beside(denoiser: Denoiser, histories: Array, points: Array, name: str = "States") -> None:

@@ -15,10 +15,10 @@ demo: .venv/installed
 	$(BIN)/composite-flow demo
 
 # The workers share what they compile, however quickly, and a later run finds it again.
-# Each file goes to one worker, so that its tests share their fixtures and compiled functions.
+# Each file goes to one worker, so that its tests share their fixtures and compiled functions; long files go first.
 test: .venv/installed-test
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
-	  $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	  $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -219,7 +219,7 @@ def _numbers_in(name: str) -> list[tuple[int, str]]:
 def _open_store(folder: Path, name: str) -> Any:
     """An array of a vault, for reading."""
     try:
-        import tensorstore
+        import tensorstore  # pyright: ignore[reportMissingImports] (an extra)
     except ImportError as error:
         raise InputError(f"Vaults need tensorstore ({error}): install composite-flow[ogmarl].") from error
     place = {"driver": "ocdbt", "base": f"file://{folder}", "path": name}

@@ -14,7 +14,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -130,6 +130,14 @@ def save(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def keep(document: dict, arguments: argparse.Namespace, page: Callable[[dict], str]) -> None:
+    """Write what is known so far where the command line says, so that an interrupt keeps what is finished."""
+    if arguments.out:
+        save(arguments.out, json.dumps(document, indent=1) + "\n")
+    if arguments.page:
+        save(arguments.page, page(document))
+
+
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -164,10 +172,7 @@ def main() -> None:
             "summary": summarise(measurements),
             "measurements": measurements,
         }
-        if arguments.out:  # after each round, so that an interrupt keeps the finished ones
-            save(arguments.out, json.dumps(document, indent=1) + "\n")
-        if arguments.page:
-            save(arguments.page, page(document))
+        keep(document, arguments, page)
         if number == arguments.rounds:
             print(table(document["summary"]))
 

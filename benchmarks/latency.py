@@ -8,7 +8,6 @@ is the share spent outside of them. The sizes are those of SMAX's five against f
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -16,7 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness import Library, describe_machine, save
+from benchmarks.harness import Library, describe_machine, keep
 from benchmarks.timing import serve_calls
 
 WIDTHS = (256, 1024, 4096)
@@ -167,10 +166,7 @@ def main() -> None:
             rows.append(measure(width, batch, sizes, arguments.seconds, arguments.calls))
             print(f"Width {width}, {batch} at once: done.", file=sys.stderr)
             document = {"machine": describe_machine(), "sizes": asdict(sizes), "rows": rows}
-            if arguments.out:  # after each, so that an interrupt keeps the finished ones
-                save(arguments.out, json.dumps(document, indent=1) + "\n")
-            if arguments.page:
-                save(arguments.page, page(document))
+            keep(document, arguments, page)
     print(table(rows))
 
 

@@ -10,7 +10,6 @@ comes after the first share, all exchanges of shares included.
 
 import argparse
 import json
-import resource
 import statistics
 import sys
 import tempfile
@@ -18,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks.harness import Library, describe_machine, save
-from benchmarks.timing import serve_calls
+from benchmarks.harness import Library, describe_machine, keep
+from benchmarks.timing import peak_bytes, serve_calls
 
 SIDES = ("memory", "shards")
 
@@ -121,14 +120,9 @@ def serve_side(side: str, folder: Path, sizes: Sizes) -> None:
 
     def found():
         seconds = [point["seconds"] for point in fit(dataset, None, config, key=jax.random.key(0)).curves]
-        return {"seconds": seconds[-1] - seconds[0], "peak_bytes": _peak_bytes()}
+        return {"seconds": seconds[-1] - seconds[0], "peak_bytes": peak_bytes()}
 
     serve_calls({"side": side}, warm_up, found)
-
-
-def _peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def measure(folder: Path, sizes: Sizes, rounds: int) -> Iterator[dict]:
@@ -218,10 +212,7 @@ def main() -> None:
             write(folder, sizes.samples)
         for number, found in enumerate(measure(folder, sizes, arguments.rounds), start=1):
             document = {"machine": describe_machine(), "sizes": asdict(sizes), "rounds": number, "found": found}
-            if arguments.out:  # after each round, so that an interrupt keeps the finished ones
-                save(arguments.out, json.dumps(document, indent=1) + "\n")
-            if arguments.page:
-                save(arguments.page, page(document))
+            keep(document, arguments, page)
             print(f"{table(found)}\n\nRatio {found['ratio']:.3f}", flush=True)
 
 

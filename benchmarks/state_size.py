@@ -14,15 +14,13 @@ residual.
 """
 
 import argparse
-import json
 import math
-import resource
 import statistics
 import sys
 from pathlib import Path
 
-from benchmarks.harness import Library, describe_machine, save
-from benchmarks.timing import serve_calls
+from benchmarks.harness import Library, describe_machine, keep
+from benchmarks.timing import peak_bytes, serve_calls
 
 METHODS = ("dense", "matrix_free")
 SIZES = (40, 80, 160, 320, 640, 1000, 1400, 2000)
@@ -50,21 +48,16 @@ def serve_method(method: str, size: int, width: int, rank: int) -> None:
         return state_radius(network, context, y, key=jax.random.key(1), dense_limit=limit)
 
     jax.block_until_ready(network)
-    before = _peak_bytes()
+    before = peak_bytes()
     compiled = radius.lower(network, context, y).compile()
     reserved = compiled.compiled.memory_analysis().temp_size_in_bytes
 
     def found():
         result = compiled(network, context, y)
-        sizes = {"program_bytes": reserved, "peak_growth_bytes": _peak_bytes() - before}
+        sizes = {"program_bytes": reserved, "peak_growth_bytes": peak_bytes() - before}
         return {"radius": float(result.value), "residual": float(result.residual), **sizes}
 
     serve_calls({"method": method, "size": size}, lambda: jax.block_until_ready(compiled(network, context, y)), found)
-
-
-def _peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def measure(size: int, rounds: int, turns: int, width: int, rank: int) -> dict:
@@ -167,10 +160,7 @@ def main() -> None:
         print(f"{size} features are done.", file=sys.stderr)
         settings = {name: getattr(arguments, name) for name in ("width", "rank", "rounds", "turns")}
         document = {"machine": describe_machine(), **settings, "crossover": crossover(rows), "rows": rows}
-        if arguments.out:  # after each size, so that an interrupt keeps the finished ones
-            save(arguments.out, json.dumps(document, indent=1) + "\n")
-        if arguments.page:
-            save(arguments.page, page(document))
+        keep(document, arguments, page)
     print(table(rows))
 
 

@@ -7,6 +7,7 @@ workload        seconds of one call of the workload
 
 import gc
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,12 @@ def timed(call: Call) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def serve(

@@ -95,9 +95,9 @@ class Network(eqx.Module):
         key_history, *keys_state = jax.random.split(key, depth + 2)
         sizes = (state_size, *(depth * (width,)), state_size)
         shapes = zip(sizes[:-1], sizes[1:], strict=True)
-        drawn = tuple(_uniform(k, shape) for k, shape in zip(keys_state, shapes, strict=True))
+        drawn = tuple(uniform_weights(k, shape) for k, shape in zip(keys_state, shapes, strict=True))
         self.state_weights = drawn if initial == "uniform" else _carrying(drawn)
-        self.history_weights = _uniform(key_history, (history_size, self.num_conditioned * width))
+        self.history_weights = uniform_weights(key_history, (history_size, self.num_conditioned * width))
         self.biases = jnp.zeros((depth, width))
         self.output_bias = jnp.zeros(state_size)
         self.history_minimum = jnp.zeros(history_size)
@@ -145,8 +145,9 @@ def scaling_range(
     return jnp.where(binary, 0.0, minimum), high
 
 
-def _uniform(key: PRNGKeyArray, shape: tuple[int, int]) -> Float[Array, "inputs outputs"]:
-    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) / shape[0] ** 0.5
+def uniform_weights(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "*layers inputs outputs"]:
+    """Draw weights from U[−1, 1] / √fan_in, for one layer or several of one size."""
+    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) / shape[-2] ** 0.5
 
 
 def _carrying(drawn: tuple[Float[Array, "_ _"], ...]) -> tuple[Float[Array, "_ _"], ...]:

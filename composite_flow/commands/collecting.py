@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from composite_flow.commands.options import Shared
 from composite_flow.data.collect import collect_to
+from composite_flow.data.episodes import Episodes
 from composite_flow.errors import InputError
 from composite_flow.policy.trained import TrainedPolicy, load_policy
 from composite_flow.problems.host import AnyProblem, closing
@@ -68,9 +69,14 @@ def collect(
             in_memory=False,
             progress=_with_rate(advance, unit),
         )
-    result = {
-        "data": str(out),
-        "policy": "random" if policy is None else str(policy),
+    result = {"data": str(out), "policy": "random" if policy is None else str(policy), **_told(collected)}
+    rows = [(name.replace("_", " "), value) for name, value in result.items() if not isinstance(value, dict)]
+    show(result, [table(f"Collected {problem}", ("", "value"), rows)], as_json=shared.json)
+
+
+def _told(collected: Episodes) -> dict[str, Any]:
+    """What there is to say of the episodes."""
+    return {
         "collected_by": collected.policy,
         "episodes": collected.num_episodes,
         "steps": collected.num_steps,
@@ -81,8 +87,6 @@ def collect(
         "megabytes": round(collected.num_bytes / 1e6, 3),
         "problem": collected.description,
     }
-    rows = [(name.replace("_", " "), value) for name, value in result.items() if not isinstance(value, dict)]
-    show(result, [table(f"Collected {problem}", ("", "value"), rows)], as_json=shared.json)
 
 
 def _with_rate(advance: Advance, unit: str) -> Callable[[int, int], None]:

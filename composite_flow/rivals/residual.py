@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from composite_flow.network import scaling_range
+from composite_flow.network import scaling_range, uniform_weights
 
 Context = Float[Array, "blocks two width"]
 
@@ -67,12 +67,12 @@ class ResidualNetwork(eqx.Module):
         """
         key_encoder, key_first, key_inner, key_last = jax.random.split(key, 4)
         history_size = minimum.shape[0]
-        self.encoder = (_uniform(key_encoder, (history_size, width)), jnp.zeros((width, blocks * 2 * width)))
+        self.encoder = (uniform_weights(key_encoder, (history_size, width)), jnp.zeros((width, blocks * 2 * width)))
         self.encoder_biases = (jnp.zeros(width), jnp.zeros(blocks * 2 * width))
-        self.first, self.first_bias = _uniform(key_first, (state_size, width)), jnp.zeros(width)
-        self.inner = _uniform(key_inner, (blocks, width, width))
+        self.first, self.first_bias = uniform_weights(key_first, (state_size, width)), jnp.zeros(width)
+        self.inner = uniform_weights(key_inner, (blocks, width, width))
         self.inner_biases, self.outer = jnp.zeros((blocks, width)), jnp.zeros((blocks, width, width))
-        self.last, self.last_bias = _uniform(key_last, (width, state_size)), jnp.zeros(state_size)
+        self.last, self.last_bias = uniform_weights(key_last, (width, state_size)), jnp.zeros(state_size)
         self.history_minimum, self.history_maximum = scaling_range(minimum, maximum)
 
     @property
@@ -102,7 +102,3 @@ class ResidualNetwork(eqx.Module):
 
 def _normalised(x: Float[Array, " width"]) -> Float[Array, " width"]:
     return (x - jnp.mean(x)) * jax.lax.rsqrt(jnp.var(x) + 1e-5)
-
-
-def _uniform(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) / shape[-2] ** 0.5

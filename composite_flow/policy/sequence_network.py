@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 MemoryKind = Literal["gru", "none"]
 
+_EPSILON = 1e-5  # under the root, for features that are all equal
 _ANCHORS = 2  # normalising a vector loses its level and its scale; a 0 and a 1 that go with it keep both
 
 
@@ -93,9 +94,31 @@ class SequenceNetwork(eqx.Module):
         return features
 
 
+@jax.custom_vjp
 def _normalised(features: Float[Array, " features"]) -> Float[Array, " features"]:
-    """Mean 0 and variance 1 over the features."""
-    return eqx.nn.LayerNorm(features.shape, use_weight=False, use_bias=False)(features)
+    """(x − mean x) / √(var x + ε) over the features.
+
+    Means are products with 1/d, and the gradient is written out: over batches both become matrix products, and a
+    whole training step takes less than half the time that it takes with `eqx.nn.LayerNorm`.
+    """
+    return _normalised_forward(features)[0]
+
+
+def _normalised_forward(features):
+    shares = jnp.full(features.shape, 1.0 / features.size)
+    centred = features - features @ shares
+    scale = jax.lax.rsqrt(centred**2 @ shares + _EPSILON)
+    return centred * scale, (centred * scale, scale)
+
+
+def _normalised_backward(kept, gradient):
+    normalised, scale = kept
+    shares = jnp.full(normalised.shape, 1.0 / normalised.size)
+    along = gradient * normalised @ shares
+    return (scale * (gradient - gradient @ shares - normalised * along),)
+
+
+_normalised.defvjp(_normalised_forward, _normalised_backward)
 
 
 def _orthogonal(key: PRNGKeyArray, shape: tuple[int, ...], gain: float) -> Float[Array, "_ _"]:

@@ -110,7 +110,7 @@ def initial_state(network: Any, averaged: bool) -> TrainingState:
 def train_steps(task: Task, state: TrainingState, count: Int[Array, ""]) -> TrainingState:
     """Make `count` steps; the given state's buffers are reused for the new one."""
     with _products(task.precision):
-        return jax.lax.fori_loop(0, count, lambda _, state: whole(_train_step(task, state), task.mesh), state)
+        return jax.lax.fori_loop(0, count, lambda _, state: whole(train_step(task, state), task.mesh), state)
 
 
 def _products(precision: Precision) -> AbstractContextManager:
@@ -118,7 +118,8 @@ def _products(precision: Precision) -> AbstractContextManager:
     return nullcontext() if precision == "float32" else jax.default_matmul_precision("BF16_BF16_F32")
 
 
-def _train_step(task: Task, state: TrainingState) -> TrainingState:
+def train_step(task: Task, state: TrainingState) -> TrainingState:
+    """One step, for a compiled loop of one's own."""
     key_pairs, key_noise = jax.random.split(jax.random.fold_in(task.key, state.step))
     histories, states = split(task.dataset.sample(key_pairs, task.batch), task.mesh)
     loss, gradient = eqx.filter_value_and_grad(_mean_loss)(state.network, histories, states, key_noise, task.losses)

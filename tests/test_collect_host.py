@@ -11,6 +11,7 @@ from test_collect import assert_same
 from composite_flow.data import collect, collect_to
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.policy.sequence_network import SequenceNetwork
+from composite_flow.policy.team import Networks, Team
 from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems import HostProblem, problem_from_text, world_from_text
 from composite_flow.problems.host import WorldLost, closing
@@ -84,7 +85,7 @@ def test_random_and_trained_policies():
     world = CounterWorld()
     network = {"inputs": 6, "outputs": 4, "width": 8, "depth": 1, "memory": "gru", "gain": 1.0}
     actor = eqx.filter_jit(lambda key: SequenceNetwork(**network, key=key))(jax.random.key(0))
-    trained = TrainedPolicy(actor, num_agents=3, num_actions=4, observation_size=3)
+    trained = TrainedPolicy(Team(Networks(actor)), num_agents=3, num_actions=4, observation_size=3)
     trained.check(OnHost(world))
     for policy in (None, trained):
         options = {"key": jax.random.key(3), "policy": policy, "num_steps": 6}

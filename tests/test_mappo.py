@@ -112,7 +112,7 @@ def test_loaded_policy_acts_the_same(trained, key):
         record = episodes[0].policy
         assert record == episodes[1].policy
         assert (record["kind"], record["steps"], record["greedy"]) == ("mappo", 32_000, greedy)
-        other = eqx.tree_at(lambda p: p.actor.head.bias, policy, policy.actor.head.bias + 1.0)
+        other = eqx.tree_at(lambda p: p.team.networks.actor.head.bias, policy, policy.actor.head.bias + 1.0)
         assert other.description["weights"] != record["weights"]
     with pytest.raises(MismatchError, match="num_agents"):
         result.policy.check(cf.problem_from_text("sensor:2x3"))

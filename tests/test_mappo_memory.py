@@ -74,7 +74,10 @@ def test_an_agent_without_a_choice_counts_nothing(key):
     @eqx.filter_jit
     def loss(actor, inputs, old):
         actions = jnp.zeros((6, 1, 4), jnp.int32)
-        steps = Step(inputs, jnp.asarray(available), actions, old, jnp.zeros((6, 1, 4)), flat, flat, flat > 0, flat > 0)
+        nothing = (None, flat, jnp.zeros((6, 1), jnp.int32))
+        steps = Step(
+            inputs, *nothing, jnp.asarray(available), actions, old, jnp.zeros((6, 1, 4)), flat, flat, flat > 0, flat > 0
+        )
         lesson = Lesson(Piece(jnp.zeros((6, 4, 0)), jnp.zeros((6, 0)), steps), jnp.arange(6.0)[:, None], flat)
         logits = jax.vmap(jax.vmap(actor.step))(jnp.zeros((6, 4, 0)), inputs[:, 0])[1]
         entropies = jax.vmap(jax.vmap(entropy))(logits, jnp.asarray(available[:, 0]))

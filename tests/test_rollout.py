@@ -13,6 +13,7 @@ from composite_flow.policy.curves import rows_of
 from composite_flow.policy.mappo import Measures, new_networks
 from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.rollout import play, start_worlds, tells_wins
+from composite_flow.policy.team import Team
 
 CONFIG = MappoConfig(width=8, depth=1, worlds=5, rollout=24, piece=6)
 
@@ -28,16 +29,16 @@ class WonWorld(CounterWorld):
 
 
 @eqx.filter_jit
-def played(problem, networks, key):
-    live = start_worlds(problem, networks, key, CONFIG.worlds)
-    return (live, *play(problem, networks, live, key, CONFIG.rollout // CONFIG.piece, CONFIG.piece))
+def played(problem, team, key):
+    live = start_worlds(problem, team, key, CONFIG.worlds)
+    return (live, *play(problem, team, live, key, CONFIG.rollout // CONFIG.piece, CONFIG.piece))
 
 
 @pytest.fixture(scope="module")
 def record():
     problem, key = WonWorld(), jax.random.key(0)
     networks = new_networks(problem, CONFIG, key)
-    first, live, pieces, finished = played(problem, networks, key)
+    first, live, pieces, finished = played(problem, Team(networks), key)
     # (time, worlds, steps, ...) to (worlds, steps, ...)
     flat = jax.tree.map(lambda part: np.moveaxis(np.asarray(part), 1, 0).reshape(5, 24, *part.shape[3:]), pieces.steps)
     return problem, networks, first, live, pieces, flat, finished
@@ -114,12 +115,12 @@ def test_unrolled_pieces_repeat_what_was_played(record):
 
 def test_rows_tell_means_over_episodes(record):
     problem, *_, finished = record
-    measures = Measures(jax.tree.map(lambda total: total[None], finished), *(jnp.full(1, 0.5),) * 5)
+    measures = Measures(jax.tree.map(lambda total: total[None], finished), *(jnp.full(1, 0.5),) * 7)
     row = rows_of(measures, 4, 1, CONFIG.steps_per_update, tells_wins(problem))[0]
     assert (row["update"], row["steps"], row["episodes"]) == (5, 5 * 120, int(finished.count))
     assert row["return"] == pytest.approx(float(finished.earned) / int(finished.count))
     assert row["win_rate"] == pytest.approx(float(finished.won) / int(finished.count))
     nothing = jax.tree.map(lambda total: 0 * total[None], finished)
-    row = rows_of(Measures(nothing, *(jnp.full(1, 0.5),) * 5), 0, 1, 1, False)[0]
+    row = rows_of(Measures(nothing, *(jnp.full(1, 0.5),) * 7), 0, 1, 1, False)[0]
     assert (row["return"], row["length"], row["win_rate"]) == (None, None, None)
     assert not tells_wins(CounterWorld())

@@ -12,7 +12,8 @@ from composite_flow.commands.options import Shared
 from composite_flow.data.collect import collect_to
 from composite_flow.data.episodes import Episodes
 from composite_flow.errors import InputError
-from composite_flow.policy.trained import TrainedPolicy, load_policy
+from composite_flow.policy.saving import load_policy
+from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems.host import AnyProblem, closing
 from composite_flow.problems.text import world_from_text
 from composite_flow.reporting import Advance, progress_bar, show, table

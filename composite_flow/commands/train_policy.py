@@ -7,10 +7,12 @@ import jax
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from composite_flow.commands.options import Shared
+from composite_flow.model import Model, load
 from composite_flow.policy.curves import recent
 from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.run import train_policy as train
 from composite_flow.policy.settings import PolicySettings, start_or_resume
+from composite_flow.policy.setup import prepare
 from composite_flow.problems import problem_from_text
 from composite_flow.reporting import progress_bar, show, table
 
@@ -20,6 +22,7 @@ def train_policy(
     /,
     out: Path,
     *,
+    denoiser: Path | None = None,
     training: OmitArgPrefixes[MappoConfig] = MappoConfig(),  # noqa: B008 (frozen)
     resume: Annotated[bool, arg(help="Go on with the run in --out, under the settings it was started with.")] = False,
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
@@ -32,17 +35,20 @@ def train_policy(
     Args:
         problem: such as sensor:5x5,targets=2.
         out: folder of the run.
+        denoiser: folder of a trained model, from whose denoiser a run starts whose agents infer the state.
     """
     world = problem_from_text(problem)
-    settings = start_or_resume(
-        out, PolicySettings(problem, training, shared.seed), resume=resume, overwrite=shared.overwrite
-    )
+    given = PolicySettings(problem, training, shared.seed, None if denoiser is None else str(denoiser))
+    if not resume:  # what cannot be trained leaves no record
+        prepare(world, training, jax.random.key(0), _model(given))
+    settings = start_or_resume(out, given, resume=resume, overwrite=shared.overwrite)
     try:
         with progress_bar("steps") as advance:
             result = train(
                 world,
                 settings.training,
                 key=jax.random.key(settings.seed),
+                denoiser=_model(settings),
                 folder=out,
                 resume=resume,
                 overwrite=shared.overwrite,
@@ -61,12 +67,17 @@ def train_policy(
     show(summary, [table(f"Trained a policy for {problem}", ("", "value"), rows)], as_json=shared.json)
 
 
+def _model(settings: PolicySettings) -> Model | None:
+    """Whose denoiser a run starts from."""
+    return None if settings.denoiser is None else load(settings.denoiser)
+
+
 def _note(rows) -> str:
     """How the latest episodes went, and how fast."""
     if not rows:
         return "compiled"
     parts = []
-    for name, title in (("return", "return"), ("win_rate", "win rate")):
+    for name, title in (("return", "return"), ("win_rate", "win rate"), ("psnr", "PSNR")):
         value = recent(rows, name)
         if value is not None:
             parts.append(f"{title} {value:.3g}")

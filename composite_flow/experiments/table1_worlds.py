@@ -25,7 +25,8 @@ from composite_flow.loss import sample_pairs
 from composite_flow.policy.curves import recent
 from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.run import train_policy
-from composite_flow.policy.trained import POLICY_FILE, TrainedPolicy, load_policy
+from composite_flow.policy.saving import POLICY_FILE, load_policy
+from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems.smax import SMAX, unseen_share
 from composite_flow.training import HistoryRange
 

@@ -2,6 +2,7 @@
 
 from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.run import train_policy
-from composite_flow.policy.trained import TrainedPolicy, load_policy
+from composite_flow.policy.saving import load_policy
+from composite_flow.policy.trained import TrainedPolicy
 
 __all__ = ["MappoConfig", "TrainedPolicy", "load_policy", "train_policy"]

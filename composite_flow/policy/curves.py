@@ -3,6 +3,7 @@
 import csv
 import importlib
 import io
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,8 @@ Row = dict[str, int | float | None]
 def rows_of(measures: Measures, first: int, count: int, steps_per_update: int, wins: bool) -> list[Row]:
     """A row for each of `count` updates, the first of which has number `first`.
 
-    What is a mean over episodes is None where none ended, and the win rate also where the problem tells none.
+    What is a mean over episodes is None where none ended, and the win rate also where the problem tells none; so are
+    the quality of inferred states (psnr) where none are inferred, and the loss of a denoiser where none learns.
     """
     measures = jax.tree.map(np.asarray, measures)
     finished, rows = measures.finished, []
@@ -45,9 +47,16 @@ def rows_of(measures: Measures, first: int, count: int, steps_per_update: int, w
                     name: float(getattr(measures, name)[row])
                     for name in ("entropy", "policy_loss", "value_loss", "divergence", "clipped")
                 },
+                "psnr": _psnr(float(measures.squared_error[row])),
+                "denoiser_loss": float(measures.denoiser_loss[row]) or None,
             }
         )
     return rows
+
+
+def _psnr(squared_error: float) -> float | None:
+    """−10 log10 of the mean squared error of the inferred states, in decibels; None where nothing is inferred."""
+    return -10.0 * math.log10(squared_error) if squared_error > 0 else None
 
 
 def recent(rows: Sequence[Row], name: str, episodes: int = 200) -> float | None:

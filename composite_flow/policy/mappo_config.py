@@ -19,7 +19,11 @@ import math
 from typing import Literal
 
 from composite_flow.errors import InputError
+from composite_flow.policy.inference_config import InferenceConfig
+from composite_flow.policy.inputs import KINDS, InputKind
 from composite_flow.policy.sequence_network import MemoryKind
+
+_LATER = {"later": True}  # than committed results, see `jsonable`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +36,18 @@ class MappoConfig:
 
     steps: int | float = 10_000_000
     """Budget in steps of the environment, all worlds together; rounded up to whole updates."""
+    inputs: InputKind = dataclasses.field(default="agent", metadata=_LATER)
+    """What the actor sees: its own observation alone, all observations, or also the state: true ("state"), inferred by
+    each agent ("denoised") or by all together ("composite"), the one of least value among several ("safe"), or each
+    action's value over several ("mean", "quantile", "cvar")."""
+    own_observation: bool = dataclasses.field(default=True, metadata=_LATER)
+    """Whether an agent's own observation stands beside the state that it sees; in the paper the state stands alone."""
     memory: MemoryKind = "gru"
     """Memory of actor and critic over the steps of an episode."""
     width: int = 64
     """Units of each hidden layer and of the memory."""
+    actor_width: int | None = dataclasses.field(default=None, metadata=_LATER)
+    """Units of the actor's hidden layers and memory, where they are not the critic's."""
     depth: int = 2
     """Number of hidden layers before the memory."""
     worlds: int = 32
@@ -74,14 +86,22 @@ class MappoConfig:
     """β of the running statistics of returns."""
     checkpoint_seconds: float = 60.0
     """Time between two checkpoints."""
+    inference: InferenceConfig = dataclasses.field(default=InferenceConfig(), metadata=_LATER)
+    """How agents infer the state, where they do."""
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if isinstance(value, bool):
+                continue
             if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
                 raise InputError(f"The setting {field.name} must be finite and not negative, not {value}.")
             if value == 0 and field.name not in ("entropy", "discount", "trace", "checkpoint_seconds"):
                 raise InputError(f"The setting {field.name} must be positive.")
+        if self.inputs not in KINDS:
+            raise InputError(f"There is no input '{self.inputs}' of an actor: there are {', '.join(KINDS)}.")
+        if self.memory == "gru" and self.inputs == "safe":
+            raise InputError("The input 'safe' needs V(s) of single states, so a critic without memory: memory = none.")
         for name in ("discount", "trace"):
             if getattr(self, name) > 1:
                 raise InputError(f"The setting {name} must lie in [0, 1], not {getattr(self, name)}.")

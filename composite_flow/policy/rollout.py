@@ -11,9 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from composite_flow.policy.choices import choose, log_probability
-from composite_flow.policy.sequence_network import SequenceNetwork
-from composite_flow.policy.sight import actor_inputs
+from composite_flow.policy.team import Team, TeamMemory, decide, fresh_memory
 from composite_flow.problems.base import Problem, World
 
 
@@ -22,14 +20,15 @@ class Live(eqx.Module):
 
     Attributes:
         world: the problem's own.
-        actor_memory, critic_memory: before the next step, zero at an episode's start.
+        memory: the team's, before the next step.
+        critic_memory: before the next step, zero at an episode's start.
         starts: whether the next step is the first of its episode.
         earned: undiscounted return of the episode so far.
         length: its steps so far.
     """
 
     world: World
-    actor_memory: Float[Array, "*worlds agents memory"]
+    memory: TeamMemory
     critic_memory: Float[Array, "*worlds memory"]
     starts: Bool[Array, "*worlds"]
     earned: Float[Array, "*worlds"]
@@ -41,6 +40,10 @@ class Step(eqx.Module):
 
     Attributes:
         inputs: what the actor saw.
+        observations: what each agent saw, where a denoiser learns from it; else None.
+        squared_error: of the inferred states, in scaled units, averaged over agents, samples and features; 0 where
+            nothing is inferred.
+        age: steps before it in its episode.
         available: which actions each agent could take.
         actions: which it took.
         log_probabilities: log π of them when they were taken.
@@ -51,6 +54,9 @@ class Step(eqx.Module):
     """
 
     inputs: Float[Array, "*steps agents inputs"]
+    observations: Float[Array, "*steps agents observation"] | None
+    squared_error: Float[Array, "*steps"]
+    age: Int[Array, "*steps"]
     available: Bool[Array, "*steps agents actions"]
     actions: Int[Array, "*steps agents"]
     log_probabilities: Float[Array, "*steps agents"]
@@ -85,31 +91,24 @@ class Piece(eqx.Module):
     steps: Step
 
 
-class Networks(eqx.Module):
-    """The actor, shared by all agents, and the critic."""
-
-    actor: SequenceNetwork
-    critic: SequenceNetwork
-
-
 def tells_wins(problem: Problem) -> bool:
     """Whether the problem has a method `won(world)`, which says of an episode's last world whether the team won."""
     return callable(getattr(problem, "won", None))
 
 
-def start_worlds(problem: Problem, networks: Networks, key: PRNGKeyArray, count: int) -> Live:
+def start_worlds(problem: Problem, team: Team, key: PRNGKeyArray, count: int) -> Live:
     """So many new episodes."""
-    return jax.vmap(lambda key_world: _start(problem, networks, key_world))(jax.random.split(key, count))
+    return jax.vmap(lambda key_world: _start(problem, team, key_world))(jax.random.split(key, count))
 
 
 def play(
-    problem: Problem, networks: Networks, live: Live, key: PRNGKeyArray, num_pieces: int, piece_length: int
+    problem: Problem, team: Team, live: Live, key: PRNGKeyArray, num_pieces: int, piece_length: int
 ) -> tuple[Live, Piece, Finished]:
     """Play every world for `num_pieces` · `piece_length` steps.
 
     Args:
         problem: the world's laws.
-        networks: who acts, and who values.
+        team: who acts, and who values.
         live: the worlds, along their leading axis.
         key: random key.
         num_pieces: in time, per world.
@@ -121,32 +120,32 @@ def play(
     """
 
     def play_piece(live, keys):
-        after, (steps, finished) = jax.lax.scan(lambda live, key: _play_step(problem, networks, live, key), live, keys)
+        after, (steps, finished) = jax.lax.scan(lambda live, key: _play_step(problem, team, live, key), live, keys)
         steps = jax.tree.map(lambda part: jnp.moveaxis(part, 0, 1), steps)
-        return after, (Piece(live.actor_memory, live.critic_memory, steps), finished)
+        return after, (Piece(live.memory.actor, live.critic_memory, steps), finished)
 
     keys = jax.random.split(key, (num_pieces, piece_length))
     live, (pieces, finished) = jax.lax.scan(play_piece, live, keys)
     return live, pieces, jax.tree.map(jnp.sum, finished)
 
 
-def state_value(problem: Problem, networks: Networks, live: Live) -> Float[Array, ""]:
+def state_value(problem: Problem, team: Team, live: Live) -> Float[Array, ""]:
     """The critic's value of a world as it stands, in the critic's units."""
-    return networks.critic.step(live.critic_memory, problem.state(live.world).astype(jnp.float32))[1][0]
+    return team.networks.critic.step(live.critic_memory, problem.state(live.world).astype(jnp.float32))[1][0]
 
 
-def _play_step(problem: Problem, networks: Networks, live: Live, key: PRNGKeyArray) -> tuple[Live, tuple]:
+def _play_step(problem: Problem, team: Team, live: Live, key: PRNGKeyArray) -> tuple[Live, tuple]:
     """One step of every world; those that ended start anew."""
     key_steps, key_resets = jax.random.split(key)
     num_worlds = len(live.starts)
 
     def advance(key_step, one):
-        return _advance(problem, networks, key_step, one)
+        return _advance(problem, team, key_step, one)
 
     after, step, finished = jax.vmap(advance)(jax.random.split(key_steps, num_worlds), live)
 
     def restart(after):
-        fresh = start_worlds(problem, networks, key_resets, num_worlds)
+        fresh = start_worlds(problem, team, key_resets, num_worlds)
         return jax.vmap(_choose_tree)(step.ends, fresh, after)
 
     # Drawing a world can cost more than a step of it, and in most steps no episode ends.
@@ -154,30 +153,38 @@ def _play_step(problem: Problem, networks: Networks, live: Live, key: PRNGKeyArr
     return after, (step, finished)
 
 
-def _advance(problem: Problem, networks: Networks, key: PRNGKeyArray, live: Live) -> tuple[Live, Step, Finished]:
+def _advance(problem: Problem, team: Team, key: PRNGKeyArray, live: Live) -> tuple[Live, Step, Finished]:
     """One step of one world."""
     key_observe, key_act, key_world = jax.random.split(key, 3)
     available = problem.available(live.world)
     state = problem.state(live.world).astype(jnp.float32)
-    inputs = actor_inputs(problem.observe(key_observe, live.world))
-    actor_memory, logits = jax.vmap(networks.actor.step)(live.actor_memory, inputs)
-    actions = jax.vmap(choose)(jax.random.split(key_act, len(inputs)), logits, available)
-    critic_memory, value = networks.critic.step(live.critic_memory, state)
-    world, reward, ends = problem.step(key_world, live.world, actions)
+    observations = problem.observe(key_observe, live.world).astype(jnp.float32)
+    memory, decision = decide(team, key_act, live.memory, observations, available, state)
+    critic_memory, value = team.networks.critic.step(live.critic_memory, state)
+    world, reward, ends = problem.step(key_world, live.world, decision.actions)
     world, reward = _carried(world), reward.astype(jnp.float32)
     step = Step(
-        inputs=inputs,
+        inputs=decision.inputs,
+        observations=None if decision.samples is None else observations,
+        squared_error=_squared_error(team, decision.samples, state),
+        age=live.length,
         available=available,
-        actions=actions,
-        log_probabilities=jax.vmap(log_probability)(logits, available, actions),
+        actions=decision.actions,
+        log_probabilities=decision.log_probabilities,
         state=state,
         value=value[0],
         reward=reward,
         starts=live.starts,
         ends=ends,
     )
-    after = Live(world, actor_memory, critic_memory, jnp.asarray(False), live.earned + reward, live.length + 1)
+    after = Live(world, memory, critic_memory, jnp.asarray(False), live.earned + reward, live.length + 1)
     return after, step, _finished(problem, after, ends)
+
+
+def _squared_error(team: Team, samples: Float[Array, "agents samples state"] | None, state) -> Float[Array, ""]:
+    if samples is None:
+        return jnp.float32(0.0)
+    return jnp.mean((samples - team.inputs.inference.scaling.scale(state)[None, None]) ** 2)
 
 
 def _finished(problem: Problem, after: Live, ends: Bool[Array, ""]) -> Finished:
@@ -190,10 +197,10 @@ def _finished(problem: Problem, after: Live, ends: Bool[Array, ""]) -> Finished:
     )
 
 
-def _start(problem: Problem, networks: Networks, key: PRNGKeyArray) -> Live:
-    actor_memory = jnp.tile(networks.actor.fresh_memory()[None], (problem.num_agents, 1))
+def _start(problem: Problem, team: Team, key: PRNGKeyArray) -> Live:
+    memory, critic_memory = fresh_memory(team, problem.num_agents), team.networks.critic.fresh_memory()
     world = _carried(problem.reset(key))
-    return Live(world, actor_memory, networks.critic.fresh_memory(), jnp.asarray(True), jnp.float32(0.0), jnp.int32(0))
+    return Live(world, memory, critic_memory, jnp.asarray(True), jnp.float32(0.0), jnp.int32(0))
 
 
 def _carried(world: World) -> World:

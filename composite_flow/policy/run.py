@@ -22,17 +22,20 @@ from composite_flow.checkpoint import load_checkpoint, load_description, save_ch
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.experiments.cells import jsonable
 from composite_flow.interrupt import interrupt_flag
+from composite_flow.model import MODEL_FILE, Model
 from composite_flow.policy.curves import CURVES_FILE, Row, TensorBoard, rows_of, write_curves
-from composite_flow.policy.mappo import MOST_UPDATES, learn, new_learner
+from composite_flow.policy.mappo import MOST_UPDATES, learn, new_learner, team_of
 from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.rollout import tells_wins
-from composite_flow.policy.trained import POLICY_FILE, TrainedPolicy, save_policy
+from composite_flow.policy.saving import POLICY_FILE, VALUES_FILE, save_policy
+from composite_flow.policy.setup import Setup, prepare
+from composite_flow.policy.trained import TrainedPolicy, team_that_acts, weights_digest
 from composite_flow.problems.base import Problem
 
 TRAINING_FILE = "policy_training.safetensors"
 
 _BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows and an interrupt is heard
-_INIT = 2**32 - 1  # a number that no update has, folded into the key
+_INIT, _PROBE = 2**32 - 1, 2**32 - 3  # numbers that no update has, folded into the key
 _FREE = ("checkpoint_seconds",)  # settings that a resumed run may change
 
 Progress = Callable[[int, int, list[Row]], None]
@@ -56,6 +59,7 @@ def train_policy(
     config: MappoConfig | None = None,
     *,
     key: PRNGKeyArray,
+    denoiser: Model | None = None,
     folder: str | os.PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -67,6 +71,7 @@ def train_policy(
         problem: the world; one with a method `won(world)` also gets a win rate.
         config: settings.
         key: fixes everything that is drawn at random.
+        denoiser: a trained model, from whose denoiser a run starts whose agents infer the state.
         folder: where checkpoints, curves and, at the end, the policy are written.
         resume: go on from the folder's checkpoint, where there is one.
         overwrite: an earlier run in the folder may be replaced.
@@ -76,11 +81,12 @@ def train_policy(
         The policy and its learning curves.
 
     Raises:
-        InputError: a loss that is not finite.
+        InputError: a loss that is not finite, or a denoiser that cannot be used.
         FileError: an earlier run is in the way, or a file cannot be read or written.
-        MismatchError: the checkpoint to resume is of another configuration, key or problem.
+        MismatchError: the checkpoint to resume is of another configuration, key, problem or denoiser; or the denoiser
+            is of another problem or length of histories.
     """
-    run = _Run(problem, config or MappoConfig(), key, folder)
+    run = _Run(problem, config or MappoConfig(), key, denoiser, folder)
     run.prepare(resume, overwrite)
     with interrupt_flag() as interrupted:
         while not run.finished:
@@ -98,8 +104,9 @@ def train_policy(
 class _Run:
     """A run between its start and its end: what changes, on the host."""
 
-    def __init__(self, problem: Problem, config: MappoConfig, key: PRNGKeyArray, folder):
-        self.problem, self.config, self.key = problem, config, key
+    def __init__(self, problem: Problem, config: MappoConfig, key: PRNGKeyArray, denoiser: Model | None, folder):
+        self.problem, self.config, self.key, self.denoiser = problem, config, key, denoiser
+        self.setup: Setup = prepare(problem, config, jax.random.fold_in(key, _PROBE), denoiser)
         self.folder = None if folder is None else Path(folder)
         self.rows: list[Row] = []
         self.saved, self.update, self.seconds = time.monotonic(), 0, 0.0
@@ -120,15 +127,16 @@ class _Run:
 
     def start(self):
         """The learner before the first update."""
-        return new_learner(self.problem, self.config, jax.random.fold_in(self.key, _INIT))
+        return new_learner(self.problem, self.config, self.setup, jax.random.fold_in(self.key, _INIT))
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of the same run."""
         stored = load_description(path)
         if stored.get("kind") != "policy training":
             raise FileError(f"{path} is not a checkpoint of a policy's training.")
-        for name, value in self.identity().items():
-            if stored.get(name) != value:
+        for name, value in jsonable(self.identity()).items():
+            # a setting that did not exist yet had its default
+            if stored.get(name, jsonable(getattr(MappoConfig, name, None))) != value:
                 here = "" if name == "problem" else f" = {stored.get(name)}, not {value}"
                 raise MismatchError(
                     f"{path} was written by a run with another {name}{here}; resume it with the same problem, settings "
@@ -141,7 +149,8 @@ class _Run:
         """What a resumed run must share with the one that it goes on from."""
         settings = {name: value for name, value in dataclasses.asdict(self.config).items() if name not in _FREE}
         key = np.asarray(jax.random.key_data(self.key)).tolist()
-        return {**settings, "key": key, "problem": jsonable(self.problem.description)}
+        denoiser = None if self.denoiser is None else weights_digest(self.denoiser.denoiser)
+        return {**settings, "key": key, "problem": jsonable(self.problem.description), "denoiser": denoiser}
 
     # --- where it stands
 
@@ -163,7 +172,7 @@ class _Run:
         """About half a second of updates."""
         count = min(self.pace, MOST_UPDATES, self.config.num_updates - self.update)
         started = time.monotonic()
-        self.learner, measures = learn(self.problem, self.config, self.key, self.learner, jnp.int32(count))
+        self.learner, measures = learn(self.problem, self.config, self.setup, self.key, self.learner, jnp.int32(count))
         jax.block_until_ready(measures)
         seconds = time.monotonic() - started
         self.pace = 1 if count == 0 else max(1, min(int(_BLOCK_SECONDS * count / seconds), 4 * count))
@@ -198,18 +207,19 @@ class _Run:
         """The policy, written where the run has a folder."""
         self.save()
         self.tensorboard.close()
-        problem = self.problem
+        problem, learner = self.problem, self.learner
         sizes = problem.num_agents, problem.num_actions, problem.observation_size
-        policy = TrainedPolicy(self.learner.networks.actor, *sizes, steps=self.steps)
+        team = team_that_acts(team_of(self.setup, learner.networks, learner.teaching))
+        policy = TrainedPolicy(team, *sizes, steps=self.steps)
         if self.folder is not None:
             description = {"training": self.identity(), "steps": self.steps}
-            save_policy(self.folder, policy, self.config, description, overwrite=True)
+            save_policy(self.folder, policy, problem, self.config, description, overwrite=True)
         return PolicyTraining(policy, tuple(self.rows))
 
 
 def _clear(folder: Path | None, overwrite: bool) -> None:
     """Remove an earlier run, where that is allowed: a resumed run must not find its checkpoint."""
-    for name in () if folder is None else (POLICY_FILE, TRAINING_FILE, CURVES_FILE):
+    for name in () if folder is None else (POLICY_FILE, TRAINING_FILE, CURVES_FILE, VALUES_FILE, MODEL_FILE):
         path = Path(folder or "") / name
         if path.exists():
             if not overwrite:

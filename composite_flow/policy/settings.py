@@ -6,8 +6,9 @@ from typing import Any
 
 from composite_flow.errors import MismatchError
 from composite_flow.experiments.cells import jsonable
+from composite_flow.policy.inference_config import InferenceConfig
 from composite_flow.policy.mappo_config import MappoConfig
-from composite_flow.policy.trained import POLICY_FILE, SETTINGS_FILE
+from composite_flow.policy.saving import POLICY_FILE, SETTINGS_FILE
 from composite_flow.runs import kept_settings, start_record
 
 
@@ -19,21 +20,25 @@ class PolicySettings:
         problem: as the command line names it.
         training: settings of MAPPO.
         seed: fixes everything that is drawn at random.
+        denoiser: folder of the model that it starts from.
     """
 
     problem: str
     training: MappoConfig = dataclasses.field(default_factory=MappoConfig)
     seed: int = 0
+    denoiser: str | None = None
 
     def flat(self) -> dict[str, Any]:
         """One level of names, as in the record."""
-        return jsonable({"problem": self.problem, **dataclasses.asdict(self.training), "seed": self.seed})
+        others = {"problem": self.problem, "seed": self.seed, "denoiser": self.denoiser}
+        return jsonable({**dataclasses.asdict(self.training), **others})
 
     @classmethod
     def from_flat(cls, values: dict[str, Any]) -> "PolicySettings":
         """The inverse of `flat`."""
-        training = {name: value for name, value in values.items() if name not in ("problem", "seed")}
-        return cls(values["problem"], MappoConfig(**training), values["seed"])
+        training = {name: value for name, value in values.items() if name not in ("problem", "seed", "denoiser")}
+        training["inference"] = InferenceConfig(**training["inference"])
+        return cls(values["problem"], MappoConfig(**training), values["seed"], values["denoiser"])
 
 
 def start_or_resume(folder: Path, settings: PolicySettings, *, resume: bool, overwrite: bool) -> PolicySettings:

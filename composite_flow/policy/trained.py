@@ -1,40 +1,32 @@
-"""A trained policy: it acts by the contract of policies, and is one file in the folder of its run."""
+"""A trained policy: it acts by the contract of policies."""
 
+import dataclasses
 import hashlib
-import os
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
-from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
-from composite_flow.errors import FileError, MismatchError
-from composite_flow.policy.choices import choose, choose_best
-from composite_flow.policy.mappo_config import MappoConfig
+from composite_flow.errors import InputError, MismatchError
+from composite_flow.policy.inputs import VALUING
 from composite_flow.policy.sequence_network import SequenceNetwork
-from composite_flow.policy.sight import actor_inputs
+from composite_flow.policy.team import Networks, Team, TeamMemory, decide, fresh_memory
 from composite_flow.problems.base import Policy
 from composite_flow.problems.host import AnyProblem
 
-POLICY_FILE = "policy.safetensors"
-SETTINGS_FILE = "policy_run.json"
-
 
 class TrainedPolicy(Policy):
-    """Every agent acts on what it sees and remembers, by the one network that all agents share.
+    """Every agent acts on what it sees, infers and remembers, by the networks that all agents share.
 
     Attributes:
-        actor: the network.
+        team: actor, what else its input needs, and the denoiser, where there is one.
         num_agents, num_actions, observation_size: of the problems that it can act in.
         greedy: take the likeliest action instead of drawing one.
         steps: of the environment that it was trained for.
     """
 
-    actor: SequenceNetwork
+    team: Team
     num_agents: int = eqx.field(static=True)
     num_actions: int = eqx.field(static=True)
     observation_size: int = eqx.field(static=True)
@@ -42,23 +34,31 @@ class TrainedPolicy(Policy):
     steps: int = eqx.field(static=True, default=0)
 
     @property
+    def actor(self) -> SequenceNetwork:
+        """The network that acts."""
+        return self.team.networks.actor
+
+    @property
     def description(self) -> dict[str, Any]:
         """A digest of the weights, and what else tells this policy from others."""
-        digest = hashlib.sha256()
-        for leaf in jax.tree.leaves(eqx.filter(self.actor, eqx.is_array)):
-            digest.update(np.asarray(leaf).tobytes())
-        return {"kind": "mappo", "weights": digest.hexdigest()[:16], "steps": self.steps, "greedy": self.greedy}
+        about = {"kind": "mappo", "weights": weights_digest(self.actor), "steps": self.steps, "greedy": self.greedy}
+        kind = self.team.inputs.kind
+        return about if kind == "agent" else {**about, "inputs": kind, "denoiser": weights_digest(self.team.denoiser)}
 
-    def start(self, num_agents: int) -> Float[Array, "agents memory"]:
-        """Each agent's memory before an episode."""
-        return jnp.zeros((num_agents, self.actor.memory_size))
+    def start(self, num_agents: int) -> TeamMemory:
+        """What the team remembers before an episode."""
+        return fresh_memory(self.team, num_agents)
 
     def act(self, key, memory, observations, available):
-        """Draw every agent's action, or take its likeliest."""
-        memory, logits = jax.vmap(self.actor.step)(memory, actor_inputs(observations))
-        if self.greedy:
-            return memory, jax.vmap(choose_best)(logits, available)
-        return memory, jax.vmap(choose)(jax.random.split(key, len(observations)), logits, available)
+        """Draw every agent's action, or take its likeliest.
+
+        Raises:
+            InputError: the policy needs the true state, which only `evaluate_policy` and training can give it.
+        """
+        if self.team.inputs.kind == "state":
+            raise InputError("A policy that acts on the true state cannot act where only observations are to be had.")
+        memory, decision = decide(self.team, key, memory, observations, available, greedy=self.greedy)
+        return memory, decision.actions
 
     def check(self, problem: AnyProblem) -> None:
         """Refuse a problem of other sizes than this policy's.
@@ -74,55 +74,17 @@ class TrainedPolicy(Policy):
                 )
 
 
-def save_policy(
-    folder: str | os.PathLike,
-    policy: TrainedPolicy,
-    config: MappoConfig,
-    description: dict[str, Any],
-    overwrite: bool = False,
-) -> None:
-    """Write a policy into a folder.
-
-    Args:
-        folder: of its run.
-        policy: what is written; whether it is greedy is left to who loads it.
-        config: its settings.
-        description: what else to keep, such as the problem; JSON-able.
-        overwrite: a policy there may be replaced.
-
-    Raises:
-        FileError: the file is in the way or cannot be written.
-    """
-    sizes = {name: getattr(policy, name) for name in ("num_agents", "num_actions", "observation_size")}
-    network = {
-        "inputs": policy.observation_size + policy.num_agents,
-        "outputs": policy.num_actions,
-        "width": config.width,
-        "depth": config.depth,
-        "memory": config.memory,
-    }
-    stored = {"kind": "policy", "sizes": sizes, "network": network, **description}
-    save_checkpoint(Path(folder) / POLICY_FILE, policy.actor, stored, overwrite)
+def team_that_acts(team: Team) -> Team:
+    """Without the networks that only learning needs."""
+    kind, networks = team.inputs.kind, team.networks
+    critic = networks.critic if kind == "safe" else None
+    values = networks.values if kind in VALUING else None
+    return dataclasses.replace(team, networks=Networks(networks.actor, critic, values))
 
 
-def load_policy(folder: str | os.PathLike, *, greedy: bool = False) -> TrainedPolicy:
-    """Read the policy that a run wrote.
-
-    Args:
-        folder: of the run.
-        greedy: take the likeliest action instead of drawing one.
-
-    Raises:
-        FileError: there is none yet, or the file is damaged or foreign.
-    """
-    path = Path(folder) / POLICY_FILE
-    if not path.exists() and (path.parent / SETTINGS_FILE).exists():
-        raise FileError(f"{folder} holds a training that has not finished; run train-policy again with --resume.")
-    stored = load_description(path)
-    if stored.get("kind") != "policy":
-        raise FileError(f"{path} is not a policy.")
-    empty = eqx.filter_eval_shape(
-        lambda key: SequenceNetwork(**stored["network"], gain=1.0, key=key), jax.random.key(0)
-    )
-    steps = int(stored.get("steps", 0))
-    return TrainedPolicy(load_checkpoint(path, empty), **stored["sizes"], greedy=greedy, steps=steps)
+def weights_digest(weights: Any) -> str:
+    """Tells arrays from others."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(eqx.filter(weights, eqx.is_array)):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,150 @@
+"""How a team infers the state while it acts: local histories that grow step by step, and a few calls of the denoiser.
+
+Each agent alone: y ← f(τ_i, y), from each of its samples. Together, by composite diffusion: one y goes through all
+agents, in a new order each time, and each of them acts on what it sent on last. Only histories and denoiser decide;
+the true state is never read.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from composite_flow.composite import agent_context
+from composite_flow.data.scaling import Scaling
+from composite_flow.denoiser import Denoiser
+from composite_flow.history import History, HistoryLayout
+
+
+class Inference(eqx.Module):
+    """How the state is inferred in each step.
+
+    Attributes:
+        layout: of the local histories.
+        scaling: of states to [0, 1].
+        calls: of the denoiser by each agent.
+        samples: that each agent draws; composite diffusion has one.
+        warm: whether a step starts from the last step's estimate.
+        together: by composite diffusion, instead of each agent alone.
+        lost: chance that a message of composite diffusion is lost; who should have got it goes on from its own y.
+    """
+
+    layout: HistoryLayout = eqx.field(static=True)
+    scaling: Scaling
+    calls: int = eqx.field(static=True)
+    samples: int = eqx.field(static=True)
+    warm: bool = eqx.field(static=True, default=True)
+    together: bool = eqx.field(static=True, default=False)
+    lost: float = eqx.field(static=True, default=0.0)
+
+    @property
+    def messages(self) -> int:
+        """Sent by the team in a step: one per hop. The last one starts the next step, where `warm`."""
+        return self.calls * self.layout.num_agents if self.together else 0
+
+    @property
+    def message_bytes(self) -> int:
+        """Size of a message: one state of 32-bit numbers."""
+        return 4 * len(self.scaling.minimum)
+
+
+class Recollection(eqx.Module):
+    """What a team keeps from one step to the next; before an episode, `fresh_recollection`.
+
+    Attributes:
+        window: each agent's local history, with agents along the leading axis.
+        y: where each agent's samples stand, in scaled units.
+        message: the last one sent.
+    """
+
+    window: History
+    y: Float[Array, "agents samples state"]
+    message: Float[Array, " state"]
+
+
+def fresh_recollection(inference: Inference) -> Recollection:
+    """Nothing was seen, nothing inferred."""
+    layout, state_size = inference.layout, len(inference.scaling.minimum)
+    agents, length = layout.num_agents, layout.length
+    window = History(
+        jnp.zeros((agents, length, layout.observation_size)),
+        jnp.zeros((agents, length - 1), jnp.int32),
+        jnp.zeros((agents, length), bool),
+        jnp.arange(agents, dtype=jnp.int32),
+    )
+    return Recollection(window, jnp.zeros((agents, inference.samples, state_size)), jnp.zeros(state_size))
+
+
+def infer(
+    inference: Inference,
+    denoiser: Denoiser,
+    recollection: Recollection,
+    observations: Float[Array, "agents observation"],
+    key: PRNGKeyArray,
+) -> Recollection:
+    """What the team makes of its next observations: longer histories, and estimates y of the state now.
+
+    Each history is turned into a context once. An episode's first step starts from noise y ~ N(0, I), and so does every
+    step where inference is not warm.
+
+    Args:
+        inference: how.
+        denoiser: shared by all agents.
+        recollection: of the step before.
+        observations: what each agent sees now.
+        key: random key.
+    """
+    key_noise, key_hops = jax.random.split(key)
+    begun = recollection.window.mask[0, -1]
+    window = _seen(recollection.window, observations)
+    contexts = jax.vmap(denoiser.condition)(inference.layout.encode(window))
+    noise = jax.random.normal(key_noise, (len(observations) + 1, *recollection.y.shape[1:]))
+    from_noise = ~begun | (not inference.warm)
+    y = jnp.where(from_noise, noise[1:], recollection.y)
+    message = jnp.where(from_noise, noise[0, 0], recollection.message)
+    if inference.together:
+        y, message = _together(inference, denoiser, contexts, y, message, key_hops)
+    else:
+        y = _alone(inference, denoiser, contexts, y)
+    return Recollection(window, y, message)
+
+
+def after_actions(recollection: Recollection, actions: Int[Array, " agents"]) -> Recollection:
+    """The histories with what each agent has just done."""
+    window = recollection.window
+    longer = History(window.observations, _shifted(window.actions, actions), window.mask, window.agent)
+    return Recollection(longer, recollection.y, recollection.message)
+
+
+def _alone(inference: Inference, denoiser: Denoiser, contexts, y):
+    """Each agent's flow of each of its samples."""
+    each = jax.vmap(jax.vmap(denoiser.denoise, in_axes=(None, 0)))
+    return jax.lax.fori_loop(0, inference.calls, lambda _, y: each(contexts, y), y)
+
+
+def _together(inference: Inference, denoiser: Denoiser, contexts, y, message, key):
+    """Composite diffusion: as many sweeps as calls, each in an order of its own."""
+    key_order, key_lost = jax.random.split(key)
+    num_agents = len(y)
+    agents = jnp.broadcast_to(jnp.arange(num_agents, dtype=jnp.int32)[None], (inference.calls, num_agents))
+    order = jax.random.permutation(key_order, agents, axis=1, independent=True).reshape(-1)
+
+    def hop(carry, step):
+        (y, message), (agent, key_hop) = carry, step
+        if inference.lost:
+            message = jnp.where(jax.random.bernoulli(key_hop, inference.lost), y[agent, 0], message)
+        message = denoiser.denoise(agent_context(contexts, agent), message)
+        return (y.at[agent, 0].set(message), message), None
+
+    return jax.lax.scan(hop, (y, message), (order, jax.random.split(key_lost, len(order))))[0]
+
+
+def _seen(window: History, observations: Float[Array, "agents observation"]) -> History:
+    """The histories with what each agent sees now."""
+    seen = _shifted(window.observations, observations.astype(jnp.float32))
+    return History(seen, window.actions, _shifted(window.mask, jnp.ones(len(seen), bool)), window.agent)
+
+
+def _shifted(rows: Array, new: Array) -> Array:
+    """The rows of each agent without the oldest, and with a new one."""
+    return jnp.concatenate([rows, new[:, None]], axis=1)[:, 1:]

@@ -1,0 +1,93 @@
+"""What a run of MAPPO settles before it starts: what the actor sees, and from which denoiser."""
+
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from composite_flow.data.collect import collect
+from composite_flow.data.dataset import HistoryDataset
+from composite_flow.errors import InputError, MismatchError
+from composite_flow.experiments.cells import jsonable
+from composite_flow.loss import sample_pairs
+from composite_flow.model import Model
+from composite_flow.network import Network
+from composite_flow.policy.inference import Inference
+from composite_flow.policy.inputs import INFERRING, SAMPLING, Inputs
+from composite_flow.policy.mappo_config import MappoConfig
+from composite_flow.problems.base import Problem
+
+_PROBE_EPISODES, _PROBE_PAIRS = 64, 4096
+
+
+class Setup(eqx.Module):
+    """What stays as it is while a run learns.
+
+    Attributes:
+        inputs: what the actor sees.
+        denoiser: that it starts from, or keeps; None where a new one learns, or none is needed.
+        history_range: smallest and largest value of each history column, for a new one.
+    """
+
+    inputs: Inputs = Inputs()
+    denoiser: Any = None
+    history_range: tuple[Float[Array, " history"], ...] = ()
+
+
+def prepare(problem: Problem, config: MappoConfig, key: PRNGKeyArray, model: Model | None = None) -> Setup:
+    """Settle what the actor sees.
+
+    Where a new denoiser is to learn, some episodes under random actions tell the ranges of states and histories.
+
+    Args:
+        problem: the world.
+        config: settings of the run.
+        key: of the episodes.
+        model: whose denoiser the run starts from.
+
+    Raises:
+        InputError: a denoiser that is not needed or missing, or that cannot learn.
+        MismatchError: it is of another problem or length of histories.
+    """
+    kind, settings = config.inputs, config.inference
+    if kind not in INFERRING:
+        if model is not None:
+            raise InputError(f"The input '{kind}' needs no denoiser; leave it out, or choose another input.")
+        return Setup(Inputs(kind, config.own_observation))
+    options = {
+        "calls": settings.calls,
+        "samples": settings.samples if kind in SAMPLING else 1,
+        "warm": settings.warm,
+        "together": kind == "composite",
+    }
+    if model is not None:
+        _check(model, problem, config)
+        inference = Inference(model.layout, model.scaling, **options)
+        return Setup(Inputs(kind, config.own_observation, inference, settings.level), model.denoiser)
+    if settings.denoiser_updates == 0:
+        raise InputError("With denoiser_updates = 0 no denoiser learns: give a trained one, or a positive number.")
+    dataset = HistoryDataset(collect(problem, _PROBE_EPISODES, key=key), settings.history)
+    inference = Inference(dataset.layout, dataset.scaling, **options)
+    histories, _ = sample_pairs(dataset, key, _PROBE_PAIRS)
+    inputs = Inputs(kind, config.own_observation, inference, settings.level)
+    return Setup(inputs, None, (histories.min(axis=0), histories.max(axis=0)))
+
+
+def _check(model: Model, problem: Problem, config: MappoConfig) -> None:
+    """Refuse a denoiser that cannot mean this problem, or cannot learn where it should."""
+    layout = model.layout
+    sizes = {
+        "agents": (layout.num_agents, problem.num_agents),
+        "actions": (layout.num_actions, problem.num_actions),
+        "observation features": (layout.observation_size, problem.observation_size),
+        "state features": (model.denoiser.state_size, problem.state_size),
+        "steps in a history": (layout.length, config.inference.history),
+    }
+    for name, (ours, theirs) in sizes.items():
+        if ours != theirs:
+            raise MismatchError(f"The denoiser is of {ours} {name}, the policy of {theirs}; both must agree.")
+    trained_on = model.description.get("problem")
+    if trained_on and trained_on != jsonable(problem.description):
+        raise MismatchError("The denoiser was trained on another problem than the policy's; use one of its own.")
+    if config.inference.denoiser_updates > 0 and not isinstance(model.denoiser, Network):
+        raise InputError("A denoiser that is not a network cannot learn; set denoiser_updates to 0 to use it as it is.")

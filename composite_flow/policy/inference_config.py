@@ -33,7 +33,7 @@ class InferenceConfig:
     denoiser_batch: int = 256
     """Pairs (history, state) per step of its optimiser."""
     denoiser_learning_rate: float = 1e-3
-    """Adam's rate for it, after 500 steps in which it rises from zero."""
+    """Adam's rate for it, after 200 steps in which it rises from zero."""
     denoiser_average: float = 0.99
     """Decay of its averaged weights, which are those that infer."""
     replay: int = 100_000

@@ -16,7 +16,7 @@ from composite_flow.policy.replay import Replay, empty_replay
 from composite_flow.policy.rollout import Step
 from composite_flow.policy.setup import Setup
 
-_WARMUP = 500.0  # steps in which the rate rises
+_WARMUP = 200.0  # steps in which the rate rises
 
 
 class Teaching(eqx.Module):

@@ -26,7 +26,7 @@ class InferenceConfig:
     """Of the quantile, and the worst share that CVaR takes the mean of."""
     denoiser_width: int = 256
     """Units of each hidden layer of the denoiser."""
-    denoiser_depth: int = 6
+    denoiser_depth: int = 4
     """Number of its hidden layers."""
     denoiser_updates: float = 0.0025
     """Steps of its optimiser per step of the environment; with 0 a denoiser that was given stays as it is."""

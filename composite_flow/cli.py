@@ -14,6 +14,7 @@ from composite_flow.commands.collecting import collect
 from composite_flow.commands.experiments import demo, reproduce
 from composite_flow.commands.importing import import_data
 from composite_flow.commands.infer import evaluate, reconstruct
+from composite_flow.commands.play import play
 from composite_flow.commands.train import train
 from composite_flow.commands.train_policy import train_policy
 from composite_flow.errors import CompositeFlowError
@@ -22,7 +23,7 @@ from composite_flow.reporting import say
 FAILED, INTERRUPTED = 1, 130
 
 app = SubcommandApp()
-for _command in (demo, collect, train, evaluate, reconstruct, analyze, train_policy, reproduce):
+for _command in (demo, collect, train, evaluate, reconstruct, analyze, train_policy, play, reproduce):
     app.command(_command)
 app.command(name="import")(import_data)
 

@@ -22,7 +22,7 @@ from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.sequence_network import SequenceNetwork
 from composite_flow.policy.team import Networks, Team
 from composite_flow.policy.trained import TrainedPolicy
-from composite_flow.problems.base import Problem
+from composite_flow.problems import Problem, problem_from_description
 
 POLICY_FILE = "policy.safetensors"
 VALUES_FILE = "values.safetensors"
@@ -106,6 +106,23 @@ def load_policy(folder: str | os.PathLike, *, greedy: bool = False) -> TrainedPo
     networks = _read_networks(path, stored, inputs)
     steps = int(stored.get("steps", 0))
     return TrainedPolicy(Team(networks, inputs, denoiser), **stored["sizes"], greedy=greedy, steps=steps)
+
+
+def load_problem(folder: str | os.PathLike) -> Problem:
+    """The problem that a run's policy was trained in.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        FileError: the file is missing or damaged, or does not say.
+        InputError: the problem cannot be built here.
+    """
+    path = Path(folder) / POLICY_FILE
+    description = load_description(path).get("training", {}).get("problem")
+    if description is None:
+        raise FileError(f"{path} does not say which problem the policy was trained in; train it again.")
+    return problem_from_description(description)
 
 
 def _sizes_of_q(problem: Problem) -> tuple[int, int]:

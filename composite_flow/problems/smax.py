@@ -209,13 +209,22 @@ class SMAX(Problem):
         Args:
             state: as `state` gives it.
         """
-        chosen, battle = scenario(self.name), self._environment
+        chosen = scenario(self.name)
         units = state.reshape(chosen.num_allies + chosen.num_enemies, -1)
         allies = units[: chosen.num_allies]
         apart = (allies[:, None, :2] - units[None, :, :2]) * self._map_size[None, None, :]
-        near = jnp.linalg.norm(apart, axis=2) < battle.unit_type_sight_ranges[self._kinds(allies)][:, None]
+        near = jnp.linalg.norm(apart, axis=2) < self.sight_ranges(state)[:, None]
         alive = UNIT_FEATURES.index("alive")
         return near & (allies[:, alive] > 0)[:, None] & (units[:, alive] > 0)[None, :]
+
+    def sight_ranges(self, state: Float[Array, " state"]) -> Float[Array, " allies"]:
+        """How far each living ally sees, in the map's units, of which it is 32 wide and high.
+
+        Args:
+            state: as `state` gives it.
+        """
+        allies = state.reshape(scenario(self.name).num_allies + scenario(self.name).num_enemies, -1)[: self.num_agents]
+        return self._environment.unit_type_sight_ranges[self._kinds(allies)]
 
     def _kinds(self, allies: Float[Array, "allies features"]) -> Int[Array, " allies"]:
         """Each living ally's place in the scenario's list of types."""

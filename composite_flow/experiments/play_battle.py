@@ -39,10 +39,10 @@ class BattlePainter:
 
     @property
     def key(self) -> str:
-        seen = "Allies blue, enemies red, filled by health; × dead, o seen"
+        seen = "Allies blue, enemies red, filled by health; × where they fell; dots are out of sight"
         if self.record.estimates is None:
-            return f"{seen}; small dots: not seen. This team infers nothing."
-        return f"{seen}; hollow: where it believes unseen units, with a line to where they are; × on a dot: believed dead."
+            return f"{seen}. This team infers nothing."
+        return f"{seen}; a diamond, tied to its dot: where the agent believes that unit; × on a dot: believed dead."
 
     def world(self, axes: Axes, step: int) -> None:
         """All units, how far allies see, and who shoots whom."""
@@ -57,7 +57,7 @@ class BattlePainter:
             for ally, action in enumerate(actions)
             if action >= _FIRST_SHOT and alive[ally]
         ]
-        axes.add_collection(LineCollection(shots, colors=INK, linewidths=0.8, linestyles="dotted", zorder=3))
+        axes.add_collection(LineCollection(shots, colors=INK, linewidths=0.8, alpha=0.6, zorder=3))
         self._units(axes, step, alive)
         self._dead(axes, step)
         for ally in np.flatnonzero(alive[: self.num_allies]):
@@ -85,13 +85,21 @@ class BattlePainter:
         lives = estimate[self.columns["alive"]] > _ALIVE
         shown = lives & ~sees
         axes.scatter(
-            *believed[shown].T, s=_SIZE, facecolor="none", edgecolor=self.colours[shown], linewidth=1.4, zorder=5
+            *believed[shown].T,
+            s=0.7 * _SIZE,
+            marker="D",
+            facecolor="none",
+            edgecolor=self.colours[shown],
+            linewidth=1.3,
+            zorder=5,
         )
         tied = shown & self.alive[step]
         ties = np.stack([believed[tied], self.places[step][tied]], axis=1)
         axes.add_collection(LineCollection(list(ties), colors=self.colours[tied], linewidths=0.7, alpha=0.5, zorder=2))
         missed = ~lives & ~sees & self.alive[step]
-        axes.scatter(*self.places[step][missed].T, s=40, marker="x", color=self.colours[missed], linewidth=1.2, zorder=5)
+        axes.scatter(
+            *self.places[step][missed].T, s=40, marker="x", color=self.colours[missed], linewidth=1.2, zorder=5
+        )
 
     def _units(self, axes: Axes, step: int, shown: np.ndarray) -> None:
         """Living units: a ring, filled by health."""

@@ -30,10 +30,12 @@ class SensorPainter:
 
     @property
     def key(self) -> str:
-        scans = "Star: target. Blue: what a sensor scans"
-        if self.chances is None:
-            return f"{scans}; in an agent's panel, what it sees, framed. This team infers nothing."
-        return f"{scans}. In an agent's panel: framed what it sees, elsewhere the colour is its estimate that a target is there."
+        scans = "Star: target; blue line: scan; blue ring: area that an agent watches, doubled where it sees a target"
+        if self.record.samples is None:
+            return f"{scans}. This team infers nothing."
+        count = self.record.samples.shape[2]
+        drawn = "a state drawn" if count == 1 else f"the mean of {count} states drawn"
+        return f"{scans}; colour: {drawn} from what it holds possible."
 
     def world(self, axes: Axes, step: int) -> None:
         """Targets, and who scans what."""
@@ -53,11 +55,7 @@ class SensorPainter:
         self._areas(axes, chances, np.where(own, BLUE, MUTED), thick=own)
         scan = self._scan(step, agent)
         self._scans(axes, [] if scan is None else [scan])
-        if self.chances is not None and self.scale == 1.0:
-            for place, chance in zip(self.areas, chances, strict=True):
-                axes.annotate(
-                    f"{chance:.1f}".lstrip("0"), place, ha="center", va="center_baseline", fontsize=6.5, color=INK, zorder=7
-                )
+        self._numbers(axes, chances)
         self._targets(axes, state > 0.5, "small")
         self._seen(axes, step, agent)
         self._sensors(axes, [agent])
@@ -87,6 +85,14 @@ class SensorPainter:
             *self.areas.T, s=190 * self.scale, c=_CHANCES(chances), edgecolor=edges, linewidth=widths, zorder=4
         )
 
+    def _numbers(self, axes: Axes, chances: np.ndarray) -> None:
+        """The chances, where there is room for them and they are not about zero."""
+        for place, chance in zip(self.areas, chances, strict=True):
+            if self.scale == 1.0 and chance >= 0.05:
+                colour = "white" if chance > 0.6 else INK
+                style = {"ha": "center", "va": "center_baseline", "fontsize": 6.5, "color": colour}
+                axes.annotate(f"{chance:.1f}".removeprefix("0"), place, zorder=7, **style)
+
     def _targets(self, axes: Axes, held: np.ndarray, size: str) -> None:
         """Where targets are: on their areas, or, where these are coloured by an estimate, beside them."""
         if size == "large":
@@ -100,18 +106,15 @@ class SensorPainter:
         slots = self.slots[agent]
         used = slots < len(self.areas)
         seen = slots[used][self.record.observations[step, agent][used] > 0.5]
-        axes.scatter(
-            *self.areas[seen].T, s=330 * self.scale, facecolor="none", edgecolor=BLUE, linewidth=1.4, zorder=5
-        )
+        axes.scatter(*self.areas[seen].T, s=330 * self.scale, facecolor="none", edgecolor=BLUE, linewidth=1.4, zorder=5)
 
     def _scans(self, axes: Axes, scans: list[np.ndarray]) -> None:
         axes.add_collection(LineCollection(scans, colors=BLUE, linewidths=3.0, alpha=0.75, zorder=2))
 
     def _sensors(self, axes: Axes, strong) -> None:
         colours = np.array([INK if sensor in strong else MUTED for sensor in range(len(self.sensors))])
-        axes.scatter(
-            *self.sensors.T, marker="s", s=130 * self.scale, facecolor="white", edgecolor=colours, linewidth=1.1, zorder=5
-        )
+        size = 130 * self.scale
+        axes.scatter(*self.sensors.T, marker="s", s=size, facecolor="white", edgecolor=colours, zorder=5)
         if self.scale == 1.0:
             for sensor, (place, colour) in enumerate(zip(self.sensors, colours, strict=True)):
                 axes.annotate(f"{sensor}", place, ha="center", va="center_baseline", fontsize=7, color=colour, zorder=6)

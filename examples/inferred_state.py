@@ -1,10 +1,8 @@
-"""Act on an inferred state in a training loop of one's own: python inferred_state.py [UPDATES]
+"""Act on an inferred state in a training loop of one's own, instead of on one's own observation alone.
 
 A scan pays where both sensors beside a target scan it, but each overlooks the target half of the time. A sensor that
-saw nothing learns by composite diffusion what the others saw: they pass one vector around, three times in a step.
+saw nothing learns from the others by composite diffusion: they pass one vector around, three times in a step.
 """
-
-import sys
 
 import equinox as eqx
 import jax
@@ -40,9 +38,10 @@ def loss(actor, denoiser, worlds, keys):  # REINFORCE; scans move no target: an 
     return -jnp.mean((rewards - rewards.mean()) * log_chances), (worlds, rewards.mean())
 
 
-def main(updates=600):
+def main(updates=400):
     data = cf.HistoryDataset(cf.collect(PROBLEM, 512, key=KEY), length=1)
-    denoiser = cf.fit(data, None, cf.TrainingConfig(width=64, depth=3, batch=256, steps=1500), key=KEY).denoiser
+    config = cf.TrainingConfig(width=64, depth=3, batch=128, steps=3 * updates, warmup=updates // 4)
+    denoiser = cf.fit(data, None, config, key=KEY).denoiser
     score, earned = eqx.filter_jit(jax.grad(loss, has_aux=True)), {}
     for name, chosen in (("own observations", None), ("an inferred state", denoiser)):
         actor, rewards = jnp.zeros((4, 2 + 4 + 1, 3)), []
@@ -51,10 +50,10 @@ def main(updates=600):
             gradient, (worlds, reward) = score(actor, chosen, worlds, keys)
             change, moments = OPTIMISER.update(gradient, moments)
             actor, rewards = optax.apply_updates(actor, change), [*rewards, float(reward)]
-        earned[name] = sum(rewards[-100:]) / len(rewards[-100:])
+        earned[name] = sum(rewards[-100:]) / len(rewards[-100:])  # of the last updates
     print("Mean reward per step:", ", ".join(f"{mean:.3f} from {name}" for name, mean in earned.items()))
     return earned
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

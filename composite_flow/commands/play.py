@@ -41,6 +41,8 @@ def play(
     """
     if episodes < 1:
         raise InputError(f"The number of episodes must be at least 1, not {episodes}.")
+    if not 0 < pace <= 100:
+        raise InputError(f"The pace must be above 0 and at most 100 steps per second, not {pace}.")
     paths = [out] if out.suffix.lower() == ".gif" else [out / EPISODE_FILE.format(place) for place in range(episodes)]
     for path in paths:
         refuse_existing(path, overwrite=shared.overwrite)

@@ -1,6 +1,8 @@
 """Drawing a battle (SMAX): allies blue, enemies red, filled by their health; what an ally sees, and where it
 believes the others."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -29,8 +31,8 @@ class BattlePainter:
         self.alive = states[:, self.columns["alive"]] > 0
         self.health = states[:, self.columns["health"]]
         self.places = _last_known(self._places(states), self.alive)
-        self.sees = np.stack([np.asarray(problem.sees_units(state)) for state in states])
-        self.sight = np.stack([np.asarray(problem.sight_ranges(state)) for state in states])
+        self.sees = np.asarray(jax.vmap(problem.sees_units)(jnp.asarray(states)))
+        self.sight = np.asarray(jax.vmap(problem.sight_ranges)(jnp.asarray(states)))
         self.colours = np.array([BLUE] * self.num_allies + [RED] * (len(self.health[0]) - self.num_allies))
 
     def _places(self, states: np.ndarray) -> np.ndarray:
@@ -42,7 +44,7 @@ class BattlePainter:
         seen = "Allies blue, enemies red, filled by health; × where they fell; dots are out of sight"
         if self.record.estimates is None:
             return f"{seen}. This team infers nothing."
-        return f"{seen}; a diamond, tied to its dot: where the agent believes that unit; × on a dot: believed dead."
+        return f"{seen}; a diamond, tied to its dot: where the agent believes that unit (untied: it is dead); × on a dot: believed dead."
 
     def world(self, axes: Axes, step: int) -> None:
         """All units, how far allies see, and who shoots whom."""

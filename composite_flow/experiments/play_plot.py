@@ -79,15 +79,13 @@ def animate(
         records: of the episodes.
         path: of the file, which is renamed into place when it is whole.
         agents: whose panels are drawn; the first `SHOWN` where none are named.
-        frames_per_second: pace.
+        frames_per_second: pace; positive.
         progress: called with the frames drawn and all.
 
     Raises:
-        InputError: there is no such agent, or the pace is not positive.
+        InputError: there is no such agent.
     """
     agents = shown_agents(problem.num_agents, agents)
-    if not frames_per_second > 0:
-        raise InputError(f"The number of frames per second must be positive, not {frames_per_second}.")
     partial = path.with_name(f"{path.stem}.partial.gif")  # the writer tells the format by the ending
     writer = PillowWriter(fps=frames_per_second)  # type: ignore[arg-type]  (any number will do)
     total, done = sum(record.num_steps for record in records), 0

@@ -1,0 +1,35 @@
+"""The examples show what they say."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "examples"
+
+
+def example(name):
+    """The module of an example, which is no part of the package."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+def test_examples_are_short(path):
+    assert len(path.read_text().splitlines()) < 60
+
+
+def test_an_inferred_state_is_worth_its_messages(capsys):
+    """Sensors each miss the target with chance 1/2, and two must scan it at once, for 0.1 each and a reward of 1.
+
+    Somebody sees it in 3/4 of the steps, which is worth 0.8; else the team does best to scan any area, for 1/4 − 0.2.
+    """
+    earned = example("inferred_state").main(updates=200)
+    alone, inferred = earned["own observations"], earned["an inferred state"]
+    best = 0.75 * 0.8 + 0.25 * 0.05
+    # 25,600 rewards, each within [−0.4, 0.8], so that a mean is off by less than 0.02 for any policy
+    assert 0.05 < alone < 0.35 and alone + 0.2 < inferred < best + 0.02
+    assert f"{alone:.3f} from own observations, {inferred:.3f} from an inferred state" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import jax
 import pytest
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples"
@@ -27,7 +28,8 @@ def test_an_inferred_state_is_worth_its_messages(capsys):
 
     Somebody sees it in 3/4 of the steps, which is worth 0.8; else the team does best to scan any area, for 1/4 − 0.2.
     """
-    earned = example("inferred_state").main(updates=200)
+    with jax.numpy_dtype_promotion("standard"):  # Optax outside of compiled functions, as in anybody's own program
+        earned = example("inferred_state").main(updates=200)
     alone, inferred = earned["own observations"], earned["an inferred state"]
     best = 0.75 * 0.8 + 0.25 * 0.05
     # 25,600 rewards, each within [−0.4, 0.8], so that a mean is off by less than 0.02 for any policy

@@ -44,7 +44,8 @@ class BattlePainter:
         seen = "Allies blue, enemies red, filled by health; × where they fell; dots are out of sight"
         if self.record.estimates is None:
             return f"{seen}. This team infers nothing."
-        return f"{seen}; a diamond, tied to its dot: where the agent believes that unit (untied: it is dead); × on a dot: believed dead."
+        believed = "a diamond, tied to its dot: where the agent believes that unit (untied: it is dead)"
+        return f"{seen}; {believed}; × on a dot: believed dead."
 
     def world(self, axes: Axes, step: int) -> None:
         """All units, how far allies see, and who shoots whom."""

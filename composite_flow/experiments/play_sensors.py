@@ -158,4 +158,4 @@ def area_places(coverage: np.ndarray, sensors: np.ndarray) -> np.ndarray:
 
 def _members(coverage: np.ndarray) -> list[tuple[int, ...]]:
     """Who covers each area, in an order of their own."""
-    return sorted(tuple(np.flatnonzero(column)) for column in coverage.T)
+    return sorted(tuple(np.flatnonzero(column).tolist()) for column in coverage.T)

@@ -206,9 +206,11 @@ def _advance(
         policy.team, key_act, episode.memory, observations, available, state, greedy=policy.greedy
     )
     world, reward, over = problem.step(key_world, episode.world, decision.actions)
-    is_certain, is_right = _certainty(
-        policy.team, episode.memory, observations, state, key_certain, num_samples, radius
-    )
+    certain, right = episode.certain, episode.right
+    if num_samples:
+        known = certainty(policy.team, episode.memory, observations, state, key_certain, num_samples, radius)
+        certain += jnp.sum(known.is_certain, dtype=jnp.int32)
+        right += jnp.sum(known.is_certain & known.is_right, dtype=jnp.int32)
     after = _Episode(
         carried(world),
         memory,

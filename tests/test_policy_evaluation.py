@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from counter_world import CounterWorld
+from teams import ideal_sensors
 
 import composite_flow as cf
 from composite_flow import cli
@@ -103,13 +104,14 @@ def known_level():
 def untrained(problem, kind, denoiser=None, own_observation=True, **inference):
     """A team whose networks were drawn; where it infers, by a denoiser of the 2×2 sensors, the ideal one by default."""
     key, model = jax.random.key(1), None
-    fixed = InferenceConfig(history=LENGTH, denoiser_updates=0.0, **inference)
-    config = cf.MappoConfig(inputs=kind, own_observation=own_observation, **SMALL, inference=fixed)
+    layout = HistoryLayout(LENGTH, problem.observation_size, problem.num_actions, problem.num_agents)
     if inference:
-        belief = belief_model(SensorNetwork.two_by_two())
+        denoiser = denoiser or cf.IdealDenoiser(belief_model(SensorNetwork.two_by_two()))
+        layout = denoiser.belief.layout if isinstance(denoiser, cf.IdealDenoiser) else layout
         parts = {"radius": None, "curves": (), "state_names": problem.state_names, "description": {}}
-        scaling, denoiser = Scaling.identity(problem.state_size), denoiser or cf.IdealDenoiser(belief)
-        model = Model(denoiser, belief.layout, scaling, **parts)
+        model = Model(denoiser, layout, Scaling.identity(problem.state_size), **parts)
+    fixed = InferenceConfig(history=layout.length, denoiser_updates=0.0, **inference)
+    config = cf.MappoConfig(inputs=kind, own_observation=own_observation, **SMALL, inference=fixed)
     setup = prepare(problem, config, key, model)
     team = team_that_acts(team_of(setup, drawn_networks(problem, config, key, setup.inputs), None))
     return TrainedPolicy(team, problem.num_agents, problem.num_actions, problem.observation_size)
@@ -205,7 +207,8 @@ def test_denoised_shows_the_state_to_those_who_are_certain(key):
 
 
 def test_lost_messages_change_what_a_team_infers(key):
-    problem, policy = SensorNetwork.two_by_two(num_steps=6), untrained(sensors(), "composite", known_level(), calls=3)
+    problem = SensorNetwork.two_by_two(num_steps=6)
+    policy = untrained(problem, "composite", ideal_sensors(problem, Fixed(0.3)), calls=3)
     options = {"key": key, "num_episodes": 20, "num_samples": 0}
     whole, half = (cf.evaluate_policy(problem, policy, lost=lost, **options) for lost in (0.0, 0.5))
     again = cf.evaluate_policy(problem, policy, **options)
@@ -246,15 +249,20 @@ def test_another_sight_is_told_in_the_units_of_training(key):
     trained = SMAX("zerg_2_vs_3", sight=9.0, num_steps=5)
     other = OtherSight(trained, 4.0)
 
+    # a start takes long to compile, and only the units count here
+    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(trained.reset, key))
+    positions = jax.random.uniform(key, (64, 5, 2), minval=10.0, maxval=20.0)
+    types = jnp.tile(jnp.array([0, 1, 2, 3, 2], jnp.uint8)[None], (64, 1))
+
     @jax.jit
-    def seen(key):
-        world = trained.reset(key)
-        positions = jax.random.uniform(key, world.state.unit_positions.shape, minval=10.0, maxval=20.0)
-        world = world.replace(state=world.state.replace(unit_positions=positions))
+    @jax.vmap
+    def seen(positions, types):
+        units = blank.state.replace(unit_positions=positions, unit_types=types, unit_alive=jnp.ones(5, bool))
+        world = blank.replace(state=units)
         near = other.seen.sees_units(other.state(world))
         return trained.observe(key, world), other.observe(key, world), near
 
-    before, now, near = map(np.asarray, jax.vmap(seen)(jax.random.split(key, 64)))
+    before, now, near = map(np.asarray, seen(positions, types))
     # each ally's rows tell of the other ally, then of three enemies, nine features each; then of itself
     units = np.stack([near[:, 0, [1, 2, 3, 4]], near[:, 1, [0, 2, 3, 4]]], axis=1)
     expected = before[..., :36].reshape(64, 2, 4, 9) * units[..., None]

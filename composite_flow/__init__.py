@@ -25,7 +25,7 @@ from composite_flow.jacobian import state_jacobian
 from composite_flow.metrics import exact_states, psnr, rate_lower_bound
 from composite_flow.model import Model, load
 from composite_flow.network import Network
-from composite_flow.policy import MappoConfig, TrainedPolicy, load_policy, train_policy
+from composite_flow.policy import MappoConfig, TrainedPolicy, evaluate_policy, load_policy, train_policy
 from composite_flow.problems import (
     EnumerableProblem,
     Policy,
@@ -81,6 +81,7 @@ __all__ = [
     "converge",
     "deviations",
     "evaluate",
+    "evaluate_policy",
     "exact_belief",
     "exact_states",
     "find_fixed_points",

@@ -11,6 +11,7 @@ from tyro.extras import SubcommandApp
 
 from composite_flow.commands.analyze import analyze
 from composite_flow.commands.collecting import collect
+from composite_flow.commands.evaluate_policy import evaluate_policy
 from composite_flow.commands.experiments import demo, reproduce
 from composite_flow.commands.importing import import_data
 from composite_flow.commands.infer import evaluate, reconstruct
@@ -23,7 +24,8 @@ from composite_flow.reporting import say
 FAILED, INTERRUPTED = 1, 130
 
 app = SubcommandApp()
-for _command in (demo, collect, train, evaluate, reconstruct, analyze, train_policy, play, reproduce):
+_COMMANDS = (demo, collect, train, evaluate, reconstruct, analyze, train_policy, evaluate_policy, play, reproduce)
+for _command in _COMMANDS:
     app.command(_command)
 app.command(name="import")(import_data)
 

@@ -51,6 +51,15 @@ def clopper_pearson_lower_bound(successes: int, trials: int, confidence: float =
     return float(special.betaincinv(successes, trials - successes + 1, 1.0 - confidence)) if successes else 0.0
 
 
+def normal_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
+    """Two-sided 95% interval of a mean, mean ± 1.96 sd / √n, for many independent values; None for a single one."""
+    numbers = np.asarray(values, np.float64)
+    if numbers.size < 2:
+        return None
+    mean, error = numbers.mean(), numbers.std(ddof=1) / math.sqrt(numbers.size)
+    return float(mean - 1.959964 * error), float(mean + 1.959964 * error)
+
+
 def seed_lower_bound(rates: Sequence[float], confidence: float = 0.95) -> float:
     """One-sided lower bound of the mean rate over training seeds.
 

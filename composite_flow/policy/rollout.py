@@ -146,7 +146,7 @@ def _play_step(problem: Problem, team: Team, live: Live, key: PRNGKeyArray) -> t
 
     def restart(after):
         fresh = start_worlds(problem, team, key_resets, num_worlds)
-        return jax.vmap(_choose_tree)(step.ends, fresh, after)
+        return jax.vmap(choose_tree)(step.ends, fresh, after)
 
     # Drawing a world can cost more than a step of it, and in most steps no episode ends.
     after = jax.lax.cond(jnp.any(step.ends), restart, lambda after: after, after)
@@ -162,11 +162,11 @@ def _advance(problem: Problem, team: Team, key: PRNGKeyArray, live: Live) -> tup
     memory, decision = decide(team, key_act, live.memory, observations, available, state)
     critic_memory, value = team.networks.critic.step(live.critic_memory, state)
     world, reward, ends = problem.step(key_world, live.world, decision.actions)
-    world, reward = _carried(world), reward.astype(jnp.float32)
+    world, reward = carried(world), reward.astype(jnp.float32)
     step = Step(
         inputs=decision.inputs,
         observations=None if decision.samples is None else observations,
-        squared_error=_squared_error(team, decision.samples, state),
+        squared_error=squared_error(team, decision.samples, state),
         age=live.length,
         available=available,
         actions=decision.actions,
@@ -181,7 +181,7 @@ def _advance(problem: Problem, team: Team, key: PRNGKeyArray, live: Live) -> tup
     return after, step, _finished(problem, after, ends)
 
 
-def _squared_error(team: Team, samples: Float[Array, "agents samples state"] | None, state) -> Float[Array, ""]:
+def squared_error(team: Team, samples: Float[Array, "agents samples state"] | None, state) -> Float[Array, ""]:
     if samples is None:
         return jnp.float32(0.0)
     return jnp.mean((samples - team.inputs.inference.scaling.scale(state)[None, None]) ** 2)
@@ -199,11 +199,11 @@ def _finished(problem: Problem, after: Live, ends: Bool[Array, ""]) -> Finished:
 
 def _start(problem: Problem, team: Team, key: PRNGKeyArray) -> Live:
     memory, critic_memory = fresh_memory(team, problem.num_agents), team.networks.critic.fresh_memory()
-    world = _carried(problem.reset(key))
+    world = carried(problem.reset(key))
     return Live(world, memory, critic_memory, jnp.asarray(True), jnp.float32(0.0), jnp.int32(0))
 
 
-def _carried(world: World) -> World:
+def carried(world: World) -> World:
     """The world as arrays of settled types: with plain numbers in it, a second call would compile everything again."""
 
     def settled(leaf):
@@ -214,5 +214,5 @@ def _carried(world: World) -> World:
     return jax.tree.map(settled, world)
 
 
-def _choose_tree(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:
+def choose_tree(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:
     return jax.tree.map(lambda first, second: jnp.where(condition, first, second), yes, no)

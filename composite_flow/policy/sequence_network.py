@@ -56,6 +56,11 @@ class SequenceNetwork(eqx.Module):
         self.head = _linear(key_head, width, outputs, gain)
         self.memory_size = width if recurrent else 0
 
+    @property
+    def num_inputs(self) -> int:
+        """Columns of what it reads."""
+        return int(self.layers[0].in_features) - _ANCHORS
+
     def fresh_memory(self) -> Float[Array, " memory"]:
         """What is remembered before an episode: zeros, or nothing at all."""
         return jnp.zeros(self.memory_size)

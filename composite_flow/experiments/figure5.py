@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from composite_flow.experiments.cells import Progress, cell, write_json
-from composite_flow.experiments.figure5_report import markdown, summarise, tables
+from composite_flow.experiments.figure5_report import summarise
 from composite_flow.experiments.figure5_run import MATCHED, Cell, Evaluation, World, compute
+from composite_flow.experiments.figure5_tables import markdown, tables
 from composite_flow.policy.inference_config import InferenceConfig
 from composite_flow.policy.mappo_config import MappoConfig
 
@@ -135,10 +136,16 @@ def run(settings: Figure5Settings, out: Path, *, seed: int, overwrite: bool, pro
 
 
 def cells_of(settings: Figure5Settings, seed: int) -> list[Cell]:
-    """World by world, within a world seed by seed: an interrupted sweep has whole panels, and whole seeds."""
+    """World by world, and seed by seed within: an interrupted sweep has whole panels, and whole seeds of others.
+
+    `MATCHED` comes last in a world, as it takes longest: each of its weights is trained on each step of each agent.
+    """
+    last = [curve for curve in settings.curves if curve == MATCHED]
+    rest = [curve for curve in settings.curves if curve != MATCHED]
     return [
         Cell(world, curve, one, settings.evaluation, settings.points)
         for world in settings.worlds
+        for curves in (rest, last)
         for one in range(seed, seed + settings.num_seeds)
-        for curve in settings.curves
+        for curve in curves
     ]

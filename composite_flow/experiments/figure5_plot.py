@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from composite_flow.experiments.figure5_report import MEASURES, TITLES
+from composite_flow.experiments.figure5_tables import MEASURES, TITLES
 from composite_flow.experiments.style import (
     BLUE,
     FAINT,
@@ -70,7 +70,7 @@ def draw_panel(axis: Axes, world: dict[str, Any], drawn: str) -> None:
         band = part[drawn]
         if band is None:
             continue
-        millions = np.array(part["learning"]["steps"]) / 1e6
+        millions = np.array(part["steps"]) / 1e6
         mean, low, high = (np.array(band[name], np.float64) for name in ("mean", "low", "high"))
         axis.fill_between(millions, low, high, color=STYLES[curve]["color"], alpha=0.15, linewidth=0)
         axis.plot(millions, mean, linewidth=1.5, label=f"{curve}: {TITLES[curve]}", **STYLES[curve])

@@ -155,7 +155,7 @@ def compute(cell: Cell, folder: Path, overwrite: bool, progress: Progress) -> di
 
     key = jax.random.key(cell.seed)
     trained = train_policy(problem, config, key=key, folder=folder, resume=resume, overwrite=overwrite, progress=tell)
-    last = trained.curves[-1]
+    last: dict[str, Any] = trained.curves[-1]
     return {
         "measure": measure,
         "steps": last["steps"],

@@ -12,7 +12,7 @@ from scipy import stats
 import composite_flow as cf
 from composite_flow.experiments import figure5, figure5_plot, figure5_run
 from composite_flow.experiments.cells import jsonable, read_json
-from composite_flow.experiments.figure5_report import ordering
+from composite_flow.experiments.figure5_report import ordering, smoothed
 from composite_flow.experiments.figure5_run import MATCHED, config_of, num_weights, thinned
 from composite_flow.experiments.figure5_tables import markdown
 from composite_flow.experiments.interquartile import Runs, contrast, interquartile_mean, stratified_interval
@@ -128,6 +128,15 @@ def test_thinned_curve_weighs_episodes():
     assert found["psnr"] == pytest.approx([-10 * np.log10(0.055)] * 2)
     # as many steps at 100 a second as at 400
     assert found["steps_per_second"] == pytest.approx([160.0, 160.0])
+
+
+def test_smoothing_skips_what_is_unknown():
+    curve = np.arange(60.0)
+    curve[30] = np.nan
+    found = smoothed(curve)  # over three points
+    np.testing.assert_allclose(found[1:29], np.arange(1.0, 29.0))
+    assert found[29] == 28.5 and found[30] == 30.0 and found[0] == 0.5 and found[-1] == 58.5
+    np.testing.assert_array_equal(smoothed(np.array([1.0, np.nan])), [1.0, np.nan])
 
 
 # --- what is run

@@ -53,7 +53,7 @@ def _figure(worlds: dict[str, Any], drawn: str, stem: Path) -> list[Path]:
     figure, axes = plt.subplots(1, len(worlds), figsize=(width, height), squeeze=False, layout="constrained")
     for axis, (name, world) in zip(axes[0], worlds.items(), strict=True):
         draw_panel(axis, world, drawn)
-        axis.set_title(f"{name}")
+        axis.set_title(name)
     handles = {
         label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
@@ -65,7 +65,13 @@ def _figure(worlds: dict[str, Any], drawn: str, stem: Path) -> list[Path]:
 
 
 def draw_panel(axis: Axes, world: dict[str, Any], drawn: str) -> None:
-    """The curves of one world: interquartile mean over seeds, and its bootstrap interval as a band."""
+    """The curves of one world: interquartile mean over seeds, and its bootstrap interval as a band.
+
+    Args:
+        axis: to draw on.
+        world: of the summary.
+        drawn: "learning", or "psnr" of the inferred states.
+    """
     for curve, part in world["curves"].items():
         band = part[drawn]
         if band is None:
@@ -78,6 +84,6 @@ def draw_panel(axis: Axes, world: dict[str, Any], drawn: str) -> None:
     axis.grid(axis="y", color=FAINT, linewidth=0.6)
     axis.set_xlim(left=0)
     axis.set_xlabel("millions of steps")
-    axis.set_ylabel("PSNR of inferred states (dB)" if drawn == "psnr" else MEASURES[world["measure"]])
+    axis.set_ylabel("PSNR (dB)" if drawn == "psnr" else MEASURES[world["measure"]])
     if drawn == "learning" and world["measure"] == "return":
         axis.axhline(0.0, color=MUTED, linewidth=0.8)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from composite_flow.experiments.figure5_run import MATCHED, World
 from composite_flow.experiments.interquartile import Contrast, Runs, contrast, interquartile_mean, stratified_interval
@@ -13,6 +14,8 @@ ORDER = (("state", "denoised"), ("denoised", "agent"))
 COMPARED = (*ORDER, ("state", "agent"), ("denoised", MATCHED), ("composite", "agent"), ("composite", "denoised"))
 MOMENTS = ("final", "throughout")
 """At the end of training, by evaluation; and on average over the learning curve."""
+
+_WINDOWS = 20
 
 Found = Mapping[tuple[str, str, int], Mapping[str, Any]]
 
@@ -86,12 +89,24 @@ def _curve(parts: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _band(parts: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any] | None:
-    """IQM over seeds at each point of the learning curve, and its interval; None where there is no such curve."""
-    scores = np.array([part["curve"][name] for part in parts], np.float64).T  # None becomes nan
+    """IQM over seeds at each point of the smoothed learning curves, and its interval; None where there are none."""
+    scores = np.array([part["curve"][name] for part in parts], np.float64)  # None becomes nan
     if np.isnan(scores).all():
         return None
+    scores = np.stack([smoothed(curve) for curve in scores], axis=-1)
     low, high = stratified_interval(scores[:, None, :])
     return {"mean": interquartile_mean(scores), "low": low, "high": high}
+
+
+def smoothed(curve: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
+    """Means over a twentieth of the curve around each point, of what is known there.
+
+    A point's few hundred episodes scatter more than seeds differ.
+    """
+    window, known = np.ones(max(1, len(curve) // _WINDOWS)), ~np.isnan(curve)
+    total = np.convolve(np.where(known, curve, 0.0), window, "same")
+    count = np.convolve(known.astype(np.float64), window, "same")
+    return np.divide(total, count, out=np.full(len(curve), np.nan), where=count > 0)
 
 
 def _score(part: Mapping[str, Any]) -> tuple[float, float]:
@@ -152,10 +167,10 @@ def ordering(here: Mapping[str, list[Any]], moment: str) -> dict[str, Any]:
         verdict = "contradicted"
     else:
         verdict = "confirmed" if verdicts == ["confirmed"] * len(ORDER) else "undecided"
-    said = [f"{claim} is {part['verdict']} ({signed(part)})" for claim, part in parts.items()]
+    said = [f"{claim} is {part['verdict']}: {signed(part)}" for claim, part in parts.items()]
     when = "at the end of training" if moment == "final" else "on average over training"
     sentence = f"True state ≥ inferred state ≥ own observation, {when}: {verdict}" + (
-        f"; {', '.join(said)}." if said else "."
+        f" ({'; '.join(said)})." if said else "."
     )
     return {"verdict": verdict, "sentence": sentence, "parts": parts}
 

@@ -48,14 +48,27 @@ def _contents(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[lis
             found += [_reached_content(name, world), _compared_content(name, world)]
             changes = [change for curve in world["curves"].values() for change in curve["changed"]]
             found += [_changed_content(name, world, list(dict.fromkeys(changes)))] if changes else []
-    return found
+    return found + ([_overall_content(summary["overall"])] if summary["overall"] else [])
+
+
+def _overall_content(overall: Mapping[str, Any]) -> tuple[str, list[str], list[list[Any]]]:
+    title = (
+        "All worlds: what is reached, as a share of what the true state gives\n"
+        "IQM over worlds and seeds, with its bootstrap over the seeds of each world."
+    )
+    rows = [
+        [_title(curve), within({"mean": part["interquartile_mean"], "interval": part["bootstrap"]})]
+        for curve, part in overall.items()
+    ]
+    return title, ["", "share"], rows
 
 
 def _reached_content(name: str, world: Mapping[str, Any]) -> tuple[str, list[str], list[list[Any]]]:
     measure = MEASURES[world["measure"]]
-    title = f"{name} ({world['problem']}): {measure} after training\n"
-    title += (
-        "In brackets: 95% intervals over seeds and episodes, and the bootstrap of the interquartile mean over seeds."
+    title = (
+        f"{name} ({world['problem']}): {measure} after training\n"
+        "In brackets: 95% intervals, of the mean over seeds and episodes, of the interquartile mean over seeds alone.\n"
+        "Of fewer than four seeds the IQM is the mean, and its bootstrap hardly more than their range."
     )
     header = ["", "seeds", "weights", measure, "IQM", "PSNR", "certain", "right then", "messages", "bytes", "steps/s"]
     rows = [

@@ -14,16 +14,13 @@ from composite_flow.experiments import figure5, figure5_plot, figure5_run
 from composite_flow.experiments.cells import jsonable, read_json
 from composite_flow.experiments.figure5_report import ordering, smoothed
 from composite_flow.experiments.figure5_run import MATCHED, config_of, num_weights, thinned
-from composite_flow.experiments.figure5_tables import markdown
 from composite_flow.experiments.interquartile import Runs, contrast, interquartile_mean, stratified_interval
-from composite_flow.policy.evaluation import evaluate_policy
+from composite_flow.policy.evaluation import PolicyEvaluation, evaluate_policy
 
 SMOKE = figure5.PRESETS["smoke"]
+WORLD = replace(SMOKE.worlds[0], policy=replace(SMOKE.worlds[0].policy, checkpoint_seconds=0.0))
 SETTINGS = replace(
-    SMOKE,
-    worlds=(replace(SMOKE.worlds[0], elsewhere=("sensor:2x2,steps=2",)),),
-    curves=("agent", "denoised"),
-    evaluation=replace(SMOKE.evaluation, episodes=64, samples=2, robust=("denoised",)),
+    SMOKE, worlds=(WORLD,), curves=("agent", "denoised"), evaluation=figure5_run.Evaluation(episodes=64, samples=0)
 )
 
 
@@ -166,39 +163,56 @@ def without_clock(cell):
     return {**{name: part for name, part in cell.items() if name != "steps_per_second"}, "curve": curve}
 
 
+def test_teams_are_also_evaluated_elsewhere_and_without_some_messages(monkeypatch):
+    asked = []
+
+    def evaluate(problem, policy, *, key, num_episodes, lost, num_samples, certain_radius):
+        asked.append((problem.num_steps, lost, num_samples, num_episodes))
+        return PolicyEvaluation(np.array([1.0, 3.0]), None, np.array([4, 4]), 20.0, None, None, 8.0, 128.0)
+
+    monkeypatch.setattr(figure5_run, "evaluate_policy", evaluate)
+    world = replace(WORLD, elsewhere=("sensor:2x2,steps=2",))
+    problem = cf.problem_from_text(world.problem)
+    settings = figure5_run.Evaluation(episodes=7, samples=3, lost=(0.1,))
+    found = {}
+    for curve in ("state", "agent", "composite"):
+        cell = figure5_run.Cell(world, curve, 0, settings)
+        found[curve] = figure5_run.evaluated(cell, problem, None, quiet)  # pyright: ignore[reportArgumentType]
+    assert asked == [(4, 0.0, 3, 7)] * 2 + [(2, 0.0, 0, 7), (4, 0.0, 3, 7), (2, 0.0, 0, 7), (4, 0.1, 0, 7)]
+    assert found["composite"]["final"]["return"] == 2.0
+    assert found["composite"]["final"]["standard_errors"] == {"return": 1.0, "length": 0.0}
+    changes = [list(part["changed"]) for part in found.values()]
+    assert changes == [[], ["sensor:2x2,steps=2"], ["sensor:2x2,steps=2", "10% of the messages lost"]]
+
+
 @pytest.mark.slow
 def test_sweep(tmp_path, monkeypatch):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     result = figure5.run(SETTINGS, whole, seed=0, overwrite=False, progress=quiet)
     summary = json.loads(json.dumps(jsonable(result["summary"])))
     assert summary["cells"] == {"done": 4, "planned": 4}
-    cells = {cell.name: cell for cell in figure5.cells_of(SETTINGS, 0)}
-    for name in cells:
-        # one of four actions for four steps, and sensors earn at most 0.8 in each
-        curve = read_json(whole / f"{name}.json")["result"]["curve"]
+    for cell in figure5.cells_of(SETTINGS, 0):
+        curve = read_json(whole / f"{cell.name}.json")["result"]["curve"]
+        # sensors earn at most 0.8 in each of four steps
         assert curve["return"][0] < curve["return"][-1] < 3.2 and curve["steps"][-1] == 6_400
 
     # a cell says what evaluation says of the policy that its folder keeps
-    world, name = SETTINGS.worlds[0], "sensors2x2-denoised-seed1"
+    name, problem = "sensors2x2-denoised-seed1", cf.problem_from_text(WORLD.problem)
     final = read_json(whole / f"{name}.json")["result"]["final"]
-    policy = cf.load_policy(whole / "policies" / world.name / "denoised-seed1")
-    again = evaluate_policy(
-        cf.problem_from_text(world.problem), policy, key=jax.random.key(1), num_episodes=64, num_samples=2
-    )
+    policy = cf.load_policy(whole / "policies" / WORLD.name / "denoised-seed1")
+    again = evaluate_policy(problem, policy, key=jax.random.key(1), num_episodes=64, num_samples=0)
     assert final["return"] == np.mean(again.returns) and final["psnr"] == again.psnr
-    part = summary["worlds"][world.name]["curves"]["denoised"]
+    part = summary["worlds"][WORLD.name]["curves"]["denoised"]
     assert part["final"]["runs"][1] == final["return"]
     assert part["final"]["mean"] == pytest.approx(np.mean(part["final"]["runs"]))
-    # half as many steps earn half as much, or less: teams that learned to lose nothing
-    assert set(part["changed"]) == {"sensor:2x2,steps=2"}
-    assert summary["worlds"][world.name]["ordering"]["final"]["verdict"] == "not measured"
-    assert "denoised above" in markdown(summary).replace(" (inferred state)", "")
+    assert summary["worlds"][WORLD.name]["ordering"]["final"]["verdict"] == "not measured"
+    assert "| denoised (inferred state) above agent (own observation) |" in (whole / "figure5.md").read_text()
     assert all(path.stat().st_size > 10_000 for path in figure5_plot.draw({"summary": summary}, whole))
 
-    # killed in the middle of the last run, and once more before its evaluation
+    # as if killed in the middle of the last run: nothing is saved after this
     shutil.copytree(whole, killed)
     (killed / f"{name}.json").unlink()
-    shutil.rmtree(killed / "policies" / world.name / "denoised-seed1")
+    shutil.rmtree(killed / "policies" / WORLD.name / "denoised-seed1")
     train = figure5_run.train_policy
 
     class Killed(Exception):
@@ -208,15 +222,18 @@ def test_sweep(tmp_path, monkeypatch):
         if steps > total / 3:
             raise Killed
 
-    def dying(problem, config, **options):
-        return train(problem, replace(config, checkpoint_seconds=0.0), **{**options, "progress": kill})
-
-    monkeypatch.setattr(figure5_run, "train_policy", dying)
-    with pytest.raises(Killed):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(
+            figure5_run, "train_policy", lambda *args, **options: train(*args, **{**options, "progress": kill})
+        )
         figure5.run(SETTINGS, killed, seed=0, overwrite=False, progress=quiet)
-    monkeypatch.setattr(figure5_run, "train_policy", train)
     figure5.run(SETTINGS, killed, seed=0, overwrite=False, progress=quiet)
     ours, theirs = (read_json(out / f"{name}.json")["result"] for out in (killed, whole))
     assert without_clock(ours) == without_clock(theirs)
-    again = figure5.run(SETTINGS, killed, seed=0, overwrite=False, progress=quiet)["summary"]
-    assert jsonable(again["worlds"][world.name]["ordering"]) == summary["worlds"][world.name]["ordering"]
+
+    def refuse(*_):
+        raise AssertionError("a cell that is there is not computed again")
+
+    monkeypatch.setattr(figure5, "compute", refuse)
+    again = figure5.run(SETTINGS, whole, seed=0, overwrite=False, progress=quiet)
+    assert json.loads(json.dumps(jsonable(again["summary"]))) == summary

@@ -138,14 +138,14 @@ def run(settings: Figure5Settings, out: Path, *, seed: int, overwrite: bool, pro
 def cells_of(settings: Figure5Settings, seed: int) -> list[Cell]:
     """World by world, and seed by seed within: an interrupted sweep has whole panels, and whole seeds of others.
 
-    `MATCHED` comes last in a world, as it takes longest: each of its weights is trained on each step of each agent.
+    `MATCHED` comes after all others, as it takes longest: each of its weights learns from each step of each agent.
     """
     last = [curve for curve in settings.curves if curve == MATCHED]
     rest = [curve for curve in settings.curves if curve != MATCHED]
     return [
         Cell(world, curve, one, settings.evaluation, settings.points)
-        for world in settings.worlds
         for curves in (rest, last)
+        for world in settings.worlds
         for one in range(seed, seed + settings.num_seeds)
         for curve in curves
     ]

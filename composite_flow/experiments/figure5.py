@@ -50,10 +50,9 @@ class Figure5Settings:
 def _battles(policy: MappoConfig) -> tuple[World, World]:
     """The paper's map, and the same where less is seen."""
     far, near = "zerg_5_vs_5-sight9", "zerg_5_vs_5-sight4"
-    elsewhere = tuple(f"smax:zerg_5_vs_5,sight={sight}" for sight in (7, 5))
     return (
-        World(far, "smax:zerg_5_vs_5,sight=9", policy, elsewhere),
-        World(near, "smax:zerg_5_vs_5,sight=4", policy, ("smax:zerg_5_vs_5,sight=3",), more_seen=far),
+        World(far, "smax:zerg_5_vs_5,sight=9", policy, sights=(7.0, 5.0)),
+        World(near, "smax:zerg_5_vs_5,sight=4", policy, sights=(3.0,), more_seen=far),
     )
 
 

@@ -27,6 +27,7 @@ from composite_flow.policy.settings import PolicySettings, start_or_resume
 from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems import problem_from_text
 from composite_flow.problems.base import Problem
+from composite_flow.problems.smax_sight import OtherSight
 from composite_flow.rivals.training import matching_width, num_parameters
 
 MATCHED = "matched"
@@ -41,14 +42,14 @@ class World:
         name: in files and tables.
         problem: as `problem_from_text` reads it.
         policy: how every team learns; the input is each curve's own.
-        elsewhere: other problems of equal sizes, in which the trained teams are evaluated as well.
+        sights: of SMAX, how far the trained teams see in further evaluations.
         more_seen: name of the world that differs from this one only in that more is seen there.
     """
 
     name: str
     problem: str
     policy: MappoConfig
-    elsewhere: tuple[str, ...] = ()
+    sights: tuple[float, ...] = ()
     more_seen: str | None = None
 
 
@@ -60,7 +61,7 @@ class Evaluation:
         episodes: of each evaluation.
         samples: of each agent's own p̂ in every step, which tell whether it is certain.
         radius: within which they agree.
-        robust: curves whose teams are also evaluated elsewhere.
+        robust: curves whose teams are also evaluated with other sights.
         lost: chances that a message is lost, for `composite`.
     """
 
@@ -173,7 +174,7 @@ def measure_of(problem: Problem) -> str:
 
 
 def evaluated(cell: Cell, problem: Problem, policy: TrainedPolicy, progress: Progress) -> dict[str, Any]:
-    """Where it was trained; and, of some curves, elsewhere and with lost messages."""
+    """As it was trained; and, of some curves, with other sights and lost messages."""
     settings, key = cell.evaluation, jax.random.key(cell.seed)
 
     def judge(problem: Problem, lost: float, samples: int) -> dict[str, Any]:
@@ -186,9 +187,9 @@ def evaluated(cell: Cell, problem: Problem, policy: TrainedPolicy, progress: Pro
     progress(f"{cell.name}: evaluation")
     final, changed = judge(problem, 0.0, settings.samples), {}
     if cell.curve in settings.robust:
-        for text in cell.world.elsewhere:
-            progress(f"{cell.name}: evaluation in {text}")
-            changed[text] = judge(problem_from_text(text), 0.0, 0)
+        for sight in cell.world.sights:
+            progress(f"{cell.name}: evaluation at sight {sight:g}")
+            changed[f"sight {sight:g}"] = judge(OtherSight(problem, sight), 0.0, 0)  # pyright: ignore[reportArgumentType]
     if cell.curve == "composite":
         for lost in settings.lost:
             progress(f"{cell.name}: evaluation with {lost:.0%} of the messages lost")

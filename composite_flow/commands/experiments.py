@@ -11,7 +11,7 @@ from composite_flow.commands.options import Shared
 from composite_flow.experiments.cells import jsonable, write_json
 from composite_flow.reporting import say, show, status, table
 
-Experiment = Literal["figure1", "figure2", "figure3", "figure4", "table1", "scale"]
+Experiment = Literal["figure1", "figure2", "figure3", "figure4", "figure5", "table1", "scale"]
 Preset = Literal["smoke", "laptop", "paper"]
 
 
@@ -56,7 +56,9 @@ def agents_table(agents: list[dict[str, Any]]):
 
 
 def reproduce(
-    experiment: Annotated[Positional[Experiment], arg(metavar="{figure1,figure2,figure3,figure4,table1,scale}")],
+    experiment: Annotated[
+        Positional[Experiment], arg(metavar="{figure1,figure2,figure3,figure4,figure5,table1,scale}")
+    ],
     /,
     out: Path | None = None,
     *,
@@ -69,11 +71,11 @@ def reproduce(
 
     Args:
         experiment: figure1 (fixed points of 2×2 sensors), figure2 (how far they deviate on 5×5, and what bounds that),
-            figure3 (what makes them deviate), figure4 (composite diffusion on 5×5), table1 (individual against
-            composite diffusion in SMAX battles), or scale.
+            figure3 (what makes them deviate), figure4 (composite diffusion on 5×5), figure5 (policies that act on
+            inferred states), table1 (individual against composite diffusion in SMAX battles), or scale.
         out: folder for the results; outputs/EXPERIMENT-PRESET where not given.
-        preset: smoke takes seconds to minutes, laptop minutes (table1: hours), paper as long as the paper's own
-            settings need.
+        preset: smoke takes seconds to minutes, laptop minutes (table1, figure5: hours), paper as long as the paper's
+            own settings need.
     """
     module = importlib.import_module(f"composite_flow.experiments.{experiment}")
     plot = importlib.import_module(f"composite_flow.experiments.{experiment}_plot")
@@ -84,7 +86,7 @@ def reproduce(
         plot.draw(jsonable(result), folder)
     summary = jsonable(result["summary"])
     write_json(folder / "summary.json", summary)
-    if experiment == "table1":
+    if hasattr(module, "tables"):
         tables = module.tables(summary)
     else:
         tables = [table(f"{experiment} ({preset})", ("", "value"), list(flat_rows(summary)))]

@@ -6,14 +6,13 @@ from typing import Any
 import jax
 from tyro.conf import OmitArgPrefixes
 
-from composite_flow.checkpoint import load_description
 from composite_flow.commands.infer import refuse_existing
 from composite_flow.commands.options import RunFolder, Shared
-from composite_flow.errors import FileError, InputError
+from composite_flow.errors import InputError
 from composite_flow.experiments.cells import write_json
 from composite_flow.policy.evaluation import evaluate_policy as evaluate
-from composite_flow.policy.saving import POLICY_FILE, load_policy
-from composite_flow.problems import SMAX, Problem, problem_from_description
+from composite_flow.policy.saving import load_policy, load_problem
+from composite_flow.problems import SMAX, Problem
 from composite_flow.problems.smax_sight import OtherSight
 from composite_flow.reporting import progress_bar, show, table
 
@@ -67,11 +66,7 @@ def evaluate_policy(
 
 def _problem_of(run: Path, sight: float | None) -> Problem:
     """The problem that a run's policy was trained in, with another sight where one is given."""
-    path = run / POLICY_FILE
-    description = load_description(path).get("training", {}).get("problem")
-    if description is None:
-        raise FileError(f"{path} does not say which problem the policy was trained in; train it again.")
-    problem = problem_from_description(description)
+    problem = load_problem(run)
     if sight is None:
         return problem
     if not isinstance(problem, SMAX):

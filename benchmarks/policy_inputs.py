@@ -34,7 +34,7 @@ class Sizes:
     updates: int = 4
     """Of a turn."""
     width: int = 256
-    """Of the denoiser; six hidden layers."""
+    """Of the denoiser, with as many hidden layers as `InferenceConfig` has by default."""
     calls: int = 4
     """Of the denoiser by each agent in a step."""
     samples: int = 8

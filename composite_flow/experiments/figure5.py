@@ -64,7 +64,7 @@ def _sensors(policy: MappoConfig) -> World:
 _LAPTOP = MappoConfig(
     steps=2_000_000,
     memory="none",
-    inference=InferenceConfig(history=3, denoiser_width=128, denoiser_learning_rate=2e-3),
+    inference=InferenceConfig(history=3, denoiser_width=128, denoiser_updates=0.01),
 )
 _PAPER = MappoConfig(
     steps=20_000_000,

@@ -1,11 +1,11 @@
 """Figure 5 in tables: what trained teams reach, how the curves differ, and what changes at execution do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from composite_flow.experiments.figure5_report import MOMENTS, signed
 from composite_flow.experiments.figure5_run import MATCHED
-from composite_flow.reporting import table
+from composite_flow.experiments.written import Content, for_terminal, in_markdown
 
 TITLES = {
     "agent": "own observation",
@@ -24,23 +24,15 @@ MEASURES = {"win_rate": "win rate", "return": "return"}
 
 def tables(summary: Mapping[str, Any]) -> list[Any]:
     """For the terminal."""
-    return [table(title, header, rows) for title, header, rows in _contents(summary)]
+    return for_terminal(_contents(summary))
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """The same in Markdown."""
-    lines: list[str] = []
-    for title, header, rows in _contents(summary):
-        lines += [*title.split("\n"), "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
-        lines += [*(_line(["–" if value is None else str(value) for value in row]) for row in rows), ""]
-    return "\n".join(lines)
+    return in_markdown(_contents(summary))
 
 
-def _line(values: Sequence[str]) -> str:
-    return "| " + " | ".join(values) + " |"
-
-
-def _contents(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[Any]]]]:
+def _contents(summary: Mapping[str, Any]) -> list[Content]:
     """Title, header and rows of each table."""
     found = []
     for name, world in summary["worlds"].items():
@@ -51,7 +43,7 @@ def _contents(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[lis
     return found + ([_overall_content(summary["overall"])] if summary["overall"] else [])
 
 
-def _overall_content(overall: Mapping[str, Any]) -> tuple[str, list[str], list[list[Any]]]:
+def _overall_content(overall: Mapping[str, Any]) -> Content:
     title = (
         "All worlds: what is reached, as a share of what the true state gives\n"
         "IQM over worlds and seeds, with its bootstrap over the seeds of each world."
@@ -63,7 +55,7 @@ def _overall_content(overall: Mapping[str, Any]) -> tuple[str, list[str], list[l
     return title, ["", "share"], rows
 
 
-def _reached_content(name: str, world: Mapping[str, Any]) -> tuple[str, list[str], list[list[Any]]]:
+def _reached_content(name: str, world: Mapping[str, Any]) -> Content:
     measure = MEASURES[world["measure"]]
     title = (
         f"{name} ({world['problem']}): {measure} after training\n"
@@ -84,7 +76,7 @@ def _reached_content(name: str, world: Mapping[str, Any]) -> tuple[str, list[str
     return title, header, rows
 
 
-def _compared_content(name: str, world: Mapping[str, Any]) -> tuple[str, list[str], list[list[Any]]]:
+def _compared_content(name: str, world: Mapping[str, Any]) -> Content:
     title = "\n".join(
         [
             f"{name}: differences in {MEASURES[world['measure']]}",
@@ -104,7 +96,7 @@ def _both(part: Mapping[str, Any]) -> list[str]:
     return [cell for moment in MOMENTS for cell in (signed(part[moment]), part[moment]["verdict"])]
 
 
-def _changed_content(name: str, world: Mapping[str, Any], changes: list[str]) -> tuple[str, list[str], list[list[Any]]]:
+def _changed_content(name: str, world: Mapping[str, Any], changes: list[str]) -> Content:
     title = f"{name}: {MEASURES[world['measure']]} where something is changed at execution"
     rows = [
         [_title(curve), within(part["final"]), *(within(part["changed"].get(change)) for change in changes)]

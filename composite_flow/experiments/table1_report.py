@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from composite_flow.experiments.paired_gap import EpisodeErrors, mean_gap, paired_gap
-from composite_flow.reporting import table
+from composite_flow.experiments.written import Content, for_terminal, in_markdown
 
 PANELS = {"width": "width", "samples": "samples", "length": "H =", "sight": "sight", "race": ""}
 """What stands before a column's value."""
@@ -186,24 +186,16 @@ def _above(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], estimat
 
 
 def tables(summary: Mapping[str, Any]) -> list[Any]:
-    """Both tables for the terminal."""
-    return [table(title, header, rows) for title, header, rows in _contents(summary)]
+    """For the terminal."""
+    return for_terminal(_contents(summary))
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
-    """Both tables in Markdown."""
-    lines: list[str] = []
-    for title, header, rows in _contents(summary):
-        lines += [*title.split("\n"), "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
-        lines += [*(_line(["–" if value is None else str(value) for value in row]) for row in rows), ""]
-    return "\n".join(lines)
+    """The same in Markdown."""
+    return in_markdown(_contents(summary))
 
 
-def _line(values: Sequence[str]) -> str:
-    return "| " + " | ".join(values) + " |"
-
-
-def _contents(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[Any]]]]:
+def _contents(summary: Mapping[str, Any]) -> list[Content]:
     """Title, header and rows of each table."""
     done, planned = summary["cells"]["done"], summary["cells"]["planned"]
     about = (
@@ -230,7 +222,7 @@ def _contents(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[lis
     return [*found, _common_content(summary["common"])] if summary["common"] else found
 
 
-def _common_content(common: Mapping[str, Any]) -> tuple[str, list[str], list[list[Any]]]:
+def _common_content(common: Mapping[str, Any]) -> Content:
     """Title, header and rows of the last table."""
     equal = ", ".join("none" if sweeps is None else str(sweeps) for sweeps in common["sweeps_to_equal"])
     title = (

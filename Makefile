@@ -29,12 +29,13 @@ docs: .venv/installed-docs
 	$(BIN)/mkdocs build --strict
 
 # PyTorch gets an environment of its own, so that neither library disturbs the other.
-benchmark: .venv/installed .venv-torch/installed-benchmarks
+benchmark: .venv/installed-smax .venv-torch/installed-benchmarks
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/compiled $(BIN)/python -m benchmarks.harness \
 	  --peer-python .venv-torch/bin/python --out docs/results/benchmarks.json --page docs/benchmarks.md
 	$(BIN)/python -m benchmarks.state_size --out docs/results/state_size.json --page docs/state_size.md
 	$(BIN)/python -m benchmarks.loader --out docs/results/loader.json --page docs/loader.md
 	$(BIN)/python -m benchmarks.latency --out docs/results/latency.json --page docs/latency.md
+	$(BIN)/python -m benchmarks.policy_inputs --out docs/results/policy_inputs.json --page docs/policy_inputs.md
 
 clean:
 	rm -rf .venv .venv-torch site

@@ -34,7 +34,9 @@ class Sizes:
     updates: int = 4
     """Of a turn."""
     width: int = 256
-    """Of the denoiser, with as many hidden layers as `InferenceConfig` has by default."""
+    """Of the denoiser."""
+    depth: int = 4
+    """Its hidden layers."""
     calls: int = 4
     """Of the denoiser by each agent in a step."""
     samples: int = 8
@@ -68,6 +70,7 @@ def serve_input(kind: str, sizes: Sizes) -> None:
         calls=sizes.calls,
         samples=sizes.samples,
         denoiser_width=sizes.width,
+        denoiser_depth=sizes.depth,
         denoiser_updates=sizes.denoiser_updates,
         denoiser_batch=sizes.denoiser_batch,
     )
@@ -227,7 +230,7 @@ def page(document: dict) -> str:
     python -m benchmarks.policy_inputs --out docs/results/policy_inputs.json --page docs/policy_inputs.md
 
 Whole updates of MAPPO on `{sizes.problem}`, {sizes.worlds} worlds × {sizes.rollout} steps, networks of default size
-without memory; a denoiser with six layers of {sizes.width}, {sizes.calls} calls in a step, histories of {sizes.history}
+without memory; a denoiser with {sizes.depth} layers of {sizes.width}, {sizes.calls} calls in a step, histories of {sizes.history}
 steps, {sizes.denoiser_updates:g} steps of its optimiser for each step of the environment, batches of
 {sizes.denoiser_batch}. `safe`, `mean`, `quantile` and `cvar` draw {sizes.samples} states each. On
 {machine["processor"]}, {machine["cores"]} cores, {machine["system"]}; medians (and ranges) over {document["rounds"]}
@@ -248,7 +251,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--inputs", nargs="+", choices=INPUTS, default=list(INPUTS), help="besides agent")
     parser.add_argument("--problem", default=Sizes.problem)
-    for name in ("worlds", "rollout", "updates", "width", "calls", "samples"):
+    for name in ("worlds", "rollout", "updates", "width", "depth", "calls", "samples"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Sizes, name))
     parser.add_argument("--out", type=Path, help="JSON file")
     parser.add_argument("--page", type=Path, help="Markdown file")
@@ -262,7 +265,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.serve:
         return serve_input(arguments.serve, Sizes(**arguments.sizes))
-    names = ("problem", "worlds", "rollout", "updates", "width", "calls", "samples")
+    names = ("problem", "worlds", "rollout", "updates", "width", "depth", "calls", "samples")
     sizes = Sizes(**{name: getattr(arguments, name) for name in names})
     for number, rows in enumerate(measure(sizes, arguments.inputs, arguments.rounds), start=1):
         document = {"machine": describe_machine(), "sizes": asdict(sizes), "rounds": number, "rows": rows}

@@ -230,8 +230,8 @@ def page(document: dict) -> str:
     python -m benchmarks.policy_inputs --out docs/results/policy_inputs.json --page docs/policy_inputs.md
 
 Whole updates of MAPPO on `{sizes.problem}`, {sizes.worlds} worlds × {sizes.rollout} steps, networks of default size
-without memory; a denoiser with {sizes.depth} layers of {sizes.width}, {sizes.calls} calls in a step, histories of {sizes.history}
-steps, {sizes.denoiser_updates:g} steps of its optimiser for each step of the environment, batches of
+without memory; a denoiser with {sizes.depth} layers of {sizes.width}, {sizes.calls} calls in a step, histories of
+{sizes.history} steps, {sizes.denoiser_updates:g} steps of its optimiser for each step of the environment, batches of
 {sizes.denoiser_batch}. `safe`, `mean`, `quantile` and `cvar` draw {sizes.samples} states each. On
 {machine["processor"]}, {machine["cores"]} cores, {machine["system"]}; medians (and ranges) over {document["rounds"]}
 rounds.

@@ -19,6 +19,8 @@ TITLES = {
 }
 COLOURS = {"train": ORANGE, "test": BLUE}
 OFFSETS = {"train": -0.17, "test": 0.17}
+HIGHEST = 16.0
+"""Gaps above this, in decibels, stand at the upper edge with their number: memorised samples would dwarf all others."""
 
 
 def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
@@ -32,6 +34,7 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
         )  # fmt: skip
         for axis, (name, group) in zip(axes[0], panels, strict=True):
             draw_panel(axis, name, group)
+        axes[0, 0].set_ylim(top=min(axes[0, 0].get_ylim()[1], HIGHEST))
         axes[0, 0].set_ylabel("composite above individual (dB)")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
@@ -61,6 +64,12 @@ def draw_panel(axis: Axes, name: str, group: list[dict[str, Any]]) -> None:
             low, high = gap["interval"] or (gap["decibels"], gap["decibels"])
             axis.plot([place, place], [low, high], color=colour, linewidth=1.6)
             axis.plot([place] * len(gap["seeds"]), gap["seeds"], ".", markersize=3, color=MUTED)
+            if gap["decibels"] > HIGHEST:
+                axis.annotate(
+                    f"▲ {gap['decibels']:+.0f}", (place, HIGHEST), xytext=(0, -12), textcoords="offset points",
+                    fontsize=8, color=colour, ha="left", clip_on=False,
+                )  # fmt: skip
+        done = [(place, gap) for place, gap in done if gap["decibels"] <= HIGHEST]
         axis.plot(
             [place for place, _ in done], [gap["decibels"] for _, gap in done], linestyle="none", marker="o",
             markersize=5, color=colour, label=f"{split}, ours",
@@ -77,4 +86,4 @@ def tick(column: Mapping[str, Any]) -> str:
     """Our value, and the paper's below it where that is another."""
     values = column["value"], column["paper"]["value"]
     ours, theirs = (f"{value:,}" if isinstance(value, int) else str(value) for value in values)
-    return ours if ours == theirs else f"{ours}\n(paper {theirs})"
+    return ours if ours == theirs else f"{ours}\n(paper\n{theirs})"

@@ -182,6 +182,7 @@ def _advance(problem: Problem, team: Team, key: PRNGKeyArray, live: Live) -> tup
 
 
 def squared_error(team: Team, samples: Float[Array, "agents samples state"] | None, state) -> Float[Array, ""]:
+    """Of inferred states, in scaled units, averaged over agents, samples and features; 0 where nothing is inferred."""
     if samples is None:
         return jnp.float32(0.0)
     return jnp.mean((samples - team.inputs.inference.scaling.scale(state)[None, None]) ** 2)
@@ -215,4 +216,5 @@ def carried(world: World) -> World:
 
 
 def choose_tree(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:
+    """One of two pytrees of equal structure, leaf by leaf."""
     return jax.tree.map(lambda first, second: jnp.where(condition, first, second), yes, no)

@@ -68,8 +68,8 @@ def save_policy(
     }
     values = team.networks.critic if team.networks.values is None else team.networks.values
     if values is not None:
-        known, told = (problem.state_size, 1) if team.inputs.kind == "safe" else _sizes_of_q(problem)
-        weighing = {"inputs": known, "outputs": told, "width": config.width, "depth": config.depth, "memory": "none"}
+        sizes = {"inputs": values.num_inputs, "outputs": int(values.head.out_features)}
+        weighing = {**sizes, "width": config.width, "depth": config.depth, "memory": "none"}
         save_checkpoint(folder / VALUES_FILE, values, {"kind": "policy values", "network": weighing}, overwrite)
     stored = {
         "kind": "policy",
@@ -123,11 +123,6 @@ def load_problem(folder: str | os.PathLike) -> Problem:
     if description is None:
         raise FileError(f"{path} does not say which problem the policy was trained in; train it again.")
     return problem_from_description(description)
-
-
-def _sizes_of_q(problem: Problem) -> tuple[int, int]:
-    """Inputs and outputs of the network of Q(s, a)."""
-    return problem.state_size + problem.num_agents, problem.num_actions
 
 
 def _read_networks(path: Path, stored: dict[str, Any], inputs: Inputs) -> Networks:

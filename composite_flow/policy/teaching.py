@@ -4,6 +4,8 @@ After each rollout its steps join the replay, and the denoiser makes a few steps
 `fold_in(key, t)` alone, as in `fit`.
 """
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -35,10 +37,10 @@ def new_teaching(setup: Setup, config: MappoConfig, key: PRNGKeyArray) -> Teachi
     if network is None:
         sizes = (inference.layout, len(inference.scaling.minimum), settings.denoiser_width, settings.denoiser_depth)
         network = Network(*sizes, key=key).with_history_range(*setup.history_range)
-    rollouts = max(1, round(settings.replay / config.steps_per_update))
     # a ring must hold more than one history
-    while rollouts * config.rollout < 2 * settings.history:
-        rollouts += 1
+    rollouts = max(
+        1, round(settings.replay / config.steps_per_update), math.ceil(2 * settings.history / config.rollout)
+    )
     replay = empty_replay(inference.layout, inference.scaling, config.worlds, rollouts * config.rollout)
     return Teaching(initial_state(network, settings.denoiser_average > 0), replay)
 

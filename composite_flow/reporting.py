@@ -74,20 +74,22 @@ def progress_bar(task: str) -> Iterator[Advance]:
 
 @contextmanager
 def status() -> Iterator[Callable[[str], None]]:
-    """The latest of many sentences on one line of standard error; yields what tells the next one.
+    """The latest of many sentences, one a line, at the foot of standard error; yields what tells the next ones.
 
     Where standard error is no terminal, a sentence is printed where what stands before its colon is new.
     """
     console = Console(stderr=True, highlight=False)
-    latest = {"head": ""}
-    with console.status("", spinner="dots") if console.is_terminal else nullcontext() as line:
+    heads: list[str] = []
+    with console.status("", spinner="dots") if console.is_terminal else nullcontext() as foot:
 
-        def tell(sentence: str) -> None:
-            head = sentence.partition(":")[0]
-            if line is not None:
-                line.update(sentence)
-            elif head != latest["head"]:
-                say(sentence)
-            latest["head"] = head
+        def tell(sentences: str) -> None:
+            if foot is not None:
+                foot.update(sentences)
+                return
+            before, heads[:] = heads.copy(), []
+            for sentence in sentences.splitlines():
+                heads.append(sentence.partition(":")[0])
+                if heads[-1] not in before:
+                    say(sentence)
 
         yield tell

@@ -55,6 +55,12 @@ def test_missing_folders_are_named(folder, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_jobs_that_would_share_nothing_are_refused(tmp_path, capsys):
+    assert "figure1" in sentence(capsys, "reproduce", "figure1", "--jobs", "2", "--out", tmp_path / "out")
+    few = sentence(capsys, "reproduce", "figure5", "--preset", "smoke", "--jobs", "0", "--out", tmp_path / "out")
+    assert "job" in few and not list(tmp_path.glob("out/*seed*"))
+
+
 @pytest.mark.parametrize("keep", [0, 100, 0.5, 0.99])
 def test_truncated_data_and_models_are_refused(folder, tmp_path, capsys, keep):
     for name in ("data", "run"):

@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from composite_flow.commands.infer import evaluation_tables
 from composite_flow.commands.options import Shared
+from composite_flow.errors import InputError
 from composite_flow.experiments.cells import jsonable, write_json
 from composite_flow.reporting import say, show, status, table
 
@@ -63,6 +64,7 @@ def reproduce(
     out: Path | None = None,
     *,
     preset: Preset = "laptop",
+    jobs: int = 1,
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
     """Reproduce a figure or table of the paper, or measure how costs grow with the number of agents.
@@ -76,13 +78,21 @@ def reproduce(
         out: folder for the results; outputs/EXPERIMENT-PRESET where not given.
         preset: smoke takes seconds to minutes, laptop minutes (table1, figure5: hours), paper as long as the paper's
             own settings need.
+        jobs: cells computed at once, each on its share of the cores; for figure5, whose many small steps leave cores
+            idle.
+
+    Raises:
+        InputError: jobs for an experiment whose cells use all cores.
     """
+    if jobs != 1 and experiment != "figure5":
+        raise InputError(f"The cells of {experiment} use all cores, one after the other; leave --jobs away.")
     module = importlib.import_module(f"composite_flow.experiments.{experiment}")
     plot = importlib.import_module(f"composite_flow.experiments.{experiment}_plot")
     folder = Path("outputs") / f"{experiment}-{preset}" if out is None else out
     settings = module.PRESETS[preset]
     with status() as progress:
-        result = module.run(settings, folder, seed=shared.seed, overwrite=shared.overwrite, progress=progress)
+        asked = {"jobs": jobs} if experiment == "figure5" else {}
+        result = module.run(settings, folder, seed=shared.seed, overwrite=shared.overwrite, progress=progress, **asked)
         plot.draw(jsonable(result), folder)
     summary = jsonable(result["summary"])
     write_json(folder / "summary.json", summary)

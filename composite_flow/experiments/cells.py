@@ -93,15 +93,25 @@ def cell(path: Path, settings: Any, compute: Callable[[], dict[str, Any]], overw
     Raises:
         MismatchError: the file was computed with other settings.
     """
-    settings = json.loads(json.dumps(jsonable(settings)))
-    if path.exists() and not overwrite:
-        kept = read_json(path)
-        if not isinstance(kept, dict) or kept.get("settings") != settings:
-            raise MismatchError(f"{path} was computed with other settings; choose another --out or add --overwrite.")
-        return kept["result"]
-    result = json.loads(json.dumps(jsonable(compute())))
-    write_json(path, {"settings": settings, "machine": machine(), "result": result})
+    result = None if overwrite else kept(path, settings)
+    if result is None:
+        result = json.loads(json.dumps(jsonable(compute())))
+        write_json(path, {"settings": settings, "machine": machine(), "result": result})
     return result
+
+
+def kept(path: Path, settings: Any) -> dict[str, Any] | None:
+    """The result at `path`, None where there is none yet.
+
+    Raises:
+        MismatchError: the file was computed with other settings.
+    """
+    if not path.exists():
+        return None
+    found = read_json(path)
+    if not isinstance(found, dict) or found.get("settings") != json.loads(json.dumps(jsonable(settings))):
+        raise MismatchError(f"{path} was computed with other settings; choose another --out or add --overwrite.")
+    return found["result"]
 
 
 def machine() -> dict[str, Any]:

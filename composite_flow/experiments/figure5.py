@@ -11,14 +11,17 @@ says whether it is confirmed, contradicted or undecided, at the end of training 
 Each run's folder, `policies/WORLD/CURVE-seedSEED`, is one as `train-policy` leaves it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from composite_flow.experiments.cells import Progress, cell, write_json
+from composite_flow.experiments.cells import Progress, cell, kept, write_json
 from composite_flow.experiments.figure5_report import summarise
 from composite_flow.experiments.figure5_run import MATCHED, Cell, Evaluation, World, compute
 from composite_flow.experiments.figure5_tables import markdown, tables
+from composite_flow.experiments.side_by_side import side_by_side
 from composite_flow.policy.inference_config import InferenceConfig
 from composite_flow.policy.mappo_config import MappoConfig
 
@@ -121,22 +124,35 @@ PRESETS = {
 }
 
 
-def run(settings: Figure5Settings, out: Path, *, seed: int, overwrite: bool, progress: Progress) -> dict[str, Any]:
-    """Compute every cell that is not there yet, and sum up what is there after each of them."""
-    found: dict[tuple[str, str, int], dict[str, Any]] = {}
-    summary: dict[str, Any] = {}
-    for one in cells_of(settings, seed):
-        folder = out / "policies" / one.world.name / f"{one.curve}-seed{one.seed}"
-        found[one.world.name, one.curve, one.seed] = cell(
-            out / f"{one.name}.json",
-            one,
-            lambda one=one, folder=folder: compute(one, folder, overwrite, progress),
-            overwrite,
-        )
-        summary = summarise(settings.worlds, settings.curves, settings.num_seeds, found)
-        write_json(out / "summary.json", summary)
-        (out / "figure5.md").write_text(markdown(summary))
+def run(
+    settings: Figure5Settings, out: Path, *, seed: int, overwrite: bool, progress: Progress, jobs: int = 1
+) -> dict[str, Any]:
+    """Compute every cell that is not there yet, `jobs` of them at a time, and sum up what is there after each."""
+    cells = cells_of(settings, seed)
+    found = {} if overwrite else {one: result for one in cells if (result := kept(_path(out, one), one)) is not None}
+    summary = _summed_up(settings, out, found)
+    missing = [one for one in cells if one not in found]
+    for one in side_by_side(partial(_compute, out, overwrite), missing, jobs, progress):
+        found[one] = cast(dict, kept(_path(out, one), one))
+        summary = _summed_up(settings, out, found)
     return {"summary": summary}
+
+
+def _path(out: Path, one: Cell) -> Path:
+    return out / f"{one.name}.json"
+
+
+def _compute(out: Path, overwrite: bool, one: Cell, progress: Progress) -> None:
+    folder = out / "policies" / one.world.name / f"{one.curve}-seed{one.seed}"
+    cell(_path(out, one), one, partial(compute, one, folder, overwrite, progress), overwrite)
+
+
+def _summed_up(settings: Figure5Settings, out: Path, found: Mapping[Cell, dict[str, Any]]) -> dict[str, Any]:
+    named = {(one.world.name, one.curve, one.seed): result for one, result in found.items()}
+    summary = summarise(settings.worlds, settings.curves, settings.num_seeds, named)
+    write_json(out / "summary.json", summary)
+    (out / "figure5.md").write_text(markdown(summary))
+    return summary
 
 
 def cells_of(settings: Figure5Settings, seed: int) -> list[Cell]:

@@ -10,6 +10,8 @@ from scipy import special
 
 from composite_flow.errors import InputError
 
+_LEAST_ERROR = float(np.finfo(np.float32).eps) ** 2
+
 
 def psnr(estimates: Float[Array, "*#batch state"], states: Float[Array, "*#batch state"]) -> Float[Array, ""]:
     """Peak signal-to-noise ratio of states scaled to [0, 1], in decibels.
@@ -19,7 +21,12 @@ def psnr(estimates: Float[Array, "*#batch state"], states: Float[Array, "*#batch
     stays finite: about 138 dB.
     """
     error = jnp.mean(jnp.square(estimates - states))
-    return -10.0 * jnp.log10(jnp.maximum(error, jnp.finfo(jnp.float32).eps ** 2))
+    return -10.0 * jnp.log10(jnp.maximum(error, _LEAST_ERROR))
+
+
+def decibels(squared_errors: float | Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
+    """The PSNR that mean squared errors are, −10 log10 MSE, in float64 and with the limit of `psnr`."""
+    return np.asarray(-10.0 * np.log10(np.maximum(np.asarray(squared_errors, np.float64), _LEAST_ERROR)))
 
 
 def exact_states(estimates: Float[Array, "*#batch state"], states: Float[Array, "*#batch state"]) -> Bool[Array, "..."]:

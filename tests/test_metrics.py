@@ -3,6 +3,7 @@
 import math
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -10,6 +11,7 @@ from composite_flow.errors import InputError
 from composite_flow.metrics import (
     clopper_pearson,
     clopper_pearson_lower_bound,
+    decibels,
     exact_states,
     psnr,
     rate_lower_bound,
@@ -27,6 +29,11 @@ def test_psnr_averages_squared_errors_before_the_logarithm():
 def test_psnr_of_a_perfect_estimate_is_finite_and_broadcasts_over_samples():
     states = jnp.ones((3, 1, 2))
     assert 138.0 < float(psnr(jnp.ones((3, 5, 2)), states)) < 139.0
+
+
+def test_decibels_of_squared_errors_are_their_psnr():
+    np.testing.assert_allclose(decibels(np.array([1.0, 0.1, 1e-3])), [0.0, 10.0, 30.0], atol=1e-12)
+    assert float(decibels(0.0)) == pytest.approx(float(psnr(jnp.ones(3), jnp.ones(3))))
 
 
 def test_exact_states_thresholds_every_feature():

@@ -92,6 +92,24 @@ def test_a_cell_computed_again_is_the_same(swept, tmp_path):
 
 
 @pytest.mark.slow
+def test_jobs_train_the_teams_of_missing_cells_alone(swept, tmp_path, monkeypatch):
+    """With the episodes there, or without them where every cell is there, nobody has to learn."""
+    out, _, _ = swept
+    asked = []
+    monkeypatch.setattr(table1, "side_by_side", lambda work, worlds, jobs, progress: asked.append((worlds, jobs)) or [])
+    table1.run(SETTINGS, out, seed=0, overwrite=False, progress=quiet, jobs=2)
+    for path in out.glob("*-seed0.json"):
+        (tmp_path / path.name).write_text(path.read_text())
+    table1.run(SETTINGS, tmp_path, seed=0, overwrite=False, progress=quiet, jobs=2)
+    (tmp_path / "stronger-seed0.json").unlink()
+    monkeypatch.setattr(table1, "compute_rival", lambda *_, **__: {})
+    monkeypatch.setattr(table1, "summarise", lambda *_: {})
+    monkeypatch.setattr(table1, "markdown", lambda _: "")
+    table1.run(SETTINGS, tmp_path, seed=0, overwrite=False, progress=quiet, jobs=3)
+    assert asked == [([], 2), ([], 2), ([WORLD], 3)]
+
+
+@pytest.mark.slow
 def test_nothing_is_computed_twice_and_other_settings_are_refused(swept, monkeypatch):
     out, _, summary = swept
 

@@ -15,6 +15,8 @@ from composite_flow.reporting import say, show, status, table
 Experiment = Literal["figure1", "figure2", "figure3", "figure4", "figure5", "table1", "scale"]
 Preset = Literal["smoke", "laptop", "paper"]
 
+_WITH_JOBS = ("figure5", "table1")
+
 
 def demo(out: Path = Path("runs/demo"), *, shared: OmitArgPrefixes[Shared] = Shared()) -> None:  # noqa: B008 (frozen)
     """See nine sensors with partial views agree on where two targets are: collect, train, reconstruct, check.
@@ -78,20 +80,20 @@ def reproduce(
         out: folder for the results; outputs/EXPERIMENT-PRESET where not given.
         preset: smoke takes seconds to minutes, laptop minutes (table1, figure5: hours), paper as long as the paper's
             own settings need.
-        jobs: cells computed at once, each on its share of the cores; for figure5, whose many small steps leave cores
-            idle.
+        jobs: teams that learn at once, each on its share of the cores; of figure5 and table1, as such training leaves
+            a second core idle.
 
     Raises:
-        InputError: jobs for an experiment whose cells use all cores.
+        InputError: jobs for an experiment in which no team learns.
     """
-    if jobs != 1 and experiment != "figure5":
-        raise InputError(f"The cells of {experiment} use all cores, one after the other; leave --jobs away.")
+    if jobs != 1 and experiment not in _WITH_JOBS:
+        raise InputError(f"No team learns in {experiment}, which uses all cores as it is; leave --jobs away.")
     module = importlib.import_module(f"composite_flow.experiments.{experiment}")
     plot = importlib.import_module(f"composite_flow.experiments.{experiment}_plot")
     folder = Path("outputs") / f"{experiment}-{preset}" if out is None else out
     settings = module.PRESETS[preset]
     with status() as progress:
-        asked = {"jobs": jobs} if experiment == "figure5" else {}
+        asked = {"jobs": jobs} if experiment in _WITH_JOBS else {}
         result = module.run(settings, folder, seed=shared.seed, overwrite=shared.overwrite, progress=progress, **asked)
         plot.draw(jsonable(result), folder)
     summary = jsonable(result["summary"])

@@ -72,18 +72,20 @@ def draw_panel(axis: Axes, world: dict[str, Any], drawn: str) -> None:
         world: of the summary.
         drawn: "learning", or "psnr" of the inferred states.
     """
+    longest = max(part["steps"][-1] for part in world["curves"].values())
+    unit, counted = (1e6, "millions") if longest >= 1e6 else (1e3, "thousands")
     for curve, part in world["curves"].items():
         band = part[drawn]
         if band is None:
             continue
-        millions = np.array(part["steps"]) / 1e6
+        steps = np.array(part["steps"]) / unit
         mean, low, high = (np.array(band[name], np.float64) for name in ("mean", "low", "high"))
-        axis.fill_between(millions, low, high, color=STYLES[curve]["color"], alpha=0.15, linewidth=0)
-        axis.plot(millions, mean, linewidth=1.5, label=f"{curve}: {TITLES[curve]}", **STYLES[curve])
+        axis.fill_between(steps, low, high, color=STYLES[curve]["color"], alpha=0.15, linewidth=0)
+        axis.plot(steps, mean, linewidth=1.5, label=f"{curve}: {TITLES[curve]}", **STYLES[curve])
     axis.set_axisbelow(True)
     axis.grid(axis="y", color=FAINT, linewidth=0.6)
     axis.set_xlim(left=0)
-    axis.set_xlabel("millions of steps")
+    axis.set_xlabel(f"{counted} of steps")
     axis.set_ylabel("PSNR (dB)" if drawn == "psnr" else MEASURES[world["measure"]])
     if drawn == "learning" and world["measure"] == "return":
         axis.axhline(0.0, color=MUTED, linewidth=0.8)

@@ -15,6 +15,7 @@ import numpy as np
 
 from composite_flow.experiments.cells import Progress
 from composite_flow.history import HistoryLayout
+from composite_flow.metrics import decibels
 from composite_flow.network import Network
 from composite_flow.policy.curves import Row, recent
 from composite_flow.policy.evaluation import PolicyEvaluation, evaluate_policy
@@ -240,4 +241,4 @@ def _weighted(rows: Sequence[Row], name: str) -> float | None:
 
 def _mean_psnr(rows: Sequence[Row]) -> float | None:
     errors = [10.0 ** (-row["psnr"] / 10.0) for row in rows if row["psnr"] is not None]
-    return float(-10.0 * np.log10(np.mean(errors))) if errors else None
+    return float(decibels(np.mean(errors))) if errors else None

@@ -10,17 +10,19 @@ observable**; every table says in what share of the steps some living enemy is u
 """
 
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from composite_flow.experiments.cells import Progress, cell, write_json
+from composite_flow.experiments.cells import Progress, cell, kept, write_json
+from composite_flow.experiments.side_by_side import side_by_side
 from composite_flow.experiments.table1_cell import Setting, Table1Settings, compute
 from composite_flow.experiments.table1_report import markdown, summarise, tables
 from composite_flow.experiments.table1_rivals import compute_rival
-from composite_flow.experiments.table1_worlds import Worlds, WorldSettings
+from composite_flow.experiments.table1_worlds import World, Worlds, WorldSettings, prepare
 from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.training import TrainingConfig
 
@@ -83,43 +85,75 @@ def columns_of(settings: Table1Settings) -> dict[str, list[Setting]]:
     }
 
 
-def run(settings: Table1Settings, out: Path, *, seed: int, overwrite: bool, progress: Progress) -> dict[str, Any]:
-    """Compute every cell that is not there yet, seed by seed, and sum up what is there after each of them."""
-    # what one cell depends on; which others there are does not touch it
-    kept = replace(settings, width=(), samples=(), length=(), sight=(), race=(), rivals=(), num_seeds=1)
+@dataclass(frozen=True)
+class _Cell:
+    """A setting or, at the default, a rival; and a seed."""
+
+    name: str
+    setting: Setting
+    rival: str | None
+    seed: int
+
+    def path(self, out: Path) -> Path:
+        return out / f"{self.name}-seed{self.seed}.json"
+
+    def depends(self, settings: Table1Settings) -> list[Any]:
+        """What its result depends on; which other cells there are does not touch it."""
+        alone = replace(settings, width=(), samples=(), length=(), sight=(), race=(), rivals=(), num_seeds=1)
+        return [alone, self.setting, self.rival]
+
+
+def run(
+    settings: Table1Settings, out: Path, *, seed: int, overwrite: bool, progress: Progress, jobs: int = 1
+) -> dict[str, Any]:
+    """Compute every cell that is not there yet, seed by seed, and sum up what is there after each of them.
+
+    With several jobs the policies of all worlds are trained first, so many at a time; cells use all cores anyway.
+    """
+    cells = _cells_of(settings, seed)
+    if jobs != 1:
+        missing = [one for one in cells if overwrite or kept(one.path(out), one.depends(settings)) is None]
+        absent = [world for world in _worlds_of(missing) if not (out / "data" / world.name).exists()]
+        deque(side_by_side(partial(prepare, settings.worlds, out), absent, jobs, progress), maxlen=0)
     worlds, found = Worlds(settings.worlds, out, progress), {}
     summary: dict[str, Any] = {}
-    for one in range(seed, seed + settings.num_seeds):
-        for name, setting, rival in _cells_of(settings):
-            progress(f"{name}, seed {one}")
-            path = out / f"{name}-seed{one}.json"
-
-            shared = {"settings": settings, "setting": setting, "seed": one, "worlds": worlds, "progress": progress}
-            found[name, one] = cell(path, [kept, setting, rival], _computing(settings, rival, path, shared), overwrite)
-            shutil.rmtree(path.with_suffix(".partial"), ignore_errors=True)
-            summary = summarise(settings, columns_of(settings), found)
-            write_json(out / "summary.json", summary)
-            (out / "table1.md").write_text(markdown(summary))
+    for one in cells:
+        progress(f"{one.name}, seed {one.seed}")
+        computing = _computing(settings, one, one.path(out), worlds, progress)
+        found[one.name, one.seed] = cell(one.path(out), one.depends(settings), computing, overwrite)
+        shutil.rmtree(one.path(out).with_suffix(".partial"), ignore_errors=True)
+        summary = summarise(settings, columns_of(settings), found)
+        write_json(out / "summary.json", summary)
+        (out / "table1.md").write_text(markdown(summary))
     return {"summary": summary}
 
 
 def _computing(
-    settings: Table1Settings, rival: str | None, path: Path, shared: dict[str, Any]
+    settings: Table1Settings, one: _Cell, path: Path, worlds: Worlds, progress: Progress
 ) -> Callable[[], dict[str, Any]]:
     """A cell's computation, for later; an interrupted training is kept beside the cell."""
-    if rival is not None:
-        return partial(compute_rival, rival, **shared)
+    shared = {
+        "settings": settings, "setting": one.setting, "seed": one.seed, "worlds": worlds, "progress": progress
+    }  # fmt: skip
+    if one.rival is not None:
+        return partial(compute_rival, one.rival, **shared)
     # the core's baselines stand beside the default column alone
-    return partial(compute, **shared, folder=path.with_suffix(".partial"), extras=shared["setting"] == settings.default)
+    return partial(compute, **shared, folder=path.with_suffix(".partial"), extras=one.setting == settings.default)
 
 
-def _cells_of(settings: Table1Settings) -> list[tuple[str, Setting, str | None]]:
-    """Name, setting and rival of each cell of a seed: the default, its rivals, the rest; worlds one after the other."""
+def _cells_of(settings: Table1Settings, seed: int) -> list[_Cell]:
+    """Of each seed the default, its rivals, the rest; worlds one after the other."""
     default = settings.default
     others = {setting for panel in columns_of(settings).values() for setting in panel} - {default}
     rest = sorted(others, key=lambda setting: (setting.world != default.world, setting.name))
-    return [
+    named = [
         (default.name, default, None),
         *((name, default, name) for name in settings.rivals),
         *((setting.name, setting, None) for setting in rest),
     ]
+    return [_Cell(*one, place) for place in range(seed, seed + settings.num_seeds) for one in named]
+
+
+def _worlds_of(cells: Sequence[_Cell]) -> list[World]:
+    """Each once, in the order in which they are needed."""
+    return list(dict.fromkeys(one.setting.world for one in cells))

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.baselines import BASELINES, baseline_batch
@@ -22,6 +21,7 @@ from composite_flow.experiments.cells import Progress
 from composite_flow.experiments.paired_gap import EpisodeErrors, paired_gap
 from composite_flow.experiments.table1_common import saved
 from composite_flow.experiments.table1_worlds import Parts, World, Worlds, WorldSettings, divide
+from composite_flow.metrics import decibels
 from composite_flow.problems.smax import SMAX
 from composite_flow.rivals.training import num_parameters
 from composite_flow.training import TrainingConfig, fit
@@ -186,4 +186,4 @@ def errors_at(part: HistoryDataset, steps: Int[Array, " steps"], estimator: Esti
 
 def psnrs(errors: EpisodeErrors) -> dict[str, float]:
     """PSNR of each estimator: −10 log10 of the mean squared error over all steps, samples and features."""
-    return {name: float(-10.0 * np.log10(max(errors.mean(name), 1e-14))) for name in errors.means}
+    return {name: float(decibels(errors.mean(name))) for name in errors.means}

@@ -17,6 +17,7 @@ from composite_flow.common import Given, common_features, give
 from composite_flow.composite import composite_flow
 from composite_flow.data.dataset import JointBatch
 from composite_flow.denoiser import Denoiser
+from composite_flow.metrics import decibels
 from composite_flow.problems.smax import SMAX
 
 _BATCH = 64  # joint histories at once
@@ -46,7 +47,7 @@ def saved(
     plain = errors_by_sweep(denoiser, joint.histories, joint.states, ~known, **options)
     extended = give(joint.histories, known, joint.states)
     given = errors_by_sweep(Given(denoiser), extended, joint.states, ~known, **options)
-    psnr, psnr_given = (-10.0 * np.log10(np.maximum(errors, 1e-14)) for errors in (plain, given))
+    psnr, psnr_given = decibels(plain), decibels(given)
     reached = np.flatnonzero(psnr_given >= psnr[-1])
     return {
         "common_share": float(jnp.mean(known.astype(jnp.float32))),

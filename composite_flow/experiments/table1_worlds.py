@@ -123,6 +123,11 @@ def world_data(settings: WorldSettings, world: World, out: Path, progress: Progr
     return WorldData(problem, episodes, facts)
 
 
+def prepare(settings: WorldSettings, out: Path, world: World, progress: Progress) -> None:
+    """Train a world's policy and collect its episodes, for whoever reads them later."""
+    world_data(settings, world, out, progress)
+
+
 def policy_of(
     settings: WorldSettings, problem: SMAX, world: World, folder: Path, key: PRNGKeyArray, progress: Progress
 ) -> tuple[TrainedPolicy, dict[str, Any]]:

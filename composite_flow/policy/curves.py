@@ -3,7 +3,6 @@
 import csv
 import importlib
 import io
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import jax
 import numpy as np
 
 from composite_flow.errors import FileError
+from composite_flow.metrics import decibels
 from composite_flow.policy.mappo import Measures
 
 CURVES_FILE = "policy_curves.csv"
@@ -55,8 +55,8 @@ def rows_of(measures: Measures, first: int, count: int, steps_per_update: int, w
 
 
 def _psnr(squared_error: float) -> float | None:
-    """−10 log10 of the mean squared error of the inferred states, in decibels; None where nothing is inferred."""
-    return -10.0 * math.log10(squared_error) if squared_error > 0 else None
+    """Of the inferred states; None where nothing is inferred."""
+    return float(decibels(squared_error)) if squared_error > 0 else None
 
 
 def recent(rows: Sequence[Row], name: str, episodes: int = 200) -> float | None:

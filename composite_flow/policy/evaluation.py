@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.errors import InputError, MismatchError
-from composite_flow.metrics import clopper_pearson, normal_interval
+from composite_flow.metrics import clopper_pearson, decibels, normal_interval
 from composite_flow.policy.certainty import certainty
 from composite_flow.policy.rollout import carried, choose_tree, squared_error, tells_wins
 from composite_flow.policy.team import Team, TeamMemory, decide, fresh_memory
@@ -149,7 +149,7 @@ def evaluate_policy(
         returns=sums["returns"],
         wins=sums["wins"] if tells_wins(problem) else None,
         lengths=sums["lengths"],
-        psnr=None if inference is None else _psnr(float(sums["squared_error"].sum(dtype=np.float64)) / steps),
+        psnr=None if inference is None else float(decibels(sums["squared_error"].sum(dtype=np.float64) / steps)),
         certain=certain / (steps * problem.num_agents) if asked else None,
         right_when_certain=int(sums["right"].sum()) / certain if certain else None,
         messages=float(messages),
@@ -263,8 +263,3 @@ def _check_fit(problem: Problem, policy: TrainedPolicy) -> None:
             f"The policy was trained where states have another number of features than the problem's "
             f"{problem.state_size}; use a policy of its kind."
         )
-
-
-def _psnr(squared_error: float) -> float:
-    """−10 log10 of it, at most what float32 can tell, as in `metrics.psnr`."""
-    return -10.0 * math.log10(max(squared_error, float(np.finfo(np.float32).eps) ** 2))

@@ -241,4 +241,4 @@ def _weighted(rows: Sequence[Row], name: str) -> float | None:
 
 def _mean_psnr(rows: Sequence[Row]) -> float | None:
     errors = [10.0 ** (-row["psnr"] / 10.0) for row in rows if row["psnr"] is not None]
-    return float(decibels(np.mean(errors))) if errors else None
+    return float(decibels(float(np.mean(errors)))) if errors else None

@@ -146,12 +146,16 @@ def _cells_of(settings: Table1Settings, seed: int) -> list[_Cell]:
     default = settings.default
     others = {setting for panel in columns_of(settings).values() for setting in panel} - {default}
     rest = sorted(others, key=lambda setting: (setting.world != default.world, setting.name))
-    named = [
+    named: list[tuple[str, Setting, str | None]] = [
         (default.name, default, None),
         *((name, default, name) for name in settings.rivals),
         *((setting.name, setting, None) for setting in rest),
     ]
-    return [_Cell(*one, place) for place in range(seed, seed + settings.num_seeds) for one in named]
+    return [
+        _Cell(name, setting, rival, place)
+        for place in range(seed, seed + settings.num_seeds)
+        for name, setting, rival in named
+    ]
 
 
 def _worlds_of(cells: Sequence[_Cell]) -> list[World]:

@@ -101,7 +101,8 @@ def test_as_many_jobs_as_there_are_cores(jobs):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_the_one_that_started_it(tmp_path, how):
     program = (
-        "import sys; from functools import partial; from pathlib import Path;"
+        "import signal, sys; from functools import partial; from pathlib import Path;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored where tests run in the background
         "from test_side_by_side import run_until_stopped, quiet;"
         "from composite_flow.experiments.side_by_side import side_by_side;"
         "list(side_by_side(partial(run_until_stopped, Path(sys.argv[1])), ['works'], 2, quiet))"

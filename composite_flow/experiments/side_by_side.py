@@ -120,6 +120,7 @@ def _work(work: Work, part: Any, tell: Connection, cache: dict[str, Any]) -> Non
     """What a process does."""
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C in a terminal reaches the parent alone, which asks once
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the parent ignores it, as in the background
     for name, value in cache.items():
         jax.config.update(name, value)
     try:

@@ -62,9 +62,23 @@ def pair_losses(
     denoiser: Denoiser, histories: Float[Array, "batch history"], states: Float[Array, "batch state"], key: PRNGKeyArray
 ) -> Float[Array, " batch"]:
     """‖s − f(τ, s + σ z)‖² of each pair, with σ ~ U[0, 1] and z ~ N(0, I) (Eq. 1)."""
+    return squared_errors(denoiser, histories, noisy_states(states, key), states)
+
+
+def noisy_states(states: Float[Array, "batch state"], key: PRNGKeyArray) -> Float[Array, "batch state"]:
+    """s + σ z with σ ~ U[0, 1] and z ~ N(0, I)."""
     key_sigma, key_noise = jax.random.split(key)
     sigma = jax.random.uniform(key_sigma, (len(states), 1))
-    y = states + sigma * jax.random.normal(key_noise, states.shape)
+    return states + sigma * jax.random.normal(key_noise, states.shape)
+
+
+def squared_errors(
+    denoiser: Denoiser,
+    histories: Float[Array, "batch history"],
+    y: Float[Array, "batch state"],
+    states: Float[Array, "batch state"],
+) -> Float[Array, " batch"]:
+    """‖s − f(τ, y)‖² of each."""
     denoised = jax.vmap(lambda history, y: denoiser.denoise(denoiser.condition(history), y))(histories, y)
     return jnp.sum((denoised - states) ** 2, axis=-1)
 

@@ -224,8 +224,8 @@ class _Run:
         numbers = (config.learning_rate, float(config.warmup), per_step, self.elapsed if falls else 0.0)
         schedule = Schedule(*(jnp.array(number) for number in numbers))
         key, schedule = on_all((self.key, schedule), self.mesh)
-        options = {"precision": config.precision, "mesh": self.mesh}
-        return Task(self.shares.at(self.step), key, schedule, config.batch, config.average, **options)
+        options = {"losses": config.losses, "precision": config.precision, "mesh": self.mesh}
+        return Task(self.shares.at(self.step), key, schedule, config.drawn, config.average, **options)
 
     def record(self, evaluate: Evaluate | None) -> None:
         """Add a point to the learning curve."""

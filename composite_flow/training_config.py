@@ -2,9 +2,14 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Literal
 
+from jaxtyping import Array, Float
+
 from composite_flow.errors import InputError
+from composite_flow.flow_loss import CANDIDATES, FlowLosses
+from composite_flow.loss import pair_losses
 from composite_flow.network import Activation, HistoryAt, Initial
 from composite_flow.optimiser import Precision
 
@@ -34,6 +39,9 @@ class TrainingConfig:
     """Initial weights; "identity" carries y through the layers, for states of a hundred features or more."""
     batch: int = 512
     """Pairs (history, state) per step."""
+    flow_points: int = dataclasses.field(default=0, metadata={"later": True})
+    """Further points per step, an even number up to the batch: where flows go and Eq. (1) does not, for partial flows
+    over states that come again (flow_loss.py)."""
     learning_rate: float = 1e-3
     """Adam's highest rate."""
     warmup: int = 500
@@ -81,6 +89,21 @@ class TrainingConfig:
             raise InputError(f"The setting average must lie in [0, 1), not {self.average}.")
         if self.evaluate_every % self.record_every:
             raise InputError("The setting evaluate_every must be a multiple of record_every.")
+
+        if self.flow_points % 2 or not 0 <= self.flow_points <= self.batch:
+            raise InputError(
+                f"The setting flow_points must be an even number up to the batch, {self.batch}, not {self.flow_points}."
+            )
+
+    @property
+    def drawn(self) -> int:
+        """Pairs that a step draws from the data."""
+        return self.batch * (1 + CANDIDATES) if self.flow_points else self.batch
+
+    @property
+    def losses(self) -> Callable[..., Float[Array, " losses"]]:
+        """Of (network, histories, states, key), for the pairs that a step draws."""
+        return FlowLosses(self.batch, self.flow_points) if self.flow_points else pair_losses
 
     def total_steps(self, num_pairs: int) -> int | None:
         """Planned optimiser steps for so many pairs of training data; None where minutes alone decide."""

@@ -8,8 +8,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from composite_flow.experiments.figure4 import RATE
-from composite_flow.experiments.style import BLUE, FAINT, INK, MUTED, ORANGE, PURPLE, RED, save_figure, styled
+from composite_flow.experiments.figure4_report import RATE
+from composite_flow.experiments.style import BLUE, FAINT, GREEN, INK, MUTED, ORANGE, PURPLE, RED, save_figure, styled
 
 ROWS = {
     "composite": "(a) composite",
@@ -18,11 +18,13 @@ ROWS = {
 
 
 def draw(result: dict[str, Any], out: Path) -> list[Path]:
-    """Write figure4 (flows of the first seed) and figure4_training (all seeds' curves), as SVG and PNG."""
+    """Write figure4 (flows of the first seed, trained where flows go if any is) and figure4_training (all seeds'
+    curves), as SVG and PNG."""
+    cells = result["cells"]
     with styled():
-        flows = draw_flows(result["cells"]["ours"][0]["drawn"])
+        flows = draw_flows(cells.get("flows", cells["ours"])[0]["drawn"])
         paths = save_figure(flows, out / "figure4")
-        curves = draw_curves(result["cells"])
+        curves = draw_curves(cells)
         paths += save_figure(curves, out / "figure4_training")
         plt.close("all")
     return list(paths)
@@ -88,10 +90,15 @@ def legend_handles() -> list[Line2D]:
 def draw_curves(cells: dict[str, list[dict[str, Any]]]):
     """Exact rate of composite diffusion on validation episodes over training time, evaluation aside."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    colours = {"ours": BLUE, "withheld": PURPLE, "paper": ORANGE}
-    labels = {"ours": "ours", "withheld": "ours, a tenth of the states withheld", "paper": "the paper's"}
-    for name, runs in cells.items():
-        for index, one in enumerate(runs):
+    colours = {"ours": BLUE, "withheld": PURPLE, "flows": GREEN, "paper": ORANGE}
+    labels = {
+        "ours": "ours",
+        "withheld": "ours, a tenth of the states withheld",
+        "flows": "ours, also where flows go",
+        "paper": "the paper's",
+    }
+    for name in labels:
+        for index, one in enumerate(cells.get(name, [])):
             label = labels[name] if index == 0 else None
             rated = [point for point in one["curves"] if "exact_rate_composite" in point]
             seconds = [point["seconds"] for point in rated]
@@ -102,5 +109,5 @@ def draw_curves(cells: dict[str, list[dict[str, Any]]]):
     left.axhline(RATE, color=MUTED, linewidth=0.8, linestyle=":")
     left.set(xscale="log", xlabel="seconds of training", ylim=(-0.03, 1.03), title="Exact samples, validation episodes")
     right.set(xscale="log", yscale="log", xlabel="seconds of training", title="Loss above the ideal denoiser's")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure

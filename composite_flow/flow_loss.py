@@ -12,9 +12,9 @@ on pairs (τ, s) with y = f(τ, y₀), the best answer is y itself.) Two kinds o
 - undecided: where the network's own flow is after one to four steps from N(0, I), with a pair drawn for y;
 - contradicted: y close to a state s'. The pairs drawn for y itself would all have this state, which none of their
   histories excludes. So they are drawn for y' = y + σ z, and count by the rule for y as in the method of Metropolis
-  and Hastings: w = min(1, ρ(s)/ρ(ŝ)), ρ(s) = K(‖y − s‖²)/K(‖y' − s‖²), where ŝ, at which the flow of τ arrives from
-  halfway between y and y', stands for the state to beat. Where τ allows s', that is mostly s', and any other state
-  counts next to nothing; where τ excludes s', it is another state near y, and others as near count as much.
+  and Hastings: w = min(1, ρ(s)/ρ(ŝ)), ρ(s) = K(‖y − s‖²)/K(‖y' − s‖²), where ŝ, at which the flow of τ from y'
+  arrives, stands for the state to beat. Where τ allows s', that is often s', and any other state counts next to
+  nothing; where τ excludes s', it is another state near y, and others as near count as much.
 
 The fewer of the states near y are among the pairs, the less true are the draws: this is for states that come again.
 """
@@ -114,7 +114,7 @@ def contradicted_points(
     y = near + level * jax.random.normal(key_near, near.shape)
     moved = y + _MOVED * jax.random.normal(key_moved, y.shape)
     drawn = drawn_for(moved, states, key_draw)
-    back = _flow(denoiser, histories[drawn], (y + moved) / 2.0, jnp.array(_BACK))
+    back = _flow(denoiser, histories[drawn], moved, jnp.array(_BACK))
     weights = jnp.exp(jnp.minimum(0.0, log_odds(y, moved, states[drawn]) - log_odds(y, moved, back)))
     total = jnp.sum(weights)
     # Systematic resampling: evenly spaced levels of the sum of weights.

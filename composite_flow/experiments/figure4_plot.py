@@ -18,11 +18,16 @@ ROWS = {
 
 
 def draw(result: dict[str, Any], out: Path) -> list[Path]:
-    """Write figure4 (flows of the first seed, trained where flows go if any is) and figure4_training (all seeds'
-    curves), as SVG and PNG."""
+    """Write figure4 (flows of the first seed) and figure4_training (all seeds' curves), as SVG and PNG.
+
+    Partial flows are drawn as they are after training where flows go, where a network was trained so.
+    """
     cells = result["cells"]
+    drawn = cells["ours"][0]["drawn"]
+    if "flows" in cells:
+        drawn = {**drawn, "partial": cells["flows"][0]["drawn"]["partial"]}
     with styled():
-        flows = draw_flows(cells.get("flows", cells["ours"])[0]["drawn"])
+        flows = draw_flows(drawn)
         paths = save_figure(flows, out / "figure4")
         curves = draw_curves(cells)
         paths += save_figure(curves, out / "figure4_training")

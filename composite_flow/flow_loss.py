@@ -22,6 +22,7 @@ The fewer of the states near y are among the pairs, the less true are the draws:
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -55,7 +56,7 @@ class FlowLosses:
 
     Attributes:
         batch: pairs of Eq. (1), the first that are given; the others are the candidates.
-        points: of flows.
+        points: of flows, an even number.
     """
 
     batch: int
@@ -72,15 +73,16 @@ class FlowLosses:
         key_noise, key_undecided, key_contradicted = jax.random.split(key, 3)
         own = histories[: self.batch], states[: self.batch]
         candidates = histories[self.batch :], states[self.batch :]
-        undecided = (self.points + 1) // 2
+        half = self.points // 2
+        still = jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, denoiser)
         lessons = (
             Lesson(own[0], noisy_states(own[1], key_noise), own[1], jnp.ones(self.batch)),
-            undecided_points(denoiser, own[0][:undecided], *candidates, key_undecided),
-            contradicted_points(denoiser, own[1], *candidates, self.points - undecided, key_contradicted),
+            undecided_points(still, own[0][:half], *candidates, key_undecided),
+            contradicted_points(still, own[1], *candidates, half, key_contradicted),
         )
         lesson = jax.tree.map(lambda *parts: jnp.concatenate(parts), *lessons)
         # The barrier keeps the compiler from fusing the draws into the products, which takes it minutes.
-        lesson = jax.lax.optimization_barrier(jax.lax.stop_gradient(lesson))
+        lesson = jax.lax.optimization_barrier(lesson)
         return lesson.weights * squared_errors(denoiser, lesson.histories, lesson.y, lesson.states)
 
 

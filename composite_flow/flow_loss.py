@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.denoiser import Denoiser, Uniform
+from composite_flow.flow import flow
 from composite_flow.loss import noisy_states, squared_errors
 
 CANDIDATES = 4
@@ -96,7 +97,8 @@ def undecided_points(
     """Where flows from noise are after a few steps by these histories, each with a candidate drawn for it."""
     key_start, key_steps, key_draw = jax.random.split(key, 3)
     start = jax.random.normal(key_start, (len(own), states.shape[1]))
-    y = _flow(denoiser, own, start, jax.random.randint(key_steps, (len(own), 1), 1, _STEPS + 1))
+    steps = jax.random.randint(key_steps, (len(own),), 1, _STEPS + 1)
+    y = _flows(denoiser, own, start, _STEPS)[jnp.arange(len(own)), steps]
     drawn = drawn_for(y, states, key_draw)
     return Lesson(histories[drawn], y, states[drawn], jnp.ones(len(own)))
 
@@ -116,12 +118,12 @@ def contradicted_points(
     y = near + level * jax.random.normal(key_near, near.shape)
     moved = y + _MOVED * jax.random.normal(key_moved, y.shape)
     drawn = drawn_for(moved, states, key_draw)
-    back = _flow(denoiser, histories[drawn], moved, jnp.array(_BACK))
+    back = _flows(denoiser, histories[drawn], moved, _BACK)[:, -1]
     weights = jnp.exp(jnp.minimum(0.0, log_odds(y, moved, states[drawn]) - log_odds(y, moved, back)))
     total = jnp.sum(weights)
     # Systematic resampling: evenly spaced levels of the sum of weights.
     places = (jnp.arange(points, dtype=jnp.float32) + jax.random.uniform(key_choice)) / points
-    chosen = _first_at_least(jnp.cumsum(weights), places * total)
+    chosen = _first_at_least(jnp.cumsum(weights)[None], places * total)
     drawn = drawn[chosen]
     return Lesson(histories[drawn], y[chosen], states[drawn], jnp.broadcast_to(jnp.minimum(1.0, total), (points,)))
 
@@ -136,7 +138,7 @@ def drawn_for(
     chances = jax.nn.softmax(Uniform().log_kernel(jnp.maximum(squared, 1e-6), y.shape[1]), axis=1)
     sums = jnp.cumsum(chances, axis=1)
     levels = jax.random.uniform(key, (len(y),)) * sums[:, -1]
-    return jax.vmap(lambda sums, level: _first_at_least(sums, level[None])[0])(sums, levels)
+    return _first_at_least(sums, levels)
 
 
 def log_odds(
@@ -151,16 +153,12 @@ def log_odds(
     return log_kernel(y) - log_kernel(moved)
 
 
-def _flow(denoiser: Denoiser, histories, y, steps: Int[Array, "..."]):
-    """y after so many steps of each history's own flow."""
+def _flows(denoiser: Denoiser, histories, y, num_steps: int):
+    """The flow of each history from its own start."""
     contexts = jax.vmap(denoiser.condition)(histories)
-
-    def step(index, y):
-        return jnp.where(index < steps, jax.vmap(denoiser.denoise)(contexts, y), y)
-
-    return jax.lax.fori_loop(0, jnp.max(steps), step, y)
+    return jax.vmap(lambda context, y: flow(denoiser, context, y, num_steps))(contexts, y)
 
 
-def _first_at_least(sums: Float[Array, " sums"], levels: Float[Array, " levels"]) -> Int[Array, " levels"]:
-    """The first place at which growing sums reach a level; the last one where rounding keeps them below."""
-    return jnp.minimum(jnp.sum(sums[None] < levels[:, None], axis=1), len(sums) - 1)
+def _first_at_least(sums: Float[Array, "#levels sums"], levels: Float[Array, " levels"]) -> Int[Array, " levels"]:
+    """The first place at which growing sums reach each level; the last one where rounding keeps them below."""
+    return jnp.minimum(jnp.sum(sums < levels[:, None], axis=1), sums.shape[1] - 1)

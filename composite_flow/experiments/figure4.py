@@ -153,11 +153,17 @@ def run(settings: Figure4Settings, out: Path, *, seed: int, overwrite: bool, pro
     return {"summary": summarise(settings.num_participants, found), "cells": found}
 
 
+def collected(settings: Figure4Settings, key: PRNGKeyArray) -> SensorData:
+    """The sensor network with its episodes."""
+    return collect_sensors(
+        SensorNetwork.grid(settings.rows, settings.columns, settings.num_targets), settings.ours, key=key
+    )
+
+
 def compute_rates(settings: Figure4Settings, seed: int, progress: Progress) -> dict[str, Any]:
     """Train by our recipe; exact-state rates of whole and partial flows on held-out episodes, and what is drawn."""
     key_data, key_train, key_choice, key_rate, key_partial, key_draw = jax.random.split(jax.random.key(seed), 6)
-    problem = SensorNetwork.grid(settings.rows, settings.columns, settings.num_targets)
-    data = collect_sensors(problem, settings.ours, key=key_data)
+    data = collected(settings, key_data)
     model = train_sensors(data, settings.ours, key=key_train, progress=progress)
     steps = choose_steps(data.test.seen, settings.num_histories, key_choice)
     unseen = data.test.unseen
@@ -199,8 +205,7 @@ def partial_flows(
 def compute_ideal(settings: Figure4Settings, seed: int, progress: Progress) -> dict[str, Any]:
     """The partial flows of the ideal denoiser, on the first of the same joint histories."""
     key_data, _, key_choice, _, key_partial, _ = jax.random.split(jax.random.key(seed), 6)
-    problem = SensorNetwork.grid(settings.rows, settings.columns, settings.num_targets)
-    data = collect_sensors(problem, settings.ours, key=key_data)
+    data = collected(settings, key_data)
     steps = choose_steps(data.test.seen, settings.num_histories, key_choice)[: settings.num_ideal]
     return {"partial": partial_flows(settings, data, data.ideal, steps, 2, key_partial)}
 
@@ -209,8 +214,7 @@ def compute_paper(settings: Figure4Settings, seed: int, progress: Progress) -> d
     """Train by the paper's recipe until 99% of the validation samples are exact, or until its budget ends."""
     assert settings.paper is not None
     key_data, key_train, *_ = jax.random.split(jax.random.key(seed), 6)
-    problem = SensorNetwork.grid(settings.rows, settings.columns, settings.num_targets)
-    data = collect_sensors(problem, settings.ours, key=key_data)
+    data = collected(settings, key_data)
     sensors = replace(settings.ours, training=settings.paper)
     model = train_sensors(data, sensors, key=key_train, progress=progress, until=reaches_rate)
     return {"curves": model.curves, "train_seconds": model.curves[-1]["seconds"]}

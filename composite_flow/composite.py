@@ -6,6 +6,15 @@ with i_1, i_2, … the agents in the order in which they speak. A pass through a
 the recursion of Definition 6; the nested form beside it in the paper, f(τ_{i_1}, f(τ_{i_2}, …)), lets the *last*
 agent speak first, and its `ℓ mod n` names an agent 0. With k < n participants the flow is partial (§5.2).
 
+A flow can come to rest between states, at an unstable fixed point of every participant: a denoiser whose history
+excludes the state that y has come near answers with the mean of the nearest others, and in a symmetric world such
+means have ties. So hops may be stirred,
+
+    φ_ℓ(y) = f(τ_{i_ℓ}, φ_{ℓ−1}(y) + ς_k z_ℓ),    z_ℓ ~ N(0, I),    ς_k = ς (1 − (k − 1)/(S − 1)) in sweep k of S.
+
+The last sweep is Definition 6 again. With ς far below the distances of states, flows leave all points but stable
+ones. It is the noise of walk-jump sampling (Saremi and Hyvärinen 2019), annealed, with a new speaker in each jump.
+
 Cost: one `condition` per participant, then one `denoise` per sample and hop. Nothing grows with the square of
 the number of agents but the histories themselves, where they carry the agent's one-hot identity.
 """
@@ -18,9 +27,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from composite_flow.composite_plan import Plan, make_plan, speaking_positions, stir_scales
 from composite_flow.denoiser import Context, Denoiser
 from composite_flow.merging import merge_points
-from composite_flow.validation import check_counts, check_histories, check_scales, speaking_order
+from composite_flow.validation import check_histories
 
 _BATCH_FLOATS = 2**26  # numbers that one batch of `reconstruct_batch` may hold in its paths: 256 MiB
 
@@ -58,26 +68,17 @@ class Estimate(eqx.Module):
         return self.order[self.sweeps - 1]
 
 
-class _Plan(eqx.Module):
-    """Everything about a reconstruction that does not depend on the histories' values; static but for sigma."""
-
-    participants: tuple[int, ...] = eqx.field(static=True)
-    random: bool = eqx.field(static=True)
-    num_samples: int = eqx.field(static=True)
-    num_sweeps: int = eqx.field(static=True)
-    max_candidates: int = eqx.field(static=True)
-    tolerance: float = eqx.field(static=True)
-    merge_radius: float = eqx.field(static=True)
-    sigma: Float[Array, ""]
-
-
 def agent_context(contexts: Context, agent: Int[Array, ""]) -> Context:
     """One agent's context out of a stack with a leading agent axis."""
     return jax.tree.map(lambda leaf: leaf[agent], contexts)
 
 
 def composite_flow(
-    denoiser: Denoiser, contexts: Context, order: Int[Array, " hops"], y: Float[Array, " state"]
+    denoiser: Denoiser,
+    contexts: Context,
+    order: Int[Array, " hops"],
+    y: Float[Array, " state"],
+    noise: Float[Array, "hops state"] | None = None,
 ) -> Float[Array, "hops+1 state"]:
     """Pass one noisy state through a sequence of agents.
 
@@ -89,16 +90,18 @@ def composite_flow(
         contexts: `jax.vmap(denoiser.condition)(histories)`, leading axis agents.
         order: indices into that axis, any number of them, repeats allowed.
         y: the noisy state to start from.
+        noise: what is added to y before each hop, to stir it; nothing by default.
 
     Returns:
         The trajectory y^(0), …, y^(hops), starting with `y` itself.
     """
 
-    def hop(y, agent):
-        y = denoiser.denoise(agent_context(contexts, agent), y)
+    def hop(y, now):
+        agent, added = now
+        y = denoiser.denoise(agent_context(contexts, agent), y if added is None else y + added)
         return y, y
 
-    _, trajectory = jax.lax.scan(hop, y, order)
+    _, trajectory = jax.lax.scan(hop, y, (order, noise))
     return jnp.concatenate([y[None], trajectory])
 
 
@@ -115,6 +118,7 @@ def reconstruct(
     merge_radius: float = 0.1,
     max_candidates: int = 16,
     tolerance: float = 0.0,
+    stir: float = 0.0,
 ) -> Estimate:
     """Infer the state from a joint history by composite diffusion, from many noises at once (A.6, step 1).
 
@@ -131,17 +135,19 @@ def reconstruct(
         merge_radius: end points closer than this count as one candidate, in units of the scaled state.
         max_candidates: rows that the result keeps for candidates.
         tolerance: stop after a sweep over which no sample moved this far; 0 makes every sweep.
+        stir: ς, scale of the noise before each hop, falling to zero in the last sweep, so that flows do not rest
+            between states; a tenth of the smallest distance between states, with tens of sweeps. 0 is Definition 6.
 
     Returns:
         The estimate, unchecked: `certify` says how far to trust it.
 
     Raises:
         InputError: if the histories cannot be used, an agent is unknown or named twice, or `order` and
-            `participants` name different agents.
+            `participants` name different agents, or `tolerance` and `stir` are both given.
     """
     histories = check_histories(denoiser, histories, axes=2)
-    options = (order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance)
-    plan = _plan(histories.shape[0], *options)
+    options = (order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance, stir)
+    plan = make_plan(histories.shape[0], *options)
     return _reconstruct_one(denoiser, histories, key, plan)
 
 
@@ -159,6 +165,7 @@ def reconstruct_batch(
     merge_radius: float = 0.1,
     max_candidates: int = 16,
     tolerance: float = 0.0,
+    stir: float = 0.0,
 ) -> Estimate:
     """`reconstruct` many joint histories, each with noises and orders of its own, in bounded memory.
 
@@ -173,29 +180,11 @@ def reconstruct_batch(
         InputError: as `reconstruct`, or if the batch is empty.
     """
     histories = check_histories(denoiser, histories, axes=3)
-    options = (order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance)
-    plan = _plan(histories.shape[1], *options)
+    options = (order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance, stir)
+    plan = make_plan(histories.shape[1], *options)
     if batch_size is None:
         batch_size = affordable_batch_size(len(plan.participants), num_samples, denoiser.state_size)
     return _reconstruct_many(denoiser, histories, key, plan, min(batch_size, histories.shape[0]))
-
-
-def _plan(
-    num_agents: int, order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance
-) -> _Plan:
-    """Validate what can be validated without the histories' values, and settle who speaks and in which order."""
-    check_counts(num_samples=num_samples, num_sweeps=num_sweeps, max_candidates=max_candidates)
-    check_scales(sigma=sigma, merge_radius=merge_radius, tolerance=tolerance)
-    return _Plan(
-        participants=speaking_order(num_agents, order, participants),
-        random=isinstance(order, str) and order == "random",
-        num_samples=num_samples,
-        num_sweeps=num_sweeps,
-        max_candidates=max_candidates,
-        tolerance=float(tolerance),
-        merge_radius=float(merge_radius),
-        sigma=jnp.asarray(sigma, jnp.float32),
-    )
 
 
 def affordable_batch_size(participants: int, num_samples: int, state_size: int) -> int:
@@ -215,13 +204,14 @@ def _reconstruct_many(denoiser, histories, key, plan, batch_size):
     return jax.lax.map(lambda example: one(*example), (histories, keys), batch_size=batch_size)
 
 
-def _reconstruct(denoiser, plan: _Plan, histories, key) -> Estimate:
+def _reconstruct(denoiser, plan: Plan, histories, key) -> Estimate:
     key_noise, key_order = jax.random.split(key)
+    key_stir = jax.random.fold_in(key, 2)  # beside what `split` gives, so that flows without it stay as they were
     speakers = jnp.asarray(plan.participants, jnp.int32)
     contexts = jax.vmap(denoiser.condition)(histories[speakers])
-    order = _orders(key_order, plan)
+    order = speaking_positions(key_order, plan)
     noise = plan.sigma * jax.random.normal(key_noise, (plan.num_samples, denoiser.state_size))
-    sweeps, samples, path = _sweep_until_still(denoiser, contexts, order, noise, plan.tolerance)
+    sweeps, samples, path = _sweep_until_still(denoiser, contexts, order, noise, key_stir, plan)
     hops = sweeps * len(plan.participants)
     return Estimate(
         **_candidates(samples, plan),
@@ -234,36 +224,33 @@ def _reconstruct(denoiser, plan: _Plan, histories, key) -> Estimate:
     )
 
 
-def _orders(key: PRNGKeyArray, plan: _Plan) -> Int[Array, "sweeps participants"]:
-    """Positions among the participants: fresh permutations, or the listed order in every sweep."""
-    listed = jnp.broadcast_to(
-        jnp.arange(len(plan.participants), dtype=jnp.int32)[None], (plan.num_sweeps, len(plan.participants))
-    )
-    return jax.random.permutation(key, listed, axis=1, independent=True) if plan.random else listed
-
-
-def _sweep_until_still(denoiser, contexts, order, noise, tolerance: float):
+def _sweep_until_still(denoiser, contexts, order, noise, key, plan: Plan):
     """Sweeps made, final samples (K, state) and what the last sweep's agents received (participants, K, state)."""
     num_sweeps, num_participants = order.shape
-    flows = jax.vmap(composite_flow, in_axes=(None, None, None, 0), out_axes=1)
+    flows = jax.vmap(composite_flow, in_axes=(None, None, None, 0, 1 if plan.stir else None), out_axes=1)
+    path = jnp.zeros((num_participants, *noise.shape), noise.dtype)
 
     def moving(carry):
         sweep, _, _, change = carry
         # with tolerance 0 the predicate does not depend on the data, so a batch needs no masking
-        return sweep < num_sweeps if tolerance == 0 else (sweep < num_sweeps) & ~(change < tolerance)
+        return sweep < num_sweeps if plan.tolerance == 0 else (sweep < num_sweeps) & ~(change < plan.tolerance)
+
+    def added(sweep):
+        if not plan.stir:
+            return None
+        return stir_scales(plan)[sweep] * jax.random.normal(jax.random.fold_in(key, sweep), path.shape, path.dtype)
 
     def one_sweep(carry):
         sweep, y, _, _ = carry
-        trajectory = flows(denoiser, contexts, order[sweep], y)
+        trajectory = flows(denoiser, contexts, order[sweep], y, added(sweep))
         change = jnp.max(jnp.linalg.norm(trajectory[-1] - y, axis=-1))
         return sweep + 1, trajectory[-1], trajectory[:-1], change
 
-    path = jnp.zeros((num_participants, *noise.shape), noise.dtype)
     start = (jnp.asarray(0, jnp.int32), noise, path, jnp.asarray(jnp.inf, noise.dtype))
     return jax.lax.while_loop(moving, one_sweep, start)[:3]
 
 
-def _candidates(samples: Float[Array, "samples state"], plan: _Plan) -> dict[str, Array]:
+def _candidates(samples: Float[Array, "samples state"], plan: Plan) -> dict[str, Array]:
     """Merge the end points; they come ranked by how many samples reached them."""
     merged = merge_points(samples, plan.merge_radius, plan.max_candidates)
     return {

@@ -8,6 +8,7 @@ from teams import Linear, consistent_sets, encode_observations, ideal_sensors, i
 
 from composite_flow.baselines import baseline_batch, individual_flow, parallel_mean
 from composite_flow.composite import composite_flow, reconstruct, reconstruct_batch
+from composite_flow.composite_plan import make_plan, stir_scales
 from composite_flow.errors import InputError
 from composite_flow.metrics import exact_states
 from composite_flow.problems.sensor import SensorNetwork
@@ -105,6 +106,38 @@ def test_the_answer_does_not_depend_on_the_order(three_by_three, key):
         assert largest_error(estimate.samples[None], truth[None]) < CLOSE
 
 
+# --- stirring
+
+
+def test_stirred_flows_leave_the_points_between_states(key):
+    """From y = 0 two states are alike to two agents who allow both: the flow rests halfway, where it is unstable."""
+    told = ideal_sets(jnp.eye(4), num_agents=2)
+    histories = encode_observations(told, jnp.tile(jnp.array([1.0, 1.0, 0.0, 0.0]), (1, 2, 1)))[0]
+    options = {"key": key, "num_samples": 400, "sigma": 0.0}
+    resting = reconstruct(told, histories, num_sweeps=3, **options)  # later, rounding grows
+    halfway = jnp.array([0.5, 0.5, 0.0, 0.0])
+    assert largest_error(resting.samples[None], halfway[None]) < CLOSE
+    jacobian = jax.jacfwd(lambda y: told.denoise(told.condition(histories[0]), y))(halfway)
+    assert float(jnp.max(jnp.abs(jnp.linalg.eigvals(jacobian)))) > 1.0
+    stirred = reconstruct(told, histories, num_sweeps=20, stir=0.1, **options)
+    ends = jnp.argmin(jnp.linalg.norm(stirred.samples[:, None] - jnp.eye(4)[None], axis=-1), axis=-1)
+    assert largest_error(stirred.samples[:, None], jnp.eye(4)[ends]) < CLOSE and set(np.asarray(ends)) == {0, 1}
+    # a fair coin 400 times: 4.5 standard deviations
+    assert abs(int(jnp.sum(ends)) - 200) < 45
+
+
+def test_the_last_sweep_is_not_stirred(linear, key):
+    """So that its path is one of Definition 6, which the checks look at."""
+    assert np.allclose(stir_scales(make_plan(3, "fixed", None, 2, 5, 1.0, 0.1, 4, 0.0, 0.2)), [0.2, 0.15, 0.1, 0.05, 0])
+    estimate = reconstruct(linear, jnp.eye(3), key=key, num_samples=2, stir=0.5)
+    trajectories = jax.vmap(composite_flow, in_axes=(None, None, None, 0), out_axes=1)
+    contexts = jax.vmap(linear.condition)(jnp.eye(3))
+    path = trajectories(linear, contexts, estimate.last_order, estimate.path[0])
+    assert jnp.allclose(path[:-1], estimate.path, atol=1e-6) and jnp.allclose(path[-1], estimate.samples, atol=1e-6)
+    one, still = (reconstruct(linear, jnp.eye(3), key=key, num_sweeps=1, stir=stir).samples for stir in (0.5, 0.0))
+    assert jnp.allclose(one, still, atol=1e-6)
+
+
 # --- the recursion, on linear agents
 
 
@@ -191,6 +224,8 @@ def test_samples_that_are_not_finite_leave_no_candidate(key):
         ({"num_sweeps": 0}, "num_sweeps"),
         ({"sigma": float("nan")}, "sigma"),
         ({"tolerance": -1.0}, "tolerance"),
+        ({"stir": -1.0}, "stir"),
+        ({"stir": 0.1, "tolerance": 0.1}, "do not rest"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(linear, key, options, message):

@@ -50,6 +50,9 @@ def test_figure4(tmp_path):
     # Where nobody's histories contradict each other yet two may know too little: the ideal flows rest in states of 3×3.
     ideal, flows = summary["ideal"]["partial"]["2"], summary["flows"]["partial"]["2"]
     assert ideal["inside"]["rate"] >= 0.9 and flows["inside"]["rate"] > summary["partial"]["2"]["inside"]["rate"]
+    stirred = summary["ideal"]["stirred"]
+    assert list(stirred) == ["2", "5", "9"] and all(one["inside"]["rate"] == 1.0 for one in stirred.values())
+    assert summary["flows"]["stirred"]["5"]["inside"]["rate"] >= summary["flows"]["partial"]["5"]["inside"]["rate"]
     assert len(result["cells"]["ours"]) == len(result["cells"]["paper"]) == 1
     again = figure4.run(settings, tmp_path, seed=0, overwrite=False, progress=quiet)
     assert json.loads(json.dumps(jsonable(again))) == result

@@ -5,8 +5,8 @@
 
 Beside the picture: how often all samples are exact over held-out episodes, with all states seen in training and with
 a tenth of them withheld; where partial flows end, after training by Eq. (1) alone, after training also where flows go
-(`flow_loss.py`), and with the ideal denoiser; and how long training takes until 99% of the samples are exact, for our
-recipe and for the paper's (history at the input, width 1024).
+(`flow_loss.py`), and with the ideal denoiser, the latter two also stirred (`composite.py`); and how long training
+takes until 99% of the samples are exact, for our recipe and for the paper's (history at the input, width 1024).
 """
 
 import math
@@ -39,7 +39,7 @@ _LATER = {"later": True}  # than committed results, see `jsonable`
 # Ours: history at every layer, small batches, a high rate that warms up and decays.
 OURS = TrainingConfig(width=256, batch=256, steps=8_000, learning_rate=2e-3, average=0.999, evaluate_every=400)
 # The same, also where flows go. A network that starts as the identity learns these points better.
-FLOWS = replace(OURS, steps=6_600, initial="identity", flow_points=128, evaluate_every=1000)
+FLOWS = replace(OURS, steps=7_600, initial="identity", flow_points=128, evaluate_every=1000)
 # The paper's network and batch; it names no optimiser: Adam at the constant rate that did best in short trials.
 PAPER = TrainingConfig(
     width=1024,
@@ -70,6 +70,9 @@ class Figure4Settings:
         num_samples: samples of composite diffusion for each.
         num_participants: sizes of the random teams of partial flows.
         num_sweeps: passes through all participants.
+        stir: scale of the noise that stirs partial flows, beside those that are not.
+        num_stirred_sweeps: passes of a stirred flow, a search that takes its time.
+        num_stirred: joint histories of stirred flows.
         num_drawn: samples in each panel of the picture.
         num_hops: iterations shown, one agent each.
     """
@@ -88,6 +91,9 @@ class Figure4Settings:
     num_samples: int = 8
     num_participants: tuple[int, ...] = (3, 6, 12, 20)
     num_sweeps: int = 6
+    stir: float = field(default=0.2, metadata=_LATER)
+    num_stirred_sweeps: int = field(default=60, metadata=_LATER)
+    num_stirred: int = field(default=200, metadata=_LATER)
     num_drawn: int = 150
     num_hops: int = 6
 
@@ -112,6 +118,8 @@ PRESETS = {
         num_histories=64,
         num_samples=2,
         num_participants=(2, 5),
+        num_stirred_sweeps=20,
+        num_stirred=32,
         num_drawn=40,
         num_hops=3,
     ),
@@ -128,9 +136,10 @@ PRESETS = {
 
 def run(settings: Figure4Settings, out: Path, *, seed: int, overwrite: bool, progress: Progress) -> dict[str, Any]:
     """Compute every run and seed that is not there yet, and sum up."""
-    withheld = replace(settings, ours=replace(settings.ours, withhold_states=settings.withhold_states))
+    alone = replace(settings, paper=None)  # what all cells but the paper's depend on
+    withheld = replace(alone, ours=replace(settings.ours, withhold_states=settings.withhold_states))
 
-    def cells(name: str, count: int, compute, changed: Figure4Settings = settings) -> list[dict[str, Any]]:
+    def cells(name: str, count: int, compute, changed: Figure4Settings = alone) -> list[dict[str, Any]]:
         kept, results = replace(changed, num_seeds=1, num_paper_seeds=1), []
         for one in range(seed, seed + count):
             progress(f"{name}, seed {one}")
@@ -141,16 +150,16 @@ def run(settings: Figure4Settings, out: Path, *, seed: int, overwrite: bool, pro
 
     found = {
         "ours": cells("ours", settings.num_seeds, partial(compute_rates, settings)),
-        "withheld": cells("withheld", settings.num_seeds, partial(compute_rates, withheld)),
+        "withheld": cells("withheld", settings.num_seeds, partial(compute_rates, withheld), withheld),
     }
     if settings.flows is not None:
-        flows = replace(settings, ours=replace(settings.ours, training=settings.flows))
-        found["flows"] = cells("flows", settings.num_seeds, partial(compute_rates, flows), flows)
+        flows = replace(alone, ours=replace(settings.ours, training=settings.flows))
+        found["flows"] = cells("flows", settings.num_seeds, partial(compute_rates, flows, stirred=True), flows)
     if settings.num_ideal:
         found["ideal"] = cells("ideal", 1, partial(compute_ideal, settings))
     if settings.paper is not None:
-        found["paper"] = cells("paper", settings.num_paper_seeds, partial(compute_paper, settings))
-    return {"summary": summarise(settings.num_participants, found), "cells": found}
+        found["paper"] = cells("paper", settings.num_paper_seeds, partial(compute_paper, settings), settings)
+    return {"summary": summarise(found), "cells": found}
 
 
 def collected(settings: Figure4Settings, key: PRNGKeyArray) -> SensorData:
@@ -160,7 +169,7 @@ def collected(settings: Figure4Settings, key: PRNGKeyArray) -> SensorData:
     )
 
 
-def compute_rates(settings: Figure4Settings, seed: int, progress: Progress) -> dict[str, Any]:
+def compute_rates(settings: Figure4Settings, seed: int, progress: Progress, *, stirred: bool = False) -> dict[str, Any]:
     """Train by our recipe; exact-state rates of whole and partial flows on held-out episodes, and what is drawn."""
     key_data, key_train, key_choice, key_rate, key_partial, key_draw = jax.random.split(jax.random.key(seed), 6)
     data = collected(settings, key_data)
@@ -175,6 +184,11 @@ def compute_rates(settings: Figure4Settings, seed: int, progress: Progress) -> d
             settings, model.denoiser, unseen, choose_steps(unseen, settings.num_histories, key_choice), key=key_rate
         ),
         "partial": partial_flows(settings, data, model.denoiser, steps, settings.num_samples, key_partial),
+        **(
+            {"stirred": stirred_flows(settings, data, model.denoiser, steps, settings.num_samples // 2, key_partial)}
+            if stirred
+            else {}
+        ),
         "drawn": draw_flows(
             data, model.denoiser, steps, num_drawn=settings.num_drawn, num_hops=settings.num_hops, key=key_draw
         ),
@@ -187,18 +201,41 @@ def partial_flows(
     settings: Figure4Settings, data: SensorData, denoiser: Denoiser, steps, num_samples: int, key: PRNGKeyArray
 ) -> list[dict[str, Any]]:
     """Where flows of random teams end, for each size of team."""
+    # as many hops as the whole team makes, since a small one needs more sweeps to come to rest
+    sweeps = {
+        size: math.ceil(settings.num_sweeps * data.problem.num_agents / size) for size in settings.num_participants
+    }
     return [
         compute_partial(
             data,
             denoiser,
             steps,
             size,
-            # as many hops as the whole team makes, since a small one needs more sweeps to come to rest
-            num_sweeps=math.ceil(settings.num_sweeps * data.problem.num_agents / size),
+            num_sweeps=sweeps[size],
             num_samples=num_samples,
+            stir=0.0,
             key=jax.random.fold_in(key, size),
         )
         for size in settings.num_participants
+    ]
+
+
+def stirred_flows(
+    settings: Figure4Settings, data: SensorData, denoiser: Denoiser, steps, num_samples: int, key: PRNGKeyArray
+) -> list[dict[str, Any]]:
+    """Where stirred flows end, of random teams of each size and of the whole team."""
+    return [
+        compute_partial(
+            data,
+            denoiser,
+            steps[: settings.num_stirred],
+            size,
+            num_sweeps=settings.num_stirred_sweeps,
+            num_samples=num_samples,
+            stir=settings.stir,
+            key=jax.random.fold_in(key, size),
+        )
+        for size in (*settings.num_participants, data.problem.num_agents)
     ]
 
 
@@ -207,7 +244,10 @@ def compute_ideal(settings: Figure4Settings, seed: int, progress: Progress) -> d
     key_data, _, key_choice, _, key_partial, _ = jax.random.split(jax.random.key(seed), 6)
     data = collected(settings, key_data)
     steps = choose_steps(data.test.seen, settings.num_histories, key_choice)[: settings.num_ideal]
-    return {"partial": partial_flows(settings, data, data.ideal, steps, 2, key_partial)}
+    return {
+        "partial": partial_flows(settings, data, data.ideal, steps, 2, key_partial),
+        "stirred": stirred_flows(settings, data, data.ideal, steps, 2, key_partial),
+    }
 
 
 def compute_paper(settings: Figure4Settings, seed: int, progress: Progress) -> dict[str, Any]:

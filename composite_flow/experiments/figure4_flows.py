@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.belief import exact_belief
-from composite_flow.composite import composite_flow
+from composite_flow.composite import composite_flow, reconstruct_batch
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
 from composite_flow.experiments.cells import rounded
@@ -26,6 +25,7 @@ def compute_partial(
     *,
     num_sweeps: int,
     num_samples: int,
+    stir: float,
     key: PRNGKeyArray,
 ) -> dict[str, Any]:
     """Where flows of random teams of one size end: in a state that all members allow, and in the true one where
@@ -33,7 +33,9 @@ def compute_partial(
     joint = data.test.joint(steps)
     key_teams, key_flows = jax.random.split(key)
     teams = draw_teams(key_teams, len(steps), data.problem.num_agents, size)
-    ends = partial_ends(denoiser, joint.histories, teams, key_flows, num_sweeps, num_samples)
+    members = jnp.take_along_axis(joint.histories, teams[:, :, None], axis=1)
+    options = {"num_samples": num_samples, "num_sweeps": num_sweeps, "stir": stir}
+    ends = reconstruct_batch(denoiser, members, key=key_flows, batch_size=32, **options).samples
     belief = exact_belief(data.problem, joint.structured)
     allowed = team_states(belief.consistent, teams)
     reached = which_state(ends, belief.states)
@@ -42,6 +44,7 @@ def compute_partial(
     true = exact_states(ends, joint.states[:, None])
     return {
         "participants": size,
+        "sweeps": num_sweeps,
         "samples": inside.size,
         "inside": int(inside.sum()),
         "identified_samples": int(identified.sum()) * num_samples,
@@ -54,29 +57,6 @@ def compute_partial(
 def draw_teams(key: PRNGKeyArray, count: int, num_agents: int, size: int) -> Int[Array, "count size"]:
     """Random participants for each of so many joint histories."""
     return jax.vmap(lambda key: jax.random.permutation(key, num_agents)[:size])(jax.random.split(key, count))
-
-
-@eqx.filter_jit
-def partial_ends(
-    denoiser: Denoiser,
-    histories: Float[Array, "batch agents history"],
-    teams: Int[Array, "batch size"],
-    key: PRNGKeyArray,
-    num_sweeps: int,
-    num_samples: int,
-) -> Float[Array, "batch samples state"]:
-    """End points of partial composite flows, one team per joint history, a fresh order in each sweep."""
-
-    def one(example):
-        history, team, key = example
-        key_noise, key_order = jax.random.split(key)
-        contexts = jax.vmap(denoiser.condition)(history)
-        orders = jax.vmap(lambda key: jax.random.permutation(key, team))(jax.random.split(key_order, num_sweeps))
-        noise = jax.random.normal(key_noise, (num_samples, denoiser.state_size))
-        flow = jax.vmap(composite_flow, in_axes=(None, None, None, 0))
-        return flow(denoiser, contexts, orders.reshape(-1), noise)[:, -1]
-
-    return jax.lax.map(one, (histories, teams, jax.random.split(key, len(histories))), batch_size=32)
 
 
 def team_states(

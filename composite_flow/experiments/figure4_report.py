@@ -1,6 +1,6 @@
 """What Figure 4's cells come to: rates with lower bounds over the seeds, and times."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ def seconds_to_rate(curves: list[dict[str, float]]) -> float | None:
     return next((point["seconds"] for point in curves if reaches_rate(point)), None)
 
 
-def summarise(sizes: tuple[int, ...], cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def summarise(cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Rates with lower 95% bounds over the seeds, and times."""
     ours = [seconds_to_rate(one["curves"]) for one in cells["ours"]]
     summary = {
@@ -30,18 +30,19 @@ def summarise(sizes: tuple[int, ...], cells: dict[str, list[dict[str, Any]]]) ->
         "exact_rate_unseen_states": rate_of(
             [one["unseen"] for one in cells["withheld"] if one["unseen"]], "exact", "samples"
         ),
-        "partial": partial_rates(sizes, cells["ours"]),
+        "partial": partial_rates(cells["ours"], "partial"),
         "train_seconds": [one["train_seconds"] for one in cells["ours"]],
         "seconds_to_rate": ours,
     }
     if "flows" in cells:
         summary["flows"] = {
             "exact_rate": rate_of([one["seen"] for one in cells["flows"]], "exact", "samples"),
-            "partial": partial_rates(sizes, cells["flows"]),
+            "partial": partial_rates(cells["flows"], "partial"),
+            "stirred": partial_rates(cells["flows"], "stirred"),
             "train_seconds": [one["train_seconds"] for one in cells["flows"]],
         }
     if "ideal" in cells:
-        summary["ideal"] = {"partial": partial_rates(sizes, cells["ideal"])}
+        summary["ideal"] = {kind: partial_rates(cells["ideal"], kind) for kind in ("partial", "stirred")}
     if cells.get("paper"):
         paper = [seconds_to_rate(one["curves"]) for one in cells["paper"]]
         summary["paper_seconds_to_rate"] = paper
@@ -54,22 +55,22 @@ def summarise(sizes: tuple[int, ...], cells: dict[str, list[dict[str, Any]]]) ->
     return summary
 
 
-def partial_rates(sizes: tuple[int, ...], cells: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+def partial_rates(cells: list[dict[str, Any]], kind: str) -> dict[int, dict[str, Any]]:
     """Of each size of team: how many samples end inside, and in the true state where the team identifies it."""
-    by_size = {size: [one["partial"][k] for one in cells] for k, size in enumerate(sizes)}
+    by_size = {parts[0]["participants"]: parts for parts in zip(*(one[kind] for one in cells), strict=True)}
     return {
         size: {"inside": rate_of(parts, "inside", "samples"), "identified": identified_bound(parts)}
         for size, parts in by_size.items()
     }
 
 
-def rate_of(parts: list[dict[str, Any]], successes: str, trials: str) -> dict[str, float]:
+def rate_of(parts: Sequence[dict[str, Any]], successes: str, trials: str) -> dict[str, float]:
     """The rate over all seeds and its lower 95% bound."""
     counts = [part[successes] for part in parts], [part[trials] for part in parts]
     return {"rate": sum(counts[0]) / sum(counts[1]), "lower_bound": rate_lower_bound(*counts)}
 
 
-def identified_bound(parts: list[dict[str, Any]]) -> dict[str, float] | None:
+def identified_bound(parts: Sequence[dict[str, Any]]) -> dict[str, float] | None:
     """Rate of the true state where the team identifies it; None where no team did."""
     parts = [part for part in parts if part["identified_samples"]]
     if not parts:

@@ -150,7 +150,7 @@ def run(settings: Figure4Settings, out: Path, *, seed: int, overwrite: bool, pro
 
     found = {
         "ours": cells("ours", settings.num_seeds, partial(compute_rates, settings)),
-        "withheld": cells("withheld", settings.num_seeds, partial(compute_rates, withheld), withheld),
+        "withheld": cells("withheld", settings.num_seeds, partial(compute_rates, withheld)),
     }
     if settings.flows is not None:
         flows = replace(alone, ours=replace(settings.ours, training=settings.flows))

@@ -85,6 +85,7 @@ def evaluate(
     num_joint: int = 200,
     num_samples: int = 4,
     num_sweeps: int = 6,
+    stir: float = 0.0,
     radius: float | None = None,
 ) -> Evaluation:
     """Measure a model on joint histories drawn from a dataset, without replacement.
@@ -96,6 +97,7 @@ def evaluate(
         num_joint: joint histories, at most; as many of the unseen ones.
         num_samples: noises per joint history.
         num_sweeps: passes through the agents.
+        stir: of composite diffusion alone, as in `reconstruct`.
         radius: D_φ for the checks; the model's own by default.
 
     Raises:
@@ -113,7 +115,7 @@ def evaluate(
     key_steps, key_flow, key_unseen = jax.random.split(key, 3)
     settings: dict[str, Any] = {"num_samples": num_samples, "num_sweeps": num_sweeps}
     steps, histories, states = _draw(dataset, key_steps, num_joint)
-    estimates = reconstruct_batch(denoiser, histories, key=key_flow, **settings)
+    estimates = reconstruct_batch(denoiser, histories, key=key_flow, stir=stir, **settings)
     certificates = certify_batch(denoiser, histories, estimates, radius=radius)
     calls = int(estimates.denoiser_calls[0])
     baselines = {}
@@ -127,7 +129,7 @@ def evaluate(
         psnr_individual=individual["psnr"],
         exact_rate_composite=composite["exact_rate"],
         exact_rate_individual=individual["exact_rate"],
-        exact_rate_unseen_states=_unseen_rate(denoiser, dataset, key_unseen, num_joint, settings),
+        exact_rate_unseen_states=_unseen_rate(denoiser, dataset, key_unseen, num_joint, {**settings, "stir": stir}),
         accepted_share=accepted["accepted_share"],
         wrong_among_accepted=accepted["wrong_among_accepted"],
         denoiser_calls=calls,

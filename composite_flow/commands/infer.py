@@ -35,6 +35,7 @@ def evaluate(
     joint: int = 200,
     samples: int = 4,
     sweeps: int = 6,
+    stir: float = 0.0,
     radius: float | None = None,
     out: Path | None = None,
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
@@ -49,6 +50,7 @@ def evaluate(
         joint: joint histories to draw, at most.
         samples: noises per joint history.
         sweeps: passes through the agents.
+        stir: noise that keeps flows from resting between states, such as 0.2 with 30 sweeps and more.
         radius: of the checks, in scaled units; the run's own where not given.
         out: folder for evaluation.json; nothing is written where not given.
     """
@@ -63,6 +65,7 @@ def evaluate(
         num_joint=joint,
         num_samples=samples,
         num_sweeps=sweeps,
+        stir=stir,
         radius=radius,
     )
     result = {**evaluation.summary(), "part": opened.part, "joint_histories": len(evaluation.steps)}
@@ -96,6 +99,7 @@ def reconstruct(
     joint: int | None = None,
     samples: int = 16,
     sweeps: int = 6,
+    stir: float = 0.0,
     radius: float | None = None,
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
@@ -111,13 +115,14 @@ def reconstruct(
         joint: joint histories to draw at random; all where not given.
         samples: noises per joint history.
         sweeps: passes through the agents.
+        stir: noise that keeps flows from resting between states, such as 0.2 with 30 sweeps and more.
         radius: of the checks, in scaled units; the run's own where not given.
     """
     target = out / ESTIMATES_FILE
     refuse_existing(target, overwrite=shared.overwrite)
     opened = open_run(run, data)
     steps = choose_steps(opened.dataset, opened.dataset.num_steps if joint is None else joint, shared.seed)
-    options = {"num_samples": samples, "num_sweeps": sweeps}
+    options = {"num_samples": samples, "num_sweeps": sweeps, "stir": stir}
     chunks = []
     with progress_bar("joint histories") as advance:
         for chunk in _estimated(opened, steps, jax.random.key(shared.seed), options, radius):

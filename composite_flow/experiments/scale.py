@@ -33,7 +33,7 @@ from composite_flow.experiments.sensors import (
     train_sensors,
 )
 from composite_flow.loss import arrays_of
-from composite_flow.metrics import clopper_pearson_lower_bound, exact_states
+from composite_flow.metrics import exact_states, rate_lower_bound
 from composite_flow.model import Model
 from composite_flow.network import Network
 from composite_flow.optimiser import Schedule, Task, initial_state, train_steps
@@ -55,6 +55,8 @@ class ScaleSettings:
         num_histories: held-out joint histories, one sample each.
         num_certified: joint histories whose samples are certified, matrix-free.
         num_sweeps: passes through all agents.
+        stir, num_stirred_sweeps: of composite diffusion that is stirred, beside the other.
+        num_seeds: training seeds.
         cost_rows: grids whose cost is measured.
         cost_width, cost_batch: network and batch of the cost.
     """
@@ -64,6 +66,9 @@ class ScaleSettings:
     num_histories: int = 200
     num_certified: int = 3
     num_sweeps: int = 6
+    stir: float = 0.2
+    num_stirred_sweeps: int = 30
+    num_seeds: int = 3
     cost_rows: tuple[int, ...] = (5, 10, 20, 32)
     cost_width: int = 256
     cost_batch: int = 256
@@ -79,6 +84,7 @@ PRESETS = {
         ),
         num_histories=32,
         num_certified=1,
+        num_seeds=1,
         cost_rows=(3, 5),
     ),
     "laptop": ScaleSettings(),
@@ -93,10 +99,11 @@ def run(settings: ScaleSettings, out: Path, *, seed: int, overwrite: bool, progr
         progress(f"cost of {rows} × {rows} sensors")
         size = (rows, settings.cost_width, settings.cost_batch)
         costs.append(cell(out / f"cost-{rows}.json", size, partial(cost_elsewhere, *size), overwrite))
-    progress(f"training on {settings.rows} × {settings.rows} sensors")
-    kept = replace(settings, cost_rows=())
-    path = out / f"trained-seed{seed}.json"
-    trained = cell(path, kept, lambda: compute_trained(settings, seed, progress), overwrite)
+    kept, trained = replace(settings, cost_rows=(), num_seeds=1), []
+    for one in range(seed, seed + settings.num_seeds):
+        progress(f"training on {settings.rows} × {settings.rows} sensors, seed {one}")
+        path = out / f"trained-seed{one}.json"
+        trained.append(cell(path, kept, lambda one=one: compute_trained(settings, one, progress), overwrite))
     return {"summary": summarise(costs, trained), "cells": {"costs": costs, "trained": trained}}
 
 
@@ -113,8 +120,10 @@ def compute_trained(settings: ScaleSettings, seed: int, progress: Progress) -> d
         progress(f"certifying joint history {index + 1} of {settings.num_certified}")
         key_one = jax.random.fold_in(key_certify, index)
         checks.append(certify_one(model, histories, joint.states[index], settings.num_sweeps, key=key_one))
+    stirred = {"num_sweeps": settings.num_stirred_sweeps, "stir": settings.stir}
     return {
         **composite_quality(model.denoiser, data.test, steps, key=key_rate, num_sweeps=settings.num_sweeps),
+        "stirred": composite_quality(model.denoiser, data.test, steps, key=key_rate, **stirred),
         "histories": len(steps),
         "radius": model.radius,
         "checks": checks,
@@ -185,20 +194,30 @@ def sweep_time(denoiser: Network, histories, key: PRNGKeyArray) -> float:
     return time.perf_counter() - started
 
 
-def summarise(costs: list[dict[str, Any]], trained: dict[str, Any]) -> dict[str, Any]:
-    """The rate with its bound, and how the cost of a call grows beside the network's inputs."""
-    exact = round(trained["exact_rate_composite"] * trained["histories"])
+def summarise(costs: list[dict[str, Any]], trained: list[dict[str, Any]]) -> dict[str, Any]:
+    """The rates with their bounds over the seeds, and how the cost of a call grows beside the network's inputs."""
     first, last = costs[0], costs[-1]
     return {
-        "exact_rate": trained["exact_rate_composite"],
-        "exact_rate_lower_bound": clopper_pearson_lower_bound(exact, trained["histories"]),
-        "psnr_composite": trained["psnr_composite"],
-        "train_seconds": trained["train_seconds"],
-        "checks": trained["checks"],
+        **summed_rate(trained, trained),
+        "stirred": summed_rate([one["stirred"] for one in trained], trained),
+        "exact_rates": [one["exact_rate_composite"] for one in trained],
+        "train_seconds": [one["train_seconds"] for one in trained],
+        "checks": [check for one in trained for check in one["checks"]],
         "costs": costs,
         "growth_of_inputs": last["inputs"] / first["inputs"],
         "growth_of_seconds_per_call": last["seconds_per_call"] / first["seconds_per_call"],
         "peak_gigabytes": max(one["peak_gigabytes"] for one in costs),
+    }
+
+
+def summed_rate(qualities: list[dict[str, Any]], trained: list[dict[str, Any]]) -> dict[str, float]:
+    """The exact-state rate over all seeds, one sample a joint history, with its lower 95% bound, and the mean PSNR."""
+    trials = [one["histories"] for one in trained]
+    exact = [round(one["exact_rate_composite"] * count) for one, count in zip(qualities, trials, strict=True)]
+    return {
+        "exact_rate": sum(exact) / sum(trials),
+        "exact_rate_lower_bound": rate_lower_bound(exact, trials),
+        "psnr_composite": sum(one["psnr_composite"] for one in qualities) / len(qualities),
     }
 
 

@@ -21,9 +21,10 @@ def draw(result: dict[str, Any], out: Path) -> list[Path]:
             left.annotate(f"{one['agents']} agents", (one["inputs"], call), textcoords="offset points", xytext=(6, -10))
         left.set(xlabel="inputs of the network", ylabel="milliseconds per call in a sweep", title="Cost of a call")
         left.legend(loc="upper left")
-        rated = [point for point in trained["curves"] if "exact_rate_composite" in point]
-        seconds = [point["seconds"] for point in rated]
-        right.plot(seconds, [point["exact_rate_composite"] for point in rated], color=ORANGE, marker="o")
+        for one in trained:
+            rated = [point for point in one["curves"] if "exact_rate_composite" in point]
+            seconds = [point["seconds"] for point in rated]
+            right.plot(seconds, [point["exact_rate_composite"] for point in rated], color=ORANGE, marker="o")
         right.set(xlabel="seconds of training", ylim=(-0.03, 1.03), title="Exact samples, validation episodes")
         paths = save_figure(figure, out / "scale")
         plt.close(figure)

@@ -96,11 +96,12 @@ def composite_quality(
     key: PRNGKeyArray,
     num_samples: int = 1,
     num_sweeps: int = 6,
+    stir: float = 0.0,
 ) -> dict[str, float]:
     """Share of exact samples and PSNR of composite diffusion over the joint histories at these steps."""
     joint = dataset.joint(steps)
-    estimate = reconstruct_batch(denoiser, joint.histories, key=key, num_samples=num_samples, num_sweeps=num_sweeps)
-    samples = estimate.samples
+    options = {"num_samples": num_samples, "num_sweeps": num_sweeps, "stir": stir}
+    samples = reconstruct_batch(denoiser, joint.histories, key=key, **options).samples
     return {
         "exact_rate_composite": float(jnp.mean(exact_states(samples, joint.states[:, None]))),
         "psnr_composite": float(psnr(samples, joint.states[:, None])),

@@ -33,7 +33,16 @@ SAME_STATE = 0.25  # a fixed point this near to a state counts as it; two states
 
 
 def _training() -> TrainingConfig:
-    return TrainingConfig(width=128, batch=256, steps=5000, learning_rate=3e-3, evaluate_every=1000)
+    # Also where flows go, so that the fixed points of agents who know little are the states that they allow.
+    return TrainingConfig(
+        width=128,
+        batch=256,
+        steps=5000,
+        learning_rate=3e-3,
+        initial="identity",
+        flow_points=128,
+        evaluate_every=1000,
+    )
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,7 @@ def evaluate(
         key: fixes the steps, noises and orders.
         num_joint: joint histories, at most; as many of the unseen ones.
         num_samples: noises per joint history.
-        num_sweeps: passes through the agents.
-        stir: of composite diffusion alone, as in `reconstruct`.
+        num_sweeps, stir: passes through the agents, and how they are stirred; the baselines are not.
         radius: D_φ for the checks; the model's own by default.
 
     Raises:
@@ -117,8 +116,7 @@ def evaluate(
     steps, histories, states = _draw(dataset, key_steps, num_joint)
     estimates = reconstruct_batch(denoiser, histories, key=key_flow, stir=stir, **settings)
     certificates = certify_batch(denoiser, histories, estimates, radius=radius)
-    calls = int(estimates.denoiser_calls[0])
-    baselines = {}
+    calls, baselines = int(estimates.denoiser_calls[0]), {}
     for name, baseline in BASELINES.items():
         samples = baseline_batch(baseline, denoiser, histories, key=key_flow, **settings)
         baselines[name] = {**_scores(samples, states), "denoiser_calls": calls}

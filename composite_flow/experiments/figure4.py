@@ -175,7 +175,7 @@ def compute_rates(settings: Figure4Settings, seed: int, progress: Progress, *, s
     data = collected(settings, key_data)
     model = train_sensors(data, settings.ours, key=key_train, progress=progress)
     steps = choose_steps(data.test.seen, settings.num_histories, key_choice)
-    unseen = data.test.unseen
+    unseen, flowing = data.test.unseen, (settings, data, model.denoiser, steps)
     return {
         "seen": count_exact(settings, model.denoiser, data.test, steps, key=key_rate),
         "unseen": None
@@ -183,12 +183,8 @@ def compute_rates(settings: Figure4Settings, seed: int, progress: Progress, *, s
         else count_exact(
             settings, model.denoiser, unseen, choose_steps(unseen, settings.num_histories, key_choice), key=key_rate
         ),
-        "partial": partial_flows(settings, data, model.denoiser, steps, settings.num_samples, key_partial),
-        **(
-            {"stirred": stirred_flows(settings, data, model.denoiser, steps, settings.num_samples // 2, key_partial)}
-            if stirred
-            else {}
-        ),
+        "partial": team_flows(*flowing, settings.num_samples, key_partial),
+        "stirred": team_flows(*flowing, settings.num_samples // 2, key_partial, stirred=True) if stirred else None,
         "drawn": draw_flows(
             data, model.denoiser, steps, num_drawn=settings.num_drawn, num_hops=settings.num_hops, key=key_draw
         ),
@@ -197,45 +193,27 @@ def compute_rates(settings: Figure4Settings, seed: int, progress: Progress, *, s
     }
 
 
-def partial_flows(
-    settings: Figure4Settings, data: SensorData, denoiser: Denoiser, steps, num_samples: int, key: PRNGKeyArray
+def team_flows(
+    settings: Figure4Settings,
+    data: SensorData,
+    denoiser: Denoiser,
+    steps,
+    num_samples: int,
+    key: PRNGKeyArray,
+    *,
+    stirred: bool = False,
 ) -> list[dict[str, Any]]:
-    """Where flows of random teams end, for each size of team."""
+    """Where flows of random teams end, for each size of team; stirred also those of the whole team."""
+    num_agents, sizes, stir = data.problem.num_agents, settings.num_participants, 0.0
     # as many hops as the whole team makes, since a small one needs more sweeps to come to rest
-    sweeps = {
-        size: math.ceil(settings.num_sweeps * data.problem.num_agents / size) for size in settings.num_participants
-    }
+    sweeps = [math.ceil(settings.num_sweeps * num_agents / size) for size in sizes]
+    if stirred:
+        steps, sizes, stir = steps[: settings.num_stirred], (*sizes, num_agents), settings.stir
+        sweeps = [settings.num_stirred_sweeps] * len(sizes)
+    options = {"num_samples": num_samples, "stir": stir}
     return [
-        compute_partial(
-            data,
-            denoiser,
-            steps,
-            size,
-            num_sweeps=sweeps[size],
-            num_samples=num_samples,
-            stir=0.0,
-            key=jax.random.fold_in(key, size),
-        )
-        for size in settings.num_participants
-    ]
-
-
-def stirred_flows(
-    settings: Figure4Settings, data: SensorData, denoiser: Denoiser, steps, num_samples: int, key: PRNGKeyArray
-) -> list[dict[str, Any]]:
-    """Where stirred flows end, of random teams of each size and of the whole team."""
-    return [
-        compute_partial(
-            data,
-            denoiser,
-            steps[: settings.num_stirred],
-            size,
-            num_sweeps=settings.num_stirred_sweeps,
-            num_samples=num_samples,
-            stir=settings.stir,
-            key=jax.random.fold_in(key, size),
-        )
-        for size in (*settings.num_participants, data.problem.num_agents)
+        compute_partial(data, denoiser, steps, size, num_sweeps=count, key=jax.random.fold_in(key, size), **options)
+        for size, count in zip(sizes, sweeps, strict=True)
     ]
 
 
@@ -244,10 +222,8 @@ def compute_ideal(settings: Figure4Settings, seed: int, progress: Progress) -> d
     key_data, _, key_choice, _, key_partial, _ = jax.random.split(jax.random.key(seed), 6)
     data = collected(settings, key_data)
     steps = choose_steps(data.test.seen, settings.num_histories, key_choice)[: settings.num_ideal]
-    return {
-        "partial": partial_flows(settings, data, data.ideal, steps, 2, key_partial),
-        "stirred": stirred_flows(settings, data, data.ideal, steps, 2, key_partial),
-    }
+    flowing = settings, data, data.ideal, steps, 2, key_partial
+    return {"partial": team_flows(*flowing), "stirred": team_flows(*flowing, stirred=True)}
 
 
 def compute_paper(settings: Figure4Settings, seed: int, progress: Progress) -> dict[str, Any]:

@@ -136,7 +136,8 @@ def reconstruct(
         max_candidates: rows that the result keeps for candidates.
         tolerance: stop after a sweep over which no sample moved this far; 0 makes every sweep.
         stir: ς, scale of the noise before each hop, falling to zero in the last sweep, so that flows do not rest
-            between states; a tenth of the smallest distance between states, with tens of sweeps. 0 is Definition 6.
+            between states; about a seventh of the smallest distance between states, with tens of sweeps. 0 is
+            Definition 6.
 
     Returns:
         The estimate, unchecked: `certify` says how far to trust it.

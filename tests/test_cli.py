@@ -100,6 +100,8 @@ def test_evaluate_has_the_promised_keys(trained, capsys):
     assert result["exact_rate_unseen_states"] is None
     assert set(result["baselines"]) == {"individual_flow", "one_step", "mean_of_individual_flows", "parallel_mean"}
     assert result == call(capsys, *arguments)
+    stirred = call(capsys, *arguments, "--stir", 0.5)
+    assert stirred["psnr_composite"] != result["psnr_composite"] and stirred["baselines"] == result["baselines"]
 
 
 def test_reconstruct_writes_estimates_in_the_states_units(trained, capsys):

@@ -20,7 +20,8 @@ def draw(result: dict[str, Any], out: Path) -> list[Path]:
         for one, call in zip(costs, calls, strict=True):
             left.annotate(f"{one['agents']} agents", (one["inputs"], call), textcoords="offset points", xytext=(6, -10))
         left.set(xlabel="inputs of the network", ylabel="milliseconds per call in a sweep", title="Cost of a call")
-        left.legend(loc="upper left")
+        left.margins(x=0.2)
+        left.legend(loc="lower right")
         for one in trained:
             rated = [point for point in one["curves"] if "exact_rate_composite" in point]
             seconds = [point["seconds"] for point in rated]

@@ -36,3 +36,10 @@ def pytest_collection_modifyitems(items):
 def key():
     """The key that a test splits; the same in every run."""
     return jax.random.key(0)
+
+
+@pytest.fixture
+def permissive():
+    """Optimisers and plots of other libraries promote; the modules themselves are checked in their own tests."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield

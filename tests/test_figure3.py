@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -17,11 +16,7 @@ def quiet(message):
     """Progress that nobody reads."""
 
 
-@pytest.fixture(autouse=True)
-def permissive():
-    """Optimisers and plots of other libraries promote; the modules themselves are checked in their own tests."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("permissive")
 
 
 def test_correlation_is_spearmans():

@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import pytest
 
 from composite_flow.experiments import figure1, figure1_plot, figure4, figure4_plot, figure4_report
@@ -13,11 +12,7 @@ def quiet(message):
     """Progress that nobody reads."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def permissive():
-    """Optimisers and plots of other libraries promote; the modules themselves are checked in their own tests."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("permissive")
 
 
 @pytest.mark.slow

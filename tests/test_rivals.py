@@ -34,11 +34,7 @@ CONFIG = TrainingConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def permissive():
-    """Optax promotes; the modules themselves are written for strict promotion."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("permissive")
 
 
 class Affine(eqx.Module):

@@ -2,19 +2,13 @@
 
 import json
 
-import jax
 import pytest
 
 from composite_flow.experiments import scale, scale_plot
 from composite_flow.experiments.cells import jsonable
 from composite_flow.metrics import rate_lower_bound
 
-
-@pytest.fixture(scope="module", autouse=True)
-def permissive():
-    """Optimisers and plots of other libraries promote; the modules themselves are checked in their own tests."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("permissive")
 
 
 @pytest.mark.slow

@@ -31,11 +31,7 @@ class Killed(Exception):
     """What ends a sweep in the midst of a cell."""
 
 
-@pytest.fixture(autouse=True)
-def permissive():
-    """Optimisers and plots of other libraries promote; the modules themselves are checked in their own tests."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("permissive")
 
 
 @pytest.fixture(scope="module")

@@ -175,7 +175,7 @@ def compute_rates(settings: Figure4Settings, seed: int, progress: Progress, *, s
     data = collected(settings, key_data)
     model = train_sensors(data, settings.ours, key=key_train, progress=progress)
     steps = choose_steps(data.test.seen, settings.num_histories, key_choice)
-    unseen, flowing = data.test.unseen, (settings, data, model.denoiser, steps)
+    unseen, ends = data.test.unseen, partial(team_flows, settings, data, model.denoiser, steps, key=key_partial)
     return {
         "seen": count_exact(settings, model.denoiser, data.test, steps, key=key_rate),
         "unseen": None
@@ -183,8 +183,8 @@ def compute_rates(settings: Figure4Settings, seed: int, progress: Progress, *, s
         else count_exact(
             settings, model.denoiser, unseen, choose_steps(unseen, settings.num_histories, key_choice), key=key_rate
         ),
-        "partial": team_flows(*flowing, settings.num_samples, key_partial),
-        "stirred": team_flows(*flowing, settings.num_samples // 2, key_partial, stirred=True) if stirred else None,
+        "partial": ends(settings.num_samples),
+        "stirred": ends(settings.num_samples // 2, stirred=True) if stirred else None,
         "drawn": draw_flows(
             data, model.denoiser, steps, num_drawn=settings.num_drawn, num_hops=settings.num_hops, key=key_draw
         ),
@@ -199,21 +199,22 @@ def team_flows(
     denoiser: Denoiser,
     steps,
     num_samples: int,
-    key: PRNGKeyArray,
     *,
+    key: PRNGKeyArray,
     stirred: bool = False,
 ) -> list[dict[str, Any]]:
     """Where flows of random teams end, for each size of team; stirred also those of the whole team."""
-    num_agents, sizes, stir = data.problem.num_agents, settings.num_participants, 0.0
-    # as many hops as the whole team makes, since a small one needs more sweeps to come to rest
-    sweeps = [math.ceil(settings.num_sweeps * num_agents / size) for size in sizes]
+    num_agents = data.problem.num_agents
     if stirred:
-        steps, sizes, stir = steps[: settings.num_stirred], (*sizes, num_agents), settings.stir
-        sweeps = [settings.num_stirred_sweeps] * len(sizes)
-    options = {"num_samples": num_samples, "stir": stir}
+        steps = steps[: settings.num_stirred]
+        sweeps = dict.fromkeys((*settings.num_participants, num_agents), settings.num_stirred_sweeps)
+    else:
+        # as many hops as the whole team makes, since a small one needs more sweeps to come to rest
+        sweeps = {size: math.ceil(settings.num_sweeps * num_agents / size) for size in settings.num_participants}
+    options = {"num_samples": num_samples, "stir": settings.stir if stirred else 0.0}
     return [
         compute_partial(data, denoiser, steps, size, num_sweeps=count, key=jax.random.fold_in(key, size), **options)
-        for size, count in zip(sizes, sweeps, strict=True)
+        for size, count in sweeps.items()
     ]
 
 
@@ -222,8 +223,8 @@ def compute_ideal(settings: Figure4Settings, seed: int, progress: Progress) -> d
     key_data, _, key_choice, _, key_partial, _ = jax.random.split(jax.random.key(seed), 6)
     data = collected(settings, key_data)
     steps = choose_steps(data.test.seen, settings.num_histories, key_choice)[: settings.num_ideal]
-    flowing = settings, data, data.ideal, steps, 2, key_partial
-    return {"partial": team_flows(*flowing), "stirred": team_flows(*flowing, stirred=True)}
+    ends = partial(team_flows, settings, data, data.ideal, steps, 2, key=key_partial)
+    return {"partial": ends(), "stirred": ends(stirred=True)}
 
 
 def compute_paper(settings: Figure4Settings, seed: int, progress: Progress) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from composite_flow.experiments.cells import jsonable
+from composite_flow.json_files import jsonable
 
 Cell = str | float | int | bool | None
 Advance = Callable[..., None]

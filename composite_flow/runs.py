@@ -23,7 +23,7 @@ from composite_flow.data.episodes import Episodes
 from composite_flow.denoiser import Denoiser, IdealDenoiser
 from composite_flow.devices import is_first_process
 from composite_flow.errors import FileError, InputError, MismatchError
-from composite_flow.experiments.cells import jsonable, read_json, write_json
+from composite_flow.json_files import jsonable, read_json, write_json
 from composite_flow.loss import ideal_loss
 from composite_flow.metrics import exact_states, psnr
 from composite_flow.model import MODEL_FILE, Model, load

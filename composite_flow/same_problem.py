@@ -4,7 +4,7 @@ from typing import Any
 
 from composite_flow.data.episodes import Episodes
 from composite_flow.errors import MismatchError
-from composite_flow.experiments.cells import jsonable
+from composite_flow.json_files import jsonable
 from composite_flow.model import Model
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import composite_flow as cf
 from composite_flow import cli
-from composite_flow.experiments.cells import write_json
+from composite_flow.json_files import write_json
 from composite_flow.model import MODEL_FILE
 from composite_flow.same_problem import check_same_problem
 

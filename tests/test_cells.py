@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from composite_flow.errors import FileError, MismatchError
-from composite_flow.experiments.cells import cell, jsonable, read_json, write_json
+from composite_flow.experiments.cells import cell
+from composite_flow.json_files import jsonable, read_json, write_json
 from composite_flow.training_config import TrainingConfig
 
 

@@ -13,7 +13,7 @@ import pytest
 import composite_flow as cf
 from composite_flow import cli, training
 from composite_flow.commands.experiments import flat_rows
-from composite_flow.experiments.cells import read_json
+from composite_flow.json_files import read_json
 from composite_flow.runs import RunSettings, fingerprint, open_run
 
 PROBLEM = "sensor:2x2,targets=1,steps=8"

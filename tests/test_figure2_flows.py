@@ -14,7 +14,6 @@ from jaxtyping import Array, Float
 from composite_flow.belief import exact_belief
 from composite_flow.denoiser import IdealDenoiser
 from composite_flow.errors import InputError
-from composite_flow.experiments.cells import jsonable
 from composite_flow.experiments.figure2_flows import (
     attractors,
     choose_agents,
@@ -22,6 +21,7 @@ from composite_flow.experiments.figure2_flows import (
     intersections,
 )
 from composite_flow.experiments.sensors import SensorSettings, collect_sensors
+from composite_flow.json_files import jsonable
 from composite_flow.problems.sensor import SensorNetwork
 
 SHIFT = 0.02

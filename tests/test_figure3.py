@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from composite_flow.experiments import figure3, figure3_plot
-from composite_flow.experiments.cells import jsonable
+from composite_flow.json_files import jsonable
 
 SETTINGS = figure3.PRESETS["smoke"]
 

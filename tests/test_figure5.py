@@ -11,10 +11,10 @@ from scipy import stats
 
 import composite_flow as cf
 from composite_flow.experiments import figure5, figure5_plot, figure5_run
-from composite_flow.experiments.cells import jsonable, read_json
 from composite_flow.experiments.figure5_report import ordering, smoothed
 from composite_flow.experiments.figure5_run import MATCHED, config_of, num_weights, thinned
 from composite_flow.experiments.interquartile import Runs, contrast, interquartile_mean, stratified_interval
+from composite_flow.json_files import jsonable, read_json
 from composite_flow.policy.evaluation import PolicyEvaluation, evaluate_policy
 
 SMOKE = figure5.PRESETS["smoke"]

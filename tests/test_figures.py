@@ -5,7 +5,7 @@ import json
 import pytest
 
 from composite_flow.experiments import figure1, figure1_plot, figure4, figure4_plot, figure4_report
-from composite_flow.experiments.cells import jsonable
+from composite_flow.json_files import jsonable
 
 
 def quiet(message):

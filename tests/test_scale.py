@@ -5,7 +5,7 @@ import json
 import pytest
 
 from composite_flow.experiments import scale, scale_plot
-from composite_flow.experiments.cells import jsonable
+from composite_flow.json_files import jsonable
 from composite_flow.metrics import rate_lower_bound
 
 pytestmark = pytest.mark.usefixtures("permissive")

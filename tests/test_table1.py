@@ -10,10 +10,10 @@ import pytest
 from composite_flow.data import Episodes
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.experiments import table1, table1_plot
-from composite_flow.experiments.cells import jsonable
 from composite_flow.experiments.paired_gap import EpisodeErrors, paired_gap
 from composite_flow.experiments.table1_report import PAPER, markdown, paper_place
 from composite_flow.experiments.table1_worlds import Worlds, divide
+from composite_flow.json_files import jsonable
 from composite_flow.problems import unseen_share
 
 # One width, one length and no plain network, as each more means to compile all of it again.

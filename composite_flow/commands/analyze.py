@@ -8,7 +8,7 @@ from tyro.conf import OmitArgPrefixes
 
 from composite_flow.commands.infer import refuse_existing
 from composite_flow.commands.options import DataFolder, RunFolder, Shared
-from composite_flow.experiments.cells import jsonable, write_json
+from composite_flow.json_files import jsonable, write_json
 from composite_flow.reporting import say, show, status, table
 from composite_flow.runs import open_run
 

@@ -9,7 +9,7 @@ from tyro.conf import OmitArgPrefixes
 from composite_flow.commands.infer import refuse_existing
 from composite_flow.commands.options import RunFolder, Shared
 from composite_flow.errors import InputError
-from composite_flow.experiments.cells import write_json
+from composite_flow.json_files import write_json
 from composite_flow.policy.evaluation import evaluate_policy as evaluate
 from composite_flow.policy.saving import load_policy, load_problem
 from composite_flow.problems import SMAX, Problem

@@ -9,7 +9,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from composite_flow.commands.infer import evaluation_tables
 from composite_flow.commands.options import Shared
 from composite_flow.errors import InputError
-from composite_flow.experiments.cells import jsonable, write_json
+from composite_flow.json_files import jsonable, write_json
 from composite_flow.reporting import say, show, status, table
 
 Experiment = Literal["figure1", "figure2", "figure3", "figure4", "figure5", "table1", "scale"]

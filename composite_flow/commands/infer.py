@@ -18,7 +18,7 @@ from composite_flow.commands.options import DataFolder, RunFolder, Shared
 from composite_flow.composite import reconstruct_batch
 from composite_flow.errors import FileError
 from composite_flow.evaluation import evaluate as evaluate_model
-from composite_flow.experiments.cells import write_json
+from composite_flow.json_files import write_json
 from composite_flow.reporting import progress_bar, say, show, table
 from composite_flow.runs import RunData, choose_steps, open_run
 

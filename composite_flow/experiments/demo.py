@@ -21,8 +21,9 @@ from composite_flow.data.dataset import HistoryDataset, JointBatch
 from composite_flow.data.episodes import Episodes
 from composite_flow.denoiser import Denoiser
 from composite_flow.evaluation import evaluate
-from composite_flow.experiments.cells import Progress, cell, write_json
+from composite_flow.experiments.cells import Progress, cell
 from composite_flow.fixed_points import FixedPoints, find_fixed_points
+from composite_flow.json_files import write_json
 from composite_flow.metrics import total_variation
 from composite_flow.model import Model
 from composite_flow.problems.sensor import SensorNetwork

@@ -17,11 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from composite_flow.experiments.cells import Progress, cell, kept, write_json
+from composite_flow.experiments.cells import Progress, cell, kept
 from composite_flow.experiments.figure5_report import summarise
 from composite_flow.experiments.figure5_run import MATCHED, Cell, Evaluation, World, compute
 from composite_flow.experiments.figure5_tables import markdown, tables
 from composite_flow.experiments.side_by_side import side_by_side
+from composite_flow.json_files import write_json
 from composite_flow.policy.inference_config import InferenceConfig
 from composite_flow.policy.mappo_config import MappoConfig
 

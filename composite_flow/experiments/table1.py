@@ -17,12 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from composite_flow.experiments.cells import Progress, cell, kept, write_json
+from composite_flow.experiments.cells import Progress, cell, kept
 from composite_flow.experiments.side_by_side import side_by_side
 from composite_flow.experiments.table1_cell import Setting, Table1Settings, compute
 from composite_flow.experiments.table1_report import markdown, summarise, tables
 from composite_flow.experiments.table1_rivals import compute_rival
 from composite_flow.experiments.table1_worlds import World, Worlds, WorldSettings, prepare
+from composite_flow.json_files import write_json
 from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.training import TrainingConfig
 

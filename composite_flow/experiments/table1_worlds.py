@@ -20,7 +20,8 @@ from composite_flow.data.collect import collect_to
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
 from composite_flow.errors import InputError, MismatchError
-from composite_flow.experiments.cells import Progress, jsonable
+from composite_flow.experiments.cells import Progress
+from composite_flow.json_files import jsonable
 from composite_flow.loss import sample_pairs
 from composite_flow.policy.curves import recent
 from composite_flow.policy.mappo_config import MappoConfig

@@ -20,8 +20,8 @@ from jaxtyping import PRNGKeyArray
 
 from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.errors import FileError, InputError, MismatchError
-from composite_flow.experiments.cells import jsonable
 from composite_flow.interrupt import interrupt_flag
+from composite_flow.json_files import jsonable
 from composite_flow.model import MODEL_FILE, Model
 from composite_flow.policy.curves import CURVES_FILE, Row, TensorBoard, rows_of, write_curves
 from composite_flow.policy.mappo import MOST_UPDATES, learn, new_learner, team_of

@@ -14,7 +14,7 @@ import jax
 
 from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.errors import FileError
-from composite_flow.experiments.cells import jsonable
+from composite_flow.json_files import jsonable
 from composite_flow.model import Model, load
 from composite_flow.policy.inference import Inference
 from composite_flow.policy.inputs import VALUING, Inputs

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from composite_flow.errors import MismatchError
-from composite_flow.experiments.cells import jsonable
+from composite_flow.json_files import jsonable
 from composite_flow.policy.inference_config import InferenceConfig
 from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.saving import POLICY_FILE, SETTINGS_FILE

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import InputError, MismatchError
-from composite_flow.experiments.cells import jsonable
+from composite_flow.json_files import jsonable
 from composite_flow.loss import sample_pairs
 from composite_flow.model import Model
 from composite_flow.network import Network

@@ -1,6 +1,7 @@
 """What the command line shows: progress on standard error, results on standard output, as tables or as JSON."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -13,6 +14,8 @@ from composite_flow.json_files import jsonable
 
 Cell = str | float | int | bool | None
 Advance = Callable[..., None]
+
+_QUIET_SECONDS = 60.0  # between two lines about the same work, where standard error is no terminal
 
 
 def say(sentence: str) -> None:
@@ -55,17 +58,22 @@ def text(value: Cell) -> str:
 def progress_bar(task: str) -> Iterator[Advance]:
     """A bar on standard error; yields `advance(done, total, note="")`, where a total of None is not known yet.
 
-    Where standard error is no terminal nothing moves: one line says at the end what was done.
+    Where standard error is no terminal, a line a minute says how far it is, and one at the end what was done.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     last = {"done": 0, "note": ""}
+    spoken = time.monotonic()
     with Progress(*columns, TextColumn("{task.fields[note]}"), console=console, disable=not console.is_terminal) as bar:
         shown = bar.add_task(task, total=None, note="")
 
         def advance(done: int, total: int | None = None, note: str = "") -> None:
+            nonlocal spoken
             last.update(done=done, note=note or last["note"])
             bar.update(shown, completed=done, total=total, note=last["note"])
+            if not console.is_terminal and time.monotonic() - spoken >= _QUIET_SECONDS:
+                spoken = time.monotonic()
+                say(f"{task}: {done}{'' if total is None else f' of {total}'}. {last['note']}".rstrip())
 
         yield advance
     if not console.is_terminal:
@@ -76,20 +84,24 @@ def progress_bar(task: str) -> Iterator[Advance]:
 def status() -> Iterator[Callable[[str], None]]:
     """The latest of many sentences, one a line, at the foot of standard error; yields what tells the next ones.
 
-    Where standard error is no terminal, a sentence is printed where what stands before its colon is new.
+    Where standard error is no terminal, a sentence is printed where what stands before its colon is new, or was last
+    printed a minute ago.
     """
     console = Console(stderr=True, highlight=False)
-    heads: list[str] = []
+    spoken: dict[str, float] = {}
     with console.status("", spinner="dots") if console.is_terminal else nullcontext() as foot:
 
         def tell(sentences: str) -> None:
             if foot is not None:
                 foot.update(sentences)
                 return
-            before, heads[:] = heads.copy(), []
+            now, before = time.monotonic(), spoken.copy()
+            spoken.clear()
             for sentence in sentences.splitlines():
-                heads.append(sentence.partition(":")[0])
-                if heads[-1] not in before:
+                head = sentence.partition(":")[0]
+                spoken[head] = before.get(head, -_QUIET_SECONDS)
+                if now - spoken[head] >= _QUIET_SECONDS:
+                    spoken[head] = now
                     say(sentence)
 
         yield tell

@@ -11,11 +11,14 @@ import numpy as np
 
 from composite_flow.errors import FileError
 
+LATER = {"later": True}
+"""Metadata of a dataclass's field that came after results were committed; see `jsonable`."""
+
 
 def jsonable(value: Any) -> Any:
     """Turn dataclasses, arrays, and numbers that JSON lacks (nan and infinity become null) into plain values.
 
-    A field whose metadata say `later` came after results were committed; it is left out at its default, for their sake.
+    A field marked `LATER` is left out at its default, for the sake of results that were committed before it.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))

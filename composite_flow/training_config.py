@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from composite_flow.errors import InputError
 from composite_flow.flow_loss import CANDIDATES, FlowLosses
+from composite_flow.json_files import LATER
 from composite_flow.loss import pair_losses
 from composite_flow.network import Activation, HistoryAt, Initial
 from composite_flow.optimiser import Precision
@@ -39,7 +40,7 @@ class TrainingConfig:
     """Initial weights; "identity" carries y through the layers, for states of a hundred features or more."""
     batch: int = 512
     """Pairs (history, state) per step."""
-    flow_points: int = dataclasses.field(default=0, metadata={"later": True})
+    flow_points: int = dataclasses.field(default=0, metadata=LATER)
     """Further points per step, an even number up to the batch: where flows go and Eq. (1) does not, for partial flows
     over states that come again (flow_loss.py)."""
     learning_rate: float = 1e-3
@@ -65,7 +66,7 @@ class TrainingConfig:
     resident_gigabytes: float = 1.0
     """Size of the shares of training data that are read from disk: each evaluate_every steps learn from another one,
     while the next is read. So two are in memory."""
-    precision: Precision = dataclasses.field(default="float32", metadata={"later": True})
+    precision: Precision = dataclasses.field(default="float32", metadata=LATER)
     """Factors of matrix products in training; "bfloat16" is faster on GPUs, sums and weights stay in float32."""
 
     def __post_init__(self):

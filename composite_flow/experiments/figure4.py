@@ -31,11 +31,11 @@ from composite_flow.experiments.sensors import (
     composite_quality,
     train_sensors,
 )
+from composite_flow.json_files import LATER
 from composite_flow.metrics import exact_states
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.training import TrainingConfig
 
-_LATER = {"later": True}  # than committed results, see `jsonable`
 # Ours: history at every layer, small batches, a high rate that warms up and decays.
 OURS = TrainingConfig(width=256, batch=256, steps=8_000, learning_rate=2e-3, average=0.999, evaluate_every=400)
 # The same, also where flows go. A network that starts as the identity learns these points better.
@@ -81,8 +81,8 @@ class Figure4Settings:
     columns: int = 5
     num_targets: int = 2
     ours: SensorSettings = field(default_factory=lambda: SensorSettings(num_episodes=4096, training=OURS))
-    flows: TrainingConfig | None = field(default=FLOWS, metadata=_LATER)
-    num_ideal: int = field(default=100, metadata=_LATER)
+    flows: TrainingConfig | None = field(default=FLOWS, metadata=LATER)
+    num_ideal: int = field(default=100, metadata=LATER)
     paper: TrainingConfig | None = PAPER
     withhold_states: float = 0.1
     num_seeds: int = 3
@@ -91,9 +91,9 @@ class Figure4Settings:
     num_samples: int = 8
     num_participants: tuple[int, ...] = (3, 6, 12, 20)
     num_sweeps: int = 6
-    stir: float = field(default=0.2, metadata=_LATER)
-    num_stirred_sweeps: int = field(default=60, metadata=_LATER)
-    num_stirred: int = field(default=200, metadata=_LATER)
+    stir: float = field(default=0.2, metadata=LATER)
+    num_stirred_sweeps: int = field(default=60, metadata=LATER)
+    num_stirred: int = field(default=200, metadata=LATER)
     num_drawn: int = 150
     num_hops: int = 6
 

@@ -19,11 +19,10 @@ import math
 from typing import Literal
 
 from composite_flow.errors import InputError
+from composite_flow.json_files import LATER
 from composite_flow.policy.inference_config import InferenceConfig
 from composite_flow.policy.inputs import KINDS, InputKind
 from composite_flow.policy.sequence_network import MemoryKind
-
-_LATER = {"later": True}  # than committed results, see `jsonable`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,17 +35,17 @@ class MappoConfig:
 
     steps: int | float = 10_000_000
     """Budget in steps of the environment, all worlds together; rounded up to whole updates."""
-    inputs: InputKind = dataclasses.field(default="agent", metadata=_LATER)
+    inputs: InputKind = dataclasses.field(default="agent", metadata=LATER)
     """What the actor sees: its own observation alone, all observations, or also the state: true ("state"), inferred by
     each agent ("denoised") or by all together ("composite"), the one of least value among several ("safe"), or each
     action's value over several ("mean", "quantile", "cvar")."""
-    own_observation: bool = dataclasses.field(default=True, metadata=_LATER)
+    own_observation: bool = dataclasses.field(default=True, metadata=LATER)
     """Whether an agent's own observation stands beside the state that it sees; in the paper the state stands alone."""
     memory: MemoryKind = "gru"
     """Memory of actor and critic over the steps of an episode."""
     width: int = 64
     """Units of each hidden layer and of the memory."""
-    actor_width: int | None = dataclasses.field(default=None, metadata=_LATER)
+    actor_width: int | None = dataclasses.field(default=None, metadata=LATER)
     """Units of the actor's hidden layers and memory, where they are not the critic's."""
     depth: int = 2
     """Number of hidden layers before the memory."""
@@ -86,7 +85,7 @@ class MappoConfig:
     """β of the running statistics of returns."""
     checkpoint_seconds: float = 60.0
     """Time between two checkpoints."""
-    inference: InferenceConfig = dataclasses.field(default=InferenceConfig(), metadata=_LATER)
+    inference: InferenceConfig = dataclasses.field(default=InferenceConfig(), metadata=LATER)
     """How agents infer the state, where they do."""
 
     def __post_init__(self):

@@ -160,6 +160,7 @@ def test_what_cannot_be_played_is_refused(run, tmp_path, capsys):
     refuse("no agent 4", folder, "--out", out, "--agent", 4)
     refuse("each agent once", folder, "--out", out, "--agent", 1, 1)
     refuse("at least 1", folder, "--out", out, "--episodes", 0)
+    refuse("not as .mp4", folder, "--out", tmp_path / "out.mp4")
     refuse("must be above 0", folder, "--out", out, "--pace", 0)
     assert list(tmp_path.glob("*.gif")) == []
     out.write_bytes(b"kept")

@@ -17,6 +17,8 @@ from composite_flow.reporting import progress_bar, show, table
 
 EPISODE_FILE = "episode_{}.gif"
 
+_OTHER_FILMS = (".apng", ".avi", ".mov", ".mp4", ".png", ".webm", ".webp")  # no folder is meant by these
+
 
 def play(
     run: RunFolder,
@@ -43,6 +45,8 @@ def play(
         raise InputError(f"The number of episodes must be at least 1, not {episodes}.")
     if not 0 < pace <= 100:
         raise InputError(f"The pace must be above 0 and at most 100 steps per second, not {pace}.")
+    if out.suffix.lower() in _OTHER_FILMS:
+        raise InputError(f"Episodes are written as .gif, not as {out.suffix}: name a .gif file or a folder.")
     paths = [out] if out.suffix.lower() == ".gif" else [out / EPISODE_FILE.format(place) for place in range(episodes)]
     for path in paths:
         refuse_existing(path, overwrite=shared.overwrite)

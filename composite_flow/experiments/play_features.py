@@ -21,7 +21,9 @@ class FeaturePainter:
     @property
     def key(self) -> str:
         what = "observations" if self.record.estimates is None else "inferred state"
-        return f"Columns are steps, rows features: of the state in the first panel, of the {what} in an agent's."
+        text = f"Columns are steps, rows features: of the state in the first panel, of the {what} in an agent's."
+        low, high = self.limits
+        return f"{text}\nOf the state, {low:.3g} is dark and {high:.3g} is bright."
 
     def world(self, axes: Axes, step: int) -> None:
         """The true state's features so far."""
@@ -31,6 +33,7 @@ class FeaturePainter:
             axes.tick_params(axis="y", length=0, direction="in", pad=-3)
             for label in axes.get_yticklabels():
                 label.set_horizontalalignment("left")
+                label.set_bbox({"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5})
 
     def agent(self, axes: Axes, step: int, agent: int) -> None:
         """The state as the agent has inferred it so far; what it saw, where it infers nothing."""

@@ -96,11 +96,12 @@ def test_together_is_composite_diffusion_in_some_order(recorded, key):
     paths = np.asarray(
         jax.vmap(composite_flow, (None, None, 0, None))(network, contexts, jnp.asarray(orders), found.message[1])
     )
-    fits = np.flatnonzero(np.abs(paths[:, -1] - np.asarray(found.message[2])).max(axis=1) < 1e-6)
-    assert len(fits) == 1, np.sort(np.abs(paths[:, -1] - np.asarray(found.message[2])).max(axis=1))[:5]
+    distances = np.abs(paths[:, -1] - np.asarray(found.message[2])).max(axis=1)
+    fits = np.flatnonzero(distances < 1e-5)  # eight calls in float32, in another order of sums; other orders: over 1e-2
+    assert len(fits) == 1, np.sort(distances)[:5]
     order, path = orders[fits[0]], paths[fits[0]]
     for place, agent in enumerate(order[4:]):
-        np.testing.assert_allclose(found.y[2, agent, 0], path[5 + place], atol=1e-6)
+        np.testing.assert_allclose(found.y[2, agent, 0], path[5 + place], atol=1e-5)
 
 
 def test_without_warm_starts_and_with_lost_messages(recorded, key):

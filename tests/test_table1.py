@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from composite_flow.data import Episodes
+from composite_flow.data.pairs import distinct_pairs
 from composite_flow.errors import InputError, MismatchError
-from composite_flow.experiments import table1, table1_plot
+from composite_flow.experiments import figure2_battles, table1, table1_plot
 from composite_flow.experiments.paired_gap import EpisodeErrors, paired_gap
 from composite_flow.experiments.table1_report import PAPER, markdown, paper_place
 from composite_flow.experiments.table1_worlds import Worlds, divide
@@ -234,3 +235,19 @@ def test_the_papers_columns_stand_beside_ours():
     assert [paper_place("samples", value, place, 3) for place, value in enumerate((10, 10_000, 100_000))] == [0, 1, 2]
     assert [paper_place("width", value, place, 2) for place, value in enumerate((8, 32))] == [0, 2]
     assert paper_place("sight", 9, 0, 1) == 1
+
+
+@pytest.mark.slow
+def test_figure_2_analyses_the_same_battles(swept, episodes):
+    """The pairs of some of the training steps, each anchor's widest neighbourhood all of them."""
+    out, _, _ = swept
+    smoke = figure2_battles.PRESETS["smoke"]
+    few = replace(smoke.analysis, num_anchors=4, num_shifts=8, num_joint=2, num_splits=2)
+    settings = replace(smoke, num_steps=80, analysis=few)
+    found = figure2_battles.computing(settings, out, quiet)(settings, 0, quiet)
+    steps = divide(episodes, settings.worlds, 80, settings.setting.length, 0).train
+    assert found["pairs"]["pairs"] == len(distinct_pairs(steps).states)
+    widest = found["surrogate"]["epsilons"][-1]
+    assert widest["quantile"] == 1.0 and widest["neighbours"] == found["pairs"]["pairs"]
+    assert found["world"] == Worlds(SETTINGS.worlds, out, quiet)[WORLD].facts
+    assert max(found["drawn"]["deviations"]) <= found["pairs"]["deviation"]["max"] * 1.001  # written with four digits

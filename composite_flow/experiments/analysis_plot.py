@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
@@ -18,6 +19,7 @@ LEVELS = {"0.9": (1.2, ":"), "0.99": (1.2, "-.")}
 SPLITS: dict[str, tuple[Any, str]] = {
     "kept": ("-", "all states trained"),
     "withheld": ("--", "a tenth of the states withheld"),
+    "battles": ("-", "battles"),
 }
 BOUNDS = {"residual": (RED, "o", r"$\hat R_\varepsilon$"), "root": (BLUE, "s", r"$\sqrt{\hat R_\varepsilon}$")}
 
@@ -38,7 +40,7 @@ def draw_bounds(cells: dict[str, list[dict[str, Any]]]) -> Figure:
     """Rank against deviation with the bounds, and what the bounds are worth over ε."""
     figure = plt.figure(figsize=(12.5, 5.4), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=[1.6, 1])
-    draw_scatter(figure.add_subplot(grid[:, 0]), cells["kept"][0])
+    draw_scatter(figure.add_subplot(grid[:, 0]), next(iter(cells.values()))[0])
     share = figure.add_subplot(grid[0, 1])
     ratio = figure.add_subplot(grid[1, 1], sharex=share)
     draw_over_epsilon(share, cells, lambda bound: bound["share"])
@@ -48,11 +50,17 @@ def draw_bounds(cells: dict[str, list[dict[str, Any]]]) -> Figure:
     draw_over_epsilon(ratio, cells, lambda bound: bound["ratio_median"])
     ratio.axhline(1.0, color=MUTED, linewidth=0.9, linestyle="--")
     ratio.set(yscale="log", xscale="log", title="Bound over deviation, median", xlabel=r"$\varepsilon$")
-    ratio.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ratio.xaxis.set_major_formatter("{x:g}")
-    ratio.xaxis.set_minor_formatter(NullFormatter())
+    plain_numbers(ratio.xaxis)
+    plain_numbers(ratio.yaxis)
     figure.legend(handles=bound_marks(cells), loc="outside lower right", ncols=4)
     return figure
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Ticks of a logarithmic axis at 1, 2 and 5 of each decade, not as powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def draw_scatter(axes: Axes, cell: dict[str, Any]) -> None:
@@ -63,6 +71,7 @@ def draw_scatter(axes: Axes, cell: dict[str, Any]) -> None:
     axes.scatter(ranks[positive], norms[positive], s=7, color=INK, alpha=0.3, linewidth=0, zorder=2)
     axes.set(yscale="log", xlabel=label, ylabel=r"deviation $\|D_\phi(\tau, s)\|$")
     axes.set_title("Rank and deviation, a point for each fixed point", fontsize=10)
+    plain_numbers(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     labels: list[tuple[float, str, str]] = []
     for bound in spread(epsilons(cell), NUM_LINES):

@@ -3,13 +3,12 @@
 25 sensors, two targets, the paper's width. (a, b, d) The flows of three agents; (c) the map; (e, f) all agents' fixed
 points pooled; (g.1) rank against deviation, with the residual of the surrogate regression at several ε as a bound
 (Findings 2 to 4, Theorems 5 and 6, Evidence 4.1), and conformal radii beside it. Every number of `analyse` is kept,
-for each training seed, with all states seen in training and with a tenth of them withheld.
+for each training seed, with all states seen in training and with a tenth of them withheld. (g.2) The same for battles.
 """
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,21 @@ import numpy as np
 
 from composite_flow.analysis.calibration import deviation_scores
 from composite_flow.analysis.conformal import coverage_of_new
-from composite_flow.analysis.report import AnalysisSettings, analyse
+from composite_flow.analysis.report import AnalysisSettings
+from composite_flow.experiments import figure2_battles
 from composite_flow.experiments.cells import Progress, cell
+from composite_flow.experiments.figure2_battles import BattleSettings
 from composite_flow.experiments.figure2_flows import compute_flows
 from composite_flow.experiments.sensors import SensorSettings, collect_sensors, train_sensors
+from composite_flow.experiments.timed_analysis import timed_analysis
+from composite_flow.json_files import LATER
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.training import TrainingConfig
 
 # The paper's width; the history at every layer, since at the input it is not learned within minutes.
 TRAINING = TrainingConfig(width=1024, batch=256, steps=4_000, learning_rate=1e-3, evaluate_every=1000)
+
+Compute = Callable[[Any, int, Progress], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Figure2Settings:
         withhold_states: share of states withheld in the second run of each seed.
         num_seeds: training seeds.
         analysis: how much is looked at.
+        battles: those of (g.2), if any.
     """
 
     rows: int = 5
@@ -48,6 +54,7 @@ class Figure2Settings:
     withhold_states: float = 0.1
     num_seeds: int = 2
     analysis: AnalysisSettings = field(default_factory=lambda: AnalysisSettings(num_samples=2))
+    battles: BattleSettings | None = field(default=None, metadata=LATER)
 
 
 PRESETS = {
@@ -61,26 +68,32 @@ PRESETS = {
         ),
         num_seeds=1,
         analysis=AnalysisSettings(num_anchors=40, num_shifts=200, num_joint=8, num_samples=2),
+        battles=figure2_battles.PRESETS["smoke"],
     ),
-    "laptop": Figure2Settings(),
+    "laptop": Figure2Settings(battles=figure2_battles.PRESETS["laptop"]),
     "paper": Figure2Settings(
         sensors=SensorSettings(
             num_episodes=4096, training=TrainingConfig(width=1024, batch=512, epochs=1000, history_at="input")
-        )
+        ),
+        battles=figure2_battles.PRESETS["paper"],
     ),
 }
 
 
 def run(settings: Figure2Settings, out: Path, *, seed: int, overwrite: bool, progress: Progress) -> dict[str, Any]:
-    """Compute every seed that is not there yet, with all states and with some withheld, and sum up."""
-    kept = replace(settings, num_seeds=1)
+    """Compute every seed that is not there yet, with all states and with some withheld, and in battles; and sum up."""
+    kept = replace(settings, num_seeds=1, battles=None)
     withheld = replace(kept, sensors=replace(settings.sensors, withhold_states=settings.withhold_states))
-    found: dict[str, list[dict[str, Any]]] = {"kept": [], "withheld": []}
+    runs: dict[str, tuple[Any, Compute]] = {}
+    if settings.battles is not None:  # first: they need an extra, and whoever lacks it hears of that at once
+        runs["battles"] = settings.battles, figure2_battles.computing(settings.battles, out, progress)
+    runs |= {"kept": (kept, compute), "withheld": (withheld, compute)}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
     for one in range(seed, seed + settings.num_seeds):
-        for name, one_settings in (("kept", kept), ("withheld", withheld)):
+        for name, (one_settings, computing) in runs.items():
             say = prefixed(progress, f"{name}, seed {one}, ")
             path = out / f"{name}-seed{one}.json"
-            found[name].append(cell(path, one_settings, partial(compute, one_settings, one, say), overwrite))
+            found[name].append(cell(path, one_settings, partial(computing, one_settings, one, say), overwrite))
     return {"summary": summarise(found), "cells": found}
 
 
@@ -95,32 +108,15 @@ def compute(settings: Figure2Settings, seed: int, progress: Progress) -> dict[st
     problem = SensorNetwork.grid(settings.rows, settings.columns, settings.num_targets)
     data = collect_sensors(problem, settings.sensors, key=key_data)
     model = train_sensors(data, settings.sensors, key=key_train, progress=progress)
-    marks: list[tuple[str, float]] = []
-
-    def stage(sentence: str) -> None:
-        marks.append((sentence, time.perf_counter()))
-        progress(sentence)
-
-    found = analyse(
-        model.denoiser,
-        data.train,
-        data.test,
-        data.validation,
-        radius=model.radius or 0.0,
-        key=key_analysis,
-        settings=settings.analysis,
-        progress=stage,
-    )
-    stage("flows")
+    parts = data.train, data.test, data.validation
+    found = timed_analysis(model, *parts, key=key_analysis, settings=settings.analysis, progress=progress)
+    progress("flows")
     drawn = not settings.sensors.withhold_states  # the panels show a network that has seen all states
     return {
         **found,
         "unseen_states": withheld_coverage(settings, model.denoiser, data.test),
         "flows": compute_flows(data, model.denoiser, key=key_flows) if drawn else None,
-        "stage_seconds": {name: end - start for (name, start), (_, end) in pairwise(marks)},
-        "train_seconds": model.curves[-1]["seconds"],
         "exact_rate_composite": model.curves[-1].get("exact_rate_composite"),
-        "radius": model.radius,
     }
 
 
@@ -137,8 +133,11 @@ def withheld_coverage(settings: Figure2Settings, denoiser, test) -> dict[str, An
 
 
 def summarise(cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Each number over the seeds: its mean, smallest and largest."""
-    return {name: summarise_seeds(parts) for name, parts in cells.items()}
+    """Each number over the seeds: its mean, smallest and largest; and of what world battles are."""
+    found = {name: summarise_seeds(parts) for name, parts in cells.items()}
+    if battles := cells.get("battles"):
+        found["battles"]["world"] = battles[0]["world"]
+    return found
 
 
 def summarise_seeds(parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from composite_flow.experiments.analysis_plot import draw_bounds, grid_lines
+from composite_flow.experiments.analysis_plot import draw_bounds, grid_lines, plain_numbers
 from composite_flow.experiments.maps import draw_network, grid_positions
 from composite_flow.experiments.style import (
     BLUE,
@@ -28,11 +27,17 @@ TRUE, ORIGIN = (1.0, 1.0), (0.0, 0.0)
 
 
 def draw(result: dict[str, Any], out: Path) -> list[Path]:
-    """Write figure2-flows (a to f) and figure2-bounds (g.1), SVG and PNG, from the first seed's flows and scatter."""
-    cells = result["cells"]
+    """Write figure2-flows (a to f), figure2-bounds (g.1) and, where there are battles, figure2-battles (g.2).
+
+    SVG and PNG each; flows and scatters are the first seed's.
+    """
+    cells = dict(result["cells"])
+    battles = cells.pop("battles", None)
     with styled():
         paths = save_figure(draw_flows(cells["kept"][0]["flows"]), out / "figure2-flows")
         paths += save_figure(draw_bounds(cells), out / "figure2-bounds")
+        if battles:
+            paths += save_figure(draw_bounds({"battles": battles}), out / "figure2-battles")
         plt.close("all")
     return list(paths)
 
@@ -153,9 +158,7 @@ def draw_numbers(axes: Axes, flows: dict[str, Any]) -> None:
     axes.set_title("Deviations at the true state (dark: a, b, d)", fontsize=9.5)
     least, largest = np.maximum(norms[[order[0], order[-1]]], 1e-6)
     axes.set_xlim(least / 2, largest * 4)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    plain_numbers(axes.xaxis)
     annotate_corner(axes, "\n".join(shared_lines(flows["intersection"])), low_right=True)
 
 

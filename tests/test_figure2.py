@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from composite_flow.experiments.figure2 import PRESETS, over_seeds, summarise_seeds
+from composite_flow.experiments.figure2 import PRESETS
+from composite_flow.experiments.figure2_report import over_seeds, pair_rows, summarise_seeds
 from composite_flow.json_files import jsonable
 
 COMMITTED = Path(__file__).parent.parent / "docs" / "results" / "figure2-laptop"
@@ -42,6 +43,10 @@ def test_summary_averages_the_seeds():
     assert found["bounds"][0]["root_share"] == pytest.approx({"mean": 0.9, "low": 0.8, "high": 1.0})
     assert found["conformal"]["deviation"]["0.9"]["radius"] is None  # infinite in one seed
     assert found["stable"] == [9, 9]
+    rows = dict(pair_rows(found))
+    assert rows["stable"] == "0.9" and rows["deviation, largest"] == "1"
+    assert rows["correlation of deviation and rank at 0.001, all columns"] == "0.1 (-0.2 to 0.4)"
+    assert rows["conformal radius, deviation, 90%"] is None
 
 
 def test_a_missing_seed_gives_no_mean():

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from composite_flow.analysis.calibration import deviation_scores
 from composite_flow.analysis.conformal import coverage_of_new
@@ -22,11 +21,14 @@ from composite_flow.experiments import figure2_battles
 from composite_flow.experiments.cells import Progress, cell
 from composite_flow.experiments.figure2_battles import BattleSettings
 from composite_flow.experiments.figure2_flows import compute_flows
+from composite_flow.experiments.figure2_report import summarise, tables
 from composite_flow.experiments.sensors import SensorSettings, collect_sensors, train_sensors
 from composite_flow.experiments.timed_analysis import timed_analysis
 from composite_flow.json_files import LATER
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.training import TrainingConfig
+
+__all__ = ["PRESETS", "Figure2Settings", "compute", "run", "tables"]
 
 # The paper's width; the history at every layer, since at the input it is not learned within minutes.
 TRAINING = TrainingConfig(width=1024, batch=256, steps=4_000, learning_rate=1e-3, evaluate_every=1000)
@@ -130,65 +132,3 @@ def withheld_coverage(settings: Figure2Settings, denoiser, test) -> dict[str, An
         coverage = coverage_of_new(calibration, new, 1 - level)
         result[f"{level:g}"] = {"coverage": coverage.mean, "p_value": coverage.p_value, "episodes": len(new)}
     return result
-
-
-def summarise(cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Each number over the seeds: its mean, smallest and largest; and of what world battles are."""
-    found = {name: summarise_seeds(parts) for name, parts in cells.items()}
-    if battles := cells.get("battles"):
-        found["battles"]["world"] = battles[0]["world"]
-    return found
-
-
-def summarise_seeds(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Deviations, correlations by threshold, the bounds by ε, conformal coverage, Theorem 7 and 8's rates."""
-    correlations = {
-        columns: {
-            measure: over_seeds([part["ranks"][columns]["measures"][measure]["correlation"]["value"] for part in parts])
-            for measure in parts[0]["ranks"][columns]["measures"]
-        }
-        for columns in parts[0]["ranks"]
-    }
-    bounds = []
-    for column, first in enumerate(parts[0]["surrogate"]["epsilons"]):
-        rows = [part["surrogate"]["epsilons"][column] for part in parts]
-        bounds.append(
-            {"quantile": first["quantile"], "epsilon": over_seeds([row["epsilon"] for row in rows])}
-            | {
-                f"{kind}_{measure}": over_seeds([row[kind][measure] for row in rows])
-                for kind in ("residual", "root")
-                for measure in ("share", "ratio_median")
-            }
-        )
-    return {
-        "exact_rate_composite": over_seeds([part["exact_rate_composite"] for part in parts]),
-        "pairs": [part["pairs"]["pairs"] for part in parts],
-        "stable": [part["pairs"]["stable"] for part in parts],
-        "median_deviation": over_seeds([part["pairs"]["deviation"]["median"] for part in parts]),
-        "largest_deviation": over_seeds([part["pairs"]["deviation"]["max"] for part in parts]),
-        "rank_correlation": correlations,
-        "bounds": bounds,
-        "shift_relative_error": over_seeds([part["shifts"]["relative_error"]["median"] for part in parts]),
-        "conformal": {
-            kind: {
-                level: {
-                    name: over_seeds([part["conformal"][kind]["levels"][level].get(name) for part in parts])
-                    for name in ("radius", "coverage", "p_value")
-                }
-                for level in parts[0]["conformal"][kind]["levels"]
-            }
-            for kind in parts[0]["conformal"]
-        },
-        "unseen_states": [part["unseen_states"] for part in parts],
-        "analysis_seconds": [sum(part["stage_seconds"].values()) for part in parts],
-        "pairs_seconds": [next(iter(part["stage_seconds"].values())) for part in parts],
-        "train_seconds": [part["train_seconds"] for part in parts],
-    }
-
-
-def over_seeds(values: list[float | None]) -> dict[str, float] | None:
-    """Mean, smallest and largest; None where a seed has none."""
-    if any(value is None for value in values):
-        return None
-    numbers = np.asarray(values, np.float64)
-    return {"mean": float(numbers.mean()), "low": float(numbers.min()), "high": float(numbers.max())}

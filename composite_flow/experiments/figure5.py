@@ -77,13 +77,15 @@ _PAPER = MappoConfig(
         calls=20, denoiser_width=8192, denoiser_batch=512, denoiser_learning_rate=1e-4, warm=False
     ),
 )
-# The defaults are for battles. Here larger steps on smaller batches learn faster and end higher: tried on 200,000 steps
-# of `agent` with a seed of its own, mean returns were 18.9 after them and 17.8 with the defaults.
+# The defaults are for battles. Here smaller batches learn faster, and a weight of the entropy as large as there lets
+# policies forget what they knew: tried with a seed of its own, two million steps of `agent` and of `state` return 20.0
+# and 19.4 after them, but 17.4 and 18.2 with ten times the entropy and five times the rates.
 _SENSOR_STEPS = {
     "rollout": 50,
     "minibatches": 4,
-    "learning_rate": 5e-3,
-    "critic_learning_rate": 5e-3,
+    "learning_rate": 1e-3,
+    "critic_learning_rate": 1e-3,
+    "entropy": 1e-3,
     "schedule": "linear",
 }
 _TINY = MappoConfig(

@@ -54,7 +54,7 @@ def test_a_missing_seed_gives_no_mean():
     assert over_seeds([1.0, 3.0]) == {"mean": 2.0, "low": 1.0, "high": 3.0}
 
 
-@pytest.mark.parametrize("name", ["kept"])
+@pytest.mark.parametrize("name", ["kept", "battles"])
 def test_the_command_goes_on_from_the_committed_cells(name):
     laptop = PRESETS["laptop"]
     asked = laptop.battles if name == "battles" else replace(laptop, num_seeds=1, battles=None)

@@ -78,8 +78,8 @@ def reproduce(
             figure3 (what makes them deviate), figure4 (composite diffusion on 5×5), figure5 (policies that act on
             inferred states), table1 (individual against composite diffusion in SMAX battles), or scale.
         out: folder for the results; outputs/EXPERIMENT-PRESET where not given.
-        preset: smoke takes seconds to minutes, laptop minutes (table1, figure5: hours), paper as long as the paper's
-            own settings need.
+        preset: smoke takes seconds to minutes, laptop minutes (figure2, whose battles need a trained team: an hour;
+            table1, figure5: hours), paper as long as the paper's own settings need.
         jobs: teams that learn at once, each on its share of the cores; of figure5 and table1, as such training leaves
             a second core idle.
 

@@ -28,7 +28,7 @@ from composite_flow.json_files import LATER
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.training import TrainingConfig
 
-__all__ = ["PRESETS", "Figure2Settings", "compute", "run", "tables"]
+__all__ = ["PRESETS", "Figure2Settings", "run", "tables"]
 
 # The paper's width; the history at every layer, since at the input it is not learned within minutes.
 TRAINING = TrainingConfig(width=1024, batch=256, steps=4_000, learning_rate=1e-3, evaluate_every=1000)

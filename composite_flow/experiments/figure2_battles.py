@@ -15,8 +15,8 @@ import jax
 from composite_flow.analysis.report import AnalysisSettings
 from composite_flow.experiments import table1
 from composite_flow.experiments.cells import Progress
-from composite_flow.experiments.table1_cell import Setting
-from composite_flow.experiments.table1_worlds import Worlds, WorldSettings, divide
+from composite_flow.experiments.table1_cell import Setting, parts_of
+from composite_flow.experiments.table1_worlds import Worlds, WorldSettings
 from composite_flow.experiments.timed_analysis import timed_analysis
 from composite_flow.training import TrainingConfig, fit
 
@@ -64,17 +64,16 @@ def computing(settings: BattleSettings, out: Path, progress: Progress) -> Callab
 def compute(settings: BattleSettings, seed: int, progress: Progress, worlds: Worlds) -> dict[str, Any]:
     """Train one network, and analyse the pairs of some of its training steps; radii are from the test episodes."""
     key_fit, key_analysis = jax.random.split(jax.random.key(seed))
-    setting, world = settings.setting, worlds[settings.setting.world]
-    parts = divide(world.episodes, settings.worlds, setting.samples, setting.length, seed)
+    parts = parts_of(settings.worlds, settings.setting, seed, worlds)
     model = fit(
         parts.train,
         parts.validation,
-        replace(settings.training, width=setting.width),
+        replace(settings.training, width=settings.setting.width),
         key=key_fit,
         history_range=parts.history_range,
         progress=lambda step, total, loss: progress(f"training: step {step} of {total}, loss {loss:.3f}"),
     )
-    some = divide(world.episodes, settings.worlds, settings.num_steps, setting.length, seed).train
-    parts_looked_at = some, parts.test, parts.validation
-    found = timed_analysis(model, *parts_looked_at, key=key_analysis, settings=settings.analysis, progress=progress)
-    return {**found, "world": world.facts, "unseen_states": None, "exact_rate_composite": None}
+    looked_at = parts.few(settings.num_steps), parts.test, parts.validation
+    found = timed_analysis(model, *looked_at, key=key_analysis, settings=settings.analysis, progress=progress)
+    facts = worlds[settings.setting.world].facts
+    return {**found, "world": facts, "unseen_states": None, "exact_rate_composite": None}

@@ -85,10 +85,10 @@ class Table1Settings:
     num_seeds: int = 3
 
 
-def parts_of(settings: Table1Settings, setting: Setting, seed: int, worlds: Worlds) -> Parts:
+def parts_of(settings: WorldSettings, setting: Setting, seed: int, worlds: Worlds) -> Parts:
     """One seed's division of the setting's world."""
     episodes = worlds[setting.world].episodes
-    return divide(episodes, settings.worlds, setting.samples, setting.length, seed)
+    return divide(episodes, settings, setting.samples, setting.length, seed)
 
 
 def compute(
@@ -112,7 +112,7 @@ def compute(
         extras: all baselines as well, and what common information saves.
     """
     key_fit, key_judge = jax.random.split(jax.random.key(seed))
-    parts = parts_of(settings, setting, seed, worlds)
+    parts = parts_of(settings.worlds, setting, seed, worlds)
     model = fit(
         parts.train,
         None,

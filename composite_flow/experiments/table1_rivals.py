@@ -39,7 +39,7 @@ def compute_rival(
     if rival == "plain":
         plain = replace(settings, training=replace(settings.training, history_at="input"))
         return compute(plain, setting, seed, worlds, progress)
-    parts = parts_of(settings, setting, seed, worlds)
+    parts = parts_of(settings.worlds, setting, seed, worlds)
     key_train, key_judge = jax.random.split(jax.random.key(seed))
     task = {"settings": settings, "setting": setting, "parts": parts, "key": key_train, "progress": progress}
     facts = {"world": worlds[setting.world].facts}

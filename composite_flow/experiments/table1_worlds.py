@@ -192,6 +192,10 @@ class Parts:
         """So many test steps, the same for every length of histories and every number of training samples."""
         return _drawn(self.test, count, jax.random.key(seed))
 
+    def few(self, count: int) -> HistoryDataset:
+        """The first so many training samples, whose order is random."""
+        return eqx.tree_at(lambda data: data.listed_steps, self.train, self.train.steps[:count])
+
     def train_steps(self, count: int, seed: int) -> Int[Array, " steps"]:
         """So many training steps, each at most once where there are as many."""
         return _drawn(self.train, count, jax.random.key(seed))

@@ -65,7 +65,7 @@ def result_of(path):
 def test_a_killed_sweep_leaves_the_summary_of_what_is_done(swept):
     _, left, summary = swept
     assert left["cells"] == {"done": 1, "planned": 5} and summary["cells"] == {"done": 5, "planned": 5}
-    assert [row["cell"] for row in left["rows"]] == ["denoiser"] * 5
+    assert [row["cell"] for row in left["rows"]] == ["denoiser"] * 7
     done = [column for column in left["columns"] if column["seeds"]]
     assert {column["setting"] for column in done} == {SETTINGS.default.name}
     assert "(1 of 5 cells)" in markdown(left) and "| – |" in markdown(left)
@@ -148,7 +148,7 @@ def test_numbers_belong_together(swept):
 def test_rivals_stand_beside_composite_diffusion_on_the_same_steps(swept):
     _, _, summary = swept
     rows = {(row["cell"], row["estimator"]): row for row in summary["rows"]}
-    assert len(rows) == 12
+    assert len(rows) == 14
     composite = rows["denoiser", "composite"]
     for row in rows.values():
         if row is not composite:
@@ -162,7 +162,22 @@ def test_rivals_stand_beside_composite_diffusion_on_the_same_steps(swept):
     # an agent's mean errs less than its samples, as the square is convex; and all agents' mean less than each
     autoencoder = [rows["variational", name]["psnr"]["test"] for name in ("individual", "individual_mean", "team_mean")]
     assert autoencoder == sorted(autoencoder)
+    for name in ("composite", "parallel_mean"):
+        assert rows["denoiser", f"{name}_averaged"]["psnr"]["test"] > rows["denoiser", name]["psnr"]["test"]
     assert rows["joint_regression", "best_step"]["best_step"][0] in (100, 200, 300)
+
+
+@pytest.mark.slow
+def test_a_cell_of_before_an_estimator_was_added_is_read_without_it(swept, tmp_path):
+    out, _, summary = swept
+    for path in out.glob("*-seed0.json"):
+        (tmp_path / path.name).write_text(path.read_text())
+    path = tmp_path / f"{SETTINGS.default.name}-seed0.json"
+    kept = json.loads(path.read_text())
+    del kept["result"]["test"]["psnr"]["composite_averaged"]
+    path.write_text(json.dumps(kept))
+    rows = table1.run(SETTINGS, tmp_path, seed=0, overwrite=False, progress=quiet)["summary"]["rows"]
+    assert rows == [row for row in summary["rows"] if row["estimator"] != "composite_averaged"]
 
 
 @pytest.mark.slow

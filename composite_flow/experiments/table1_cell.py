@@ -150,13 +150,20 @@ Estimator = Callable[[JointBatch], Mapping[str, Float[Array, "steps samples stat
 def denoising(
     denoiser: Denoiser, settings: Table1Settings, key: PRNGKeyArray, baselines: tuple[str, ...] = ("individual_flow",)
 ) -> Estimator:
-    """Samples of composite diffusion and of baselines, on equally many calls of a denoiser and from the same noises."""
+    """Samples of composite diffusion and of baselines, on equally many calls of a denoiser and from the same noises.
+
+    Beside the parallel mean stand the means of its samples and of composite diffusion's, on as many times the calls: a
+    sample of a state differs from the truth by its own scatter and the truth's, a regression's mean by the latter alone.
+    """
     options = {"key": key, "num_samples": settings.num_samples, "num_sweeps": settings.num_sweeps}
 
     def estimate(joint: JointBatch) -> dict[str, Float[Array, "steps samples state"]]:
         found = {name: baseline_batch(BASELINES[name], denoiser, joint.histories, **options) for name in baselines}
         found["individual"] = found.pop("individual_flow")
-        return {**found, "composite": reconstruct_batch(denoiser, joint.histories, **options).samples}
+        found["composite"] = reconstruct_batch(denoiser, joint.histories, **options).samples
+        averaged = ("composite", "parallel_mean") if "parallel_mean" in baselines else ()
+        means = {f"{name}_averaged": jnp.mean(found[name], axis=1, keepdims=True) for name in averaged}
+        return {**found, **means}
 
     return estimate
 

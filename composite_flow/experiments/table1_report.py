@@ -61,6 +61,8 @@ ROWS = (
     ("denoiser", "one_step", "one step of each agent, averaged"),
     ("denoiser", "mean_of_individual_flows", "mean of the individual flows"),
     ("denoiser", "parallel_mean", "parallel mean"),
+    ("denoiser", "parallel_mean_averaged", "parallel mean: mean of its samples"),
+    ("denoiser", "composite_averaged", "composite diffusion: mean of its samples"),
     ("plain", "individual", "history at the input: individual"),
     ("plain", "composite", "history at the input: composite"),
     ("stronger", "individual", "stronger network: individual"),
@@ -149,7 +151,12 @@ def _rows(settings: Any, cells: Cells) -> list[dict[str, Any]]:
     rows = []
     for kind, estimator, title in ROWS:
         name = settings.default.name if kind == "denoiser" else kind
-        found = {seed: one for (cell, seed), one in cells.items() if cell == name}
+        found = {
+            seed: one
+            for (cell, seed), one in cells.items()
+            # cells of before an estimator was added lack it
+            if cell == name and estimator in one["test"]["psnr"]
+        }
         if not found:
             continue
         parts = list(found.values())

@@ -12,13 +12,13 @@ from scipy import stats
 import composite_flow as cf
 from composite_flow.experiments import figure5, figure5_plot, figure5_run
 from composite_flow.experiments.figure5_report import ordering, smoothed
-from composite_flow.experiments.figure5_run import MATCHED, config_of, num_weights, thinned
+from composite_flow.experiments.figure5_run import MATCHED, REMEMBERING, config_of, num_weights, thinned
 from composite_flow.experiments.interquartile import Runs, contrast, interquartile_mean, stratified_interval
 from composite_flow.json_files import jsonable, read_json
 from composite_flow.policy.evaluation import PolicyEvaluation, evaluate_policy
 
 SMOKE = figure5.PRESETS["smoke"]
-WORLD = replace(SMOKE.worlds[0], policy=replace(SMOKE.worlds[0].policy, checkpoint_seconds=0.0))
+WORLD = replace(SMOKE.worlds[0], policy=replace(SMOKE.worlds[0].policy, checkpoint_seconds=0.0), also=(REMEMBERING,))
 SETTINGS = replace(
     SMOKE, worlds=(WORLD,), curves=("agent", "denoised"), evaluation=figure5_run.Evaluation(episodes=64, samples=0)
 )
@@ -141,12 +141,13 @@ def test_smoothing_skips_what_is_unknown():
 
 @pytest.mark.parametrize("preset", ["smoke", "laptop"])
 def test_curves_differ_in_the_input_alone_and_weights_match(preset):
-    for world in figure5.PRESETS[preset].worlds[:2]:  # the third has the sizes of the first
+    for world in figure5.PRESETS[preset].worlds[:2]:  # the others have the sizes of these
         problem, matched = cf.problem_from_text(world.problem), config_of(world, MATCHED)
         denoised = config_of(world, "denoised")
         assert num_weights(problem, matched) == pytest.approx(num_weights(problem, denoised), rel=0.02)
         assert replace(matched, actor_width=None) == config_of(world, "agent")
         assert replace(denoised, inputs="agent") == config_of(world, "agent")
+        assert replace(config_of(world, REMEMBERING), memory="none") == config_of(world, "agent")
 
 
 def test_laptop_asks_for_what_it_must():
@@ -154,7 +155,7 @@ def test_laptop_asks_for_what_it_must():
     assert laptop.num_seeds >= 3 and laptop.evaluation.episodes >= 1000
     assert all(world.policy.steps >= 2_000_000 for world in laptop.worlds)
     names = [cell.name for cell in figure5.cells_of(laptop, 0)]
-    assert len(set(names)) == len(names) == 3 * 3 * 6
+    assert len(set(names)) == len(names) == 3 * (4 * 6 + 1)
 
 
 def without_clock(cell):
@@ -191,7 +192,8 @@ def test_sweep(tmp_path, monkeypatch):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     result = figure5.run(SETTINGS, whole, seed=0, overwrite=False, progress=quiet)
     summary = json.loads(json.dumps(jsonable(result["summary"])))
-    assert summary["cells"] == {"done": 4, "planned": 4}
+    assert summary["cells"] == {"done": 6, "planned": 6}
+    assert list(summary["worlds"][WORLD.name]["curves"]) == ["agent", "denoised", REMEMBERING]
     for cell in figure5.cells_of(SETTINGS, 0):
         curve = read_json(whole / f"{cell.name}.json")["result"]["curve"]
         # sensors earn at most 0.8 in each of four steps

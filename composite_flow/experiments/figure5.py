@@ -3,7 +3,8 @@
 A cell is one world, one curve, one seed: a team is trained, its learning curve kept, and its policy evaluated on
 episodes of its own (`figure5_run.py`). The critic sees the true state in every curve. The paper's curves are `agent`,
 `observations`, `state` and `denoised`; ours beside them `composite`, and `matched`: `agent` with an actor that has as
-many weights as actor and denoiser of `denoised` together.
+many weights as actor and denoiser of `denoised` together. Where sensors overlook targets the state is worth most, and
+so is memory: `remembering` stands there as well, `agent` with a recurrent actor.
 
 The paper's figure tells no numbers, and its text an order: true state ≥ denoised ≥ original (`agent`). The summary
 says whether it is confirmed, contradicted or undecided, at the end of training and on average over it.
@@ -19,7 +20,7 @@ from typing import Any, cast
 
 from composite_flow.experiments.cells import Progress, cell, kept
 from composite_flow.experiments.figure5_report import summarise
-from composite_flow.experiments.figure5_run import MATCHED, Cell, Evaluation, World, compute
+from composite_flow.experiments.figure5_run import MATCHED, REMEMBERING, Cell, Evaluation, World, compute
 from composite_flow.experiments.figure5_tables import markdown, tables
 from composite_flow.experiments.side_by_side import side_by_side
 from composite_flow.json_files import write_json
@@ -38,7 +39,7 @@ class Figure5Settings:
 
     Attributes:
         worlds: a panel each.
-        curves: inputs of the actor, and `MATCHED`.
+        curves: of all worlds: inputs of the actor, and `MATCHED`.
         evaluation: of the trained teams.
         points: of each learning curve.
         num_seeds: of training.
@@ -60,8 +61,13 @@ def _battles(policy: MappoConfig) -> tuple[World, World]:
     )
 
 
-def _sensors(policy: MappoConfig) -> World:
-    return World("sensors3x3", "sensor:3x3,targets=2", policy)
+def _sensors(policy: MappoConfig) -> tuple[World, World]:
+    seen, missed = "sensors3x3", "sensors3x3-miss"
+    also = (REMEMBERING,) if policy.memory == "none" else ()  # otherwise every curve remembers
+    return (
+        World(seen, "sensor:3x3,targets=2", policy),
+        World(missed, "sensor:3x3,targets=2,miss=0.5", policy, more_seen=seen, also=also),
+    )
 
 
 # A smaller denoiser than the default, so that `matched`, whose every weight learns from every step, ends in time.
@@ -113,14 +119,14 @@ PRESETS = {
     "laptop": Figure5Settings(
         worlds=(
             _battles(_LAPTOP)[0],
-            _sensors(replace(_LAPTOP, **_SENSOR_STEPS)),
+            *_sensors(replace(_LAPTOP, **_SENSOR_STEPS)),
             _battles(_LAPTOP)[1],
         )
     ),
     # Without `matched`: its actor would have 4e8 weights, all of them trained on every step; without `safe`, which
     # needs a critic without memory.
     "paper": Figure5Settings(
-        worlds=(*_battles(_PAPER), _sensors(replace(_PAPER, **_SENSOR_STEPS))),
+        worlds=(*_battles(_PAPER), *_sensors(replace(_PAPER, **_SENSOR_STEPS))),
         curves=(*(curve for curve in CURVES if curve != MATCHED), *WEIGHING),
         num_seeds=5,
     ),
@@ -163,12 +169,10 @@ def cells_of(settings: Figure5Settings, seed: int) -> list[Cell]:
 
     `MATCHED` comes after all others, as it takes longest: each of its weights learns from each step of each agent.
     """
-    last = [curve for curve in settings.curves if curve == MATCHED]
-    rest = [curve for curve in settings.curves if curve != MATCHED]
-    return [
+    cells = [
         Cell(world, curve, one, settings.evaluation, settings.points)
-        for curves in (rest, last)
         for world in settings.worlds
         for one in range(seed, seed + settings.num_seeds)
-        for curve in curves
+        for curve in (*settings.curves, *world.also)
     ]
+    return sorted(cells, key=lambda cell: cell.curve == MATCHED)

@@ -25,6 +25,7 @@ from composite_flow.experiments.style import (
 STYLES: dict[str, dict[str, Any]] = {
     "agent": {"color": ORANGE},
     "matched": {"color": ORANGE, "linestyle": "--"},
+    "remembering": {"color": RED, "linestyle": "--"},
     "observations": {"color": GREEN},
     "state": {"color": INK},
     "denoised": {"color": BLUE},

@@ -6,12 +6,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from composite_flow.experiments.figure5_run import MATCHED, World
+from composite_flow.experiments.figure5_run import MATCHED, REMEMBERING, World
 from composite_flow.experiments.interquartile import Contrast, Runs, contrast, interquartile_mean, stratified_interval
 
 ORDER = (("state", "denoised"), ("denoised", "agent"))
 """The paper's claims: the first is at least as good as the second."""
-COMPARED = (*ORDER, ("state", "agent"), ("denoised", MATCHED), ("composite", "agent"), ("composite", "denoised"))
+COMPARED = (
+    *ORDER,
+    ("state", "agent"),
+    ("denoised", MATCHED),
+    ("composite", "agent"),
+    ("composite", "denoised"),
+    ("denoised", REMEMBERING),
+    ("composite", REMEMBERING),
+)
 MOMENTS = ("final", "throughout")
 """At the end of training, by evaluation; and on average over the learning curve."""
 
@@ -25,18 +33,19 @@ def summarise(worlds: Sequence[World], curves: Sequence[str], num_seeds: int, fo
 
     Args:
         worlds: panels.
-        curves: of each.
+        curves: of all worlds.
         num_seeds: planned.
         found: results by names of world and curve, and seed.
     """
     cells = {
         world.name: {
-            curve: [cell for (*names, _), cell in found.items() if names == [world.name, curve]] for curve in curves
+            curve: [cell for (*names, _), cell in found.items() if names == [world.name, curve]]
+            for curve in (*curves, *world.also)
         }
         for world in worlds
     }
     return {
-        "cells": {"done": len(found), "planned": len(worlds) * len(curves) * num_seeds},
+        "cells": {"done": len(found), "planned": num_seeds * sum(map(len, cells.values()))},
         "worlds": {world.name: _world(world, cells) for world in worlds},
         "overall": _overall(cells, curves),
     }
@@ -199,7 +208,7 @@ def _overall(cells: Mapping[str, Mapping[str, list[Any]]], curves: Sequence[str]
 
     None until every curve has the same number of runs everywhere, and where some mean is not positive.
     """
-    counts = {len(parts) for here in cells.values() for parts in here.values()}
+    counts = {len(here[curve]) for here in cells.values() for curve in curves}
     if len(counts) != 1 or counts == {0} or "state" not in curves:
         return None
     scores = {

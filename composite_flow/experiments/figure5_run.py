@@ -15,6 +15,7 @@ import numpy as np
 
 from composite_flow.experiments.cells import Progress
 from composite_flow.history import HistoryLayout
+from composite_flow.json_files import LATER
 from composite_flow.metrics import decibels
 from composite_flow.network import Network
 from composite_flow.policy.curves import Row, recent
@@ -33,6 +34,8 @@ from composite_flow.rivals.training import matching_width, num_parameters
 
 MATCHED = "matched"
 """The curve of the input `agent` whose actor has as many weights as actor and denoiser of `denoised` together."""
+REMEMBERING = "remembering"
+"""The curve of the input `agent` with a recurrent actor: inference remembers H steps, this one whole episodes."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class World:
         policy: how every team learns; the input is each curve's own.
         sights: of SMAX, how far the trained teams see in further evaluations.
         more_seen: name of the world that differs from this one only in that more is seen there.
+        also: curves of this world alone.
     """
 
     name: str
@@ -52,6 +56,7 @@ class World:
     policy: MappoConfig
     sights: tuple[float, ...] = ()
     more_seen: str | None = None
+    also: tuple[str, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Cell:
 
     Attributes:
         world: where.
-        curve: an input's name, or `MATCHED`.
+        curve: an input's name, `MATCHED` or `REMEMBERING`.
         seed: of training and evaluation.
         evaluation: of the trained team.
         points: of the learning curve that is kept.
@@ -103,7 +108,9 @@ class Cell:
 
 
 def config_of(world: World, curve: str) -> MappoConfig:
-    """How the teams of a curve learn: they differ in the actor's input alone, and `MATCHED` in the actor's width."""
+    """How the teams of a curve learn: they differ in the actor's input alone, and two of them in the actor itself."""
+    if curve == REMEMBERING:
+        return replace(world.policy, inputs="agent", memory="gru")
     if curve != MATCHED:
         return replace(world.policy, inputs=curve)  # pyright: ignore[reportArgumentType]
     problem = problem_from_text(world.problem)

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from composite_flow.experiments.figure5_report import MOMENTS, signed
-from composite_flow.experiments.figure5_run import MATCHED
+from composite_flow.experiments.figure5_run import MATCHED, REMEMBERING
 from composite_flow.experiments.written import Content, for_terminal, in_markdown
 
 TITLES = {
     "agent": "own observation",
     MATCHED: "own observation, as many weights",
+    REMEMBERING: "own observation, recurrent",
     "observations": "all observations",
     "state": "true state",
     "denoised": "inferred state",

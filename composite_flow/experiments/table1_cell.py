@@ -153,7 +153,7 @@ def denoising(
     """Samples of composite diffusion and of baselines, on equally many calls of a denoiser and from the same noises.
 
     Beside the parallel mean stand the means of its samples and of composite diffusion's, on as many times the calls: a
-    sample of a state differs from the truth by its own scatter and the truth's, a regression's mean by the latter alone.
+    sample errs by its own scatter and that of the truth, a regression, which answers with a mean, by the latter alone.
     """
     options = {"key": key, "num_samples": settings.num_samples, "num_sweeps": settings.num_sweeps}
 

@@ -112,12 +112,19 @@ def table(rows: list[dict]) -> str:
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
-        each = 1e3 * row["median"] / row["batch"]
+        times = (row["median"], row["percentile_99"], row["median"] / row["batch"])
         lines.append(
-            f"| {row['width']} | {row['batch']} | {row['calls']} | {1e3 * row['median']:.3g} ms "
-            f"| {1e3 * row['percentile_99']:.3g} ms | {each:.3g} ms | {row['outside_products']:.0%} |"
+            f"| {row['width']:,} | {row['batch']:,} | {row['calls']} | {' | '.join(map(duration, times))} "
+            f"| {row['outside_products']:.0%} |"
         )
     return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Three digits, in the unit that people would choose."""
+    unit, scale = ("s", 1.0) if seconds >= 1.0 else ("ms", 1e3)
+    shown = f"{seconds * scale:#.3g}".rstrip(".")
+    return f"{shown} {unit}"
 
 
 def page(document: dict) -> str:

@@ -4,9 +4,9 @@
 
 `mappo_rnn_smax.py` stands in JaxMARL's repository (baselines/MAPPO), not in its wheel; it also needs distrax, flax,
 hydra-core, omegaconf and wandb. It runs as it is, under its own settings (`PEER`); ours under our defaults, with a GRU,
-in the same battle of the library. The two differ in more than code: batch, learning rate, entropy, start positions near
-walls (`SMAX.reset`). Each trains in a process of its own, one after the other, so that speeds on a shared machine are
-worth less than win rates.
+in the same battle of the library, and once more with the rate that the peer's settings give Adam. The two differ in
+more than code: batch, entropy, start positions near walls (`SMAX.reset`). Each trains in a process of its own, one
+after the other, so that speeds on a shared machine are worth less than win rates.
 """
 
 import argparse
@@ -26,6 +26,16 @@ PEER = {
     "ENV_KWARGS": {"see_enemy_actions": True, "walls_cause_death": True, "attack_mode": "closest"},
 }  # fmt: skip
 """Of its own file `mappo_homogenous_rnn_smax.yaml`."""
+
+OURS = {
+    "ours": {},
+    "ours, the peer's rate": {
+        "learning_rate": PEER["LR"],
+        "critic_learning_rate": PEER["LR"],
+        "schedule": "linear",
+    },
+}
+"""Where ours leave their defaults."""
 
 POINTS = 10  # of each curve
 
@@ -52,15 +62,14 @@ def train_peer(script: Path, battle: str, steps: int, seed: int) -> list[dict]:
     return rows
 
 
-def train_ours(battle: str, steps: int, seed: int) -> list[dict]:
+def train_ours(side: str, battle: str, steps: int, seed: int) -> list[dict]:
     """Rows of our training: steps, win rate, seconds."""
     import jax
 
     import composite_flow as cf
 
-    result = cf.train_policy(
-        cf.problem_from_text(f"smax:{battle}"), cf.MappoConfig(steps=steps), key=jax.random.key(seed)
-    )
+    config = cf.MappoConfig(steps=steps, **OURS[side])
+    result = cf.train_policy(cf.problem_from_text(f"smax:{battle}"), config, key=jax.random.key(seed))
     return [{name: row[name] for name in ("steps", "win_rate", "seconds")} for row in result.curves]
 
 
@@ -95,10 +104,10 @@ def main() -> None:
     if arguments.serve:
         side, script, battle, steps, seed = arguments.serve
         told = (battle, int(steps), int(seed))
-        print(json.dumps(train_peer(Path(script), *told) if side == "peer" else train_ours(*told)))
+        print(json.dumps(train_peer(Path(script), *told) if side == "peer" else train_ours(side, *told)))
         return
     found = {}
-    for side, python in (("ours", sys.executable), ("peer", arguments.peer_python)):
+    for side, python in (*((side, sys.executable) for side in OURS), ("peer", arguments.peer_python)):
         found[side] = summed_up(in_process(python, side, arguments), arguments.steps)
         print(side, json.dumps(found[side]))
     settings = {"battle": arguments.battle, "steps": arguments.steps, "seed": arguments.seed}

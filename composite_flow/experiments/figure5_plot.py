@@ -1,5 +1,6 @@
 """Draws Figure 5: a panel per world with the learning curves, and the quality of the inferred states below."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "quantile": {"color": SKY, "linestyle": "--"},
     "cvar": {"color": SKY, "linestyle": ":"},
 }
+_ACROSS = 3  # panels of one row; more stand in two
 
 
 def draw(result: dict[str, Any], out: Path) -> list[Path]:
@@ -49,15 +51,17 @@ def draw(result: dict[str, Any], out: Path) -> list[Path]:
 
 
 def _figure(worlds: dict[str, Any], drawn: str, stem: Path) -> list[Path]:
-    height = 3.6 if drawn == "learning" else 2.6
-    width = max(5.5, 3.7 * len(worlds))
-    figure, axes = plt.subplots(1, len(worlds), figsize=(width, height), squeeze=False, layout="constrained")
-    for axis, (name, world) in zip(axes[0], worlds.items(), strict=True):
+    across = len(worlds) if len(worlds) <= _ACROSS else math.ceil(len(worlds) / 2)
+    down = math.ceil(len(worlds) / across)
+    width, height = max(5.5, 3.7 * across), down * (3.6 if drawn == "learning" else 2.6)
+    figure, grid = plt.subplots(down, across, figsize=(width, height), squeeze=False, layout="constrained")
+    axes = grid.ravel()[: len(worlds)]
+    for empty in grid.ravel()[len(worlds) :]:
+        empty.set_axis_off()
+    for axis, (name, world) in zip(axes, worlds.items(), strict=True):
         draw_panel(axis, world, drawn)
         axis.set_title(name)
-    handles = {
-        label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
-    }
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     columns = max(2, int(width / 2.4))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
     paths = save_figure(figure, stem)

@@ -116,13 +116,7 @@ PRESETS = {
         points=10,
         num_seeds=2,
     ),
-    "laptop": Figure5Settings(
-        worlds=(
-            _battles(_LAPTOP)[0],
-            *_sensors(replace(_LAPTOP, **_SENSOR_STEPS)),
-            _battles(_LAPTOP)[1],
-        )
-    ),
+    "laptop": Figure5Settings(worlds=(*_battles(_LAPTOP), *_sensors(replace(_LAPTOP, **_SENSOR_STEPS)))),
     # Without `matched`: its actor would have 4e8 weights, all of them trained on every step; without `safe`, which
     # needs a critic without memory.
     "paper": Figure5Settings(

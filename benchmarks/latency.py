@@ -27,8 +27,8 @@ class Sizes:
     """What is reconstructed."""
 
     agents: int = 5
-    history: int = 690
-    """Columns of an encoded history: five observations of 127 features, four actions of ten, mask and identity."""
+    history: int = 485
+    """Columns of an encoded history: five observations of 87 features, four actions of ten, mask and identity."""
     state: int = 70
     depth: int = 6
     sweeps: int = 6

@@ -3,6 +3,7 @@
 from typing import Any
 
 from composite_flow.data.episodes import Episodes
+from composite_flow.differences import told_differences
 from composite_flow.errors import MismatchError
 from composite_flow.json_files import jsonable
 from composite_flow.model import Model
@@ -29,21 +30,22 @@ def check_same_problem(model: Model, episodes: Episodes) -> None:
     if tuple(model.state_names) != tuple(episodes.state_names):
         raise MismatchError("Model and data name the state's features differently; use data of the model's problem.")
     trained_on, given = model.description.get("problem"), jsonable(episodes.description)
-    if trained_on and given and trained_on != given:
-        differing = sorted(name for name in {**trained_on, **given} if trained_on.get(name) != given.get(name))
-        if differing == ["jaxmarl"]:
-            raise MismatchError(
-                f"The model was trained on worlds of JaxMARL {trained_on['jaxmarl']}, but the data come from those of "
-                f"{given['jaxmarl']}, which may differ; collect them, or train the model, with the same version."
-            )
-        told = (f"{name} ({_short(trained_on.get(name))}, not {_short(given.get(name))})" for name in differing)
-        raise MismatchError(
-            f"The model was trained on another problem than the data's: they differ in {', '.join(told)}; "
-            "use data of the model's problem."
-        )
+    if trained_on and given:
+        what = "The model was trained on another problem than the data's"
+        check_same_description(trained_on, given, what, "use data of the model's problem")
 
 
-def _short(value: Any) -> str:
-    """A value of a description, as far as it fits into a sentence."""
-    text = str(value)
-    return text if len(text) <= 24 else f"{text[:20]} …"
+def check_same_description(trained_on: dict[str, Any], given: dict[str, Any], what: str, advice: str) -> None:
+    """Refuse a problem that is not the one of training, another version of its library included.
+
+    Args:
+        trained_on, given: descriptions of problems, as JSON holds them.
+        what: is wrong where they differ; the start of the sentence.
+        advice: what to do then; its end.
+
+    Raises:
+        MismatchError: they differ; it says in what, with both values.
+    """
+    told = told_differences(trained_on, given).replace("jaxmarl (", "the version of JaxMARL (")
+    if told:
+        raise MismatchError(f"{what}: they differ in {told}; {advice}.")

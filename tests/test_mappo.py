@@ -158,6 +158,7 @@ def test_commands_train_and_collect(trained, tmp_path, capsys):
         (("train-policy", PROBLEM, "--out", run, "--resume", "--clip", "0.1"), "clip = 0.2, not 0.1"),
         (("train-policy", PROBLEM, "--out", tmp_path / "new", "--rollout", "15"), "multiple of piece"),
         (("collect", "sensor:2x3", "--policy", run, "--out", tmp_path / "other"), "num_agents = 4"),
+        (("collect", "sensor:2x2,steps=5", "--policy", run, "--out", tmp_path / "other"), "num_steps (4, not 5)"),
         (("collect", PROBLEM, "--policy", data, "--out", tmp_path / "other"), "does not exist"),
         (("collect", PROBLEM, "--greedy", "--out", tmp_path / "other"), "needs a --policy"),
     ):

@@ -80,8 +80,10 @@ def by_unit(problem, states):
     return {name: units[..., place] for place, name in enumerate(names)}
 
 
-def test_problem_keeps_the_contract(problem, key):
-    assert_contract(problem, key, 8)
+@pytest.mark.parametrize("text", [f"{TEXT},steps={STEPS}", "smax:terran_5_vs_5", "smax:protoss_10_vs_10", "smax:2s3z"])
+def test_problem_keeps_the_contract(text, key):
+    _, _, (states, _, _, views) = assert_contract(problem_from_text(text), key, 8)
+    assert np.all((states >= 0) & (states <= 1)) and np.all(np.abs(views) <= 1)
 
 
 def test_the_state_is_the_librarys(problem, battles):

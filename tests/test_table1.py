@@ -231,7 +231,7 @@ def test_parts_share_nothing_and_columns_share_their_test_steps(episodes):
 def test_a_policy_of_another_problem_is_refused(swept):
     out, _, _ = swept
     other = replace(SETTINGS.worlds, num_steps=19)
-    with pytest.raises(MismatchError, match="policy of another problem"):
+    with pytest.raises(MismatchError, match=r"trained in another problem: they differ in num_steps \(20, not 19\)"):
         Worlds(other, out, quiet)[WORLD]
 
 

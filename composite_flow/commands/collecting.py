@@ -12,8 +12,9 @@ from composite_flow.commands.options import Shared
 from composite_flow.data.collect import collect_to
 from composite_flow.data.episodes import Episodes
 from composite_flow.errors import InputError
-from composite_flow.policy.saving import load_policy
+from composite_flow.policy.saving import check_trained_in, load_policy
 from composite_flow.policy.trained import TrainedPolicy
+from composite_flow.problems.base import Problem
 from composite_flow.problems.host import AnyProblem, closing
 from composite_flow.problems.text import world_from_text
 from composite_flow.reporting import Advance, progress_bar, show, table
@@ -46,7 +47,8 @@ def collect(
         samples: how many time steps of the team instead; the last episode is recorded to its end.
         steps: most steps of an episode; the problem's own number where not given.
         minutes: stop when they are over, and leave what is missing to the same command again.
-        policy: folder of a run of `train-policy`; every available action is equally likely where not given.
+        policy: folder of a run of `train-policy` in this problem; every available action is equally likely where none
+            is given.
         greedy: take the policy's likeliest action instead of drawing one.
     """
     if episodes is not None and samples is not None:
@@ -111,4 +113,6 @@ def _team(folder: Path | None, greedy: bool, problem: AnyProblem) -> TrainedPoli
         return None
     policy = load_policy(folder, greedy=greedy)
     policy.check(problem)
+    if isinstance(problem, Problem):  # no policy is trained on the host: it comes from another world of the same sizes
+        check_trained_in(folder, problem)
     return policy

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from composite_flow.differences import told_differences
 from composite_flow.errors import MismatchError
 from composite_flow.json_files import jsonable, read_json, write_json
 
@@ -52,9 +53,13 @@ def kept(path: Path, settings: Any) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    found = read_json(path)
-    if not isinstance(found, dict) or found.get("settings") != json.loads(json.dumps(jsonable(settings))):
-        raise MismatchError(f"{path} was computed with other settings; choose another --out or add --overwrite.")
+    found, asked = read_json(path), json.loads(json.dumps(jsonable(settings)))
+    stored = found.get("settings") if isinstance(found, dict) else None
+    if stored != asked:
+        raise MismatchError(
+            f"{path} was computed with other settings: {told_differences(stored, asked)}; choose another --out or add "
+            "--overwrite."
+        )
     return found["result"]
 
 

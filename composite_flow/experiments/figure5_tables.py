@@ -58,8 +58,9 @@ def _overall_content(overall: Mapping[str, Any]) -> Content:
 
 def _reached_content(name: str, world: Mapping[str, Any]) -> Content:
     measure = MEASURES[world["measure"]]
+    unseen = "Not collectively observable: some living enemy is often seen by nobody.\n"
     title = (
-        f"{name} ({world['problem']}): {measure} after training\n"
+        f"{name} ({world['problem']}): {measure} after training\n{unseen if world['measure'] == 'win_rate' else ''}"
         "In brackets: 95% intervals, of the mean over seeds and episodes, of the interquartile mean over seeds alone.\n"
         "Of fewer than four seeds the IQM is the mean, and its bootstrap hardly more than their range."
     )

@@ -10,7 +10,6 @@ observable**; every table says in what share of the steps some living enemy is u
 """
 
 import shutil
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -115,7 +114,8 @@ def run(
     if jobs != 1:
         missing = [one for one in cells if overwrite or kept(one.path(out), one.depends(settings)) is None]
         absent = [world for world in _worlds_of(missing) if not (out / "data" / world.name).exists()]
-        deque(side_by_side(partial(prepare, settings.worlds, out), absent, jobs, progress), maxlen=0)
+        for _ in side_by_side(partial(prepare, settings.worlds, out), absent, jobs, progress):
+            pass  # it is written where the cells look for it
     worlds, found = Worlds(settings.worlds, out, progress), {}
     summary: dict[str, Any] = {}
     for one in cells:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from composite_flow.differences import told_differences
+from composite_flow.errors import MismatchError
 from composite_flow.experiments.paired_gap import EpisodeErrors, mean_gap, paired_gap
 from composite_flow.experiments.written import Content, for_terminal, in_markdown
 
@@ -181,6 +183,12 @@ def _above(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], estimat
     """Decibels by which the default's composite diffusion is above an estimator, paired by test step."""
     gaps = []
     for ours, theirs in pairs:
+        if ours["world"] != theirs["world"]:
+            told = told_differences(ours["world"], theirs["world"])
+            raise MismatchError(
+                f"Composite diffusion and '{estimator}' were judged on different episodes: they differ in {told}; "
+                "remove the JSON file of the older of the two to compute it again."
+            )
         first, second = (EpisodeErrors.from_json(one["test"]["episodes"]) for one in (ours, theirs))
         both = EpisodeErrors(second.counts, {"rival": second.means[estimator]}).beside(
             EpisodeErrors(first.counts, {"composite": first.means["composite"]})
@@ -211,7 +219,7 @@ def _contents(summary: Mapping[str, Any]) -> list[Content]:
         "The worlds are not collectively observable: `unseen` is the share of steps in which nobody sees some "
         "living enemy."
     )
-    header = ["", "unseen", "individual", "composite", "gap", "composite is", "paper", "ind.", "comp.", "gap"]
+    header = ["", "seeds", "unseen", "individual", "composite", "gap", "composite is", "paper", "ind.", "comp.", "gap"]
     columns = [
         (
             f"Table 1, {'held-out episodes' if split == 'test' else 'training samples'}. {about}",
@@ -221,11 +229,11 @@ def _contents(summary: Mapping[str, Any]) -> list[Content]:
         for split in SPLITS
     ]
     rivals = (
-        f"At {summary['default']}: baselines on as many denoiser calls, and rivals trained as long.\n"
-        "On the right: by how much composite diffusion is above each on the same test steps."
+        f"At {summary['default']}: baselines on as many denoiser calls, a mean of samples on as many times these; and "
+        "rivals trained as long.\nOn the right: by how much composite diffusion is above each on the same test steps."
     )
     rows = [_rival_row(row) for row in summary["rows"]]
-    found = [*columns, (rivals, ["", "parameters", "train", "test", "composite above", "composite is"], rows)]
+    found = [*columns, (rivals, ["", "seeds", "parameters", "train", "test", "composite above", "composite is"], rows)]
     return [*found, _common_content(summary["common"])] if summary["common"] else found
 
 
@@ -247,6 +255,7 @@ def _column_row(column: Mapping[str, Any], split: str) -> list[Any]:
     label = PANELS[column["panel"]]
     return [
         f"{label} {_said(column['value'])}".strip(),
+        column["seeds"],
         world and f"{world['unseen_share']:.0%}",
         *(_decibels(column["psnr"][split][name]) for name in METHODS),
         _interval(gap),
@@ -261,7 +270,7 @@ def _rival_row(row: Mapping[str, Any]) -> list[Any]:
     above = row["composite_above"]
     psnr = [_decibels(row["psnr"][split]) for split in SPLITS]
     title = row["title"] + (f" ({', '.join(map(str, row['best_step']))})" if row["best_step"] else "")
-    return [title, f"{row['parameters']:,}", *psnr, above and _interval(above), above and above["shown"]]
+    return [title, row["seeds"], f"{row['parameters']:,}", *psnr, above and _interval(above), above and above["shown"]]
 
 
 def _said(value: Any) -> str:

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from composite_flow.checkpoint import load_description
 from composite_flow.data.collect import collect_to
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
@@ -26,11 +25,13 @@ from composite_flow.loss import sample_pairs
 from composite_flow.policy.curves import recent
 from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.run import train_policy
-from composite_flow.policy.saving import POLICY_FILE, load_policy
+from composite_flow.policy.saving import POLICY_FILE, check_trained_in, load_policy
 from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems.smax import SMAX, unseen_share
+from composite_flow.same_problem import check_same_description
 from composite_flow.training import HistoryRange
 
+_ADVICE = "remove it, or choose another --out"
 _PROBE = 4096  # pairs whose range scales the histories, as many as in `fit`
 
 
@@ -113,8 +114,11 @@ def world_data(settings: WorldSettings, world: World, out: Path, progress: Progr
             folder, problem, key=key_collect, num_samples=settings.needed, policy=policy,
             progress=lambda done, total: progress(f"episodes of {world.name}: {done:,} of {total:,} time steps"),
         )  # fmt: skip
-    if episodes.description != jsonable(problem.description):
-        raise MismatchError(f"{folder} holds episodes of another problem; remove it, or choose another --out.")
+    check_same_description(
+        episodes.description, jsonable(problem.description), f"{folder} holds episodes of another problem", _ADVICE
+    )
+    if episodes.policy != policy.description:
+        raise MismatchError(f"{folder} holds episodes of another policy than that in {out / 'policies'}; {_ADVICE}.")
     facts = {
         "unseen_share": float(unseen_share(problem, episodes.states[:])),
         "steps_per_episode": episodes.num_steps / episodes.num_episodes,
@@ -139,12 +143,9 @@ def policy_of(
             progress(f"policy of {world.name}: step {steps:,} of {total:,}, win rate {recent(rows, 'win_rate')}")
 
         train_policy(problem, settings.policy, key=key, folder=folder, resume=True, progress=tell)
-    description = load_description(folder / POLICY_FILE)
-    if description["training"]["problem"] != jsonable(problem.description):
-        raise MismatchError(f"{folder} holds a policy of another problem; remove it, or choose another --out.")
+    check_trained_in(folder, problem)
     policy = load_policy(folder)
-    policy.check(problem)
-    return policy, {"policy_steps": description["steps"]}
+    return policy, {"policy_steps": policy.steps}
 
 
 def win_rate(problem: SMAX, episodes: Episodes) -> float:
@@ -224,7 +225,9 @@ def divide(episodes: Episodes, settings: WorldSettings, samples: int, length: in
     first, second = np.searchsorted(reached, (settings.held_out, 2 * settings.held_out)) + 1
     rest = dataset.part(np.sort(order[second:]))
     if samples > rest.num_steps:
-        raise InputError(f"There are {rest.num_steps} time steps to train on, not {samples}; collect more episodes.")
+        raise InputError(
+            f"There are {rest.num_steps} time steps to train on, not {samples}; raise `pool`, or ask for fewer."
+        )
     chosen = jax.random.permutation(key_steps, rest.steps)[:samples]
     train = eqx.tree_at(lambda data: data.listed_steps, rest, chosen)
     return Parts(rest, train, dataset.part(np.sort(order[first:second])), dataset.part(np.sort(order[:first])))

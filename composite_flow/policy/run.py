@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
+from composite_flow.differences import told_differences
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.interrupt import interrupt_flag
 from composite_flow.json_files import jsonable
@@ -137,10 +138,10 @@ class _Run:
         for name, value in jsonable(self.identity()).items():
             # a setting that did not exist yet had its default
             if stored.get(name, jsonable(getattr(MappoConfig, name, None))) != value:
-                here = "" if name == "problem" else f" = {stored.get(name)}, not {value}"
+                told = told_differences({name: stored.get(name)}, {name: value})
                 raise MismatchError(
-                    f"{path} was written by a run with another {name}{here}; resume it with the same problem, settings "
-                    "and key, or start anew in another folder."
+                    f"{path} was written by another run: {told}; resume it with the same problem, settings and key, or "
+                    "start anew in another folder."
                 )
         self.learner = load_checkpoint(path, eqx.filter_eval_shape(self.start))
         self.rows, self.seconds, self.update = stored["curves"], stored["seconds"], int(self.learner.update)

@@ -23,6 +23,7 @@ from composite_flow.policy.sequence_network import SequenceNetwork
 from composite_flow.policy.team import Networks, Team
 from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems import Problem, problem_from_description
+from composite_flow.same_problem import check_same_description
 
 POLICY_FILE = "policy.safetensors"
 VALUES_FILE = "values.safetensors"
@@ -123,6 +124,22 @@ def load_problem(folder: str | os.PathLike) -> Problem:
     if description is None:
         raise FileError(f"{path} does not say which problem the policy was trained in; train it again.")
     return problem_from_description(description)
+
+
+def check_trained_in(folder: str | os.PathLike, problem: Problem) -> None:
+    """Refuse a policy of another problem, were it of the same sizes: another race, sight or version of the library.
+
+    Args:
+        folder: of the policy's run.
+        problem: that it is to act in.
+
+    Raises:
+        MismatchError: they differ; it says in what.
+    """
+    trained_in = load_description(Path(folder) / POLICY_FILE).get("training", {}).get("problem")
+    if trained_in is not None:
+        what = f"The policy in {folder} was trained in another problem"
+        check_same_description(trained_in, jsonable(problem.description), what, "use one of the problem's own")
 
 
 def _read_networks(path: Path, stored: dict[str, Any], inputs: Inputs) -> Networks:

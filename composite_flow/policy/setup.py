@@ -16,6 +16,7 @@ from composite_flow.policy.inference import Inference
 from composite_flow.policy.inputs import INFERRING, SAMPLING, Inputs
 from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.problems.base import Problem
+from composite_flow.same_problem import check_same_description
 
 _PROBE_EPISODES, _PROBE_PAIRS = 64, 4096
 
@@ -86,8 +87,8 @@ def _check(model: Model, problem: Problem, config: MappoConfig) -> None:
     for name, (ours, theirs) in sizes.items():
         if ours != theirs:
             raise MismatchError(f"The denoiser is of {ours} {name}, the policy of {theirs}; both must agree.")
-    trained_on = model.description.get("problem")
-    if trained_on and trained_on != jsonable(problem.description):
-        raise MismatchError("The denoiser was trained on another problem than the policy's; use one of its own.")
+    if trained_on := model.description.get("problem"):
+        what = "The denoiser was trained on another problem than the policy's"
+        check_same_description(trained_on, jsonable(problem.description), what, "use one of its own")
     if config.inference.denoiser_updates > 0 and not isinstance(model.denoiser, Network):
         raise InputError("A denoiser that is not a network cannot learn; set denoiser_updates to 0 to use it as it is.")

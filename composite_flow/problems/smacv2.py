@@ -17,7 +17,7 @@ What the source tells and its users should know:
   the same call gives other episodes.
 - `get_obs` keeps which enemies have been seen. An enemy that no ally has seen yet, or that died out of everybody's
   sight, blanks the enemies numbered below it in every observation, however near they are; and a second call in one step
-  can show more than the first. Here it is called once a step.
+  can show more than the first. Here it is called once a step; the package's own `reset` has called it once before.
 - Where the connection to the game breaks, `step` reports an end without saying who won. Such an episode is played anew.
 - A reset before the first episode's end would start a second game, so that a cut one is first played to its end.
 """
@@ -25,7 +25,7 @@ What the source tells and its users should know:
 import copy
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, distribution, version
 from typing import Any, Protocol, runtime_checkable
 
@@ -120,7 +120,7 @@ class SMACv2(HostProblem):
         self.num_steps = int(info["episode_limit"]) if num_steps is None else num_steps
         self._names = tuple(self._wrapper.get_state_feature_names())
         self._versions = {"smacv2": _package_version(), "pysc2": version("pysc2"), "starcraft_build": build}
-        self._is_over, self._has_ended_once = True, False
+        self._has_started, self._is_over, self._has_ended_once = False, True, False
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -133,21 +133,26 @@ class SMACv2(HostProblem):
     def reset(self, key):
         """Start a battle; nothing of it depends on the key."""
         while not self._is_over:  # a cut episode
-            self._is_over = self._wrapper.step(self.available().argmax(axis=1).tolist())[1]
-            self._has_ended_once = True
-        with _launching():
+            self._advance(self.available().argmax(axis=1).tolist())
+        with nullcontext() if self._has_started else _launching():
             self._wrapper.reset()
-        self._is_over = False
+        self._is_over, self._has_started = False, True
 
     def step(self, key, actions):
         """The package's step and reward."""
-        reward, self._is_over, info = self._wrapper.step(actions.tolist())
-        if self._is_over and "battle_won" not in info:
-            if not self._has_ended_once:
-                self._wrapper.close()  # or the next reset would start a second game beside this one
+        reward, is_lost = self._advance(actions.tolist())
+        if is_lost:
             raise WorldLost("the connection to StarCraft II broke")
-        self._has_ended_once |= self._is_over
-        return float(reward), bool(self._is_over)
+        return reward, self._is_over
+
+    def _advance(self, actions: list[int]) -> tuple[float, bool]:
+        """A step of the package: the reward, and whether the connection broke."""
+        reward, is_over, info = self._wrapper.step(actions)
+        is_lost = bool(is_over) and "battle_won" not in info
+        if is_lost and not self._has_ended_once:
+            self._wrapper.close()  # or the next reset would start a second game beside this one
+        self._is_over, self._has_ended_once = bool(is_over), self._has_ended_once or (bool(is_over) and not is_lost)
+        return float(reward), is_lost
 
     def observe(self, key):
         """What the package shows each agent; zeros for the dead."""

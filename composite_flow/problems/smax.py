@@ -28,7 +28,7 @@ such a death. Who later walks into a wall dies as in the library (31% of the all
 StarCraft's walls do not kill.
 
 **Ends.** The state in which a team is dead is an episode's last. The library counts its limit late, after one step
-more; here an episode has at most `num_steps`.
+more; here an episode has at most `num_steps` states, so that what the last action of the longest leads to is not told.
 
 **Not collectively observable**: some living enemy is often unseen by all living allies. `unseen_share` says how often:
 under random actions in 76% of the steps of `zerg_5_vs_5`, at sight 9, 6 and 4 in 74%, 85% and 96% (of 512 episodes).

@@ -43,8 +43,8 @@ class JointPairs(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, batch: int) -> tuple[Float[Array, "batch joint"], Float[Array, "batch state"]]:
         """Pairs drawn uniformly, with replacement, over steps; traceable."""
-        steps = self.dataset.listed_steps
-        drawn = steps[jax.random.randint(key, (batch,), 0, len(steps))]
+        steps, count = self.dataset.listed_steps, self.dataset.count
+        drawn = steps[jax.random.randint(key, (batch,), 0, len(steps) if count is None else count)]
         joint = self.dataset.windows.joint(drawn)
         return side_by_side(joint.histories), joint.states
 

@@ -107,6 +107,16 @@ def test_joint_regression_learns_what_no_agent_knows_alone(key):
     assert trained.best_step == trained.curves[int(np.argmin(errors))]["step"]
 
 
+def test_joint_pairs_are_never_of_padding(key):
+    """A share of data on disk lists its steps, then padding."""
+    dataset, fields = bits(400, linear=False), lambda data: (data.listed_steps, data.count)
+    padded = eqx.tree_at(fields, dataset, (jnp.array([7, 0, 0, 0]), jnp.array(1)), is_leaf=lambda leaf: leaf is None)
+    histories, states = JointPairs(padded).sample(key, 16)
+    joint = dataset.joint(jnp.full(16, 7))
+    np.testing.assert_array_equal(states, joint.states)
+    np.testing.assert_array_equal(histories, side_by_side(joint.histories))
+
+
 def test_a_rival_with_the_denoisers_loss_is_fits_own_network(key):
     """The same network, key and settings: training rivals differs in nothing from `fit`."""
     dataset = bits(100, linear=True)

@@ -102,13 +102,21 @@ class HistoryDataset(eqx.Module):
         Raises:
             InputError: the episodes are not in memory.
         """
+        key_step, key_agent = jax.random.split(key)
+        agents = jax.random.randint(key_agent, (batch,), 0, self.num_agents)
+        pairs = self.windows.pairs(self.drawn_steps(key_step, batch), agents)
+        return pairs.histories, pairs.states
+
+    def drawn_steps(self, key: PRNGKeyArray, batch: int) -> Int[Array, "{batch}"]:
+        """Steps of this part drawn uniformly, with replacement; traceable.
+
+        Raises:
+            InputError: the episodes are not in memory.
+        """
         if not self.in_memory:
             raise InputError("These episodes are not in memory; sample from resident(key, num_bytes).")
-        key_step, key_agent = jax.random.split(key)
         count = len(self.listed_steps) if self.count is None else self.count
-        steps = self.listed_steps[jax.random.randint(key_step, (batch,), 0, count)]
-        pairs = self.windows.pairs(steps, jax.random.randint(key_agent, (batch,), 0, self.num_agents))
-        return pairs.histories, pairs.states
+        return self.listed_steps[jax.random.randint(key, (batch,), 0, count)]
 
     def joint(self, steps: Int[Array, " k"] | Int[np.ndarray, " k"]) -> JointBatch:
         """Every agent's history at these steps, such as some of `self.steps`.

@@ -134,12 +134,13 @@ def _computing(
 ) -> Callable[[], dict[str, Any]]:
     """A cell's computation, for later; an interrupted training is kept beside the cell."""
     shared = {
-        "settings": settings, "setting": one.setting, "seed": one.seed, "worlds": worlds, "progress": progress
+        "settings": settings, "setting": one.setting, "seed": one.seed, "worlds": worlds, "progress": progress,
+        "folder": path.with_suffix(".partial"),
     }  # fmt: skip
     if one.rival is not None:
         return partial(compute_rival, one.rival, **shared)
     # the core's baselines stand beside the default column alone
-    return partial(compute, **shared, folder=path.with_suffix(".partial"), extras=one.setting == settings.default)
+    return partial(compute, **shared, extras=one.setting == settings.default)
 
 
 def _cells_of(settings: Table1Settings, seed: int) -> list[_Cell]:

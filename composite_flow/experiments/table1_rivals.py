@@ -11,6 +11,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -33,12 +34,18 @@ _BATCH = 64  # joint histories at once
 
 
 def compute_rival(
-    rival: str, settings: Table1Settings, setting: Setting, seed: int, worlds: Worlds, progress: Progress
+    rival: str,
+    settings: Table1Settings,
+    setting: Setting,
+    seed: int,
+    worlds: Worlds,
+    progress: Progress,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
-    """Train one rival and judge it."""
+    """Train one rival and judge it; arguments as in `compute`. Only `plain` keeps an interrupted training."""
     if rival == "plain":
         plain = replace(settings, training=replace(settings.training, history_at="input"))
-        return compute(plain, setting, seed, worlds, progress)
+        return compute(plain, setting, seed, worlds, progress, folder)
     parts = parts_of(settings.worlds, setting, seed, worlds)
     key_train, key_judge = jax.random.split(jax.random.key(seed))
     task = {"settings": settings, "setting": setting, "parts": parts, "key": key_train, "progress": progress}

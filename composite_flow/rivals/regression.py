@@ -42,10 +42,12 @@ class JointPairs(eqx.Module):
         return JointPairs(self.dataset.resident(key, num_bytes))
 
     def sample(self, key: PRNGKeyArray, batch: int) -> tuple[Float[Array, "batch joint"], Float[Array, "batch state"]]:
-        """Pairs drawn uniformly, with replacement, over steps; traceable."""
-        steps, count = self.dataset.listed_steps, self.dataset.count
-        drawn = steps[jax.random.randint(key, (batch,), 0, len(steps) if count is None else count)]
-        joint = self.dataset.windows.joint(drawn)
+        """Pairs drawn uniformly, with replacement, over steps; traceable.
+
+        Raises:
+            InputError: the episodes are not in memory.
+        """
+        joint = self.dataset.windows.joint(self.dataset.drawn_steps(key, batch))
         return side_by_side(joint.histories), joint.states
 
 

@@ -43,12 +43,14 @@ class Part:
     """One part of a vault: one array, or one for each agent.
 
     Attributes:
+        folder: of the vault.
         name: such as `infos.state`.
         stores: the open arrays.
         shapes: of one step of each.
         agents: their names, in order; None where it is one array.
     """
 
+    folder: Path
     name: str
     stores: tuple[Any, ...]
     shapes: tuple[tuple[int, ...], ...]
@@ -64,7 +66,7 @@ class Part:
 
     def read(self, row: int, first: int, stop: int) -> np.ndarray:
         """Steps of one row of the batch; agents of fewer features are filled up with zeros."""
-        with _reading(self.name):
+        with _reading(self.folder, self.name):
             arrays = [store[row, first:stop].read().result() for store in self.stores]
         if self.agents is None:
             return arrays[0]
@@ -117,8 +119,8 @@ class Vault:
             raise FileError(f"{self.path}: the arrays of {name}, {', '.join(agents or ())}, differ in their axes.")
         if any(self.shapes[leaf][0] != self.num_rows for leaf in leaves):
             raise FileError(f"{self.path}: {name} differs from other parts in the length of its batch axis.")
-        with _reading(name):
-            return Part(name, tuple(_open_store(self.path, f"{leaf}.") for leaf in leaves), steps, agents)
+        with _reading(self.path, name):
+            return Part(self.path, name, tuple(_open_store(self.path, f"{leaf}.") for leaf in leaves), steps, agents)
 
     def need(self, name: str) -> Part:
         """`find`, of a part that must be there."""
@@ -144,7 +146,7 @@ def open_vault(path: Path, uid: str | None = None) -> Vault:
     shapes = dict(_leaves(folder, metadata["structure_shape"]))
     if not shapes:
         raise FileError(f"{folder / METADATA_FILE} tells of no parts; the vault is empty.")
-    with _reading("vault_index"):
+    with _reading(folder, "vault_index"):
         num_steps = int(_open_store(folder, "vault_index").read().result()[0])
     known = ("version", "structure_shape", "structure_dtype")
     return Vault(
@@ -227,10 +229,10 @@ def _open_store(folder: Path, name: str) -> Any:
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _reading(folder: Path, name: str) -> Iterator[None]:
     """Turns what can go wrong in the store into a sentence."""
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:
         reason = str(error).partition(" [")[0]  # a specification of several lines follows
-        raise FileError(f"The vault's part {name} cannot be read; the vault is damaged ({reason}).") from error
+        raise FileError(f"{folder}: the part {name} cannot be read; damaged, or out of reach ({reason}).") from error

@@ -10,6 +10,7 @@ Yu, Velu, Vinitsky, Gao, Wang, Bayen, Wu: The Surprising Effectiveness of PPO in
   (more than one available action), instead of where it is alive, which a problem here does not tell; in SMAC the dead
   have one action. Dead agents' inputs to the critic (their "death masking") do not exist here.
 - A 0 and a 1 stand beside the inputs that are layer-normalised, so that small inputs keep their level and scale.
+- Layer normalisations have no weights of their own: the linear map behind each can do the same (`sequence_network.py`).
 - Minibatches, where there is more than one, keep a world's agents together.
 - The value's loss has no coefficient (theirs is 1): the critic has an optimiser of its own.
 """

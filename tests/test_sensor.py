@@ -143,6 +143,26 @@ def test_what_nine_sensors_can_earn_at_most_and_from_their_own_view(key):
     assert grid.num_steps * chances @ own == pytest.approx(20.016, abs=1e-3)
 
 
+def test_what_nine_sensors_earn_from_their_own_view_where_they_overlook_half_of_the_targets(key):
+    """As above, over all that they may overlook. Scanning is worth its cost only where both sensors of a target see it.
+
+    What the true state allows is the same as without misses: 20.64.
+    """
+    grid = SensorNetwork.grid(3, 3, num_targets=2)
+    earned = jax.vmap(lambda targets, actions: grid.step(key, SensorWorld(targets, jnp.int32(0)), actions)[1])
+    chances, total = np.asarray(grid.initial_probabilities(), np.float64), 0.0
+    for targets, chance in zip(list_subsets(grid.num_areas, 2), chances, strict=True):
+        agents, slots = np.nonzero(np.isin(np.asarray(grid.slots), targets))
+        actions = []
+        for seen in product((False, True), repeat=len(agents)):
+            view = np.zeros(grid.slots.shape, int)
+            view[agents, slots] = seen
+            actions.append(np.where(view.any(axis=1), 1 + view.argmax(axis=1), 0))
+        rewards = earned(jnp.broadcast_to(jnp.asarray(targets), (len(actions), 2)), jnp.asarray(actions))
+        total += chance * float(np.mean(rewards))
+    assert grid.num_steps * total == pytest.approx(4.180, abs=1e-3)
+
+
 def test_a_thousand_sensors_step(key):
     network = SensorNetwork.grid(32, 32, num_targets=5)
     key_reset, key_step, key_observe = jax.random.split(key, 3)

@@ -4,6 +4,7 @@ from typing import Any
 
 _LONGEST = 24  # characters of a value that a sentence can hold
 _MOST = 3  # differences that it tells
+_ABSENT = "–"  # for what one of the two lacks
 
 
 def told_differences(first: Any, second: Any) -> str:
@@ -18,9 +19,9 @@ def told_differences(first: Any, second: Any) -> str:
 
 
 def _differing(path: str, first: Any, second: Any) -> list[tuple[str, Any, Any]]:
-    """Paths of all leaves that differ, with both values; what one of the two lacks is None there."""
+    """Paths of all leaves that differ, with both values."""
     if isinstance(first, dict) and isinstance(second, dict):
-        parts = {name: (first.get(name), second.get(name)) for name in {**first, **second}}
+        parts = {name: (first.get(name, _ABSENT), second.get(name, _ABSENT)) for name in {**first, **second}}
     elif isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
         parts = dict(enumerate(zip(first, second, strict=True)))
     else:

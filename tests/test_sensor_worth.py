@@ -13,6 +13,12 @@ from composite_flow.problems.sensor import SensorWorld
 from composite_flow.problems.subsets import list_subsets
 
 
+def earned(problem, key, targets, choices):
+    """The reward of each of several joint actions where the targets are."""
+    world = SensorWorld(jnp.asarray(targets), jnp.int32(0))
+    return jax.vmap(lambda actions: problem.step(key, world, actions)[1])(choices)
+
+
 def test_what_nine_sensors_can_earn_at_most_and_from_their_own_view(key):
     """The scale of Figure 5: 16 steps × 1.6 where both targets can be tracked, 0.8 where they share a sensor.
 
@@ -20,13 +26,12 @@ def test_what_nine_sensors_can_earn_at_most_and_from_their_own_view(key):
     state is worth at most 0.62 an episode.
     """
     grid = SensorNetwork.grid(3, 3, num_targets=2)
-    earned = jax.vmap(lambda targets, actions: grid.step(key, SensorWorld(targets, jnp.int32(0)), actions)[1])
     best, own = [], []
     for targets in list_subsets(grid.num_areas, 2):
         sensible = [[0, *(1 + np.flatnonzero(np.isin(row, targets)))] for row in np.asarray(grid.slots)]
         rule = [max(actions[:2]) for actions in sensible]
         choices = jnp.asarray([rule, *product(*sensible)])
-        rewards = earned(jnp.broadcast_to(jnp.asarray(targets), (len(choices), 2)), choices)
+        rewards = earned(grid, key, targets, choices)
         best.append(float(rewards.max()))
         own.append(float(rewards[0]))
     chances = np.asarray(grid.initial_probabilities(), np.float64)
@@ -40,7 +45,6 @@ def test_what_nine_sensors_earn_from_their_own_view_where_they_overlook_half_of_
     What the true state allows is the same as without misses: 20.64.
     """
     grid = SensorNetwork.grid(3, 3, num_targets=2)
-    earned = jax.vmap(lambda targets, actions: grid.step(key, SensorWorld(targets, jnp.int32(0)), actions)[1])
     chances, total = np.asarray(grid.initial_probabilities(), np.float64), 0.0
     for targets, chance in zip(list_subsets(grid.num_areas, 2), chances, strict=True):
         agents, slots = np.nonzero(np.isin(np.asarray(grid.slots), targets))
@@ -49,7 +53,7 @@ def test_what_nine_sensors_earn_from_their_own_view_where_they_overlook_half_of_
             view = np.zeros(grid.slots.shape, int)
             view[agents, slots] = seen
             actions.append(np.where(view.any(axis=1), 1 + view.argmax(axis=1), 0))
-        rewards = earned(jnp.broadcast_to(jnp.asarray(targets), (len(actions), 2)), jnp.asarray(actions))
+        rewards = earned(grid, key, targets, jnp.asarray(actions))
         total += chance * float(np.mean(rewards))
     assert grid.num_steps * total == pytest.approx(4.180, abs=1e-3)
 
@@ -84,5 +88,5 @@ def test_what_a_team_can_earn_that_shares_three_steps(missing):
     """By exact beliefs of 256 episodes, whose mean is known to 0.1."""
     data = cf.HistoryDataset(cf.collect(missing, 256, key=jax.random.key(0)), 3)
     belief = cf.exact_belief(missing, data.joint(data.steps).structured, joint=True)
-    earned = most_earned(missing, np.asarray(belief.probabilities, np.float64) @ np.asarray(belief.states))
-    assert missing.num_steps * earned.mean() == pytest.approx(18.80, abs=0.1)
+    found = most_earned(missing, np.asarray(belief.probabilities, np.float64) @ np.asarray(belief.states))
+    assert missing.num_steps * found.mean() == pytest.approx(18.80, abs=0.1)

@@ -108,11 +108,7 @@ class HistoryDataset(eqx.Module):
         return pairs.histories, pairs.states
 
     def drawn_steps(self, key: PRNGKeyArray, batch: int) -> Int[Array, "{batch}"]:
-        """Steps of this part drawn uniformly, with replacement; traceable.
-
-        Raises:
-            InputError: the episodes are not in memory.
-        """
+        """Steps of this part drawn uniformly, with replacement; traceable. Errors as in `sample`."""
         if not self.in_memory:
             raise InputError("These episodes are not in memory; sample from resident(key, num_bytes).")
         count = len(self.listed_steps) if self.count is None else self.count

@@ -40,7 +40,7 @@ def serve_one(kind: str, width: int, batch: int, sizes: Sizes) -> None:
     """The process that times one kind of call, "reconstruction" or "products"."""
     import jax
 
-    from composite_flow.composite import reconstruct_batch
+    from composite_flow.composite.reconstruct import reconstruct_batch
     from composite_flow.network import Network
 
     network = Network(sizes.history, sizes.state, width, sizes.depth, key=jax.random.key(0))

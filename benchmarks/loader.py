@@ -103,7 +103,7 @@ def serve_side(side: str, folder: Path, sizes: Sizes) -> None:
     import jax
 
     from composite_flow.data import Episodes, HistoryDataset
-    from composite_flow.training import TrainingConfig, fit
+    from composite_flow.training.fit import TrainingConfig, fit
 
     dataset = HistoryDataset(Episodes.load(folder, in_memory=side == "memory"), sizes.history)
     config = TrainingConfig(

@@ -59,9 +59,8 @@ def serve_input(kind: str, sizes: Sizes) -> None:
     import jax
     import jax.numpy as jnp
 
-    from composite_flow.policy.inference_config import InferenceConfig
+    from composite_flow.policy.config import InferenceConfig, MappoConfig
     from composite_flow.policy.mappo import learn, new_learner, team_of
-    from composite_flow.policy.mappo_config import MappoConfig
     from composite_flow.policy.setup import prepare
     from composite_flow.problems import problem_from_text
 

@@ -9,13 +9,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from benchmarks.shapes import TRAINED_ACTIVITY, Shapes
 from benchmarks.timing import Call, serve
-from composite_flow.active_jacobian import active_jacobians
-from composite_flow.certificate import certify
-from composite_flow.composite import reconstruct, reconstruct_batch
+from composite_flow.certificate.checks import certify
+from composite_flow.composite.reconstruct import reconstruct, reconstruct_batch
 from composite_flow.jacobian import state_jacobian
 from composite_flow.network import Network
-from composite_flow.optimiser import Schedule, Task, initial_state, train_steps
-from composite_flow.spectrum import spectral_radius
+from composite_flow.numerics.spectrum import spectral_radius
+from composite_flow.relu_jacobian import active_jacobians
+from composite_flow.training.optimiser import Schedule, Task, initial_state, train_steps
 
 NUM_PAIRS = 65536
 

@@ -11,21 +11,22 @@ with an argument or a file is told by a `CompositeFlowError`, in one sentence.
 """
 
 from composite_flow.belief import Belief, BeliefModel, exact_belief
-from composite_flow.certificate import Certificate, certify, certify_batch
-from composite_flow.composite import Estimate, reconstruct, reconstruct_batch
+from composite_flow.certificate.checks import Certificate, certify, certify_batch
+from composite_flow.composite.reconstruct import Estimate, reconstruct, reconstruct_batch
 from composite_flow.data import Episodes, HistoryDataset, JointBatch, Scaling, collect
 from composite_flow.denoiser import Denoiser, Fixed, IdealDenoiser, Uniform, check_denoiser
 from composite_flow.deviation import deviations, measured_radius
 from composite_flow.errors import CompositeFlowError, FileError, InputError, MismatchError, TooLargeError
 from composite_flow.evaluation import Evaluation, evaluate
 from composite_flow.fixed_points import FixedPoints, find_fixed_points
-from composite_flow.flow import converge, probability_flow, score
+from composite_flow.flow import converge
 from composite_flow.history import History, HistoryLayout
 from composite_flow.jacobian import state_jacobian
 from composite_flow.metrics import exact_states, psnr, rate_lower_bound
 from composite_flow.model import Model, load
 from composite_flow.network import Network
 from composite_flow.policy import MappoConfig, TrainedPolicy, evaluate_policy, load_policy, train_policy
+from composite_flow.probability_ode import probability_flow, score
 from composite_flow.problems import (
     EnumerableProblem,
     Policy,
@@ -37,7 +38,7 @@ from composite_flow.problems import (
     problem_from_text,
 )
 from composite_flow.push_forward import push_forward_log_density
-from composite_flow.training import TrainingConfig, fit
+from composite_flow.training.fit import TrainingConfig, fit
 
 __version__ = "0.1.0"
 

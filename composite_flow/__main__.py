@@ -2,7 +2,7 @@
 
 import sys
 
-from composite_flow.cli import main
+from composite_flow.cli.app import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.errors import InputError
 from composite_flow.history import History, HistoryLayout
-from composite_flow.kernel import log_uniform_kernel
+from composite_flow.numerics.kernel import log_uniform_kernel
 
 Context = Any
 

@@ -11,8 +11,7 @@ from jaxtyping import Array, Float
 
 from composite_flow.denoiser import Context, Denoiser
 from composite_flow.errors import InputError
-from composite_flow.flow import converge
-from composite_flow.settling import MAX_STEPS, TOLERANCE, settle
+from composite_flow.flow import MAX_STEPS, TOLERANCE, converge, settle
 from composite_flow.validation import check_beside, check_histories
 
 

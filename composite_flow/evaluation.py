@@ -7,14 +7,14 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from composite_flow.baselines import BASELINES, baseline_batch
-from composite_flow.certificate import Certificate, certify_batch
-from composite_flow.composite import Estimate, reconstruct_batch
+from composite_flow.baselines.flows import BASELINES, baseline_batch
+from composite_flow.certificate.checks import Certificate, certify_batch
+from composite_flow.certificate.reliability import acceptance, are_binary, right_samples
+from composite_flow.composite.reconstruct import Estimate, reconstruct_batch
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.metrics import exact_states, psnr
-from composite_flow.worth import acceptance, are_binary, right_samples
 
 
 @runtime_checkable

@@ -16,8 +16,8 @@ from composite_flow.denoiser import Context, Denoiser
 from composite_flow.errors import InputError
 from composite_flow.flow import converge
 from composite_flow.jacobian import DENSE_STATE_LIMIT, image_and_jacobian, state_radius
-from composite_flow.merging import Merged, merge_points
-from composite_flow.spectrum import spectral_radius
+from composite_flow.numerics.merging import Merged, merge_points
+from composite_flow.numerics.spectrum import spectral_radius
 
 _POLISHING_STEPS = 4  # Newton doubles the correct digits at each; float32 has seven
 

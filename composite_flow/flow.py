@@ -1,38 +1,24 @@
-"""The flow of one agent: the iteration y ← f(τ, y), the equation that it discretises.
+"""The flow of one agent, y ← f(τ, y) (Eq. 7, Definition 2), and where it comes to rest.
 
-States diffuse to noise by dy = g(t) dw with σ(t) = A e^t, so g² = 2σ² (Eq. 4). In backward time t' = −t the
-probability flow of Eq. 5 and the score of Eq. 3 give
+    φ_0(τ)(y) = y,    φ_ℓ(τ)(y) = f(τ, φ_{ℓ−1}(τ)(y)),    φ_∞(τ)(y) = lim φ_ℓ(τ)(y)
 
-    dy/dt' = σ² ∇ log p_σ(y | τ) = f_σ(τ, y) − y,      σ = σ(0) e^{−t'}
-
-with f_σ the denoiser that knows σ. One Euler step of length one is y ← f_σ(τ, y) (Eq. 6), while σ falls by the
-factor e. A denoiser that does not see σ replaces f_σ by f, which leaves an autonomous equation and Eq. 7.
+It is the Euler step of length one of a differential equation (`probability_ode.py`). Flows of one compiled batch run
+until the slowest rests, and a few are very slow. So `settle` takes those that rest out every few steps, and packs the
+others anew.
 """
-
-import math
-from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from composite_flow.denoiser import Context, Denoiser
-from composite_flow.errors import InputError
+from composite_flow.numerics.batches import in_batches
 
-# Error per step of the solver, relative and absolute. End points of different basins are of order one apart, so
-# 1e-4 would do to tell them; 1e-5 keeps the solver's own error an order below, and above the rounding of float32.
-TOLERANCE = 1e-5
-MAX_SOLVER_STEPS = 4096
-
-
-@runtime_checkable
-class ScheduledDenoiser(Denoiser, Protocol):
-    """A denoiser that can also be told the noise level."""
-
-    def at(self, sigma: Float[Array, ""]) -> Denoiser:
-        """f_σ, for the known noise level σ."""
-        ...
+TOLERANCE = 1e-5  # a flow counts as converged where a step is shorter; float32 rounds 40 features near 1 to about 4e-7
+MAX_STEPS = 256
+ROUND_STEPS = 4  # of a trained network's flows most need about ten; those that rest are taken out between rounds
 
 
 class Converged(eqx.Module):
@@ -46,22 +32,6 @@ class Converged(eqx.Module):
     y: Float[Array, " state"]
     num_steps: Int[Array, ""]
     change: Float[Array, ""]
-
-
-class DiscretisationError(eqx.Module):
-    """How far the iteration's end points lie from the differential equation's.
-
-    Attributes:
-        iterated: where Eq. 7 ended, one row per start.
-        solved: where the differential equation ended.
-        distances: between the two, in scaled units.
-        share_apart: the share of starts whose two ends lie further apart than the radius.
-    """
-
-    iterated: Float[Array, "starts state"]
-    solved: Float[Array, "starts state"]
-    distances: Float[Array, " starts"]
-    share_apart: Float[Array, ""]
 
 
 def flow(
@@ -124,157 +94,67 @@ def converge(
     return jax.lax.while_loop(unfinished, step, start)
 
 
-def score(
-    denoiser: Denoiser, context: Context, y: Float[Array, " state"], sigma: float | Float[Array, ""]
-) -> Float[Array, " state"]:
-    """The score of the noisy states, ∇ log p_σ(y | τ) = (f(τ, y) − y)/σ².
-
-    Args:
-        denoiser: f_σ, the denoiser at the known noise level σ. From a denoiser that does not see σ it is only the
-            score at the σ that y suggests.
-        context: `denoiser.condition(history)`.
-        y: the noisy state, in scaled units.
-        sigma: σ.
-
-    Returns:
-        The score.
-
-    Source: Eq. 3, appendix A.1 (Miyasawa).
-    """
-    return (denoiser.denoise(context, y) - y) / sigma**2
-
-
-def probability_flow(
+def settle(
     denoiser: Denoiser,
-    context: Context,
-    y: Float[Array, " state"],
+    histories: Float[Array | np.ndarray, "pairs history"],
+    starts: Float[Array | np.ndarray, "pairs state"],
     *,
-    time: float | Float[Array, ""],
+    batch_size: int = 256,
     tolerance: float = TOLERANCE,
-) -> Float[Array, " state"]:
-    """Solve dy/dt' = f(τ, y) − y over the given backward time, the flow whose Euler step of length one is Eq. 7.
-
-    Args:
-        denoiser: f, which does not see σ.
-        context: `denoiser.condition(history)`.
-        y: the start, in scaled units.
-        time: ln(σ(start)/σ(end)); ℓ iterations of Eq. 7 correspond to time ℓ.
-        tolerance: of the adaptive solver (Tsitouras 5/4), relative and absolute.
-
-    Returns:
-        The end point; NaN where the solver ran out of steps.
-
-    Source: Eq. 5 with σ(t) = A e^t.
-    """
-    return _solve(_blind_velocity, (denoiser, context), y, time, tolerance)
-
-
-def scheduled_probability_flow(
-    denoiser: ScheduledDenoiser,
-    context: Context,
-    y: Float[Array, " state"],
-    *,
-    sigma_start: float | Float[Array, ""],
-    sigma_end: float | Float[Array, ""],
-    tolerance: float = TOLERANCE,
-) -> Float[Array, " state"]:
-    """Solve dy/dt' = f_σ(τ, y) − y while σ falls from `sigma_start` to `sigma_end`: Eq. 5 as it is written.
-
-    It carries p_σ(y | τ) at the one noise level to that at the other, exactly.
-
-    Args:
-        denoiser: has `at(sigma)`, as the ideal denoiser has.
-        context: `denoiser.condition(history)`.
-        y: the start, in scaled units.
-        sigma_start: σ of the start.
-        sigma_end: σ > 0 of the end.
-        tolerance: of the adaptive solver, relative and absolute.
-
-    Returns:
-        The end point; NaN where the solver ran out of steps.
-
-    Source: Eq. 4, 5.
-    """
-    time = jnp.log(jnp.asarray(sigma_start, y.dtype) / jnp.asarray(sigma_end, y.dtype))
-    return _solve(_scheduled_velocity, (denoiser, context, sigma_start), y, time, tolerance)
-
-
-def _blind_velocity(_, y, arguments):
-    denoiser, context = arguments
-    return denoiser.denoise(context, y) - y
-
-
-def _scheduled_velocity(time, y, arguments):
-    denoiser, context, sigma_start = arguments
-    return denoiser.at(sigma_start * jnp.exp(-time)).denoise(context, y) - y
-
-
-def _solve(velocity, arguments, y, time, tolerance):
-    """Explicit steps suffice: Jacobians of posterior means have no eigenvalue below 0, so none of f − y below −1."""
-    import diffrax  # half a second to import, which nothing else here needs
-
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(velocity),
-        diffrax.Tsit5(),
-        t0=jnp.zeros((), y.dtype),
-        t1=jnp.asarray(time, y.dtype),
-        dt0=None,
-        y0=y,
-        args=arguments,
-        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
-        max_steps=MAX_SOLVER_STEPS,
-        throw=False,
-    )
-    assert solution.ys is not None
-    return jnp.where(solution.result == diffrax.RESULTS.successful, solution.ys[0], jnp.nan)
-
-
-def discretisation_error(
-    denoiser: Denoiser,
-    context: Context,
-    starts: Float[Array, "starts state"],
-    *,
-    num_steps: int,
-    radius: float,
-    sigma_start: float | None = None,
-) -> DiscretisationError:
-    """Compare ℓ iterations of Eq. 7 with the differential equation over time ℓ, from the same starts.
+    max_steps: int = MAX_STEPS,
+) -> tuple[Float[np.ndarray, "pairs state"], Bool[np.ndarray, " pairs"]]:
+    """Where the flows of many pairs come to rest, φ_∞(τ)(y), and whether they did.
 
     Args:
         denoiser: f.
-        context: `denoiser.condition(history)`.
-        starts: noisy states, in scaled units.
-        num_steps: ℓ; each iteration stands for a fall of σ by the factor e.
-        radius: ends further apart than this count as different; half the smallest distance between states tells
-            states apart.
-        sigma_start: if given, compare with Eq. 5 from this noise level, f told σ by `denoiser.at`; otherwise with
-            the equation whose denoiser does not see σ.
+        histories: encoded local histories.
+        starts: the start beside each, scaled.
+        batch_size: flows at a time.
+        tolerance: a flow has converged where a step is shorter; of starts that agree to a tenth of it, one flows.
+        max_steps: of each flow, to the next multiple of 4.
 
     Returns:
-        End points, distances, and the share of starts that end apart.
-
-    Raises:
-        InputError: if `sigma_start` is given and the denoiser cannot be told σ.
-
-    Source: §2, after Eq. 6.
+        End points, and which flows converged. A flow that leaves the floats ends at NaN.
     """
+    histories, starts = np.asarray(histories), np.asarray(starts)
+    # starts nearer to each other than a flow is followed share one, such as samples that have settled at one state
+    alike = np.concatenate([histories, np.round(starts / (0.1 * tolerance))], axis=1)
+    _, rows, place = np.unique(alike, axis=0, return_index=True, return_inverse=True)
+    histories, points = histories[rows], starts[rows]
+    converged, pending = np.zeros(len(points), bool), np.arange(len(points))
+    for _ in range(-(-max_steps // ROUND_STEPS)):
+        if not len(pending):
+            break
+        ends, changes = in_batches(
+            lambda h, y: _converge_each(denoiser, h, y, tolerance), (histories[pending], points[pending]), batch_size
+        )
+        finite = np.isfinite(ends).all(axis=-1) & np.isfinite(changes)
+        points[pending] = np.where(finite[:, None], ends, np.nan)
+        converged[pending] = finite & (changes <= tolerance)
+        pending = pending[finite & (changes > tolerance)]
+    return points[place.ravel()], converged[place.ravel()]
 
-    if sigma_start is not None and not isinstance(denoiser, ScheduledDenoiser):
-        raise InputError("This denoiser cannot be told the noise level (it has no `at`); leave `sigma_start` out.")
-    iterated, solved = _end_points(denoiser, context, starts, num_steps, sigma_start)
-    distances = jnp.linalg.norm(iterated - solved, axis=1)
-    return DiscretisationError(iterated, solved, distances, jnp.mean(distances > radius, dtype=starts.dtype))
+
+def settle_teams(
+    denoiser: Denoiser,
+    histories: Float[Array | np.ndarray, "teams agents history"],
+    starts: Float[Array | np.ndarray, "teams starts state"],
+    *,
+    tolerance: float = TOLERANCE,
+    max_steps: int = MAX_STEPS,
+) -> tuple[Float[np.ndarray, "teams starts agents state"], Bool[np.ndarray, "teams starts agents"]]:
+    """`settle` the flow of every agent of a team, each alone, from each of the team's starts."""
+    own, begin = np.asarray(histories)[:, None], np.asarray(starts)[:, :, None]
+    shape = (*begin.shape[:2], own.shape[2])
+    own, begin = (np.broadcast_to(a, (*shape, a.shape[-1])).reshape(-1, a.shape[-1]) for a in (own, begin))
+    points, converged = settle(denoiser, own, begin, tolerance=tolerance, max_steps=max_steps)
+    return points.reshape(*shape, -1), converged.reshape(shape)
 
 
 @eqx.filter_jit
-def _end_points(denoiser, context, starts, num_steps: int, sigma_start: float | None):
-    """Where the iteration and the equation end, from each start."""
+def _converge_each(denoiser, histories, points, tolerance):
+    def one(history, point):
+        end = converge(denoiser, denoiser.condition(history), point, tolerance=tolerance, max_steps=ROUND_STEPS)
+        return end.y, end.change
 
-    def ends(y):
-        iterated = flow(denoiser, context, y, num_steps)[-1]
-        if sigma_start is None:
-            return iterated, probability_flow(denoiser, context, y, time=float(num_steps))
-        levels = {"sigma_start": sigma_start, "sigma_end": sigma_start * math.exp(-num_steps)}
-        return iterated, scheduled_probability_flow(denoiser, context, y, **levels)
-
-    return jax.vmap(ends)(starts)
+    return jax.vmap(one)(histories, points)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.denoiser import Context, Denoiser
-from composite_flow.spectrum import Radius, arnoldi_radius, spectral_radius
+from composite_flow.numerics.spectrum import Radius, arnoldi_radius, spectral_radius
 
 DENSE_STATE_LIMIT = 512  # up to here a dense Jacobian and its eigenvalues take less than a second on two cores
 

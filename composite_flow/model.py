@@ -11,15 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from composite_flow.certificate import Certificate, certify
-from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
-from composite_flow.composite import Estimate, reconstruct
+from composite_flow.certificate.checks import Certificate, certify
+from composite_flow.certificate.radius import ConformalRadius, check_radius
+from composite_flow.composite.reconstruct import Estimate, reconstruct
+from composite_flow.data.episodes import Episodes
 from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import FileError, InputError, MismatchError
+from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
+from composite_flow.files.plain_json import jsonable, told_differences
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
-from composite_flow.radius import ConformalRadius, check_radius
 
 MODEL_FILE = "model.safetensors"
 
@@ -181,3 +183,45 @@ def _empty_network(path: Path, settings: dict[str, Any] | None) -> Network:
     return eqx.filter_eval_shape(
         lambda key: Network(*(settings[name] for name in _NETWORK_SETTINGS), key=key), jax.random.key(0)
     )
+
+
+def check_same_problem(model: Model, episodes: Episodes) -> None:
+    """Refuse data whose histories or states the model cannot mean.
+
+    Raises:
+        MismatchError: sizes, names or the problem's description differ.
+    """
+    layout = model.layout
+    sizes = {
+        "agents": (layout.num_agents, episodes.num_agents),
+        "actions": (layout.num_actions, episodes.num_actions),
+        "observation features": (layout.observation_size, episodes.observation_size),
+        "state features": (model.denoiser.state_size, episodes.state_size),
+    }
+    for name, (ours, theirs) in sizes.items():
+        if ours != theirs:
+            raise MismatchError(
+                f"The model is of {ours} {name}, the data of {theirs}; use data of the model's problem."
+            )
+    if tuple(model.state_names) != tuple(episodes.state_names):
+        raise MismatchError("Model and data name the state's features differently; use data of the model's problem.")
+    trained_on, given = model.description.get("problem"), jsonable(episodes.description)
+    if trained_on and given:
+        what = "The model was trained on another problem than the data's"
+        check_same_description(trained_on, given, what, "use data of the model's problem")
+
+
+def check_same_description(trained_on: dict[str, Any], given: dict[str, Any], what: str, advice: str) -> None:
+    """Refuse a problem that is not the one of training, another version of its library included.
+
+    Args:
+        trained_on, given: descriptions of problems, as JSON holds them.
+        what: is wrong where they differ; the start of the sentence.
+        advice: what to do then; its end.
+
+    Raises:
+        MismatchError: they differ; it says in what, with both values.
+    """
+    told = told_differences(trained_on, given).replace("jaxmarl (", "the version of JaxMARL (")
+    if told:
+        raise MismatchError(f"{what}: they differ in {told}; {advice}.")

@@ -17,27 +17,26 @@ import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
 from composite_flow.belief import BeliefModel
-from composite_flow.composite import reconstruct_batch
+from composite_flow.certificate.reliability import are_binary
+from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
 from composite_flow.denoiser import Denoiser, IdealDenoiser
-from composite_flow.devices import is_first_process
-from composite_flow.errors import FileError, InputError, MismatchError
-from composite_flow.json_files import jsonable, read_json, write_json
-from composite_flow.loss import ideal_loss
+from composite_flow.errors import FileError, InputError
+from composite_flow.files.plain_json import jsonable
+from composite_flow.files.run_record import kept_settings, start_record
 from composite_flow.metrics import exact_states, psnr
-from composite_flow.model import MODEL_FILE, Model, load
+from composite_flow.model import MODEL_FILE, Model, check_same_problem, load
 from composite_flow.problems.base import EnumerableProblem
 from composite_flow.problems.text import ENUMERABLE_KINDS, problem_from_description
-from composite_flow.same_problem import check_same_problem
-from composite_flow.training import TrainingConfig, fit
-from composite_flow.worth import are_binary
+from composite_flow.training.devices import is_first_process
+from composite_flow.training.fit import TrainingConfig, fit
+from composite_flow.training.loss import ideal_loss
 
 SETTINGS_FILE = "run.json"
 MOST_STATES = 2_000  # up to here the ideal loss takes seconds, with histories of one step
 _WATCHED = 128  # validation joint histories in each evaluation during training
 _ROWS = 65_536  # steps that are read at once for the fingerprint
-_FREE = ("minutes", "checkpoint_seconds")  # settings that a resumed run may change
 
 
 @dataclass(frozen=True)
@@ -106,41 +105,6 @@ def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwr
         return RunSettings.from_flat(kept_settings(path, settings.flat(), RunSettings().flat()))
     start_record(path, settings.flat(), MODEL_FILE, resume=resume, overwrite=overwrite)
     return settings
-
-
-def start_record(path: Path, settings: dict[str, Any], product: str, *, resume: bool, overwrite: bool) -> None:
-    """Write the record of a new run, unless one is in the way, or was to be resumed and is not there: a FileError.
-
-    `product` is the file that a finished run leaves beside its record.
-    """
-    folder = path.parent
-    if resume and folder.exists() and any(folder.iterdir()):
-        raise FileError(f"{folder} holds no run to resume: {path.name} is missing; choose the folder of a run.")
-    if not overwrite and (path.exists() or (folder / product).exists()):
-        raise FileError(f"{folder} already holds a run; add --resume or --overwrite, or choose another --out.")
-    write_json(path, settings)
-
-
-def kept_settings(path: Path, given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """What the record of a run says, but with the limits in time that are given now.
-
-    Raises:
-        FileError: it is no such record.
-        MismatchError: a setting was given, other than the default, that the run does not have.
-    """
-    kept = read_json(path)
-    if not isinstance(kept, dict) or set(kept) != set(given):
-        raise FileError(f"{path} is not the record of a run of this version; start anew with --overwrite.")
-    for name, value in given.items():
-        if value in (defaults[name], kept[name]):
-            continue
-        if name not in _FREE:
-            raise MismatchError(
-                f"{path.parent} was started with {name} = {kept[name]}, not {value}; leave out "
-                f"--{name.replace('_', '-')} to resume it, or start anew in another --out."
-            )
-        kept[name] = value
-    return kept
 
 
 def train_run(

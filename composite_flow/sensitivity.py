@@ -17,8 +17,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.denoiser import Denoiser
 from composite_flow.jacobian import DENSE_STATE_LIMIT, joint_jacobian
-from composite_flow.krylov import Solution, krylov_solve
-from composite_flow.rank import randomised_singular_values
+from composite_flow.numerics.krylov import Solution, krylov_solve
+from composite_flow.numerics.rank import randomised_singular_values
 
 
 def sensitivity(

@@ -2,11 +2,9 @@
 
 import math
 import weakref
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
@@ -76,34 +74,3 @@ def check_scales(**scales: float) -> None:
     for name, value in scales.items():
         if not math.isfinite(value) or value < 0:
             raise InputError(f"{name} must be a finite number that is not negative, not {value}.")
-
-
-def speaking_order(
-    num_agents: int, order: str | Sequence[int], participants: Sequence[int] | None = None
-) -> tuple[int, ...]:
-    """The participants, in the speaking order where one is given.
-
-    Raises:
-        InputError: if an agent is unknown or named twice, none is named, or the two arguments name different agents.
-    """
-    chosen = range(num_agents) if participants is None else _agents(participants, num_agents, "participants")
-    if isinstance(order, str):
-        if order not in ("random", "fixed"):
-            raise InputError(f'order must be "random", "fixed" or a sequence of agents, not "{order}".')
-        return tuple(chosen)
-    speakers = _agents(order, num_agents, "order")
-    if participants is not None and set(speakers) != set(chosen):
-        raise InputError(f"order names the agents {sorted(speakers)} but participants are {sorted(chosen)}.")
-    return speakers
-
-
-def _agents(agents, num_agents: int, name: str) -> tuple[int, ...]:
-    agents = tuple(int(agent) for agent in np.asarray(agents).reshape(-1))
-    if not agents:
-        raise InputError(f"{name} is empty; name at least one agent.")
-    unknown = [agent for agent in agents if not 0 <= agent < num_agents]
-    if unknown:
-        raise InputError(f"{name} names agent {unknown[0]}, but the agents are 0 to {num_agents - 1}.")
-    if len(set(agents)) < len(agents):
-        raise InputError(f"{name} names an agent twice; each agent speaks once per sweep.")
-    return agents

@@ -8,11 +8,11 @@ from mkdocs.structure.files import File, Files
 PACKAGE = Path(__file__).resolve().parent.parent / "composite_flow"
 READ_FIRST = ("denoiser", "fixed_points", "composite")
 ORDER = (
-    "errors problems history belief data denoiser network flow jacobian spectrum krylov rank sensitivity "
-    "fixed_points merging composite radius certificate deviation analysis metrics checkpoint model loss optimiser "
-    "training baselines evaluation policy"
+    "errors problems history belief data denoiser network linear_gaussian flow probability_ode push_forward jacobian "
+    "relu_jacobian sensitivity fixed_points composite certificate deviation analysis metrics model training baselines "
+    "evaluation runs policy plots files numerics"
 ).split()
-LEFT_OUT = ("cli", "commands", "experiments")
+LEFT_OUT = ("cli",)
 
 
 def _modules() -> list[str]:

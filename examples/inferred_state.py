@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 import composite_flow as cf
-from composite_flow.composite import composite_flow
+from composite_flow.composite.reconstruct import composite_flow
 
 PROBLEM, OPTIMISER, KEY = cf.SensorNetwork.two_by_two(miss=[0.5] * 4), optax.adam(3e-2), jax.random.key(0)
 LAYOUT, AGENTS = cf.HistoryLayout(length=1, observation_size=2, num_actions=3, num_agents=4), jnp.arange(4)

@@ -19,7 +19,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
-with install_import_hook("composite_flow", "beartype.beartype"):
+with install_import_hook(("composite_flow", "composite_flow_paper"), "beartype.beartype"):
     import composite_flow  # noqa: F401
 
 jax.config.update("jax_numpy_rank_promotion", "raise")

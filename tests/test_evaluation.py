@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from teams import Linear, ideal_sensors
 
-from composite_flow.baselines import BASELINES
+from composite_flow.baselines.flows import BASELINES
 from composite_flow.data import Episodes, HistoryDataset, collect
 from composite_flow.denoiser import Fixed
 from composite_flow.errors import MismatchError

@@ -12,17 +12,11 @@ from scipy.stats import multivariate_normal
 
 from composite_flow.denoiser import Fixed, IdealDenoiser, Uniform
 from composite_flow.errors import InputError
-from composite_flow.flow import (
-    converge,
-    discretisation_error,
-    flow,
-    probability_flow,
-    scheduled_probability_flow,
-    score,
-)
-from composite_flow.gaussian import LinearGaussianDenoiser
+from composite_flow.flow import converge, flow
 from composite_flow.history import HistoryLayout
-from composite_flow.kernel import log_uniform_kernel
+from composite_flow.linear_gaussian import LinearGaussianDenoiser
+from composite_flow.numerics.kernel import log_uniform_kernel
+from composite_flow.probability_ode import discretisation_error, probability_flow, scheduled_probability_flow, score
 from composite_flow.push_forward import push_forward_log_density
 
 COVARIANCE = np.array([[0.5, 0.2, 0.0], [0.2, 0.3, 0.1], [0.0, 0.1, 0.4]])

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 
 from composite_flow.denoiser import Fixed, IdealDenoiser, Uniform, check_denoiser
 from composite_flow.errors import InputError
-from composite_flow.gaussian import LinearGaussianDenoiser
 from composite_flow.history import HistoryLayout
+from composite_flow.linear_gaussian import LinearGaussianDenoiser
 
 LAYOUT = HistoryLayout(length=1, observation_size=1, num_actions=2, num_agents=2)
 HISTORY = jnp.array([0.0, 1.0, 1.0, 0.0])  # observation 0, one step, agent 0

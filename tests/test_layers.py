@@ -6,17 +6,24 @@ from pathlib import Path
 
 import composite_flow
 
-PACKAGE = Path(composite_flow.__file__).parent
-EXPERIMENTS = "composite_flow.experiments"
-COMMAND_LINE = ("composite_flow.commands", "composite_flow.cli", "composite_flow.__main__")
+ROOT = Path(composite_flow.__file__).parent.parent
+EXPERIMENTS = "composite_flow_paper"
+COMMAND_LINE = ("composite_flow.cli", "composite_flow.__main__")
+ENTRIES = """
+    __init__.py __main__.py py.typed errors.py history.py belief.py metrics.py validation.py denoiser.py network.py
+    linear_gaussian.py flow.py probability_ode.py push_forward.py fixed_points.py jacobian.py relu_jacobian.py
+    sensitivity.py deviation.py model.py evaluation.py runs.py
+    composite certificate analysis baselines training numerics files problems data policy plots cli
+""".split()
 
 
 def name_of(path: Path) -> str:
     """The module's dotted name."""
-    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-MODULES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+PATHS = [path for package in ("composite_flow", EXPERIMENTS) for path in (ROOT / package).rglob("*.py")]
+MODULES = {name_of(path): path for path in PATHS}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -47,3 +54,8 @@ def layer(name: str) -> int:
 def test_the_library_stands_below_experiments_and_these_below_the_command_line():
     assert set(map(layer, IMPORTS)) == {0, 1, 2}
     assert not {(name, other) for name, others in IMPORTS.items() for other in others if layer(other) > layer(name)}
+
+
+def test_the_root_has_the_chapters_of_the_paper_and_no_others():
+    found = {path.name for path in (ROOT / "composite_flow").iterdir()} - {"__pycache__"}
+    assert found == set(ENTRIES)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from jaxtyping import Array, Float
 
-from composite_flow.checkpoint import save_checkpoint
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import FileError, InputError, MismatchError
+from composite_flow.files.checkpoint import save_checkpoint
 from composite_flow.history import HistoryLayout
 from composite_flow.model import MODEL_FILE, Model, load
 from composite_flow.network import Network

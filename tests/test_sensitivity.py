@@ -8,10 +8,10 @@ import pytest
 from jaxtyping import Array, Float
 
 from composite_flow.flow import converge
-from composite_flow.gaussian import LinearGaussianDenoiser
-from composite_flow.krylov import krylov_solve
+from composite_flow.linear_gaussian import LinearGaussianDenoiser
 from composite_flow.network import Network
-from composite_flow.rank import singular_values
+from composite_flow.numerics.krylov import krylov_solve
+from composite_flow.numerics.rank import singular_values
 from composite_flow.sensitivity import SensitivityOperator, sensitivity, shift_along
 
 

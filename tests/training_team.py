@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from composite_flow.data import Episodes, HistoryDataset
-from composite_flow.training import TrainingConfig, fit
+from composite_flow.training.fit import TrainingConfig, fit
 
 CONFIG = TrainingConfig(
     width=16, depth=1, batch=32, steps=60, warmup=5, record_every=20, evaluate_every=20, resident_gigabytes=5e-6

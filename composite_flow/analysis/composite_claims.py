@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from composite_flow.flow import TOLERANCE
 from composite_flow.metrics import clopper_pearson
-from composite_flow.settling import TOLERANCE
 
 # A fixed point is known to TOLERANCE / (1 − |λ_max|) only; ten times TOLERANCE allows for |λ_max| up to 0.9.
 CLOSENESS = 10 * TOLERANCE

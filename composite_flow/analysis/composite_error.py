@@ -18,13 +18,13 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.analysis.composite_claims import CompositeErrors
 from composite_flow.analysis.hull import affinely_independent, balanced_simplex_weights, distance_to_hull
-from composite_flow.certificate import certify_batch
-from composite_flow.composite import reconstruct_batch
+from composite_flow.certificate.checks import certify_batch
+from composite_flow.certificate.reliability import smallest_distance, stable_in_ball
+from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
-from composite_flow.settling import settle_teams
+from composite_flow.flow import settle_teams
 from composite_flow.validation import check_beside, check_counts, check_histories, check_scales
-from composite_flow.worth import smallest_distance, stable_in_ball
 
 _JOINT_AT_ONCE = 64  # joint histories: 26 MB of fixed points for 25 agents, 4 samples and 1,000 features
 

@@ -14,16 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from composite_flow.active_jacobian import active_jacobians, active_joint_jacobians, can_use_active_units
-from composite_flow.batches import in_batches
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
+from composite_flow.flow import MAX_STEPS, TOLERANCE, settle
 from composite_flow.history import HistoryLayout
 from composite_flow.jacobian import DENSE_STATE_LIMIT, joint_jacobian, state_jacobian, state_radius
-from composite_flow.rank import singular_values
+from composite_flow.numerics.batches import in_batches
+from composite_flow.numerics.rank import singular_values
+from composite_flow.numerics.spectrum import spectral_radius
+from composite_flow.relu_jacobian import active_jacobians, active_joint_jacobians, can_use_active_units
 from composite_flow.sensitivity import SensitivityOperator, sensitivity_of_jacobians
-from composite_flow.settling import MAX_STEPS, TOLERANCE, settle
-from composite_flow.spectrum import spectral_radius
 from composite_flow.validation import check_beside, check_counts, check_histories
 
 

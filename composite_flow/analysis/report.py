@@ -14,17 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from composite_flow.analysis.calibration import deviation_scores, estimate_scores
 from composite_flow.analysis.composite_error import composite_error
-from composite_flow.analysis.conformal import conformal_radius, resplit_coverage
 from composite_flow.analysis.local_model import LocalModels, local_models
 from composite_flow.analysis.shift import compare_shifts, errors_by_distance
 from composite_flow.analysis.surrogate import surrogates_at_quantiles
 from composite_flow.analysis.surrogate_worth import bound_worth, capacity_worth, rank_correlation
+from composite_flow.certificate.calibration import deviation_scores, estimate_scores
+from composite_flow.certificate.conformal import conformal_radius, resplit_coverage
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.pairs import DistinctPairs, distinct_pairs
 from composite_flow.denoiser import Denoiser
-from composite_flow.rank import DEFAULT_THRESHOLD, THRESHOLDS, effective_rank_of_values, rank_of_values
+from composite_flow.numerics.rank import DEFAULT_THRESHOLD, THRESHOLDS, effective_rank_of_values, rank_of_values
 
 Progress = Callable[[str], None]
 

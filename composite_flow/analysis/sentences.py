@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from composite_flow.rank import DEFAULT_THRESHOLD
+from composite_flow.numerics.rank import DEFAULT_THRESHOLD
 
 
 def sentences(found: dict[str, Any]) -> tuple[str, ...]:

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from composite_flow.batches import in_batches
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
+from composite_flow.flow import MAX_STEPS, TOLERANCE, settle
 from composite_flow.jacobian import DENSE_STATE_LIMIT, state_jacobian
+from composite_flow.numerics.batches import in_batches
+from composite_flow.numerics.spectrum import spectral_radius
 from composite_flow.sensitivity import shift_along
-from composite_flow.settling import MAX_STEPS, TOLERANCE, settle
-from composite_flow.spectrum import spectral_radius
 from composite_flow.validation import check_beside, check_counts, check_histories
 
 SMALLEST_SHIFT = 1e-3

@@ -4,7 +4,7 @@ from composite_flow.data.collect import collect, collect_to
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
 from composite_flow.data.scaling import Scaling
-from composite_flow.data.vault_import import import_vault
+from composite_flow.data.vault.importer import import_vault
 from composite_flow.data.windows import JointBatch, PairBatch
 
 __all__ = ["Episodes", "HistoryDataset", "JointBatch", "PairBatch", "Scaling", "collect", "collect_to", "import_vault"]

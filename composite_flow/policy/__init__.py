@@ -1,7 +1,7 @@
 """MAPPO: how a team learns to act, and the policy that comes of it."""
 
+from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.evaluation import PolicyEvaluation, evaluate_policy
-from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.run import train_policy
 from composite_flow.policy.saving import load_policy
 from composite_flow.policy.trained import TrainedPolicy

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from composite_flow.composite import agent_context
+from composite_flow.composite.reconstruct import agent_context
 from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import Denoiser
 from composite_flow.history import History, HistoryLayout

@@ -13,17 +13,17 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from composite_flow.policy.advantages import advantages_and_returns, standardised
 from composite_flow.policy.choices import entropy, has_choice, log_probability
+from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.inputs import VALUING, Inputs
-from composite_flow.policy.mappo_config import MappoConfig
-from composite_flow.policy.ppo_loss import divergences, huber_losses, policy_losses, value_losses, weighted_mean
+from composite_flow.policy.ppo.advantages import advantages_and_returns, standardised
+from composite_flow.policy.ppo.loss import divergences, huber_losses, policy_losses, value_losses, weighted_mean
+from composite_flow.policy.ppo.value_norm import ValueNorm
 from composite_flow.policy.rollout import Finished, Live, Piece, play, start_worlds, state_value
 from composite_flow.policy.sequence_network import SequenceNetwork
 from composite_flow.policy.setup import Setup
 from composite_flow.policy.teaching import Teaching, new_teaching, taught
 from composite_flow.policy.team import Networks, Team
-from composite_flow.policy.value_norm import ValueNorm
 from composite_flow.problems.base import Problem
 
 MOST_UPDATES = 64

@@ -18,20 +18,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
-from composite_flow.differences import told_differences
 from composite_flow.errors import FileError, InputError, MismatchError
-from composite_flow.interrupt import interrupt_flag
-from composite_flow.json_files import jsonable
+from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
+from composite_flow.files.plain_json import jsonable, told_differences
 from composite_flow.model import MODEL_FILE, Model
+from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import CURVES_FILE, Row, TensorBoard, rows_of, write_curves
 from composite_flow.policy.mappo import MOST_UPDATES, learn, new_learner, team_of
-from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.rollout import tells_wins
 from composite_flow.policy.saving import POLICY_FILE, VALUES_FILE, save_policy
 from composite_flow.policy.setup import Setup, prepare
 from composite_flow.policy.trained import TrainedPolicy, team_that_acts, weights_digest
 from composite_flow.problems.base import Problem
+from composite_flow.training.interrupt import interrupt_flag
 
 TRAINING_FILE = "policy_training.safetensors"
 

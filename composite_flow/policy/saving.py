@@ -12,18 +12,17 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from composite_flow.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.errors import FileError
-from composite_flow.json_files import jsonable
-from composite_flow.model import Model, load
+from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
+from composite_flow.files.plain_json import jsonable
+from composite_flow.model import Model, check_same_description, load
+from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.inference import Inference
 from composite_flow.policy.inputs import VALUING, Inputs
-from composite_flow.policy.mappo_config import MappoConfig
 from composite_flow.policy.sequence_network import SequenceNetwork
 from composite_flow.policy.team import Networks, Team
 from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems import Problem, problem_from_description
-from composite_flow.same_problem import check_same_description
 
 POLICY_FILE = "policy.safetensors"
 VALUES_FILE = "values.safetensors"

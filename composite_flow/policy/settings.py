@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from composite_flow.errors import MismatchError
-from composite_flow.json_files import jsonable
-from composite_flow.policy.inference_config import InferenceConfig
-from composite_flow.policy.mappo_config import MappoConfig
+from composite_flow.files.plain_json import jsonable
+from composite_flow.files.run_record import kept_settings, start_record
+from composite_flow.policy.config import InferenceConfig, MappoConfig
 from composite_flow.policy.saving import POLICY_FILE, SETTINGS_FILE
-from composite_flow.runs import kept_settings, start_record
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from composite_flow.network import Network
-from composite_flow.optimiser import Schedule, Task, TrainingState, initial_state, train_step
-from composite_flow.policy.mappo_config import MappoConfig
+from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.replay import Replay, empty_replay
 from composite_flow.policy.rollout import Step
 from composite_flow.policy.setup import Setup
+from composite_flow.training.optimiser import Schedule, Task, TrainingState, initial_state, train_step
 
 _WARMUP = 200.0  # steps in which the rate rises
 

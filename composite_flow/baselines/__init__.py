@@ -1,0 +1,39 @@
+"""What composite diffusion is held against: other calls of the same denoiser, other networks trained by equal means.
+
+Flows that need no communication or another one (`flows`); a stronger denoiser (`residual`), a regression that sees
+every history at once (`regression`) and a conditional variational autoencoder (`variational`), all trained by the
+optimiser, the schedule and the data of `fit` (`training`).
+"""
+
+from composite_flow.baselines.flows import (
+    BASELINES,
+    baseline_batch,
+    individual_flow,
+    mean_of_individual_flows,
+    one_step,
+    parallel_mean,
+)
+from composite_flow.baselines.regression import JointPairs, joint_regression, regression_losses
+from composite_flow.baselines.residual import ResidualNetwork
+from composite_flow.baselines.training import Trained, matching_width, num_parameters, train_rival
+from composite_flow.baselines.variational import VariationalAutoencoder, evidence_losses, prior_samples
+
+__all__ = [
+    "BASELINES",
+    "JointPairs",
+    "ResidualNetwork",
+    "Trained",
+    "VariationalAutoencoder",
+    "baseline_batch",
+    "evidence_losses",
+    "individual_flow",
+    "joint_regression",
+    "matching_width",
+    "mean_of_individual_flows",
+    "num_parameters",
+    "one_step",
+    "parallel_mean",
+    "prior_samples",
+    "regression_losses",
+    "train_rival",
+]

@@ -1,0 +1,121 @@
+"""Training of rivals: the steps of `optimiser.py` on another network or another loss, a budget in steps alone."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from composite_flow.errors import InputError
+from composite_flow.training.config import TrainingConfig
+from composite_flow.training.loss import Pairs, arrays_of, pair_losses
+from composite_flow.training.optimiser import Schedule, Task, TrainingState, initial_state, train_steps
+
+_INIT = 2**32 - 1  # a number that no step has, folded into the key
+
+Losses = Callable[..., Float[Array, " batch"]]
+Validate = Callable[[Any], float]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+    """What training a rival gives.
+
+    Attributes:
+        last: the network after all steps.
+        best: the network with the smallest validation error along the way; `last` where nothing was validated.
+        best_step: when that was.
+        curves: a point per evaluation: step, loss, and the validation error where there is one.
+    """
+
+    last: Any
+    best: Any
+    best_step: int
+    curves: tuple[dict[str, int | float], ...]
+
+
+def train_rival(
+    build: Callable[[PRNGKeyArray], Any],
+    train: Pairs,
+    config: TrainingConfig,
+    *,
+    key: PRNGKeyArray,
+    losses: Losses = pair_losses,
+    validate: Validate | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Trained:
+    """Train a network with the steps, batches, learning rates and averages that `fit` gives a denoiser.
+
+    Args:
+        build: gives the untrained network, an Equinox module of arrays, from a key.
+        train: where batches come from, in memory.
+        config: settings; of the network only what `build` makes of them counts. The budget is `steps`.
+        key: random key; initial weights, batches and noise follow from it.
+        losses: the loss of each pair, of (network, histories, states, key).
+        validate: the error of a network on held-out data, asked for every `evaluate_every` steps.
+        progress: called then, with the step, the planned steps and the loss.
+
+    Raises:
+        InputError: the budget is not in steps, or a loss is not finite.
+    """
+    if config.steps is None or config.minutes is not None:
+        raise InputError("A rival is trained for a number of steps; give the budget as steps alone.")
+    state, task = _start(build, train, config, key, losses)
+    curves: list[dict[str, int | float]] = []
+    best, smallest, step = None, math.inf, 0
+    while step < config.steps:
+        count = min(config.evaluate_every, config.steps - step)
+        state = train_steps(task, state, jnp.array(count))
+        step, loss = step + count, float(state.loss_sum) / count
+        if not math.isfinite(loss):
+            raise InputError(f"The loss is no longer finite near step {step}; lower learning_rate.")
+        state = eqx.tree_at(lambda state: state.loss_sum, state, jnp.float32(0.0))  # no weak type, or it compiles again
+        curves.append({"step": step, "loss": loss})
+        if validate is not None:
+            curves[-1]["validation"] = error = validate(state.denoiser)
+            if error < smallest:
+                # a copy, as the next steps reuse the buffers
+                best, smallest = (jax.tree.map(jnp.copy, state.denoiser), step), error
+        if progress is not None:
+            progress(step, config.steps, loss)
+    network, best_step = (state.denoiser, step) if best is None else best
+    return Trained(state.denoiser, network, best_step, tuple(curves))
+
+
+def _start(build, train, config: TrainingConfig, key: PRNGKeyArray, losses: Losses) -> tuple[TrainingState, Task]:
+    """The state before the first step, and what steps read."""
+    network = eqx.filter_jit(build)(jax.random.fold_in(key, _INIT))
+    per_step = 1.0 / (config.steps or 1) if config.schedule == "cosine" else 0.0
+    numbers = (config.learning_rate, float(config.warmup), per_step, 0.0)
+    schedule = Schedule(*(jnp.array(number) for number in numbers))
+    task = Task(arrays_of(train), key, schedule, config.batch, config.average, losses, config.precision)
+    return initial_state(network, config.average > 0), task
+
+
+def num_parameters(network: Any) -> int:
+    """Numbers in the arrays of a network, or of its shapes alone."""
+    return sum(leaf.size for leaf in jax.tree.leaves(network) if hasattr(leaf, "shape"))
+
+
+def matching_width(build: Callable[[int, PRNGKeyArray], Any], target: int) -> int:
+    """The width at which a network has the number of parameters nearest to `target`.
+
+    Args:
+        build: gives the network of a width; its number of parameters must rise with the width.
+        target: number of parameters.
+    """
+
+    def count(width: int) -> int:
+        return num_parameters(eqx.filter_eval_shape(lambda key: build(width, key), jax.random.key(0)))
+
+    low, high = 0, 1  # count(low) < target <= count(high), but for low = 0
+    while count(high) < target:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) < target else (low, middle)
+    return high if low == 0 or count(high) - target <= target - count(low) else low

@@ -1,0 +1,121 @@
+"""`analyze`: fixed points, ranks, deviations and bounds of a trained run. Its modules are loaded when it is called."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+from tyro.conf import OmitArgPrefixes
+
+from composite_flow.cli.options import DataFolder, RunFolder, Shared, refuse_existing
+from composite_flow.cli.reporting import say, show, status, table
+from composite_flow.files.plain_json import jsonable, write_json
+from composite_flow.runs import open_run
+
+ANALYSIS_FILE = "analysis.json"
+
+
+def analyze(
+    run: RunFolder,
+    data: DataFolder,
+    /,
+    *,
+    max_pairs: int = 20_000,
+    anchors: int = 500,
+    joint: int = 64,
+    radius: float | None = None,
+    out: Path | None = None,
+    shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
+) -> None:
+    """Tell where a run's fixed points deviate from states, why, and by how much at most.
+
+    Looks at the run's test episodes, or at all of data that it was not trained on: one half gives the conformal radii,
+    the other half everything else. Writes analysis.json and figures.
+
+    Args:
+        run: folder of a finished run.
+        data: folder of episodes.
+        max_pairs: distinct pairs of a history and a state to look at, at most.
+        anchors: pairs around which surrogate regressions are solved.
+        joint: joint histories for composite diffusion.
+        radius: of the checks, in scaled units; the run's own where not given.
+        out: folder for the results; RUN/analysis where not given.
+    """
+    from composite_flow.analysis.report import AnalysisSettings, analyse
+    from composite_flow.analysis.sentences import sentences
+    from composite_flow.certificate.calibration import halves
+    from composite_flow.plots import analysis as analysis_plot
+
+    folder = run / "analysis" if out is None else out
+    refuse_existing(folder / ANALYSIS_FILE, overwrite=shared.overwrite)
+    opened = open_run(run, data)
+    key_halves, key = jax.random.split(jax.random.key(shared.seed))
+    calibration, described = halves(opened.dataset, key=key_halves)
+    with status() as progress:
+        found = analyse(
+            opened.model.denoiser,
+            described,
+            calibration,
+            described,
+            radius=opened.radius if radius is None else radius,
+            key=key,
+            settings=AnalysisSettings(max_pairs=max_pairs, num_anchors=anchors, num_joint=joint),
+            progress=progress,
+        )
+        result = jsonable({"summary": sentences(found), "part": opened.part, **found})
+        write_json(folder / ANALYSIS_FILE, result)
+        analysis_plot.draw(result, folder)
+    if not shared.json:
+        for sentence in result["summary"]:
+            say(sentence)
+    show(result, analysis_tables(result), as_json=shared.json)
+    say(f"Figures and numbers are in {folder}.")
+
+
+def analysis_tables(result: dict[str, Any]):
+    """Ranks by threshold, bounds by ε, conformal radii, and the theorems on composite diffusion."""
+    return (
+        table(
+            "Rank of the sensitivity J⁺ by threshold, relative to the largest singular value, against deviations",
+            ("columns of τ", "threshold", "median", "largest", "Spearman", "95% interval"),
+            [
+                (columns, *_rank_row(name, row))
+                for columns, kind in (("all", "all_columns"), ("observations, actions", "varying_columns"))
+                for name, row in result["ranks"][kind]["measures"].items()
+            ],
+        ),
+        table(
+            "Residual of the surrogate regression as a bound on deviations",
+            ("pairs within ε", "ε", "R̂ covers", "R̂ / deviation", "√R̂ covers", "√R̂ / deviation"),
+            [_bound_row(row) for row in (result["surrogate"] or {"epsilons": []})["epsilons"]],
+        ),
+        table(
+            "Conformal radii and their coverage over re-splits",
+            ("", "episodes", "level", "radius", "coverage"),
+            [row for kind, found in result["conformal"].items() for row in _conformal_rows(kind, found)],
+        ),
+        table(
+            "Composite diffusion: share of joint histories for which a claim held",
+            ("claim", "all samples", "accepted"),
+            [
+                (name, rates["all"]["rate"], rates["accepted_by_paper"]["rate"])
+                for name, rates in result["composite"]["theorem_7"].items()
+            ],
+        ),
+    )
+
+
+def _rank_row(name: str, found: dict[str, Any]):
+    interval = found["correlation"]["interval"]
+    shown = None if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}"
+    return (name, found["median"], found["max"], found["correlation"]["value"], shown)
+
+
+def _bound_row(row: dict[str, Any]):
+    kinds = ("residual", "root")
+    return (f"{row['quantile']:.0%}", row["epsilon"], *(row[k][m] for k in kinds for m in ("share", "ratio_median")))
+
+
+def _conformal_rows(kind: str, found: dict[str, Any]):
+    for level, row in found["levels"].items():
+        shown = "infinite" if row["radius"] is None else row["radius"]
+        yield (kind, found["episodes"], f"{float(level):.0%}", shown, row.get("coverage"))

@@ -1,0 +1,80 @@
+"""The command line: parse, call, print, save. One sentence and a non-zero exit code where something is wrong."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import tyro
+from tyro.extras import SubcommandApp
+
+from composite_flow.cli.analyze import analyze
+from composite_flow.cli.collect import collect
+from composite_flow.cli.demo import demo
+from composite_flow.cli.evaluate import evaluate
+from composite_flow.cli.evaluate_policy import evaluate_policy
+from composite_flow.cli.import_data import import_data
+from composite_flow.cli.play import play
+from composite_flow.cli.reconstruct import reconstruct
+from composite_flow.cli.reporting import say
+from composite_flow.cli.reproduce import reproduce
+from composite_flow.cli.train import train
+from composite_flow.cli.train_policy import train_policy
+from composite_flow.errors import CompositeFlowError
+
+FAILED, INTERRUPTED = 1, 130
+
+app = SubcommandApp()
+_COMMANDS = (demo, collect, train, evaluate, reconstruct, analyze, train_policy, evaluate_policy, play, reproduce)
+for _command in _COMMANDS:
+    app.command(_command)
+app.command(name="import")(import_data)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: those of the process where not given.
+
+    Returns:
+        The exit code: 0; 1 for an error that is told in one sentence; 130 for an interrupt. Wrong usage exits with 2.
+    """
+    if arguments is None:
+        keep_compiled_programs()
+    try:
+        app.cli(prog="composite-flow", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    except CompositeFlowError as error:
+        say(f"Error: {error}")
+        return FAILED
+    except KeyboardInterrupt as interrupt:
+        say(str(interrupt) or "Interrupted; run the same command again, files that were not whole are not used.")
+        return INTERRUPTED
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        say(f"Error: {place}{error.strerror or error}; check the path, its permissions and the free space.")
+        return FAILED
+    return 0
+
+
+def keep_compiled_programs() -> None:
+    """Let later commands find what earlier ones compiled, in the user's own cache."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "composite-flow" / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def cache_folder() -> Path:
+    """Where this user's programs keep what they can make again."""
+    if "XDG_CACHE_HOME" in os.environ:
+        return Path(os.environ["XDG_CACHE_HOME"])
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    return Path.home() / ".cache"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

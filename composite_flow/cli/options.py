@@ -1,0 +1,40 @@
+"""Options that all commands share, and what they say of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from composite_flow.errors import FileError
+from composite_flow.runs import RunData
+
+DataFolder = Annotated[Positional[Path], arg(metavar="DATA")]
+RunFolder = Annotated[Positional[Path], arg(metavar="RUN")]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Options of every command."""
+
+    seed: int = 0
+    """Fixes everything that is drawn at random."""
+    overwrite: bool = False
+    """Replace what an earlier command left in --out."""
+    json: bool = False
+    """Print one JSON object on standard output; progress goes to standard error."""
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Refuse to go on where a result is in the way, before anything is computed.
+
+    Raises:
+        FileError: it is there, and may not be overwritten.
+    """
+    if path.exists() and not overwrite:
+        raise FileError(f"{path} already exists; choose another --out, or add --overwrite.")
+
+
+def part_in_words(opened: RunData) -> str:
+    """Which episodes of its data a run is judged on."""
+    return "the run's test episodes" if opened.part == "test" else "all episodes"

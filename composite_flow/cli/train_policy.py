@@ -1,0 +1,84 @@
+"""`train-policy`: let a team learn to act in a problem, by MAPPO."""
+
+from pathlib import Path
+from typing import Annotated
+
+import jax
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from composite_flow.cli.options import Shared
+from composite_flow.cli.reporting import progress_bar, show, table
+from composite_flow.model import Model, load
+from composite_flow.policy.config import MappoConfig
+from composite_flow.policy.curves import recent
+from composite_flow.policy.run import train_policy as train
+from composite_flow.policy.settings import PolicySettings, start_or_resume
+from composite_flow.policy.setup import prepare
+from composite_flow.problems import problem_from_text
+
+
+def train_policy(
+    problem: Annotated[Positional[str], arg(metavar="PROBLEM")],
+    /,
+    out: Path,
+    *,
+    denoiser: Path | None = None,
+    training: OmitArgPrefixes[MappoConfig] = MappoConfig(),  # noqa: B008 (frozen)
+    resume: Annotated[bool, arg(help="Go on with the run in --out, under the settings it was started with.")] = False,
+    shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
+) -> None:
+    """Train a team's policy with MAPPO, for `collect --policy`.
+
+    Writes policy.safetensors at the end, and policy_curves.csv while it learns; also TensorBoard's event files where
+    tensorboardX is installed. An interrupted run goes on with --resume.
+
+    Args:
+        problem: such as sensor:5x5,targets=2.
+        out: folder of the run.
+        denoiser: folder of a trained model, from whose denoiser a run starts whose agents infer the state.
+    """
+    world = problem_from_text(problem)
+    given = PolicySettings(problem, training, shared.seed, None if denoiser is None else str(denoiser))
+    if not resume:  # what cannot be trained leaves no record
+        prepare(world, training, jax.random.key(0), _model(given))
+    settings = start_or_resume(out, given, resume=resume, overwrite=shared.overwrite)
+    try:
+        with progress_bar("steps") as advance:
+            result = train(
+                world,
+                settings.training,
+                key=jax.random.key(settings.seed),
+                denoiser=_model(settings),
+                folder=out,
+                resume=resume,
+                overwrite=shared.overwrite,
+                progress=lambda steps, total, rows: advance(steps, total, _note(rows)),
+            )
+    except KeyboardInterrupt:
+        sentence = f"Interrupted; go on with: composite-flow train-policy {problem} --out {out} --resume"
+        raise KeyboardInterrupt(sentence) from None
+    summary = {
+        "run": str(out),
+        "mean_return": recent(result.curves, "return"),
+        "win_rate": recent(result.curves, "win_rate"),
+        **result.curves[-1],
+    }
+    rows = [(name.replace("_", " "), value) for name, value in summary.items()]
+    show(summary, [table(f"Trained a policy for {problem}", ("", "value"), rows)], as_json=shared.json)
+
+
+def _model(settings: PolicySettings) -> Model | None:
+    """Whose denoiser a run starts from."""
+    return None if settings.denoiser is None else load(settings.denoiser)
+
+
+def _note(rows) -> str:
+    """How the latest episodes went, and how fast."""
+    if not rows:
+        return "compiled"
+    parts = []
+    for name, title in (("return", "return"), ("win_rate", "win rate"), ("psnr", "PSNR")):
+        value = recent(rows, name)
+        if value is not None:
+            parts.append(f"{title} {value:.3g}")
+    return ", ".join([*parts, f"{rows[-1]['steps_per_second']:,.0f} steps/s"])

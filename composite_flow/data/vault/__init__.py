@@ -1,0 +1,1 @@
+"""Import of the vaults in which OG-MARL publishes replays."""

@@ -1,0 +1,1 @@
+"""Files that are whole or not there: checkpoints, JSON, records of runs."""

@@ -1,0 +1,1 @@
+"""Proximal policy optimisation: its loss, advantages, and the normalisation of values."""

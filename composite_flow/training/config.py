@@ -1,0 +1,115 @@
+"""Settings of a training run."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Literal
+
+from jaxtyping import Array, Float
+
+from composite_flow.errors import InputError
+from composite_flow.files.plain_json import LATER
+from composite_flow.network import Activation, HistoryAt, Initial
+from composite_flow.training.flow_loss import CANDIDATES, FlowLosses
+from composite_flow.training.loss import pair_losses
+from composite_flow.training.optimiser import Precision
+
+DEFAULT_STEPS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of a training run; the command line takes its options from here.
+
+    The budget is `steps` or `epochs`, `minutes`, or one of the first two with `minutes` as a limit; along a cosine
+    the learning rate reaches zero at whichever end comes first.
+
+    Raises:
+        InputError: a setting is out of range, or both `steps` and `epochs` are given.
+    """
+
+    width: int = 1024
+    """Units of each hidden layer."""
+    depth: int = 6
+    """Number of hidden layers."""
+    history_at: HistoryAt = "every_layer"
+    """Where the network sees the history: in every hidden layer, or at the input (the paper)."""
+    activation: Activation = "relu"
+    """Activation of the hidden layers."""
+    initial: Initial = "uniform"
+    """Initial weights; "identity" carries y through the layers, for states of a hundred features or more."""
+    batch: int = 512
+    """Pairs (history, state) per step."""
+    flow_points: int = dataclasses.field(default=0, metadata=LATER)
+    """Further points per step, an even number up to the batch: where flows go and Eq. (1) does not, for partial flows
+    over states that come again (flow_loss.py)."""
+    learning_rate: float = 1e-3
+    """Adam's highest rate."""
+    warmup: int = 500
+    """Steps over which the rate rises from zero; high rates need it."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the rate goes on: to zero along a cosine over the budget, or not at all."""
+    steps: int | None = None
+    """Budget in optimiser steps; 10,000 if no budget is given."""
+    epochs: int | float | None = None
+    """Budget in passes over all pairs of the training data."""
+    minutes: int | float | None = None
+    """Budget in minutes of training, evaluation aside; not reproducible to the bit."""
+    average: float = 0.999
+    """Decay of the averaged weights that are used as the denoiser instead of the last ones; 0 switches this off."""
+    record_every: int = 200
+    """Steps between two points of the learning curve."""
+    evaluate_every: int = 2000
+    """Steps between two evaluations; a multiple of record_every."""
+    checkpoint_seconds: float = 60.0
+    """Time between two checkpoints."""
+    resident_gigabytes: float = 1.0
+    """Size of the shares of training data that are read from disk: each evaluate_every steps learn from another one,
+    while the next is read. So two are in memory."""
+    precision: Precision = dataclasses.field(default="float32", metadata=LATER)
+    """Factors of matrix products in training; "bfloat16" is faster on GPUs, sums and weights stay in float32."""
+
+    def __post_init__(self):
+        if self.steps is not None and self.epochs is not None:
+            raise InputError("Give the budget in steps or in epochs, not in both.")
+        for name in (
+            "batch",
+            "learning_rate",
+            "warmup",
+            "steps",
+            "epochs",
+            "minutes",
+            "record_every",
+            "evaluate_every",
+            "resident_gigabytes",
+        ):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise InputError(f"The setting {name} must be positive, not {value}.")
+        if not 0.0 <= self.average < 1.0:
+            raise InputError(f"The setting average must lie in [0, 1), not {self.average}.")
+        if self.evaluate_every % self.record_every:
+            raise InputError("The setting evaluate_every must be a multiple of record_every.")
+
+        if self.flow_points % 2 or not 0 <= self.flow_points <= self.batch:
+            raise InputError(
+                f"The setting flow_points must be an even number up to the batch, {self.batch}, not {self.flow_points}."
+            )
+
+    @property
+    def drawn(self) -> int:
+        """Pairs that a step draws from the data."""
+        return self.batch * (1 + CANDIDATES) if self.flow_points else self.batch
+
+    @property
+    def losses(self) -> Callable[..., Float[Array, " losses"]]:
+        """Of (network, histories, states, key), for the pairs that a step draws."""
+        return FlowLosses(self.batch, self.flow_points) if self.flow_points else pair_losses
+
+    def total_steps(self, num_pairs: int) -> int | None:
+        """Planned optimiser steps for so many pairs of training data; None where minutes alone decide."""
+        if self.epochs is not None:
+            return math.ceil(self.epochs * num_pairs / self.batch)
+        if self.steps is None and self.minutes is not None:
+            return None
+        return self.steps or DEFAULT_STEPS

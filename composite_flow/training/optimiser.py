@@ -1,0 +1,143 @@
+"""Steps of Adam on the denoising loss, or another one, many to one compiled call.
+
+Step t draws its batch and its noise from `fold_in(key, t)` and nothing else, and the number of steps of a call is
+not compiled in. So the bits of the result do not depend on where a run was cut into calls.
+
+Matrix products in bfloat16 take factors that are rounded to it and sum in float32; weights, gradients and all else
+stay in float32.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from composite_flow.training.devices import split, whole
+from composite_flow.training.loss import Pairs, pair_losses
+
+Precision = Literal["float32", "bfloat16"]
+
+# Before the averages of Adam have settled, and at high rates, single batches have gradients that would kill units.
+_ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
+
+
+class TrainingState(eqx.Module):
+    """All that a step of training reads and writes.
+
+    Attributes:
+        network: what is trained; an Equinox module of arrays.
+        average: their running average; None where it is not used.
+        optimiser: Adam's moments.
+        step: number of steps made.
+        loss_sum: sum of the steps' losses since it was last set to zero.
+    """
+
+    network: Any
+    average: Any
+    optimiser: optax.OptState
+    step: Int[Array, ""]
+    loss_sum: Float[Array, ""]
+
+    @property
+    def denoiser(self) -> Any:
+        """The network to evaluate and to keep."""
+        return self.network if self.average is None else self.average
+
+
+class Schedule(eqx.Module):
+    """A linear rise to the highest rate, then a cosine to zero over the budget, whichever of steps and time is further.
+
+        rate(t) = highest · min(1, (t + 1) / warmup) · (1 + cos(π min(1, max(t · per_step, elapsed)))) / 2
+
+    Attributes:
+        highest: rate after the rise.
+        warmup: steps of the rise, at least one.
+        per_step: share of the budget that a step uses; 0 where steps are not limited or the rate stays.
+        elapsed: share of the budget in time that is used; 0 where time is not limited or the rate stays.
+    """
+
+    highest: Float[Array, ""]
+    warmup: Float[Array, ""]
+    per_step: Float[Array, ""]
+    elapsed: Float[Array, ""]
+
+    def rate(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """The learning rate of a step."""
+        time = step.astype(jnp.float32)
+        progress = jnp.maximum(time * self.per_step, self.elapsed)
+        rise = jnp.minimum(1.0, (time + 1.0) / self.warmup)
+        return self.highest * rise * (1.0 + jnp.cos(jnp.pi * jnp.minimum(progress, 1.0))) / 2.0
+
+
+class Task(eqx.Module):
+    """What a step reads and does not write.
+
+    Attributes:
+        dataset: where the pairs come from.
+        key: random key of the run.
+        schedule: of the learning rate.
+        batch: pairs per step.
+        average: decay of the averaged weights; 0 where they are not used.
+        losses: the loss of each pair, of (network, histories, states, key).
+        precision: of the factors in matrix products.
+        mesh: the devices that share the batch; None where there is only one.
+    """
+
+    dataset: Pairs
+    key: PRNGKeyArray
+    schedule: Schedule
+    batch: int = eqx.field(static=True)
+    average: float = eqx.field(static=True)
+    losses: Callable[..., Float[Array, " batch"]] = eqx.field(static=True, default=pair_losses)
+    precision: Precision = eqx.field(static=True, default="float32")
+    mesh: Mesh | None = eqx.field(static=True, default=None)
+
+
+def initial_state(network: Any, averaged: bool) -> TrainingState:
+    """The state before the first step."""
+    average = jax.tree.map(jnp.copy, network) if averaged else None
+    optimiser = _ADAM.init(network)  # pyright: ignore[reportArgumentType] (Optax types pytrees as arrays)
+    return TrainingState(network, average, optimiser, jnp.array(0, jnp.int32), jnp.array(0.0, jnp.float32))
+
+
+@eqx.filter_jit(donate="all-except-first")
+def train_steps(task: Task, state: TrainingState, count: Int[Array, ""]) -> TrainingState:
+    """Make `count` steps; the given state's buffers are reused for the new one."""
+    with _products(task.precision):
+        return jax.lax.fori_loop(0, count, lambda _, state: whole(train_step(task, state), task.mesh), state)
+
+
+def _products(precision: Precision) -> AbstractContextManager:
+    """Matrix products that are traced inside, and their gradients, have this precision."""
+    return nullcontext() if precision == "float32" else jax.default_matmul_precision("BF16_BF16_F32")
+
+
+def train_step(task: Task, state: TrainingState) -> TrainingState:
+    """One step, for a compiled loop of one's own."""
+    key_pairs, key_noise = jax.random.split(jax.random.fold_in(task.key, state.step))
+    histories, states = split(task.dataset.sample(key_pairs, task.batch), task.mesh)
+    loss, gradient = eqx.filter_value_and_grad(_mean_loss)(state.network, histories, states, key_noise, task.losses)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # Optax mixes weak types
+        update, optimiser = _ADAM.update(gradient, state.optimiser)
+    rate = task.schedule.rate(state.step)
+    network = jax.tree.map(lambda weights, change: weights - rate * change, state.network, update)
+    average = None if state.average is None else _averaged(state.average, network, state.step, task.average)
+    return TrainingState(network, average, optimiser, state.step + 1, state.loss_sum + loss)
+
+
+def _mean_loss(network, histories, states, key, losses) -> Float[Array, ""]:
+    return jnp.mean(losses(network, histories, states, key))
+
+
+def _averaged(average: Any, network: Any, step: Int[Array, ""], decay: float) -> Any:
+    """The running average, with a shorter memory in the first steps so that the initial weights are forgotten."""
+    early = (1.0 + step.astype(jnp.float32)) / (10.0 + step.astype(jnp.float32))
+    keep = 1.0 - jnp.minimum(decay, early)
+    # This form leaves what is not trained exactly as it is.
+    return jax.tree.map(lambda old, new: old + keep * (new - old), average, network)

@@ -1,0 +1,1 @@
+"""The demonstration: nine sensors agree on where two targets are."""

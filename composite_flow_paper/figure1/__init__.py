@@ -1,0 +1,1 @@
+"""Figure 1: fixed points and states of four sensors."""

@@ -1,0 +1,1 @@
+"""Figure 4: composite diffusion among 25 sensors."""

@@ -1,0 +1,118 @@
+"""The pictures of Figure 4, from its result: samples hop by hop, and learning curves."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from composite_flow.plots.style import BLUE, FAINT, GREEN, INK, MUTED, ORANGE, PURPLE, RED, save_figure, styled
+from composite_flow_paper.figure4.report import RATE
+
+ROWS = {
+    "composite": "(a) composite",
+    "partial": "(b) partial",
+}
+
+
+def draw(result: dict[str, Any], out: Path) -> list[Path]:
+    """Write figure4 (flows of the first seed) and figure4_training (all seeds' curves), as SVG and PNG.
+
+    Partial flows are drawn as they are after training where flows go, where a network was trained so.
+    """
+    cells = result["cells"]
+    drawn = cells["ours"][0]["drawn"]
+    if "flows" in cells:
+        drawn = {**drawn, "partial": cells["flows"][0]["drawn"]["partial"]}
+    with styled():
+        flows = draw_flows(drawn)
+        paths = save_figure(flows, out / "figure4")
+        curves = draw_curves(cells)
+        paths += save_figure(curves, out / "figure4_training")
+        plt.close("all")
+    return list(paths)
+
+
+def draw_flows(drawn: dict[str, Any]):
+    """A row per order or team, a column per hop; open circles move to closed ones."""
+    rows = [(name, panel) for name in ROWS for panel in drawn[name]]
+    hops = len(rows[0][1]["order"])
+    figure, grid = plt.subplots(
+        len(rows), hops, figsize=(2.05 * hops + 1.6, 2.0 * len(rows)), sharex=True, sharey=True, layout="constrained"
+    )
+    first, second = (area + 1 for area in drawn["areas"])
+    for row, (name, panel) in enumerate(rows):
+        trajectory = np.asarray(panel["trajectory"])
+        for hop, axes in enumerate(grid[row]):
+            draw_hop(axes, trajectory[:, hop], trajectory[:, hop + 1], np.asarray(panel["allowed"]))
+            axes.set_title(f"hop {hop + 1}: agent {panel['order'][hop] + 1}", fontsize=8.5, fontweight="normal")
+        label = f"{ROWS[name]}, {panel['exact']:.0%} exact"
+        grid[row][0].set_ylabel(f"{label}\narea {second}", fontsize=8.5)
+    for axes in grid[-1]:
+        axes.set_xlabel(f"area {first}")
+    figure.legend(handles=legend_handles(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def draw_hop(axes: Axes, before: np.ndarray, after: np.ndarray, allowed: np.ndarray) -> None:
+    """Where every sample is before and after one agent has denoised it."""
+    axes.plot(*np.stack([before, after]).transpose(2, 0, 1), color=MUTED, linewidth=0.4, alpha=0.35, zorder=1)
+    axes.scatter(*before.T, s=9, facecolor="none", edgecolor=MUTED, linewidth=0.6, zorder=2)
+    axes.scatter(*after.T, s=9, color=BLUE, linewidth=0, alpha=0.7, zorder=3)
+    distinct = np.unique(allowed, axis=0)
+    axes.scatter(*distinct.T, s=70, facecolor="none", edgecolor=RED, linewidth=1.2, zorder=4)
+    axes.scatter(1, 1, marker="*", s=80, color=ORANGE, edgecolor=INK, linewidth=0.5, zorder=5)
+    axes.set(xlim=(-1.6, 2.1), ylim=(-1.6, 2.1), xticks=(-1, 0, 1, 2), yticks=(-1, 0, 1, 2))
+    axes.grid(color=FAINT, linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def legend_handles() -> list[Line2D]:
+    """Entries for the marks of a hop."""
+
+    def mark(marker: str, face: str, edge: str, size: float, label: str) -> Line2D:
+        return Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker=marker,
+            markerfacecolor=face,
+            markeredgecolor=edge,
+            markersize=size,
+            label=label,
+        )
+
+    return [
+        mark("o", "none", MUTED, 4, "before the hop"),
+        mark("o", BLUE, BLUE, 4, "after the hop"),
+        mark("o", "none", RED, 9, "states the team allows"),
+        mark("*", ORANGE, INK, 10, "true state"),
+    ]
+
+
+def draw_curves(cells: dict[str, list[dict[str, Any]]]):
+    """Exact rate of composite diffusion on validation episodes over training time, evaluation aside."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    colours = {"ours": BLUE, "withheld": PURPLE, "flows": GREEN, "paper": ORANGE}
+    labels = {
+        "ours": "ours",
+        "withheld": "ours, a tenth of the states withheld",
+        "flows": "ours, also where flows go",
+        "paper": "the paper's",
+    }
+    for name in labels:
+        for index, one in enumerate(cells.get(name, [])):
+            label = labels[name] if index == 0 else None
+            rated = [point for point in one["curves"] if "exact_rate_composite" in point]
+            seconds = [point["seconds"] for point in rated]
+            rates = [point["exact_rate_composite"] for point in rated]
+            left.plot(seconds, rates, color=colours[name], label=label, marker="o", markersize=2.5)
+            excess = [(point["seconds"], point["excess"]) for point in one["curves"] if "excess" in point]
+            right.plot(*zip(*excess, strict=True), color=colours[name])
+    left.axhline(RATE, color=MUTED, linewidth=0.8, linestyle=":")
+    left.set(xscale="log", xlabel="seconds of training", ylim=(-0.03, 1.03), title="Exact samples, validation episodes")
+    right.set(xscale="log", yscale="log", xlabel="seconds of training", title="Loss above the ideal denoiser's")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure

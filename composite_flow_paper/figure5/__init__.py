@@ -1,0 +1,1 @@
+"""Figure 5: policies that act on inferred states."""

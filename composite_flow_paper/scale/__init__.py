@@ -1,0 +1,1 @@
+"""Beyond the paper: composite diffusion among a hundred sensors."""

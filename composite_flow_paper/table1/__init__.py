@@ -1,0 +1,1 @@
+"""Table 1: composite against individual diffusion in battles."""

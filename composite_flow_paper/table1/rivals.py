@@ -1,0 +1,189 @@
+"""Table 1's rivals, at the default setting: trained as long as the denoiser, judged on the same steps.
+
+| rival | what it is | parameters |
+|---|---|---|
+| `plain` | the denoiser with the history at the input alone (the paper's) | fewer |
+| `stronger` | residual blocks with layer normalisation, conditioned by an encoder (`rivals/residual.py`) | more |
+| `joint_regression` | sees every history at once (`rivals/regression.py`); its best step on validation counts | equal |
+| `variational` | conditional variational autoencoder (`rivals/variational.py`) | equal |
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from composite_flow.baselines.regression import JointPairs, joint_regression, regressed, regression_losses, side_by_side
+from composite_flow.baselines.residual import ResidualNetwork
+from composite_flow.baselines.training import Losses, Trained, Validate, matching_width, num_parameters, train_rival
+from composite_flow.baselines.variational import VariationalAutoencoder, evidence_losses, prior_samples
+from composite_flow.data.dataset import JointBatch
+from composite_flow.network import Network
+from composite_flow.training.loss import pair_losses
+from composite_flow_paper.shared.cells import Progress
+from composite_flow_paper.table1.cell import Setting, Table1Settings, compute, denoising, judged, parts_of
+from composite_flow_paper.table1.worlds import Parts, Worlds
+
+_BATCH = 64  # joint histories at once
+
+
+def compute_rival(
+    rival: str,
+    settings: Table1Settings,
+    setting: Setting,
+    seed: int,
+    worlds: Worlds,
+    progress: Progress,
+    folder: Path | None = None,
+) -> dict[str, Any]:
+    """Train one rival and judge it; arguments as in `compute`. Only `plain` keeps an interrupted training."""
+    if rival == "plain":
+        plain = replace(settings, training=replace(settings.training, history_at="input"))
+        return compute(plain, setting, seed, worlds, progress, folder)
+    parts = parts_of(settings.worlds, setting, seed, worlds)
+    key_train, key_judge = jax.random.split(jax.random.key(seed))
+    task = {"settings": settings, "setting": setting, "parts": parts, "key": key_train, "progress": progress}
+    facts = {"world": worlds[setting.world].facts}
+    started = time.monotonic()
+    if rival == "stronger":
+        trained = stronger(**task)
+        estimator, pair = denoising(trained.best, settings, key_judge), ("individual", "composite")
+    elif rival == "joint_regression":
+        trained = regression(**task)
+        estimator, pair = _regressing(trained), ("last_step", "best_step")
+    else:
+        trained = variational(**task)
+        estimator, pair = _decoding(trained.best, settings, key_judge), ("individual", "individual_mean")
+    return {
+        **facts,
+        "parameters": num_parameters(trained.best),
+        "train_seconds": time.monotonic() - started,
+        "best_step": trained.best_step,
+        "curves": trained.curves,
+        **judged(settings, parts, seed, estimator, pair),
+    }
+
+
+def stronger(
+    settings: Table1Settings, setting: Setting, parts: Parts, key: PRNGKeyArray, progress: Progress
+) -> Trained:
+    """The stronger denoiser, of as many units."""
+    minimum, maximum = parts.history_range
+    options = (parts.train.state_size, setting.width, settings.training.depth)
+    return _trained(
+        lambda key: ResidualNetwork(minimum, maximum, *options, key=key), settings, parts.train, key, progress
+    )
+
+
+def regression(
+    settings: Table1Settings, setting: Setting, parts: Parts, key: PRNGKeyArray, progress: Progress
+) -> Trained:
+    """Joint regression with as many parameters as the denoiser."""
+    size = parts.train.state_size
+    minimum, maximum = (jnp.tile(limit, parts.train.num_agents) for limit in parts.history_range)
+    validation = parts.validation
+    stride = max(1, validation.num_steps // (2 * settings.num_histories))
+    joint = validation.joint(validation.steps[::stride])
+
+    def build(width: int, key: PRNGKeyArray) -> Network:
+        return joint_regression(minimum, maximum, size, width, settings.training.depth, key=key)
+
+    def validate(network: Network) -> float:
+        return float(jnp.mean((_regressed(network, joint.histories) - joint.states) ** 2))
+
+    width = matching_width(build, _parameters_of_the_denoiser(settings, setting, parts))
+    return _trained(
+        lambda key: build(width, key), settings, JointPairs(parts.train), key, progress, regression_losses, validate
+    )
+
+
+def variational(
+    settings: Table1Settings, setting: Setting, parts: Parts, key: PRNGKeyArray, progress: Progress
+) -> Trained:
+    """A conditional variational autoencoder with as many parameters as the denoiser."""
+    minimum, maximum = parts.history_range
+
+    def build(width: int, key: PRNGKeyArray) -> VariationalAutoencoder:
+        options = (parts.train.state_size, width, settings.training.depth)
+        return VariationalAutoencoder(minimum, maximum, *options, key=key)
+
+    width = matching_width(build, _parameters_of_the_denoiser(settings, setting, parts))
+    return _trained(lambda key: build(width, key), settings, parts.train, key, progress, evidence_losses)
+
+
+def _trained(
+    build: Callable[[PRNGKeyArray], Any],
+    settings: Table1Settings,
+    data: Any,
+    key: PRNGKeyArray,
+    progress: Progress,
+    losses: Losses = pair_losses,
+    validate: Validate | None = None,
+) -> Trained:
+    def tell(step: int, total: int, loss: float) -> None:
+        progress(f"training: step {step} of {total}, loss {loss:.3f}")
+
+    return train_rival(build, data, settings.training, key=key, losses=losses, validate=validate, progress=tell)
+
+
+def _parameters_of_the_denoiser(settings: Table1Settings, setting: Setting, parts: Parts) -> int:
+    """How many parameters the default column's network has."""
+    sizes = (parts.train.layout, parts.train.state_size, setting.width, settings.training.depth)
+    return num_parameters(eqx.filter_eval_shape(lambda key: Network(*sizes, key=key), jax.random.key(0)))
+
+
+@eqx.filter_jit
+def _regressed(network: Network, histories: Float[Array, "steps agents history"]) -> Float[Array, "steps state"]:
+    return regressed(network, side_by_side(histories))
+
+
+def _regressing(trained: Trained):
+    """The regression's answers, of its best step on validation episodes and of its last."""
+
+    def estimate(joint: JointBatch) -> dict[str, Float[Array, "steps 1 state"]]:
+        networks = {"best_step": trained.best, "last_step": trained.last}
+        return {name: _regressed(network, joint.histories)[:, None] for name, network in networks.items()}
+
+    return estimate
+
+
+def _decoding(model: VariationalAutoencoder, settings: Table1Settings, key: PRNGKeyArray):
+    """Each agent's own samples, its mean of them, and the mean over the team, on as many calls as a sweep's n · S."""
+
+    def estimate(joint: JointBatch) -> dict[str, Float[Array, "steps _ state"]]:
+        samples = _decoded(model, joint.histories, key, joint.histories.shape[1] * settings.num_sweeps)
+        means = jnp.mean(samples, axis=2)
+        return {
+            # one sample of each agent, as the individual flow has one end
+            "individual": samples[:, :, 0],
+            "individual_mean": means,
+            "team_mean": jnp.mean(means, axis=1, keepdims=True),
+        }
+
+    return estimate
+
+
+@eqx.filter_jit
+def _decoded(
+    model: VariationalAutoencoder,
+    histories: Float[Array, "steps agents history"],
+    key: PRNGKeyArray,
+    num_samples: int,
+) -> Float[Array, "steps agents samples state"]:
+    """Samples of every agent at every step."""
+
+    def of_agent(history, key):
+        return prior_samples(model, history, key=key, num_samples=num_samples)
+
+    def of_step(example):
+        histories, key = example
+        return jax.vmap(of_agent)(histories, jax.random.split(key, len(histories)))
+
+    keys = jax.random.split(key, len(histories))
+    return jax.lax.map(of_step, (histories, keys), batch_size=min(_BATCH, len(histories)))

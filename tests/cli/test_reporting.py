@@ -1,0 +1,32 @@
+"""Where standard error is a file, progress is told in lines: news at once, the same work once a minute."""
+
+import pytest
+
+from composite_flow.cli import reporting
+
+SENTENCES = ("seed 0", "training: step 1", "training: step 2", "seed 1", "training: step 1")
+
+
+def lines_told(capsys) -> list[str]:
+    with reporting.status() as tell:
+        for sentence in SENTENCES:
+            tell(sentence)
+    return capsys.readouterr().err.splitlines()
+
+
+def test_a_sentence_about_the_same_work_waits(capsys):
+    assert lines_told(capsys) == ["seed 0", "training: step 1", "seed 1", "training: step 1"]
+
+
+def test_and_comes_after_a_minute(capsys, monkeypatch):
+    monkeypatch.setattr(reporting, "_QUIET_SECONDS", 0.0)
+    assert lines_told(capsys) == list(SENTENCES)
+
+
+@pytest.mark.parametrize(("quiet", "told"), [(60.0, []), (0.0, ["training: 1 of 3. early", "training: 3 of 3. late"])])
+def test_a_bar_becomes_a_line_a_minute_and_one_at_the_end(capsys, monkeypatch, quiet, told):
+    monkeypatch.setattr(reporting, "_QUIET_SECONDS", quiet)
+    with reporting.progress_bar("training") as advance:
+        advance(1, 3, "early")
+        advance(3, 3, "late")
+    assert capsys.readouterr().err.splitlines() == [*told, "training: 3 done. late"]

@@ -1,0 +1,70 @@
+"""The smallest presets of the figures say what the figures claim; pictures are drawn from the kept results alone."""
+
+import json
+
+import pytest
+
+from composite_flow.files.plain_json import jsonable
+from composite_flow_paper.figure1 import experiment as figure1
+from composite_flow_paper.figure1 import plot as figure1_plot
+from composite_flow_paper.figure4 import experiment as figure4
+from composite_flow_paper.figure4 import plot as figure4_plot
+from composite_flow_paper.figure4 import report as figure4_report
+
+
+def quiet(message):
+    """Progress that nobody reads."""
+
+
+pytestmark = pytest.mark.usefixtures("permissive")
+
+
+@pytest.mark.slow
+def test_figure1(tmp_path):
+    settings = figure1.PRESETS["smoke"]
+    result = json.loads(json.dumps(jsonable(figure1.run(settings, tmp_path, seed=0, overwrite=False, progress=quiet))))
+    for summary in result["summary"].values():
+        assert summary["num_histories"] == 12
+        assert summary["fixed_points_are_consistent_states"] == 1.0
+        assert summary["shared_fixed_points_are_possible_states"] == 1.0
+        assert summary["composite_candidates_are_possible_states"] == 1.0
+        assert summary["largest_distance_to_state"] <= settings.tolerance
+        assert summary["largest_radius"] < 1.0
+        # 1000 starts: the standard error of a mass is at most 0.016, of two up to 0.022
+        assert summary["largest_distance_learned_to_ideal"] < 0.1
+    assert result["summary"]["observable"]["num_joint_histories"] == 4
+    assert result["summary"]["unobservable"]["num_joint_histories"] == 9
+    paths = figure1_plot.draw(result, tmp_path)
+    assert {path.suffix for path in paths} == {".svg", ".png"} and all(path.stat().st_size > 10_000 for path in paths)
+
+
+@pytest.mark.slow
+def test_figure4(tmp_path):
+    settings = figure4.PRESETS["smoke"]
+    result = json.loads(json.dumps(jsonable(figure4.run(settings, tmp_path, seed=0, overwrite=False, progress=quiet))))
+    summary = result["summary"]
+    assert summary["exact_rate"]["rate"] >= 0.95
+    assert 0 < summary["exact_rate"]["lower_bound"] <= summary["exact_rate"]["rate"]
+    assert summary["exact_rate_unseen_states"]["rate"] <= 1.0
+    # Where nobody's histories contradict each other yet two may know too little: the ideal flows rest in states of 3×3.
+    ideal, flows = summary["ideal"]["partial"]["2"], summary["flows"]["partial"]["2"]
+    assert ideal["inside"]["rate"] >= 0.9 and flows["inside"]["rate"] > summary["partial"]["2"]["inside"]["rate"]
+    stirred = summary["ideal"]["stirred"]
+    assert list(stirred) == ["2", "5", "9"] and all(one["inside"]["rate"] == 1.0 for one in stirred.values())
+    assert summary["flows"]["stirred"]["5"]["inside"]["rate"] >= summary["flows"]["partial"]["5"]["inside"]["rate"]
+    assert len(result["cells"]["ours"]) == len(result["cells"]["paper"]) == 1
+    again = figure4.run(settings, tmp_path, seed=0, overwrite=False, progress=quiet)
+    assert json.loads(json.dumps(jsonable(again))) == result
+    assert all(path.stat().st_size > 10_000 for path in figure4_plot.draw(result, tmp_path))
+
+
+def test_a_flow_that_reaches_the_rate_is_timed_at_its_first_point():
+    curve = [
+        {"seconds": 1.0},
+        {"seconds": 2.0, "exact_rate_composite": 0.5},
+        {"seconds": 3.0, "exact_rate_composite": 0.99},
+        {"seconds": 4.0, "exact_rate_composite": 1.0},
+    ]
+    assert figure4_report.seconds_to_rate(curve) == 3.0
+    assert figure4_report.seconds_to_rate(curve[:2]) is None
+    assert figure4_report.best_rate(curve) == 1.0

@@ -175,7 +175,7 @@ def intersection(consistent: Bool[Array, "*batch agents states"]) -> Bool[Array,
     return jnp.all(consistent, axis=-2)
 
 
-def intersection_gap(
+def intersection_excess(
     problem: EnumerableProblem,
     histories: History,
     *,

@@ -21,7 +21,7 @@ MAX_STEPS = 256
 ROUND_STEPS = 4  # of a trained network's flows most need about ten; those that rest are taken out between rounds
 
 
-class Converged(eqx.Module):
+class FlowEnd(eqx.Module):
     """Where a flow came to rest.
 
     Attributes:
@@ -66,7 +66,7 @@ def converge(
     *,
     tolerance: float | Float[Array, ""],
     max_steps: int | Int[Array, ""],
-) -> Converged:
+) -> FlowEnd:
     """Iterate y ← f(τ, y) until a step is no longer than the tolerance.
 
     Args:
@@ -88,9 +88,9 @@ def converge(
 
     def step(carry):
         following = denoiser.denoise(context, carry.y)
-        return Converged(following, carry.num_steps + 1, jnp.linalg.norm(following - carry.y))
+        return FlowEnd(following, carry.num_steps + 1, jnp.linalg.norm(following - carry.y))
 
-    start = Converged(y, jnp.zeros((), int), jnp.full((), jnp.inf, y.dtype))
+    start = FlowEnd(y, jnp.zeros((), int), jnp.full((), jnp.inf, y.dtype))
     return jax.lax.while_loop(unfinished, step, start)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.denoiser import Context, Denoiser
-from composite_flow.numerics.spectrum import Radius, arnoldi_radius, spectral_radius
+from composite_flow.numerics.spectrum import SpectralRadius, arnoldi_radius, spectral_radius
 
 DENSE_STATE_LIMIT = 512  # up to here a dense Jacobian and its eigenvalues take less than a second on two cores
 
@@ -98,7 +98,7 @@ def state_radius(
     key: PRNGKeyArray,
     dense_limit: int = DENSE_STATE_LIMIT,
     depth: int = 20,
-) -> Radius:
+) -> SpectralRadius:
     """The spectral radius of J_f(y | τ), dense for small states and matrix-free for large ones.
 
     Args:
@@ -114,6 +114,6 @@ def state_radius(
     """
     if y.shape[0] <= dense_limit:
         value = spectral_radius(state_jacobian(denoiser, context, y))
-        return Radius(value, jnp.zeros_like(value), jnp.zeros((), bool))
+        return SpectralRadius(value, jnp.zeros_like(value), jnp.zeros((), bool))
     _, apply = jax.linearize(lambda point: denoiser.denoise(context, point), y)
     return arnoldi_radius(apply, y.shape[0], key=key, depth=depth, dtype=y.dtype)

@@ -23,7 +23,7 @@ from composite_flow.history import HistoryLayout
 
 HistoryAt = Literal["every_layer", "input"]
 Activation = Literal["relu", "silu", "gelu", "tanh"]
-Initial = Literal["uniform", "identity"]
+InitialWeights = Literal["uniform", "identity"]
 
 _ACTIVATIONS = {"relu": jax.nn.relu, "silu": jax.nn.silu, "gelu": jax.nn.gelu, "tanh": jnp.tanh}
 
@@ -63,7 +63,7 @@ class Network(eqx.Module):
         activation: Activation = "relu",
         *,
         key: PRNGKeyArray,
-        initial: Initial = "uniform",
+        initial: InitialWeights = "uniform",
     ):
         """Draw the weights from U[−1, 1] / √fan_in, separately for the state's and the history's path; biases are 0.
 
@@ -89,7 +89,7 @@ class Network(eqx.Module):
         _check_sizes(history=history_size, state=state_size, width=width, depth=depth)
         _check_option("history_at", history_at, HistoryAt)
         _check_option("activation", activation, Activation)
-        _check_option("initial", initial, Initial)
+        _check_option("initial", initial, InitialWeights)
         self.state_size, self.history_size, self.width, self.depth = state_size, history_size, width, depth
         self.history_at, self.activation = history_at, activation
         key_history, *keys_state = jax.random.split(key, depth + 2)

@@ -23,7 +23,7 @@ from composite_flow.flow import flow
 
 # Error per step of the solver, relative and absolute. End points of different basins are of order one apart, so
 # 1e-4 would do to tell them; 1e-5 keeps the solver's own error an order below, and above the rounding of float32.
-TOLERANCE = 1e-5
+SOLVER_TOLERANCE = 1e-5
 MAX_SOLVER_STEPS = 4096
 
 
@@ -78,7 +78,7 @@ def probability_flow(
     y: Float[Array, " state"],
     *,
     time: float | Float[Array, ""],
-    tolerance: float = TOLERANCE,
+    tolerance: float = SOLVER_TOLERANCE,
 ) -> Float[Array, " state"]:
     """Solve dy/dt' = f(τ, y) − y over the given backward time, the flow whose Euler step of length one is Eq. 7.
 
@@ -104,7 +104,7 @@ def scheduled_probability_flow(
     *,
     sigma_start: float | Float[Array, ""],
     sigma_end: float | Float[Array, ""],
-    tolerance: float = TOLERANCE,
+    tolerance: float = SOLVER_TOLERANCE,
 ) -> Float[Array, " state"]:
     """Solve dy/dt' = f_σ(τ, y) − y while σ falls from `sigma_start` to `sigma_end`: Eq. 5 as it is written.
 

@@ -118,11 +118,11 @@ class CompositeErrors:
             "smallest_distance": self.smallest_distance,
             "hypotheses": {
                 "separated": self.separated,
-                "within_radius": rate(self.within_radius),
-                "stable_in_sampled_balls": rate(_every(self.stable_balls)),
-                "checks_passed": rate(_every(self.accepted_by_paper)),
-                "settled": rate(self.settled),
-                "all": rate(_every(self.hypotheses)),
+                "within_radius": rate_with_interval(self.within_radius),
+                "stable_in_sampled_balls": rate_with_interval(_every(self.stable_balls)),
+                "checks_passed": rate_with_interval(_every(self.accepted_by_paper)),
+                "settled": rate_with_interval(self.settled),
+                "all": rate_with_interval(_every(self.hypotheses)),
             },
             "theorem_7": {
                 name: {group: _rate_within(holds, chosen) for group, chosen in groups.items()}
@@ -130,9 +130,9 @@ class CompositeErrors:
             },
             "guaranteed": _rate_within(claims["error below 3 D"], guaranteed),
             "theorem_8": {
-                "uniform weights": rate(self.simplex_errors <= mean + CLOSENESS),
-                "plain mean": rate(self.mean_errors <= mean + CLOSENESS),
-                "weights are uniform on the hull": rate(self.independent),
+                "uniform weights": rate_with_interval(self.simplex_errors <= mean + CLOSENESS),
+                "plain mean": rate_with_interval(self.mean_errors <= mean + CLOSENESS),
+                "weights are uniform on the hull": rate_with_interval(self.independent),
             },
             "medians": {name: float(np.median(values)) for name, values in self._sizes().items()},
         }
@@ -150,7 +150,7 @@ class CompositeErrors:
         }
 
 
-def rate(holds: Bool[np.ndarray, " trials"]) -> dict[str, Any]:
+def rate_with_interval(holds: Bool[np.ndarray, " trials"]) -> dict[str, Any]:
     """How often something holds, its 95% Clopper–Pearson interval, and out of how many; None without a trial."""
     successes, trials = int(holds.sum()), len(holds)
     if not trials:
@@ -160,7 +160,7 @@ def rate(holds: Bool[np.ndarray, " trials"]) -> dict[str, Any]:
 
 def _rate_within(holds: Bool[np.ndarray, "joint samples"], chosen: Bool[np.ndarray, "joint samples"]) -> dict[str, Any]:
     """Among joint histories with a chosen sample: how often a claim holds for all their chosen samples."""
-    return rate(_every(holds | ~chosen)[np.logical_or.reduce(chosen, axis=1)])
+    return rate_with_interval(_every(holds | ~chosen)[np.logical_or.reduce(chosen, axis=1)])
 
 
 def _every(values: Bool[np.ndarray, "joint samples"]) -> Bool[np.ndarray, " joint"]:

@@ -37,7 +37,7 @@ def jacobian_distances(
 
 def neighbours(distances: Float[np.ndarray, "*batch"], epsilon: float) -> Bool[np.ndarray, "*batch"]:
     """Which pairs belong to M_ε, ties included up to the rounding of float32 Jacobians."""
-    return distances <= radius_with_ties(epsilon)
+    return distances <= epsilon_with_ties(epsilon)
 
 
 def smallest_epsilon(distances: Float[np.ndarray, "*batch pairs"], rank_tau: int) -> Float[np.ndarray, "*batch"]:
@@ -76,7 +76,7 @@ def distances_in_chunks(jacobians, anchors: np.ndarray) -> Iterator[tuple[slice,
         yield slice(first, first + step), distances.to(anchors[first : first + step])
 
 
-def radius_with_ties(epsilon):
+def epsilon_with_ties(epsilon):
     """ε with room for the rounding of float32 Jacobians."""
     return epsilon * (1.0 + _SLACK) + _SLACK
 

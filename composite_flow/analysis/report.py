@@ -18,7 +18,7 @@ from composite_flow.analysis.composite_error import composite_error
 from composite_flow.analysis.local_model import LocalModels, local_models
 from composite_flow.analysis.shift import compare_shifts, errors_by_distance
 from composite_flow.analysis.surrogate import surrogates_at_quantiles
-from composite_flow.analysis.surrogate_worth import bound_worth, capacity_worth, rank_correlation
+from composite_flow.analysis.surrogate_bounds import compare_capacity, compare_surrogate_bounds, rank_correlation
 from composite_flow.certificate.calibration import deviation_scores, estimate_scores
 from composite_flow.certificate.conformal import conformal_radius, resplit_coverage
 from composite_flow.data.dataset import HistoryDataset
@@ -26,7 +26,7 @@ from composite_flow.data.pairs import DistinctPairs, distinct_pairs
 from composite_flow.denoiser import Denoiser
 from composite_flow.numerics.rank import DEFAULT_THRESHOLD, THRESHOLDS, effective_rank_of_values, rank_of_values
 
-Progress = Callable[[str], None]
+StageProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def analyse(
     radius: float,
     key: PRNGKeyArray,
     settings: AnalysisSettings | None = None,
-    progress: Progress = lambda sentence: None,
+    progress: StageProgress = lambda sentence: None,
 ) -> dict[str, Any]:
     """Measure deviations, ranks, surrogate bounds, conformal radii and composite errors of a trained denoiser.
 
@@ -178,7 +178,9 @@ def _surrogate(pairs: DistinctPairs, local: LocalModels, settings: AnalysisSetti
     found = surrogates_at_quantiles(pairs.histories, pairs.states, local.jacobians, anchors, settings.quantiles)
     norms = np.asarray(local.deviation_norms)[anchors]
     ranks = rank_of_values(local.values[anchors], DEFAULT_THRESHOLD)
-    rows = zip(settings.quantiles, bound_worth(found, norms), capacity_worth(found, ranks, norms), strict=True)
+    rows = zip(
+        settings.quantiles, compare_surrogate_bounds(found, norms), compare_capacity(found, ranks, norms), strict=True
+    )
     return {
         "anchors": count,
         "epsilons": [

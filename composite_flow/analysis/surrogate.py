@@ -6,7 +6,7 @@
 
 The paper uses one sign for both, but they are two things: Eq. 15 is a *sum* over the neighbours, without an intercept,
 through the anchor (τ, s); Eq. 17 is a *mean*, with an intercept. Both are squared, so only their roots are in the
-units of a deviation, and √R̂ is a root mean square over M_ε: neither bounds each pair (`surrogate_worth` measures it).
+units of a deviation, and √R̂ is a root mean square over M_ε: neither bounds each pair (`surrogate_bounds` measures it).
 Σ_τ is singular wherever histories hold constant or one-hot columns; the pseudo-inverse takes its place.
 
 All is computed on the host in float64 from second moments around the anchor, where constant columns are exact
@@ -23,8 +23,8 @@ from jaxtyping import Array, Bool, Float, Int
 from composite_flow.analysis.neighbourhood import (
     QUANTILES,
     distances_in_chunks,
+    epsilon_with_ties,
     epsilons_at_quantiles,
-    radius_with_ties,
 )
 from composite_flow.errors import InputError
 
@@ -169,7 +169,9 @@ def _around(points: np.ndarray, history_size: int, anchor: int, distances: np.nd
         Count of M_ε, r(M_ε), rank(Σ_τ), the residuals of Eq. 15 and Eq. 17; each (epsilons,).
     """
     order = np.argsort(epsilons)
-    ring = np.searchsorted(radius_with_ties(epsilons[order]), distances, side="left")  # of the first ε that includes it
+    ring = np.searchsorted(
+        epsilon_with_ties(epsilons[order]), distances, side="left"
+    )  # of the first ε that includes it
     rings = [points[ring == k] - points[anchor] for k in range(len(epsilons))]
     back = np.argsort(order)
     counts = np.cumsum([len(rows) for rows in rings])[back]

@@ -48,10 +48,10 @@ class JointPairs(eqx.Module):
             InputError: the episodes are not in memory.
         """
         joint = self.dataset.windows.joint(self.dataset.drawn_steps(key, batch))
-        return side_by_side(joint.histories), joint.states
+        return concatenated_histories(joint.histories), joint.states
 
 
-def side_by_side(histories: Float[Array, "batch agents history"]) -> Float[Array, "batch joint"]:
+def concatenated_histories(histories: Float[Array, "batch agents history"]) -> Float[Array, "batch joint"]:
     """Every agent's history, one after the other."""
     return histories.reshape(len(histories), -1)
 
@@ -82,10 +82,10 @@ def regression_losses(
     network: Network, histories: Float[Array, "batch joint"], states: Float[Array, "batch state"], key: PRNGKeyArray
 ) -> Float[Array, " batch"]:
     """‖s − g(τ_1, …, τ_n)‖² of each pair; nothing is drawn."""
-    return jnp.sum((regressed(network, histories) - states) ** 2, axis=-1)
+    return jnp.sum((regression_estimates(network, histories) - states) ** 2, axis=-1)
 
 
-def regressed(network: Network, histories: Float[Array, "batch joint"]) -> Float[Array, "batch state"]:
+def regression_estimates(network: Network, histories: Float[Array, "batch joint"]) -> Float[Array, "batch state"]:
     """g(τ_1, …, τ_n) of each joint history."""
     nothing = jnp.zeros(network.state_size)
     return jax.vmap(lambda history: network.denoise(network.condition(history), nothing))(histories)

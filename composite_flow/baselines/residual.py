@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.network import scaling_range, uniform_weights
 
-Context = Float[Array, "blocks two width"]
+_ScalesAndShifts = Float[Array, "blocks two width"]
 
 
 class ResidualNetwork(eqx.Module):
@@ -80,14 +80,14 @@ class ResidualNetwork(eqx.Module):
         """Number of features of the state."""
         return self.last.shape[1]
 
-    def condition(self, history: Float[Array, " history"]) -> Context:
+    def condition(self, history: Float[Array, " history"]) -> _ScalesAndShifts:
         """Every block's scale and shift, (γ_l, β_l)."""
         minimum, maximum = map(jax.lax.stop_gradient, (self.history_minimum, self.history_maximum))
         hidden = (history - minimum) / (maximum - minimum) @ self.encoder[0] + self.encoder_biases[0]
         conditions = jax.nn.relu(hidden) @ self.encoder[1] + self.encoder_biases[1]
         return conditions.reshape(self.inner.shape[0], 2, self.first.shape[1])
 
-    def denoise(self, context: Context, y: Float[Array, " state"]) -> Float[Array, " state"]:
+    def denoise(self, context: _ScalesAndShifts, y: Float[Array, " state"]) -> Float[Array, " state"]:
         """f(τ, y), the posterior mean itself (Eq. 2)."""
 
         def block(x, layers):

@@ -22,7 +22,7 @@ Validate = Callable[[Any], float]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trained:
+class TrainedBaseline:
     """What training a rival gives.
 
     Attributes:
@@ -38,7 +38,7 @@ class Trained:
     curves: tuple[dict[str, int | float], ...]
 
 
-def train_rival(
+def train_baseline(
     build: Callable[[PRNGKeyArray], Any],
     train: Pairs,
     config: TrainingConfig,
@@ -47,7 +47,7 @@ def train_rival(
     losses: Losses = pair_losses,
     validate: Validate | None = None,
     progress: Callable[[int, int, float], None] | None = None,
-) -> Trained:
+) -> TrainedBaseline:
     """Train a network with the steps, batches, learning rates and averages that `fit` gives a denoiser.
 
     Args:
@@ -83,7 +83,7 @@ def train_rival(
         if progress is not None:
             progress(step, config.steps, loss)
     network, best_step = (state.denoiser, step) if best is None else best
-    return Trained(state.denoiser, network, best_step, tuple(curves))
+    return TrainedBaseline(state.denoiser, network, best_step, tuple(curves))
 
 
 def _start(build, train, config: TrainingConfig, key: PRNGKeyArray, losses: Losses) -> tuple[TrainingState, Task]:

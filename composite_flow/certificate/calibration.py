@@ -23,7 +23,7 @@ from composite_flow.deviation import deviations
 from composite_flow.errors import InputError
 
 
-def halves(
+def split_for_calibration(
     dataset: HistoryDataset, *, key: PRNGKeyArray, fraction: float = 0.5
 ) -> tuple[HistoryDataset, HistoryDataset]:
     """Cut a part, such as the test part, by episode into one that calibrates and one that evaluates.

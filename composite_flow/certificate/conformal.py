@@ -9,7 +9,7 @@ wholly inside with probability at least 1 − α, whatever the network and the d
 averaged over calibration episodes; for given ones the coverage is a draw of Beta(k, n+1−k). With fewer episodes than
 n = 1/α − 1 (99 at 99%) no finite radius does. Calibration episodes may be used for nothing else: not to train, to
 stop, to select, or to measure the D_φ by which estimates are accepted. Validation episodes are not such, since D_φ
-and the learning curve come from them: halve the test part (`calibration.halves`).
+and the learning curve come from them: halve the test part (`calibration.split_for_calibration`).
 """
 
 import math

@@ -31,7 +31,7 @@ _MOST_DISTINCT_STATES = 2048  # all their distances take seconds at most
 
 
 @dataclass(frozen=True)
-class CertificateWorth:
+class Reliability:
     """What accepted and rejected turned out to mean, and how far the theorem's assumptions hold.
 
     Attributes:
@@ -61,7 +61,7 @@ class CertificateWorth:
     within_radius: float
 
 
-def what_checks_are_worth(
+def measure_reliability(
     denoiser: Denoiser,
     histories: Float[Array, "batch agents history"],
     states: Float[Array, "batch state"],
@@ -71,7 +71,7 @@ def what_checks_are_worth(
     num_samples: int = 4,
     num_sweeps: int = 6,
     num_balls: int = 128,
-) -> CertificateWorth:
+) -> Reliability:
     """Reconstruct and certify labelled joint histories, and measure the assumptions of Theorem 7 on them.
 
     Args:
@@ -95,7 +95,7 @@ def what_checks_are_worth(
     right = right_samples(estimates.samples, states, radius)
     gap = smallest_distance(states)
     stable, within = _assumptions(denoiser, histories, states, jnp.float32(radius), key_balls, num_balls)
-    return CertificateWorth(
+    return Reliability(
         **acceptance(certificates, right),
         radius=float(radius),
         smallest_distance=gap,
@@ -120,7 +120,7 @@ def are_binary(states: Float[Array, "*batch state"]) -> bool:
 
 
 def acceptance(certificates: Certificate, right: Bool[Array, "batch samples"]) -> dict:
-    """The counted fields of `CertificateWorth`, from verdicts and the truth."""
+    """The counted fields of `Reliability`, from verdicts and the truth."""
     accepted, right_ = np.asarray(certificates.accepted), np.asarray(right)
     by_paper = np.asarray(certificates.accepted_by_paper)
     num_accepted, num_wrong = int(accepted.sum()), int((accepted & ~right_).sum())

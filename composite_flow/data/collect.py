@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +21,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from composite_flow.data.collect_host import host_episodes
-from composite_flow.data.episodes import ARRAYS, Episodes, describe
+from composite_flow.data.episodes import ARRAYS, Episodes, shard_description
 from composite_flow.data.folder import FolderWriter
+from composite_flow.data.progress import CountProgress
 from composite_flow.data.scaling import Scaling
 from composite_flow.data.shards import SHARD_BYTES
 from composite_flow.errors import InputError
@@ -32,7 +33,6 @@ from composite_flow.problems.host import AnyProblem, HostProblem
 BATCH_BYTES = 64 * 2**20
 """Memory that the records of the worlds that run at once may take."""
 
-Progress = Callable[[int, int], None]
 Arrays = dict[str, np.ndarray]
 
 
@@ -75,7 +75,7 @@ def collect(
     num_samples: int | None = None,
     policy: Policy | None = None,
     num_steps: int | None = None,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> Episodes:
     """Let a team act and record what it saw, what it did, and the state.
 
@@ -125,7 +125,7 @@ def collect_to(
     overwrite: bool = False,
     shard_bytes: int = SHARD_BYTES,
     in_memory: bool | None = None,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> Episodes:
     """`collect` into a folder of shards, shard by shard, so that memory does not grow with the number of episodes.
 
@@ -163,7 +163,9 @@ def collect_to(
             arrays = _recorded(batches, amount, done, progress if isinstance(problem, HostProblem) else None)
             steps = len(arrays["ends"])
             is_last = amount.after(done, per_shard, steps) >= amount.wanted
-            writer.write(number, number + 1 if is_last else None, arrays, _shard_description(problem, policy, arrays))
+            writer.write(
+                number, number + 1 if is_last else None, arrays, _measured_description(problem, policy, arrays)
+            )
         done, number = amount.after(done, per_shard, steps), number + 1
         if progress is not None:
             progress(done, amount.wanted)
@@ -180,10 +182,10 @@ def _too_slow(amount: Amount, done: int, minutes: float | None, writer: FolderWr
     )
 
 
-def _shard_description(problem: AnyProblem, policy: Policy, arrays: Arrays) -> dict[str, Any]:
+def _measured_description(problem: AnyProblem, policy: Policy, arrays: Arrays) -> dict[str, Any]:
     """What a shard says beside its arrays; the ranges of all shards together give the scaling."""
     scaling = Scaling(*(jnp.asarray(limit(arrays["states"], axis=0)) for limit in (np.min, np.max)))
-    return describe(problem.state_names, scaling, problem.description, policy.description, measured=True)
+    return shard_description(problem.state_names, scaling, problem.description, policy.description, measured=True)
 
 
 def _collection(problem: AnyProblem, policy: Policy, key: PRNGKeyArray, amount: Amount, per_shard: int) -> str:
@@ -211,7 +213,7 @@ def _amount(problem: AnyProblem, num_episodes: int | None, num_samples: int | No
     return Amount(num_episodes or num_samples or 0, num_episodes is None, num_steps)
 
 
-def _recorded(batches: Iterable[Arrays], amount: Amount, before: int, progress: Progress | None = None) -> Arrays:
+def _recorded(batches: Iterable[Arrays], amount: Amount, before: int, progress: CountProgress | None = None) -> Arrays:
     """The episodes of these batches until the amount is reached, where there was so much before them."""
     parts, done = [], before
     for batch in batches:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from composite_flow.data import states as state_rows
 from composite_flow.data.episodes import Episodes
 from composite_flow.data.scaling import Scaling
-from composite_flow.data.windows import JointBatch, PairBatch, Windows, checked
+from composite_flow.data.windows import JointBatch, PairBatch, Windows, checked_indices
 from composite_flow.errors import InputError
 from composite_flow.history import HistoryLayout
 
@@ -120,7 +120,7 @@ class HistoryDataset(eqx.Module):
         Raises:
             InputError: a step is not in the data.
         """
-        return self.windows.joint(checked(steps, self.windows.num_steps, "step"))
+        return self.windows.joint(checked_indices(steps, self.windows.num_steps, "step"))
 
     def pairs(
         self, steps: Int[Array, " k"] | Int[np.ndarray, " k"], agents: Int[Array, " k"] | Int[np.ndarray, " k"]
@@ -131,7 +131,7 @@ class HistoryDataset(eqx.Module):
             InputError: a step or an agent is not in the data.
         """
         return self.windows.pairs(
-            checked(steps, self.windows.num_steps, "step"), checked(agents, self.num_agents, "agent")
+            checked_indices(steps, self.windows.num_steps, "step"), checked_indices(agents, self.num_agents, "agent")
         )
 
     # --- parts

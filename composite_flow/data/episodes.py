@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from composite_flow.data.arrays import as_actions, as_booleans, as_floats, check_availability, check_lengths
 from composite_flow.data.folder import FolderWriter, read_headers
 from composite_flow.data.scaling import Scaling
-from composite_flow.data.shards import SHARD_BYTES, Header, ShardedArray
+from composite_flow.data.shards import SHARD_BYTES, ShardedArray, ShardHeader
 from composite_flow.errors import FileError, InputError
 
 ARRAYS = ("observations", "actions", "states", "rewards", "ends", "availability")
@@ -125,7 +125,7 @@ class Episodes:
         """
         cuts = self._cuts(shard_bytes)
         writer = FolderWriter(Path(folder), uuid.uuid4().hex, ARRAYS, overwrite)
-        description = describe(self.state_names, self.scaling, self.description, self.policy)
+        description = shard_description(self.state_names, self.scaling, self.description, self.policy)
         try:
             for number, (first, stop) in enumerate(pairwise(cuts)):
                 arrays = {name: getattr(self, name)[first:stop] for name in ARRAYS}
@@ -226,7 +226,7 @@ class Episodes:
         return cls(**arrays, state_names=names, scaling=scaling, description=described, policy={})
 
 
-def describe(
+def shard_description(
     names: tuple[str, ...],
     scaling: Scaling,
     problem: dict[str, Any],
@@ -243,7 +243,7 @@ def describe(
     }
 
 
-def read_description(headers: Sequence[Header]) -> tuple[tuple[str, ...], Scaling, dict[str, Any], dict[str, Any]]:
+def read_description(headers: Sequence[ShardHeader]) -> tuple[tuple[str, ...], Scaling, dict[str, Any], dict[str, Any]]:
     """Names, scaling, problem and policy of a folder of shards; ranges measured shard by shard are merged."""
     try:
         scalings = [header.description["scaling"] for header in headers]

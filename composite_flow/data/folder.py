@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from composite_flow.data.shards import Header, read_header, shard_image, shard_name
+from composite_flow.data.shards import ShardHeader, read_header, shard_image, shard_name
 from composite_flow.errors import FileError
 
 _NAME = re.compile(r"episodes-\d{5}\.h5(\.partial)?")
 
 
-def read_headers(folder: Path, arrays: tuple[str, ...]) -> tuple[Header, ...]:
+def read_headers(folder: Path, arrays: tuple[str, ...]) -> tuple[ShardHeader, ...]:
     """The headers of a folder's shards, in order, checked to belong together and to be all.
 
     Raises:
@@ -68,8 +68,8 @@ class FolderWriter:
     def __init__(self, folder: Path, collection: str, arrays: tuple[str, ...], overwrite: bool = False):
         self.folder, self.collection, self.arrays = folder, collection, arrays
         self.partial = _partial(folder)
-        self.finished: dict[int, Header] = {}
-        with writing(folder):
+        self.finished: dict[int, ShardHeader] = {}
+        with naming_write_errors(folder):
             _recover(folder)
             _check_target(folder, overwrite)
             self.partial.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ class FolderWriter:
         path = self.partial / shard_name(number)
         part = path.with_name(path.name + ".partial")
         try:
-            with writing(path):
+            with naming_write_errors(path):
                 with open(part, "wb") as file:
                     file.write(image)
                     file.flush()
@@ -107,7 +107,7 @@ class FolderWriter:
 
     def finish(self) -> None:
         """Rename the whole folder into place; an old one goes only then."""
-        with writing(self.folder):
+        with naming_write_errors(self.folder):
             if self.folder.exists():
                 self.folder.rename(_previous(self.folder))
             self.partial.rename(self.folder)
@@ -160,8 +160,8 @@ def _check_ours(folder: Path) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns what can go wrong while writing into a sentence."""
+def naming_write_errors(path: Path) -> Iterator[None]:
+    """Raise an error of the file system while `path` is written as a `FileError` that names the path."""
     try:
         yield
     except OSError as error:

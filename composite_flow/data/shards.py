@@ -21,8 +21,8 @@ from jaxtyping import Int
 
 from composite_flow.errors import FileError, InputError
 
-FORMAT = "composite-flow episodes"
-FORMAT_VERSION = 1
+SHARD_FORMAT = "composite-flow episodes"
+SHARD_FORMAT_VERSION = 1
 SHARD_BYTES = 64 * 2**20
 """Size that shards are cut to, before compression."""
 CHUNK_BYTES = 2**18
@@ -32,7 +32,7 @@ MOST_RUNS = 32
 
 
 @dataclass(frozen=True)
-class Header:
+class ShardHeader:
     """What a shard says of itself, but for its arrays; `total` is None where only the last shard knows it."""
 
     path: Path
@@ -59,7 +59,7 @@ class ShardedArray:
     """
 
     name: str
-    headers: tuple[Header, ...]
+    headers: tuple[ShardHeader, ...]
 
     @property
     def stops(self) -> Int[np.ndarray, " shards"]:
@@ -100,7 +100,7 @@ class ShardedArray:
         return np.concatenate(parts)
 
 
-def _read_rows(header: Header, name: str, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
+def _read_rows(header: ShardHeader, name: str, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
     """Rows of one array of a shard: run by run, or as one range where they are scattered."""
     runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
     with _reading(header.path), h5py.File(header.path, "r") as file:
@@ -112,7 +112,7 @@ def _read_rows(header: Header, name: str, rows: Int[np.ndarray, " rows"]) -> np.
         return data[rows[0] : rows[-1] + 1][rows - rows[0]]
 
 
-def read_header(path: Path, arrays: tuple[str, ...]) -> Header:
+def read_header(path: Path, arrays: tuple[str, ...]) -> ShardHeader:
     """What a shard says of itself.
 
     Raises:
@@ -120,17 +120,17 @@ def read_header(path: Path, arrays: tuple[str, ...]) -> Header:
     """
     with _reading(path), h5py.File(path, "r") as file:
         attributes: dict[str, Any] = dict(file.attrs)
-        if attributes.get("format") != FORMAT:
+        if attributes.get("format") != SHARD_FORMAT:
             raise FileError(f"{path} is an HDF5 file, but not a shard of episodes.")
-        if attributes["format_version"] != FORMAT_VERSION:
+        if attributes["format_version"] != SHARD_FORMAT_VERSION:
             raise FileError(
-                f"{path} has format version {file.attrs['format_version']}, but this library reads {FORMAT_VERSION}; "
-                f"use the library's version that wrote it."
+                f"{path} has format version {file.attrs['format_version']}, but this library reads "
+                f"{SHARD_FORMAT_VERSION}; use the library's version that wrote it."
             )
         sets = {name: _dataset(file, name) for name in arrays}
         if len({data.shape[0] for data in sets.values()}) != 1:
             raise FileError(f"{path} is damaged: its arrays have different numbers of steps.")
-        return Header(
+        return ShardHeader(
             path=path,
             collection=str(attributes["collection"]),
             number=int(attributes["shard"]),
@@ -170,7 +170,7 @@ def shard_image(
     """A shard's bytes: built in memory, so that a full disk meets plain file writes and never HDF5."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
-        file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
+        file.attrs.update(format=SHARD_FORMAT, format_version=SHARD_FORMAT_VERSION)
         file.attrs.update(collection=collection, shard=number, num_shards=total or 0)
         file["description"] = _json({**description, "versions": _versions()})
         for name, array in arrays.items():

@@ -193,7 +193,7 @@ def _zero_masked(history: History) -> History:
     )
 
 
-def checked(values: Int[Array, " k"] | Int[np.ndarray, " k"], count: int, name: str) -> Int[Array, " k"]:
+def checked_indices(values: Int[Array, " k"] | Int[np.ndarray, " k"], count: int, name: str) -> Int[Array, " k"]:
     """As int32 on the device, in range (which only concrete values can be checked for)."""
     if not isinstance(values, Tracer):
         host = np.asarray(values)

@@ -74,7 +74,7 @@ def read_json(path: Path) -> Any:
         raise FileError(f"{path} is not a readable JSON file ({error}); remove it to compute it again.") from error
 
 
-def told_differences(first: Any, second: Any) -> str:
+def describe_differences(first: Any, second: Any) -> str:
     """Where the first differs from the second, as "training.steps (8000, not 300)"; empty where nowhere.
 
     Args:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-Cell = str | float | int | bool | None
-PlainTable = tuple[str, Sequence[str], Sequence[Sequence[Cell]]]
+TableValue = str | float | int | bool | None
+PlainTable = tuple[str, Sequence[str], Sequence[Sequence[TableValue]]]
 """Title, header and rows; the first column holds names, the others numbers."""
 
 
-def text(value: Cell) -> str:
+def text(value: TableValue) -> str:
     """A value as people read it; what is unknown is a dash."""
     if value is None:
         return "–"

@@ -81,7 +81,7 @@ def _rescaled(
     return power / divisor, error / divisor, log_scale
 
 
-class Radius(eqx.Module):
+class SpectralRadius(eqx.Module):
     """A spectral radius found by products with vectors.
 
     Attributes:
@@ -105,7 +105,7 @@ def arnoldi_radius(
     tolerance: float = 1e-3,
     max_restarts: int = 10,
     dtype: jnp.dtype | type = jnp.float32,
-) -> Radius:
+) -> SpectralRadius:
     """The spectral radius of a linear map that is known only by its products with vectors.
 
     Arnoldi's method, A V = V H + h v eᵀ, with full re-orthogonalisation, restarted from the dominant Ritz vector
@@ -139,7 +139,7 @@ def arnoldi_radius(
         _, radius, count = carry
         return (radius.residual > tolerance * radius.value) & (count <= max_restarts)
 
-    nothing = Radius(jnp.zeros((), dtype), jnp.full((), jnp.inf, dtype), jnp.zeros((), bool))
+    nothing = SpectralRadius(jnp.zeros((), dtype), jnp.full((), jnp.inf, dtype), jnp.zeros((), bool))
     start = jax.random.normal(key_start, (size,), dtype)
     _, radius, _ = jax.lax.while_loop(unfinished, cycle, (start, nothing, jnp.zeros((), jnp.int32)))
     return radius
@@ -197,7 +197,9 @@ def _unit(vector: Float[Array, " size"]) -> Float[Array, " size"]:
     return vector / jnp.where(norm > 0, norm, 1.0)
 
 
-def _dominant(hessenberg: Float[Array, "rows depth"], broke: Bool[Array, ""]) -> tuple[Radius, Float[Array, " depth"]]:
+def _dominant(
+    hessenberg: Float[Array, "rows depth"], broke: Bool[Array, ""]
+) -> tuple[SpectralRadius, Float[Array, " depth"]]:
     """The dominant Ritz pair: its radius, and the real coordinates that restart the method."""
     depth = hessenberg.shape[1]
     values, vectors = jnp.linalg.eig(hessenberg[:depth])
@@ -205,4 +207,4 @@ def _dominant(hessenberg: Float[Array, "rows depth"], broke: Bool[Array, ""]) ->
     vector = vectors[:, index]
     residual = hessenberg[depth, depth - 1] * jnp.abs(vector[-1])
     # The real part of a complex vector spans the pair's plane together with its image.
-    return Radius(jnp.abs(values[index]), residual, broke), jnp.real(vector)
+    return SpectralRadius(jnp.abs(values[index]), residual, broke), jnp.real(vector)

@@ -9,10 +9,10 @@ from jaxtyping import Array, Float
 
 from composite_flow.errors import InputError
 from composite_flow.files.plain_json import LATER
-from composite_flow.network import Activation, HistoryAt, Initial
+from composite_flow.network import Activation, HistoryAt, InitialWeights
 from composite_flow.training.flow_loss import CANDIDATES, FlowLosses
 from composite_flow.training.loss import pair_losses
-from composite_flow.training.optimiser import Precision
+from composite_flow.training.optimiser import MatmulPrecision
 
 DEFAULT_STEPS = 10_000
 
@@ -36,7 +36,7 @@ class TrainingConfig:
     """Where the network sees the history: in every hidden layer, or at the input (the paper)."""
     activation: Activation = "relu"
     """Activation of the hidden layers."""
-    initial: Initial = "uniform"
+    initial: InitialWeights = "uniform"
     """Initial weights; "identity" carries y through the layers, for states of a hundred features or more."""
     batch: int = 512
     """Pairs (history, state) per step."""
@@ -66,7 +66,7 @@ class TrainingConfig:
     resident_gigabytes: float = 1.0
     """Size of the shares of training data that are read from disk: each evaluate_every steps learn from another one,
     while the next is read. So two are in memory."""
-    precision: Precision = dataclasses.field(default="float32", metadata=LATER)
+    precision: MatmulPrecision = dataclasses.field(default="float32", metadata=LATER)
     """Factors of matrix products in training; "bfloat16" is faster on GPUs, sums and weights stay in float32."""
 
     def __post_init__(self):

@@ -42,7 +42,7 @@ _TRIED = 2  # contradicted points for each one that is learned from
 _RESOLUTION = 0.1  # distances below this count alike: what the flow to ŝ leaves open
 
 
-class Lesson(NamedTuple):
+class WeightedPoints(NamedTuple):
     """Points to learn from: histories, noisy states, the states to answer, and how much each counts."""
 
     histories: Float[Array, "points history"]
@@ -77,7 +77,7 @@ class FlowLosses:
         half = self.points // 2
         still = jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, denoiser)
         lessons = (
-            Lesson(own[0], noisy_states(own[1], key_noise), own[1], jnp.ones(self.batch)),
+            WeightedPoints(own[0], noisy_states(own[1], key_noise), own[1], jnp.ones(self.batch)),
             undecided_points(still, own[0][:half], *candidates, key_undecided),
             contradicted_points(still, own[1], *candidates, half, key_contradicted),
         )
@@ -93,14 +93,14 @@ def undecided_points(
     histories: Float[Array, "candidates history"],
     states: Float[Array, "candidates state"],
     key: PRNGKeyArray,
-) -> Lesson:
+) -> WeightedPoints:
     """Where flows from noise are after a few steps by these histories, each with a candidate drawn for it."""
     key_start, key_steps, key_draw = jax.random.split(key, 3)
     start = jax.random.normal(key_start, (len(own), states.shape[1]))
     steps = jax.random.randint(key_steps, (len(own),), 1, _STEPS + 1)
     y = _flows(denoiser, own, start, _STEPS)[jnp.arange(len(own)), steps]
-    drawn = drawn_for(y, states, key_draw)
-    return Lesson(histories[drawn], y, states[drawn], jnp.ones(len(own)))
+    drawn = draw_candidates(y, states, key_draw)
+    return WeightedPoints(histories[drawn], y, states[drawn], jnp.ones(len(own)))
 
 
 def contradicted_points(
@@ -110,25 +110,27 @@ def contradicted_points(
     states: Float[Array, "candidates state"],
     points: int,
     key: PRNGKeyArray,
-) -> Lesson:
+) -> WeightedPoints:
     """Points close to some of the states `near`, drawn out of more by their weights w."""
     key_level, key_near, key_moved, key_draw, key_choice = jax.random.split(key, 5)
     near = near[: _TRIED * points]
     level = _CLOSE * jax.random.uniform(key_level, (len(near), 1))
     y = near + level * jax.random.normal(key_near, near.shape)
     moved = y + _MOVED * jax.random.normal(key_moved, y.shape)
-    drawn = drawn_for(moved, states, key_draw)
+    drawn = draw_candidates(moved, states, key_draw)
     back = _flows(denoiser, histories[drawn], moved, _BACK)[:, -1]
-    weights = jnp.exp(jnp.minimum(0.0, log_odds(y, moved, states[drawn]) - log_odds(y, moved, back)))
+    weights = jnp.exp(jnp.minimum(0.0, log_kernel_ratio(y, moved, states[drawn]) - log_kernel_ratio(y, moved, back)))
     total = jnp.sum(weights)
     # Systematic resampling: evenly spaced levels of the sum of weights.
     places = (jnp.arange(points, dtype=jnp.float32) + jax.random.uniform(key_choice)) / points
     chosen = _first_at_least(jnp.cumsum(weights)[None], places * total)
     drawn = drawn[chosen]
-    return Lesson(histories[drawn], y[chosen], states[drawn], jnp.broadcast_to(jnp.minimum(1.0, total), (points,)))
+    return WeightedPoints(
+        histories[drawn], y[chosen], states[drawn], jnp.broadcast_to(jnp.minimum(1.0, total), (points,))
+    )
 
 
-def drawn_for(
+def draw_candidates(
     y: Float[Array, "points state"], states: Float[Array, "candidates state"], key: PRNGKeyArray
 ) -> Int[Array, " points"]:
     """For each point a candidate j, with probability ∝ K(‖y − s_j‖²)."""
@@ -141,7 +143,7 @@ def drawn_for(
     return _first_at_least(sums, levels)
 
 
-def log_odds(
+def log_kernel_ratio(
     y: Float[Array, "points state"], moved: Float[Array, "points state"], states: Float[Array, "points state"]
 ) -> Float[Array, " points"]:
     """log ρ(s): how much likelier y is than y', each as a noisy state of s."""

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from composite_flow.training.devices import split, whole
 from composite_flow.training.loss import Pairs, pair_losses
 
-Precision = Literal["float32", "bfloat16"]
+MatmulPrecision = Literal["float32", "bfloat16"]
 
 # Before the averages of Adam have settled, and at high rates, single batches have gradients that would kill units.
 _ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
@@ -95,7 +95,7 @@ class Task(eqx.Module):
     batch: int = eqx.field(static=True)
     average: float = eqx.field(static=True)
     losses: Callable[..., Float[Array, " batch"]] = eqx.field(static=True, default=pair_losses)
-    precision: Precision = eqx.field(static=True, default="float32")
+    precision: MatmulPrecision = eqx.field(static=True, default="float32")
     mesh: Mesh | None = eqx.field(static=True, default=None)
 
 
@@ -113,7 +113,7 @@ def train_steps(task: Task, state: TrainingState, count: Int[Array, ""]) -> Trai
         return jax.lax.fori_loop(0, count, lambda _, state: whole(train_step(task, state), task.mesh), state)
 
 
-def _products(precision: Precision) -> AbstractContextManager:
+def _products(precision: MatmulPrecision) -> AbstractContextManager:
     """Matrix products that are traced inside, and their gradients, have this precision."""
     return nullcontext() if precision == "float32" else jax.default_matmul_precision("BF16_BF16_F32")
 

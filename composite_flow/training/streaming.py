@@ -18,7 +18,7 @@ from composite_flow.training.loss import Pairs, sample_pairs
 _PROBE = 4096  # pairs that fix the range of the histories and tell one data set from another
 
 
-class Shares:
+class DataStream:
     """The pairs in memory at each step: all there are, or a share that changes every so many steps.
 
     A thread reads the next share while the present one is trained on, so that two are in memory. Used as a context,
@@ -78,14 +78,14 @@ class Shares:
         self.is_whole = share is self.pairs
         return self.prepare(share)
 
-    def __enter__(self) -> "Shares":
+    def __enter__(self) -> "DataStream":
         return self
 
     def __exit__(self, *_) -> None:
         self.reader.shutdown(wait=True, cancel_futures=True)
 
 
-def probe(train: Pairs) -> tuple[Float[Array, "pairs history"], Float[Array, "pairs state"], str]:
+def probe_pairs(train: Pairs) -> tuple[Float[Array, "pairs history"], Float[Array, "pairs state"], str]:
     """Some pairs, always the same of a dataset, and a fingerprint of them."""
     if train.num_steps < 1:
         raise InputError("The training data are empty; collect some episodes first.")

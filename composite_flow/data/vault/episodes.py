@@ -11,7 +11,7 @@ from functools import reduce
 import numpy as np
 from jaxtyping import Bool, Int
 
-from composite_flow.data.vault.store import Part, Vault
+from composite_flow.data.vault.store import Vault, VaultPart
 from composite_flow.errors import FileError
 
 BLOCK_BYTES = 2**25
@@ -19,16 +19,16 @@ BLOCK_BYTES = 2**25
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class VaultParts:
     """The parts of a vault that are read, checked to fit together."""
 
-    observations: Part
-    actions: Part
-    states: Part
-    ends: tuple[Part, ...]
-    rewards: Part | None
-    availability: Part | None
-    mask: Part | None
+    observations: VaultPart
+    actions: VaultPart
+    states: VaultPart
+    ends: tuple[VaultPart, ...]
+    rewards: VaultPart | None
+    availability: VaultPart | None
+    mask: VaultPart | None
 
     @property
     def num_agents(self) -> int:
@@ -47,7 +47,7 @@ class Parts:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class VaultEpisodes:
     """A vault's whole episodes, and what else a look at all of it tells.
 
     Attributes:
@@ -83,7 +83,7 @@ class Found:
             filled += length
         return [slice(first, stop) for first, stop in zip(cuts, [*cuts[1:], len(self.rows)], strict=True)]
 
-    def runs(self, episodes: slice) -> Iterator[tuple[int, int, int]]:
+    def stretches(self, episodes: slice) -> Iterator[tuple[int, int, int]]:
         """Row, first and last step of stretches of episodes that follow each other without a gap."""
         rows, starts, stops = self.rows[episodes], self.starts[episodes], self.stops[episodes]
         breaks = np.flatnonzero((rows[1:] != rows[:-1]) | (starts[1:] != stops[:-1])) + 1
@@ -101,14 +101,14 @@ class _Counts:
     num_actions: int = 0
 
 
-def find_parts(vault: Vault) -> Parts:
+def find_parts(vault: Vault) -> VaultParts:
     """Open the parts that are read, and check that they speak of the same agents.
 
     Raises:
         FileError: a part is missing, or has other axes than it must have; the sentence names it.
     """
     ends = tuple(part for part in map(vault.find, ("terminals", "truncations")) if part is not None)
-    parts = Parts(
+    parts = VaultParts(
         observations=vault.need("observations"),
         actions=vault.need("actions"),
         states=vault.need("infos.state"),
@@ -121,7 +121,7 @@ def find_parts(vault: Vault) -> Parts:
     return parts
 
 
-def _check_shapes(vault: Vault, parts: Parts) -> None:
+def _check_shapes(vault: Vault, parts: VaultParts) -> None:
     """Each part has its axes, and all have the same agents in the same order."""
     where, state, actions = vault.path, parts.states, parts.actions
     if len(parts.observations.shape) < 2:
@@ -140,7 +140,7 @@ def _check_shapes(vault: Vault, parts: Parts) -> None:
             raise FileError(f"{where}: {part.name} and observations are of different agents.")
 
 
-def find_episodes(vault: Vault, parts: Parts) -> Found:
+def find_episodes(vault: Vault, parts: VaultParts) -> VaultEpisodes:
     """Look through a vault's flags and states, block by block.
 
     Raises:
@@ -155,7 +155,7 @@ def find_episodes(vault: Vault, parts: Parts) -> Found:
             f"{vault.path} holds no whole episode in {vault.num_rows} × {vault.num_steps} steps: "
             f"{names} nowhere say of all agents that it is over."
         )
-    return Found(
+    return VaultEpisodes(
         rows=np.repeat(np.arange(len(bounds)), [len(pair[0]) for pair in bounds]),
         starts=starts,
         stops=stops,
@@ -167,7 +167,7 @@ def find_episodes(vault: Vault, parts: Parts) -> Found:
 
 
 def _flags_of_row(
-    vault: Vault, parts: Parts, row: int, counts: _Counts
+    vault: Vault, parts: VaultParts, row: int, counts: _Counts
 ) -> tuple[Bool[np.ndarray, " steps"], Bool[np.ndarray, " steps"]]:
     """Which steps of a row are no padding, and at which of them all agents are done."""
     real, done = np.zeros(vault.num_steps, bool), np.zeros(vault.num_steps, bool)
@@ -191,7 +191,7 @@ def _flags_of_row(
     return real, done
 
 
-def _read_flags(vault: Vault, part: Part, row: int, block: slice, real: Bool[np.ndarray, " steps"] | slice):
+def _read_flags(vault: Vault, part: VaultPart, row: int, block: slice, real: Bool[np.ndarray, " steps"] | slice):
     """Flags of each agent, or of all in one column; what stands in padding is not looked at."""
     values = part.read(row, block.start, block.stop)
     values = values[:, None] if values.ndim == 1 else values

@@ -15,7 +15,7 @@ agent. Anything else that is not finite is refused.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from composite_flow.data.episodes import ARRAYS, Episodes, describe
+from composite_flow.data.episodes import ARRAYS, Episodes, shard_description
 from composite_flow.data.folder import FolderWriter
+from composite_flow.data.progress import CountProgress
 from composite_flow.data.scaling import Scaling
 from composite_flow.data.shards import SHARD_BYTES
-from composite_flow.data.vault.episodes import Found, Parts, find_episodes, find_parts
-from composite_flow.data.vault.store import STORE_FILE, Part, Vault, open_vault
+from composite_flow.data.vault.episodes import VaultEpisodes, VaultParts, find_episodes, find_parts
+from composite_flow.data.vault.store import STORE_FILE, Vault, VaultPart, open_vault
 from composite_flow.errors import FileError
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +61,7 @@ def import_vault(
     uid: str | None = None,
     overwrite: bool = False,
     shard_bytes: int = SHARD_BYTES,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> Imported:
     """Read a vault of OG-MARL's into a folder of episodes.
 
@@ -114,24 +113,24 @@ def _description(vault: Vault, states: Float[np.ndarray, "steps state"]) -> dict
     scaling = Scaling(jnp.asarray(states.min(axis=0)), jnp.asarray(states.max(axis=0)))
     problem = {"kind": "vault", "vault": vault.name}
     policy = {"kind": "vault", "uid": vault.uid, "format": vault.version, "metadata": vault.metadata}
-    return describe(names, scaling, problem, policy, measured=True)
+    return shard_description(names, scaling, problem, policy, measured=True)
 
 
-def _read_shard(vault: Vault, parts: Parts, found: Found, shard: slice) -> dict[str, np.ndarray]:
+def _read_shard(vault: Vault, parts: VaultParts, found: VaultEpisodes, shard: slice) -> dict[str, np.ndarray]:
     """Flat arrays of a shard's episodes."""
-    runs = [_Run(vault, parts, found.num_actions, *run).arrays() for run in found.runs(shard)]
-    arrays = {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+    stretches = [_Stretch(vault, parts, found.num_actions, *run).arrays() for run in found.stretches(shard)]
+    arrays = {name: np.concatenate([run[name] for run in stretches]) for name in stretches[0]}
     ends = np.zeros(len(arrays["states"]), bool)
     ends[np.cumsum(found.lengths[shard]) - 1] = True
     return {**arrays, "ends": ends}
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
+class _Stretch:
     """Consecutive steps of a row of a vault, without padding."""
 
     vault: Vault
-    parts: Parts
+    parts: VaultParts
     num_actions: int
     row: int
     first: int
@@ -149,7 +148,7 @@ class _Run:
             "availability": self.availability(),
         }
 
-    def read(self, part: Part) -> np.ndarray:
+    def read(self, part: VaultPart) -> np.ndarray:
         """These steps of a part."""
         return part.read(self.row, self.first, self.stop)
 

@@ -34,12 +34,12 @@ from composite_flow.errors import FileError, InputError
 
 METADATA_FILE = "metadata.json"
 STORE_FILE = "manifest.ocdbt"
-FORMAT_VERSION = 1
+VAULT_FORMAT_VERSION = 1
 """The whole part of Flashbax's version number; versions 1.0 to 1.2 differ in how they compress."""
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class VaultPart:
     """One part of a vault: one array, or one for each agent.
 
     Attributes:
@@ -108,7 +108,7 @@ class Vault:
         """The names of what it holds, the agents' numbers left out."""
         return ", ".join(dict.fromkeys(re.sub(r"\d+$", "*", name) for name in self.shapes))
 
-    def find(self, name: str) -> Part | None:
+    def find(self, name: str) -> VaultPart | None:
         """Open a part, if there is one of that name; agents in the order of their numbers, agent_10 after agent_9."""
         leaves = sorted((leaf for leaf in self.shapes if leaf == name or leaf.startswith(f"{name}.")), key=_numbers_in)
         if not leaves:
@@ -120,9 +120,11 @@ class Vault:
         if any(self.shapes[leaf][0] != self.num_rows for leaf in leaves):
             raise FileError(f"{self.path}: {name} differs from other parts in the length of its batch axis.")
         with _reading(self.path, name):
-            return Part(self.path, name, tuple(_open_store(self.path, f"{leaf}.") for leaf in leaves), steps, agents)
+            return VaultPart(
+                self.path, name, tuple(_open_store(self.path, f"{leaf}.") for leaf in leaves), steps, agents
+            )
 
-    def need(self, name: str) -> Part:
+    def need(self, name: str) -> VaultPart:
         """`find`, of a part that must be there."""
         part = self.find(name)
         if part is None:
@@ -191,8 +193,10 @@ def _metadata(folder: Path) -> dict[str, Any]:
         raise FileError(f"{path} is damaged or foreign: it is not the metadata of a vault ({error!r}).") from error
     if not isinstance(structure, dict):
         raise FileError(f"{path} tells of one array instead of named parts; OG-MARL's vaults hold named parts.")
-    if math.floor(version) != FORMAT_VERSION:
-        raise FileError(f"{path} is of version {version} of the format, but versions {FORMAT_VERSION}.x are read here.")
+    if math.floor(version) != VAULT_FORMAT_VERSION:
+        raise FileError(
+            f"{path} is of version {version} of the format, but versions {VAULT_FORMAT_VERSION}.x are read here."
+        )
     if not (folder / STORE_FILE).is_file():
         raise FileError(f"{folder} is not whole: it lacks {STORE_FILE}, the index of its arrays.")
     return metadata

@@ -23,7 +23,7 @@ from composite_flow.metrics import clopper_pearson
 
 
 @dataclass(frozen=True)
-class Cover:
+class BoundComparison:
     """How far a bound covers deviations; None where nothing was compared.
 
     Attributes:
@@ -44,7 +44,7 @@ class Cover:
 
 
 @dataclass(frozen=True)
-class BoundWorth:
+class SurrogateBounds:
     """What one column of ε is worth as a bound (Theorem 6, Evidence 4.1), over its valid anchors.
 
     Attributes:
@@ -61,13 +61,13 @@ class BoundWorth:
     num_invalid: int
     bound: float | None
     root_bound: float | None
-    residual: Cover
-    root: Cover
-    anchored: Cover
+    residual: BoundComparison
+    root: BoundComparison
+    anchored: BoundComparison
 
 
 @dataclass(frozen=True)
-class CapacityWorth:
+class CapacityComparison:
     """Deviations of over- and under-parameterised anchors for one column of ε (Finding 3); None for an empty group.
 
     Attributes:
@@ -107,7 +107,9 @@ class RankCorrelation:
     count: int
 
 
-def cover(bounds: Float[np.ndarray, "*#anchors"], deviation_norms: Float[np.ndarray, "*#anchors"]) -> Cover:
+def compare_bound(
+    bounds: Float[np.ndarray, "*#anchors"], deviation_norms: Float[np.ndarray, "*#anchors"]
+) -> BoundComparison:
     """How far bounds, or one bound for all, cover deviation norms.
 
     Args:
@@ -116,16 +118,16 @@ def cover(bounds: Float[np.ndarray, "*#anchors"], deviation_norms: Float[np.ndar
     """
     bounds, norms = (np.ravel(array) for array in np.broadcast_arrays(bounds, deviation_norms))
     if not norms.size:
-        return Cover(0, None, None, None, None, None)
+        return BoundComparison(0, None, None, None, None, None)
     below = int(np.sum(norms < bounds))
     ratios = bounds[norms > 0] / norms[norms > 0]
     low, median, high = (float(q) for q in np.quantile(ratios, (0.05, 0.5, 0.95))) if ratios.size else (None,) * 3
-    return Cover(norms.size, below / norms.size, clopper_pearson(below, norms.size), median, low, high)
+    return BoundComparison(norms.size, below / norms.size, clopper_pearson(below, norms.size), median, low, high)
 
 
-def bound_worth(
+def compare_surrogate_bounds(
     surrogates: Surrogate, deviation_norms: Float[Array | np.ndarray, " anchors"]
-) -> tuple[BoundWorth, ...]:
+) -> tuple[SurrogateBounds, ...]:
     """What R̂ and √R̂ are worth as bounds on their anchors' own deviations, per column of ε.
 
     Args:
@@ -136,7 +138,7 @@ def bound_worth(
         InputError: the two do not fit, or a norm is not finite.
     """
     norms = _checked(deviation_norms, surrogates.epsilon)
-    return tuple(_bound_worth(_column(surrogates, k), norms) for k in range(surrogates.epsilon.shape[1]))
+    return tuple(_compare_surrogate_bounds(_column(surrogates, k), norms) for k in range(surrogates.epsilon.shape[1]))
 
 
 def over_parameterised(
@@ -146,11 +148,11 @@ def over_parameterised(
     return np.asarray(ranks)[:, None] >= surrogates.num_independent_states
 
 
-def capacity_worth(
+def compare_capacity(
     surrogates: Surrogate,
     ranks: Int[Array | np.ndarray, " anchors"],
     deviation_norms: Float[Array | np.ndarray, " anchors"],
-) -> tuple[CapacityWorth, ...]:
+) -> tuple[CapacityComparison, ...]:
     """Whether under-parameterised anchors deviate more, per column of ε (Finding 3), over its valid anchors.
 
     Args:
@@ -165,7 +167,7 @@ def capacity_worth(
     if len(ranks) != len(norms):
         raise InputError(f"{len(norms)} anchors need as many ranks, not {len(ranks)}.")
     over, columns = over_parameterised(surrogates, ranks), range(surrogates.epsilon.shape[1])
-    return tuple(_capacity_worth(_column(surrogates, k), over[:, k], norms) for k in columns)
+    return tuple(_compare_capacity(_column(surrogates, k), over[:, k], norms) for k in columns)
 
 
 def rank_correlation(
@@ -223,21 +225,21 @@ def _column(surrogates: Surrogate, k: int) -> Surrogate:
     return jax.tree.map(lambda values: values[:, k], surrogates)
 
 
-def _bound_worth(column: Surrogate, norms: np.ndarray) -> BoundWorth:
+def _compare_surrogate_bounds(column: Surrogate, norms: np.ndarray) -> SurrogateBounds:
     used = column.valid
     residuals, roots, norms = column.centred_residual[used], column.root[used], norms[used]
-    return BoundWorth(
+    return SurrogateBounds(
         epsilon=float(np.median(column.epsilon)),
         num_invalid=int(np.sum(~used)),
         bound=_median(residuals),
         root_bound=_median(roots),
-        residual=cover(residuals, norms),
-        root=cover(roots, norms),
-        anchored=cover(column.anchored_residual[used], norms),
+        residual=compare_bound(residuals, norms),
+        root=compare_bound(roots, norms),
+        anchored=compare_bound(column.anchored_residual[used], norms),
     )
 
 
-def _capacity_worth(column: Surrogate, over: np.ndarray, norms: np.ndarray) -> CapacityWorth:
+def _compare_capacity(column: Surrogate, over: np.ndarray, norms: np.ndarray) -> CapacityComparison:
     above, below = norms[column.valid & over], norms[column.valid & ~over]
     chance = p_value = None
     if above.size and below.size:
@@ -245,7 +247,7 @@ def _capacity_worth(column: Surrogate, over: np.ndarray, norms: np.ndarray) -> C
         chance, p_value = float(test.statistic) / (above.size * below.size), float(test.pvalue)
         p_value = p_value if np.isfinite(p_value) else 1.0  # all deviations tie
     epsilon = float(np.median(column.epsilon))
-    return CapacityWorth(epsilon, above.size, below.size, _median(above), _median(below), chance, p_value)
+    return CapacityComparison(epsilon, above.size, below.size, _median(above), _median(below), chance, p_value)
 
 
 def _median(values: np.ndarray) -> float | None:

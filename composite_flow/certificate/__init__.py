@@ -1,7 +1,7 @@
-"""How far an answer can be trusted: checks of every sample, radii, and what these are worth on new episodes (A.7).
+"""How far an answer can be trusted: checks of every sample, radii, and their reliability on new episodes (A.7).
 
 Read `checks` (the paper's two conditions), `sweep_radii` (is the composite map stable?), then `radius`, `conformal` and
-`calibration` (a bound that holds for whole new episodes) and `reliability` (how often accepted answers are wrong).
+`calibration` (bounds that hold for whole new episodes) and `reliability` (how often accepted answers are wrong).
 """
 
 from composite_flow.certificate.checks import Certificate, certify, certify_batch

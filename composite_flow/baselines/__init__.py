@@ -1,8 +1,8 @@
-"""What composite diffusion is held against: other calls of the same denoiser, other networks trained by equal means.
+"""Baselines that composite diffusion is compared with: other ways to use the denoiser, and other networks.
 
-Flows that need no communication or another one (`flows`); a stronger denoiser (`residual`), a regression that sees
-every history at once (`regression`) and a conditional variational autoencoder (`variational`), all trained by the
-optimiser, the schedule and the data of `fit` (`training`).
+`flows` has flows that need no communication, or another kind of it. The other networks are a stronger denoiser
+(`residual`), a regression that sees every history at once (`regression`) and a conditional variational autoencoder
+(`variational`). `training` trains them with the optimiser, the schedule and the data of `fit`.
 """
 
 from composite_flow.baselines.flows import (

@@ -1,9 +1,9 @@
-"""Joint regression: one network sees every agent's history at once and says the state.
+"""Joint regression: one network reads every agent's history at once and estimates the state.
 
     g(τ_1, …, τ_n) minimises E ‖s − g(τ_1, …, τ_n)‖²,   g* = E[s | τ_1, …, τ_n]
 
-It needs all histories in one place, which composite diffusion does not, and learns from steps, not from (step, agent)
-pairs. The network is the denoiser's, with the joint history at its input and y = 0.
+It needs all histories in one place, which composite diffusion does not, and it learns from steps, not from (step,
+agent) pairs. The network is the same as the denoiser's, with the joint history at its input and y = 0.
 """
 
 import equinox as eqx
@@ -29,7 +29,7 @@ class JointPairs(eqx.Module):
 
     @property
     def scaling(self) -> Scaling:
-        """Of the states to [0, 1]."""
+        """The scaling of the states to [0, 1]."""
         return self.dataset.scaling
 
     @property
@@ -38,11 +38,11 @@ class JointPairs(eqx.Module):
         return self.dataset.num_steps
 
     def resident(self, key: PRNGKeyArray, num_bytes: int) -> "JointPairs":
-        """A random share of this size that is in memory."""
+        """A random portion of at most this size in memory."""
         return JointPairs(self.dataset.resident(key, num_bytes))
 
     def sample(self, key: PRNGKeyArray, batch: int) -> tuple[Float[Array, "batch joint"], Float[Array, "batch state"]]:
-        """Pairs drawn uniformly, with replacement, over steps; traceable.
+        """Draw pairs uniformly over steps, with replacement; traceable.
 
         Raises:
             InputError: the episodes are not in memory.
@@ -52,7 +52,7 @@ class JointPairs(eqx.Module):
 
 
 def concatenated_histories(histories: Float[Array, "batch agents history"]) -> Float[Array, "batch joint"]:
-    """Every agent's history, one after the other."""
+    """The histories of all agents, one after the other in one row."""
     return histories.reshape(len(histories), -1)
 
 
@@ -65,7 +65,7 @@ def joint_regression(
     *,
     key: PRNGKeyArray,
 ) -> Network:
-    """The untrained network.
+    """The untrained network of the regression.
 
     Args:
         minimum, maximum: range of each column of the joint history in the training data.

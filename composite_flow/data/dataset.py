@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from composite_flow.data import states as state_rows
 from composite_flow.data.episodes import Episodes
 from composite_flow.data.scaling import Scaling
-from composite_flow.data.split import check_fractions, draw_states, split_episodes
+from composite_flow.data.split import check_fractions, draw_states, split_episodes, steps_of_episodes
 from composite_flow.data.windows import JointBatch, PairBatch, Windows, checked_indices
 from composite_flow.errors import InputError
 from composite_flow.history import HistoryLayout
@@ -182,12 +182,7 @@ class HistoryDataset(eqx.Module):
         Raises:
             InputError: an episode is not in this dataset, or no step remains.
         """
-        unknown = np.setdiff1d(episode_ids, self.episode_ids)
-        if len(unknown):
-            raise InputError(f"Episode {unknown[0]} is not in this dataset.")
-        steps = np.asarray(self.steps)
-        steps = steps[np.isin(np.asarray(self.windows.episode_of_step)[steps], episode_ids)]
-        unseen = None
+        steps, unseen = steps_of_episodes(np.asarray(self.windows.episode_of_step), self.steps, episode_ids), None
         if withheld_states is not None:
             withheld = self.windows.are_in_states(steps, withheld_states)
             unseen = steps[withheld]
@@ -252,23 +247,20 @@ class HistoryDataset(eqx.Module):
         """
         if self.in_memory:
             return self
-        capacity = min(num_bytes // self.windows.step_bytes, self.windows.num_steps)
-        drawn = self.windows.draw_episodes(key, self.episode_ids, capacity)
-        rows = np.flatnonzero(np.isin(np.asarray(self.windows.episode_of_step), drawn))
+        windows, rows = self.windows.portion(key, self.episode_ids, num_bytes)
         steps = np.flatnonzero(np.isin(rows, np.asarray(self.steps)))
         unseen = None if self.unseen_steps is None else np.flatnonzero(np.isin(rows, np.asarray(self.unseen_steps)))
         if not len(steps):
             raise InputError("No step of this part lies in the drawn episodes; allow more bytes.")
-        part = self._with_steps(np.pad(steps, (0, capacity - len(steps))), unseen, self.withheld_states)
-        windows = self.windows.restricted(rows, capacity)
+        part = self._with_steps(np.pad(steps, (0, windows.num_steps - len(steps))), unseen, self.withheld_states)
         return part._with(windows=windows, count=jnp.asarray(len(steps), jnp.int32))
 
     # --- states
 
     def distinct_states(self) -> Float[np.ndarray, "distinct state"]:
         """The states that occur in this part, each once, in their own units."""
-        parts = [state_rows.distinct(states) for states in self.windows.states_of(np.asarray(self.steps))]
-        return state_rows.distinct(np.concatenate(parts))
+        blocks = self.windows.states_of(np.asarray(self.steps))
+        return state_rows.distinct(np.concatenate([state_rows.distinct(block) for block in blocks]))
 
     def state_frequencies(
         self, states: Float[np.ndarray, "states state"] | Float[Array, "states state"]

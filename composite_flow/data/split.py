@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.errors import InputError
 
@@ -48,6 +48,24 @@ def split_episodes(
     num_validation = min(max(1, round(fractions[1] * len(episodes))), len(episodes) - num_test - 1)
     test, validation, train = np.split(episodes, [num_test, num_test + num_validation])
     return train, validation, test
+
+
+def steps_of_episodes(
+    episode_of_step: Int[np.ndarray, " all_steps"],
+    steps: Int[Array, " steps"],
+    episode_ids: Int[np.ndarray, " episodes"],
+) -> Int[np.ndarray, " chosen"]:
+    """Those of the steps that belong to these episodes.
+
+    Raises:
+        InputError: an episode has none of the steps.
+    """
+    rows = np.asarray(steps)
+    episodes = episode_of_step[rows]
+    unknown = np.setdiff1d(episode_ids, episodes)
+    if len(unknown):
+        raise InputError(f"Episode {unknown[0]} is not in this dataset.")
+    return rows[np.isin(episodes, episode_ids)]
 
 
 def draw_states(

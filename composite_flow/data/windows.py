@@ -128,19 +128,29 @@ class Windows(eqx.Module):
         starts = np.repeat(last + 1 - mask.sum(axis=1), self.layout.length)
         return self._with_rows(rows.reshape(-1), starts), jnp.asarray(last, jnp.int32)
 
-    def draw_episodes(
-        self, key: PRNGKeyArray, episodes: Int[np.ndarray, " episodes"], capacity: int
-    ) -> Int[np.ndarray, " drawn"]:
-        """Draw some of these episodes, shard by shard in a random order.
+    def portion(
+        self, key: PRNGKeyArray, episodes: Int[np.ndarray, " episodes"], num_bytes: int
+    ) -> tuple["Windows", Int[np.ndarray, " rows"]]:
+        """A random portion of these episodes in memory, and the steps that it holds.
 
         Args:
-            key: draws the order.
+            key: draws the shards, and the episodes of the last shard.
             episodes: the numbers of the episodes to draw from.
-            capacity: most steps of the drawn episodes together.
+            num_bytes: most memory of the portion's arrays. It fixes their size, to which they are padded.
 
         Raises:
             InputError: not one episode fits.
         """
+        capacity = min(num_bytes // self.step_bytes, self.num_steps)
+        drawn = self._draw_episodes(key, episodes, capacity)
+        rows = np.flatnonzero(np.isin(np.asarray(self.episode_of_step), drawn))
+        starts, padding = np.searchsorted(rows, np.asarray(self.starts)[rows]), (0, capacity - len(rows))
+        return self._with_rows(np.pad(rows, padding, mode="edge"), np.pad(starts, padding, mode="edge")), rows
+
+    def _draw_episodes(
+        self, key: PRNGKeyArray, episodes: Int[np.ndarray, " episodes"], capacity: int
+    ) -> Int[np.ndarray, " drawn"]:
+        """Draw episodes shard by shard, in a random order, as long as all of them together fit into the capacity."""
         generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         shards = np.searchsorted(
             self.shard_stops, np.searchsorted(np.asarray(self.episode_of_step), episodes), side="right"
@@ -152,17 +162,6 @@ class Windows(eqx.Module):
         if not fitting:
             raise InputError("Not one episode fits into these bytes; allow more.")
         return episodes[order[:fitting]]
-
-    def restricted(self, rows: Int[np.ndarray, " rows"], capacity: int) -> "Windows":
-        """The windows of these steps alone, in memory.
-
-        Args:
-            rows: the steps of whole episodes, ascending.
-            capacity: the number of steps up to which the arrays are padded.
-        """
-        padding = capacity - len(rows)
-        starts = np.searchsorted(rows, np.asarray(self.starts)[rows])
-        return self._with_rows(np.pad(rows, (0, padding), mode="edge"), np.pad(starts, (0, padding), mode="edge"))
 
     def _with_rows(self, rows: Int[np.ndarray, " rows"], starts: Int[np.ndarray, " rows"]) -> "Windows":
         """Windows over these rows of the arrays, on the device; `starts` are the first rows of their episodes."""

@@ -1,4 +1,4 @@
-"""Tables as plain values: a title, columns and rows, which the command line prints and Markdown holds."""
+"""Tables as plain values (a title, columns and rows), for the command line and for Markdown files."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,7 +8,7 @@ PlainTable = tuple[str, Sequence[str], Sequence[Sequence[TableValue]]]
 
 
 def text(value: TableValue) -> str:
-    """A value as people read it; what is unknown is a dash."""
+    """A value as text for people; an unknown value is a dash."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -19,7 +19,7 @@ def text(value: TableValue) -> str:
 
 
 def in_markdown(contents: Iterable[PlainTable]) -> str:
-    """Tables as text, numbers to the right; what is unknown is a dash."""
+    """Tables in Markdown, with numbers aligned to the right; an unknown value is a dash."""
     lines: list[str] = []
     for title, header, rows in contents:
         lines += [*title.split("\n"), "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]

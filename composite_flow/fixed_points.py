@@ -263,7 +263,7 @@ def shared_fixed_points(agents: FixedPoints, radius: float) -> SharedPoints:
         The shared points. Without approximation errors they contain every state that the joint history allows, and
         are those states alone where observations are independent given the state and histories one step long.
 
-    Source: Theorems 3 and 4, with the condition that they need.
+    Source: Theorem 3, Theorem 4; with the condition that they need.
     """
 
     def nearest(point):

@@ -22,7 +22,7 @@ ROUND_STEPS = 4  # flows that rest are removed between rounds; most flows of a t
 
 
 class FlowEnd(eqx.Module):
-    """Where a flow came to rest.
+    """The end of a flow.
 
     Attributes:
         y: the last iterate, after `num_steps` steps.
@@ -104,7 +104,7 @@ def settle(
     tolerance: float = TOLERANCE,
     max_steps: int = MAX_STEPS,
 ) -> tuple[Float[np.ndarray, "pairs state"], Bool[np.ndarray, " pairs"]]:
-    """Where the flows of many pairs come to rest, φ_∞(τ)(y), and whether they did.
+    """The points at which the flows of many pairs come to rest, φ_∞(τ)(y), and which flows did come to rest.
 
     Args:
         denoiser: f.

@@ -19,7 +19,7 @@ def state_jacobian(denoiser: Denoiser, context: Context, y: Float[Array, " state
     Args:
         denoiser: f.
         context: `denoiser.condition(history)`.
-        y: where to differentiate, in scaled units.
+        y: the point at which to differentiate, in scaled units.
 
     Returns:
         A matrix with a row for each output feature and a column for each input feature. Forward mode is used: all
@@ -38,7 +38,7 @@ def image_and_jacobian(
     Args:
         denoiser: f.
         context: `denoiser.condition(history)`.
-        y: where to differentiate, in scaled units.
+        y: the point at which to differentiate, in scaled units.
 
     Returns:
         The image and the Jacobian.
@@ -107,7 +107,7 @@ def state_radius(
     Args:
         denoiser: f.
         context: `denoiser.condition(history)`.
-        y: where to differentiate, in scaled units.
+        y: the point at which to differentiate, in scaled units.
         key: starts the matrix-free method; unused by the dense one.
         dense_limit: the largest state that is treated densely.
         depth: depth of the Krylov space; see `arnoldi_radius`.

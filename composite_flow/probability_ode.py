@@ -40,10 +40,10 @@ class DiscretisationError(eqx.Module):
     """How far the iteration's end points lie from the differential equation's.
 
     Attributes:
-        iterated: where Eq. 7 ended, one row per start.
-        solved: where the differential equation ended.
-        distances: between the two, in scaled units.
-        share_apart: the share of starts whose two ends lie further apart than the radius.
+        iterated: the end points of the iteration of Eq. 7, one row per start.
+        solved: the end points of the differential equation.
+        distances: the distance between the two end points of each start, in scaled units.
+        share_apart: the share of starts whose two end points lie further apart than the radius.
     """
 
     iterated: Float[Array, "starts state"]
@@ -67,7 +67,7 @@ def score(
     Returns:
         The score.
 
-    Source: Eq. 3, appendix A.1 (Miyasawa).
+    Source: Eq. 3, appendix A.1; due to Miyasawa.
     """
     return (denoiser.denoise(context, y) - y) / sigma**2
 
@@ -196,7 +196,7 @@ def discretisation_error(
 
 @eqx.filter_jit
 def _end_points(denoiser, context, starts, num_steps: int, sigma_start: float | None):
-    """Where the iteration and the equation end, from each start."""
+    """The end points of the iteration and of the differential equation from each start."""
 
     def ends(y):
         iterated = flow(denoiser, context, y, num_steps)[-1]

@@ -89,7 +89,7 @@ class CompositeErrors:
         return joint[:, None] & self.accepted_by_paper
 
     def inequalities(self) -> dict[str, Bool[np.ndarray, "joint samples"]]:
-        """Where each claim about a sample holds, up to 1e-4, the accuracy of the fixed points."""
+        """The samples for which each claim holds, up to 1e-4, the accuracy of the fixed points."""
         largest, mean = self.deviations.max(axis=1)[:, None], self.deviations.mean(axis=1)[:, None]
         return {
             "end in the hull of the fixed points near the state": self.hull_distances <= CLOSENESS,

@@ -145,7 +145,7 @@ def _differentiated(denoiser, histories, points, with_values):
 
 @partial(jax.jit, static_argnames=("columns", "with_jacobians"))
 def _spectra(in_history, in_state, columns, with_jacobians):
-    """What `_dense_local` returns, from the Jacobians."""
+    """Compute what `_dense_local` returns from the Jacobians."""
     values = varying = None
     if in_history is not None:
         sensitivities = _finite(jax.vmap(sensitivity_of_jacobians)(in_history, in_state))

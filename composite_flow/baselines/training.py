@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from composite_flow.errors import InputError
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.loss import Pairs, arrays_of, pair_losses
-from composite_flow.training.optimiser import Schedule, Task, TrainingState, initial_state, train_steps
+from composite_flow.training.optimiser import Task, TrainingState, initial_state, train_steps
 
 _INIT = 2**32 - 1  # folded into the key for the initial weights; no step has this number
 
@@ -89,9 +89,7 @@ def train_baseline(
 def _start(build, train, config: TrainingConfig, key: PRNGKeyArray, losses: Losses) -> tuple[TrainingState, Task]:
     """The state before the first step, and the task that steps read."""
     network = eqx.filter_jit(build)(jax.random.fold_in(key, _INIT))
-    per_step = 1.0 / (config.steps or 1) if config.schedule == "cosine" else 0.0
-    numbers = (config.learning_rate, float(config.warmup), per_step, 0.0)
-    schedule = Schedule(*(jnp.array(number) for number in numbers))
+    schedule = config.rate_schedule(config.steps)
     task = Task(arrays_of(train), key, schedule, config.batch, config.average, losses, config.precision)
     return initial_state(network, config.average > 0), task
 

@@ -14,8 +14,8 @@ def check_fractions(fractions: Sequence[float], withhold_states: float) -> Float
     """The fractions of training, validation and test as an array, once both arguments are known to be usable.
 
     Args:
-        fractions: of the episodes, one for each of the three parts.
-        withhold_states: fraction of the distinct states.
+        fractions: the fraction of the episodes for each of the three parts.
+        withhold_states: the fraction of the distinct states to withhold.
 
     Raises:
         InputError: the fractions are not three positive numbers that sum to 1, or `withhold_states` is not in [0, 1).
@@ -34,8 +34,8 @@ def split_episodes(
     """Divide episodes at random into training, validation and test; each part gets at least one.
 
     Args:
-        episodes: their numbers.
-        fractions: of the episodes, one for each of the three parts.
+        episodes: the numbers of the episodes.
+        fractions: the fraction of the episodes for each of the three parts.
         key: draws the episodes of each part.
 
     Raises:
@@ -55,7 +55,7 @@ def steps_of_episodes(
     steps: Int[Array, " steps"],
     episode_ids: Int[np.ndarray, " episodes"],
 ) -> Int[np.ndarray, " chosen"]:
-    """Those of the steps that belong to these episodes.
+    """The given steps that belong to these episodes.
 
     Raises:
         InputError: an episode has none of the steps.

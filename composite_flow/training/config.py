@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from composite_flow.errors import InputError
@@ -12,7 +13,7 @@ from composite_flow.files.plain_json import LATER
 from composite_flow.network import Activation, HistoryAt, InitialWeights
 from composite_flow.training.flow_loss import CANDIDATES, FlowLosses
 from composite_flow.training.loss import pair_losses
-from composite_flow.training.optimiser import MatmulPrecision
+from composite_flow.training.optimiser import MatmulPrecision, Schedule
 
 DEFAULT_STEPS = 10_000
 
@@ -106,6 +107,18 @@ class TrainingConfig:
     def losses(self) -> Callable[..., Float[Array, " losses"]]:
         """The function that returns the losses of the pairs of a step, from (network, histories, states, key)."""
         return FlowLosses(self.batch, self.flow_points) if self.flow_points else pair_losses
+
+    def rate_schedule(self, total_steps: int | None, elapsed: float = 0.0) -> Schedule:
+        """The schedule of the learning rate.
+
+        Args:
+            total_steps: the planned number of steps; None where minutes alone decide.
+            elapsed: share of the budget in minutes that is used.
+        """
+        falls = self.schedule == "cosine"
+        per_step = 1.0 / total_steps if falls and total_steps is not None else 0.0
+        numbers = (self.learning_rate, float(self.warmup), per_step, elapsed if falls else 0.0)
+        return Schedule(*(jnp.array(number) for number in numbers))
 
     def total_steps(self, num_pairs: int) -> int | None:
         """Planned optimiser steps for this many pairs of training data; None where minutes alone decide."""

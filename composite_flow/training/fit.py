@@ -39,7 +39,7 @@ from composite_flow.training.devices import (
 )
 from composite_flow.training.interrupt import interrupt_flag
 from composite_flow.training.loss import Pairs, arrays_of, denoising_loss, sample_pairs
-from composite_flow.training.optimiser import Schedule, Task, TrainingState, initial_state, train_steps
+from composite_flow.training.optimiser import Task, TrainingState, initial_state, train_steps
 from composite_flow.training.streaming import DataStream, probe_pairs
 
 TRAINING_FILE = "training.safetensors"
@@ -226,11 +226,7 @@ class _Run:
 
     def task(self) -> Task:
         config = self.config
-        falls = config.schedule == "cosine"
-        per_step = 1.0 / self.total if falls and self.total is not None else 0.0
-        numbers = (config.learning_rate, float(config.warmup), per_step, self.elapsed if falls else 0.0)
-        schedule = Schedule(*(jnp.array(number) for number in numbers))
-        key, schedule = on_all((self.key, schedule), self.mesh)
+        key, schedule = on_all((self.key, config.rate_schedule(self.total, self.elapsed)), self.mesh)
         options = {"losses": config.losses, "precision": config.precision, "mesh": self.mesh}
         return Task(self.stream.at(self.step), key, schedule, config.drawn, config.average, **options)
 

@@ -37,9 +37,7 @@ CANDIDATES = 4
 
 _STEPS = 4  # most steps of the flow to an undecided point
 _CLOSE = 0.3  # largest noise level around a contradicted state
-_MOVED = (
-    0.45  # σ of y': enough to draw states with half of their ones in common with s', too little for all
-)
+_MOVED = 0.45  # σ of y': enough to draw states with half of their ones in common with s', too little for all
 _BACK = 2  # steps of the flow to ŝ
 _TRIED = 2  # contradicted points that are drawn for each one that is kept
 _RESOLUTION = 0.1  # smaller distances count as this one, since the flow to ŝ is no more accurate

@@ -55,8 +55,8 @@ def check_lengths(arrays: dict[str, np.ndarray], num_agents: int) -> None:
         raise InputError("There must be at least one step.")
     if arrays["actions"].shape[1] != num_agents or num_agents == 0:
         raise InputError(
-            f"observations hold {num_agents} agents and actions {arrays['actions'].shape[1]}; both must hold the same "
-            "agents, at least one."
+            f"observations are of {num_agents} agents and actions of {arrays['actions'].shape[1]}; "
+            "they must be of the same agents, at least one."
         )
     if arrays["states"].shape[1] == 0 or arrays["observations"].shape[2] == 0:
         raise InputError("States and observations must have at least one feature.")

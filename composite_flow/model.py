@@ -19,7 +19,7 @@ from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
-from composite_flow.files.plain_json import jsonable, told_differences
+from composite_flow.files.plain_json import describe_differences, jsonable
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
 
@@ -222,6 +222,6 @@ def check_same_description(trained_on: dict[str, Any], given: dict[str, Any], wh
     Raises:
         MismatchError: they differ; it says in what, with both values.
     """
-    told = told_differences(trained_on, given).replace("jaxmarl (", "the version of JaxMARL (")
+    told = describe_differences(trained_on, given).replace("jaxmarl (", "the version of JaxMARL (")
     if told:
         raise MismatchError(f"{what}: they differ in {told}; {advice}.")

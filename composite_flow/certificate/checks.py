@@ -11,7 +11,7 @@ sets of elements are the same.
 
 What passing means: Theorem 7's bound D_φ does not follow from the checks, and two
 agents can both be stable and near while the composite ends further away. An error below 3 D_φ follows **if** each
-agent's fixed point lies within D_φ of the true state, which no check can see. `what_checks_are_worth` measures it.
+agent's fixed point lies within D_φ of the true state, which no check can see. `measure_reliability` measures it.
 
 Cost: `state` tangents per participant and sample, all as matrix products; on a processor, those of a ReLU network go
 through its active units alone, and once for all samples that have settled at one state (`active_jacobian`). Stability

@@ -42,14 +42,14 @@ def analyze(
     """
     from composite_flow.analysis.report import AnalysisSettings, analyse
     from composite_flow.analysis.sentences import sentences
-    from composite_flow.certificate.calibration import halves
+    from composite_flow.certificate.calibration import split_for_calibration
     from composite_flow.plots import analysis as analysis_plot
 
     folder = run / "analysis" if out is None else out
     refuse_existing(folder / ANALYSIS_FILE, overwrite=shared.overwrite)
     opened = open_run(run, data)
     key_halves, key = jax.random.split(jax.random.key(shared.seed))
-    calibration, described = halves(opened.dataset, key=key_halves)
+    calibration, described = split_for_calibration(opened.dataset, key=key_halves)
     with status() as progress:
         found = analyse(
             opened.model.denoiser,

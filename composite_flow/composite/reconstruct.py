@@ -94,6 +94,8 @@ def composite_flow(
 
     Returns:
         The trajectory y^(0), …, y^(hops), starting with `y` itself.
+
+    Source: Definition 6; by its recursion.
     """
 
     def hop(y, now):
@@ -145,6 +147,8 @@ def reconstruct(
     Raises:
         InputError: if the histories cannot be used, an agent is unknown or named twice, or `order` and
             `participants` name different agents, or `tolerance` and `stir` are both given.
+
+    Source: Definition 6, Corollary 7.1, Corollary 7.2, appendix A.6.
     """
     histories = check_histories(denoiser, histories, axes=2)
     options = (order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance, stir)

@@ -1,8 +1,9 @@
-"""Shards: episodes on disk, a folder of HDF5 files of whole episodes, `episodes-00000.h5` and on.
+"""Shards: episodes on disk, in a folder of HDF5 files of whole episodes, `episodes-00000.h5` and so on.
 
-Each shard describes itself: root attributes give the format, its version, the collection that the shard belongs to,
-its number and how many there are (0 where only the last one knows); the text `description` is JSON with the names and
-scaling of the state's features, the problem, the policy and the library versions; one checksummed data set per array.
+Each shard describes itself. Its root attributes give the format, the format's version, the collection that the shard
+belongs to, its number, and the number of all shards (0 where only the last shard knows it). The text `description` is
+JSON with the names and scaling of the state's features, the problem, the policy and the library versions. Each array
+is a checksummed data set.
 """
 
 import io
@@ -21,19 +22,29 @@ from jaxtyping import Int
 
 from composite_flow.errors import FileError, InputError
 
-FORMAT = "composite-flow episodes"
-FORMAT_VERSION = 1
+SHARD_FORMAT = "composite-flow episodes"
+SHARD_FORMAT_VERSION = 1
 SHARD_BYTES = 64 * 2**20
-"""Size that shards are cut to, before compression."""
+"""Size of a shard before compression."""
 CHUNK_BYTES = 2**18
 """Size of the pieces that HDF5 compresses and reads at once."""
 MOST_RUNS = 32
-"""More scattered rows than this are read as one range: a read costs more than the rows between."""
+"""Rows in more runs than this are read as one range: a read costs more than the unneeded rows in between."""
 
 
 @dataclass(frozen=True)
-class Header:
-    """What a shard says of itself, but for its arrays; `total` is None where only the last shard knows it."""
+class ShardHeader:
+    """What a shard says about itself, without its arrays.
+
+    Attributes:
+        path: the shard's file.
+        collection: a digest by which shards of one collection recognise each other.
+        number: the shard's place in the folder.
+        total: the number of all shards; None where only the last shard knows it.
+        description: from `episodes.shard_description`.
+        shapes: the shape of each array.
+        dtypes: the type of each array.
+    """
 
     path: Path
     collection: str
@@ -45,21 +56,21 @@ class Header:
 
     @property
     def num_steps(self) -> int:
-        """Rows of its arrays."""
+        """Number of steps in the shard."""
         return next(iter(self.shapes.values()))[0]
 
 
 @dataclass(frozen=True, eq=False)
 class ShardedArray:
-    """An array that is read from its shards when it is indexed: by a slice or by an array of rows of any shape.
+    """An array that is read from its shards when it is indexed, by a slice or by an array of rows of any shape.
 
     Attributes:
-        name: of the array in each shard.
-        headers: of the shards, in order.
+        name: the array's name in each shard.
+        headers: the headers of the shards, in order.
     """
 
     name: str
-    headers: tuple[Header, ...]
+    headers: tuple[ShardHeader, ...]
 
     @property
     def stops(self) -> Int[np.ndarray, " shards"]:
@@ -68,17 +79,17 @@ class ShardedArray:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the whole array."""
+        """Shape of the whole array."""
         return (int(self.stops[-1]), *self.headers[0].shapes[self.name][1:])
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the whole array."""
+        """Type of the array's elements."""
         return self.headers[0].dtypes[self.name]
 
     @property
     def nbytes(self) -> int:
-        """Memory that the whole array takes."""
+        """Memory of the whole array."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -91,7 +102,7 @@ class ShardedArray:
         return self._read(wanted)[place.reshape(np.shape(rows))]
 
     def _read(self, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
-        """These rows, which ascend."""
+        """Read these rows, whose numbers ascend."""
         stops, parts = self.stops, [np.zeros((0, *self.shape[1:]), self.dtype)]
         for header, first, stop in zip(self.headers, np.concatenate([[0], stops[:-1]]), stops, strict=True):
             local = rows[np.searchsorted(rows, first) : np.searchsorted(rows, stop)] - first
@@ -100,8 +111,8 @@ class ShardedArray:
         return np.concatenate(parts)
 
 
-def _read_rows(header: Header, name: str, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
-    """Rows of one array of a shard: run by run, or as one range where they are scattered."""
+def _read_rows(header: ShardHeader, name: str, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
+    """Read rows of one array of a shard: run by run, or as one range where they are scattered."""
     runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
     with _reading(header.path), h5py.File(header.path, "r") as file:
         if file.attrs["collection"] != header.collection:
@@ -112,25 +123,25 @@ def _read_rows(header: Header, name: str, rows: Int[np.ndarray, " rows"]) -> np.
         return data[rows[0] : rows[-1] + 1][rows - rows[0]]
 
 
-def read_header(path: Path, arrays: tuple[str, ...]) -> Header:
-    """What a shard says of itself.
+def read_header(path: Path, arrays: tuple[str, ...]) -> ShardHeader:
+    """Read the header of a shard.
 
     Raises:
-        FileError: it is damaged, or no shard of this format.
+        FileError: the file is damaged, or is not a shard of this format.
     """
     with _reading(path), h5py.File(path, "r") as file:
         attributes: dict[str, Any] = dict(file.attrs)
-        if attributes.get("format") != FORMAT:
+        if attributes.get("format") != SHARD_FORMAT:
             raise FileError(f"{path} is an HDF5 file, but not a shard of episodes.")
-        if attributes["format_version"] != FORMAT_VERSION:
+        if attributes["format_version"] != SHARD_FORMAT_VERSION:
             raise FileError(
-                f"{path} has format version {file.attrs['format_version']}, but this library reads {FORMAT_VERSION}; "
-                f"use the library's version that wrote it."
+                f"{path} has format version {file.attrs['format_version']}, but this library reads "
+                f"{SHARD_FORMAT_VERSION}; use the library's version that wrote it."
             )
         sets = {name: _dataset(file, name) for name in arrays}
         if len({data.shape[0] for data in sets.values()}) != 1:
             raise FileError(f"{path} is damaged: its arrays have different numbers of steps.")
-        return Header(
+        return ShardHeader(
             path=path,
             collection=str(attributes["collection"]),
             number=int(attributes["shard"]),
@@ -142,7 +153,7 @@ def read_header(path: Path, arrays: tuple[str, ...]) -> Header:
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """A data set of a shard; KeyError where there is none."""
+    """The data set of this name in a shard; raises KeyError where there is none."""
     data = file[name]
     if not isinstance(data, h5py.Dataset):
         raise KeyError(name)
@@ -151,7 +162,7 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turns what can go wrong while reading a shard into a sentence."""
+    """Turn any error while a shard is read into a `FileError` that names the file."""
     if not path.is_file():
         raise FileError(f"{path} does not exist.")
     if not os.access(path, os.R_OK):
@@ -167,10 +178,10 @@ def _reading(path: Path) -> Iterator[None]:
 def shard_image(
     collection: str, number: int, total: int | None, arrays: dict[str, np.ndarray], description: dict[str, Any]
 ) -> memoryview:
-    """A shard's bytes: built in memory, so that a full disk meets plain file writes and never HDF5."""
+    """The bytes of a shard's file, built in memory, so that HDF5 never writes to a full disk itself."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
-        file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
+        file.attrs.update(format=SHARD_FORMAT, format_version=SHARD_FORMAT_VERSION)
         file.attrs.update(collection=collection, shard=number, num_shards=total or 0)
         file["description"] = _json({**description, "versions": _versions()})
         for name, array in arrays.items():
@@ -186,12 +197,12 @@ def shard_name(number: int) -> str:
 
 
 def _versions() -> dict[str, str]:
-    """Of the libraries that the episodes depend on."""
+    """The versions of the libraries that the episodes depend on."""
     return {name: version(name) for name in ("jax", "numpy", "h5py")}
 
 
 def _json(description: dict[str, Any]) -> str:
-    """As text; raises where it cannot be."""
+    """The description as JSON text."""
     try:
         return json.dumps(description)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Rows in batches: a compiled function over any number of rows, in bounded memory and few compilations."""
+"""Apply a compiled function to any number of rows in batches, with bounded memory and few compilations."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,10 +12,10 @@ def in_batches(function: Callable[..., Any], arrays: Sequence[Any], batch_size: 
     """Apply a function to batches of rows and collect what it returns, rows along the leading axis.
 
     Args:
-        function: of as many arrays, row by row independent; compiled once for each size it meets.
-        arrays: all of the same number of rows, at least one.
-        batch_size: rows at a time. Fewer rows than that are filled up to a power of two, and the last batch to the
-            full size, by repeating the last row; what comes of the filling is dropped.
+        function: takes one batch of each array and treats its rows independently; compiled once for each size.
+        arrays: arrays with the same number of rows, at least one row.
+        batch_size: rows at a time. If there are fewer rows, they are padded to a power of two; otherwise the last
+            batch is padded to the full size. Padding repeats the last row, and its results are dropped.
 
     Returns:
         The function's results, on the host.

@@ -6,7 +6,6 @@ from its own key alone: two policies, or two sights, meet the same starts, whate
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from composite_flow.data.progress import CountProgress
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.metrics import clopper_pearson, decibels, normal_interval
 from composite_flow.policy.certainty import certainty
@@ -28,8 +28,6 @@ MOST_WORLDS = 256
 """Worlds that run at once, at most."""
 
 _EVALUATION = 2**32 - 4  # a number that training folds into no key
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +108,7 @@ def evaluate_policy(
     lost: float = 0.0,
     num_samples: int = 8,
     certain_radius: float = 0.5,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> PolicyEvaluation:
     """Let a team play whole episodes that no training has seen.
 

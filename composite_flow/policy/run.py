@@ -20,7 +20,7 @@ from jaxtyping import PRNGKeyArray
 
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
-from composite_flow.files.plain_json import jsonable, told_differences
+from composite_flow.files.plain_json import describe_differences, jsonable
 from composite_flow.model import MODEL_FILE, Model
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import CURVES_FILE, Row, TensorBoard, rows_of, write_curves
@@ -38,7 +38,7 @@ _BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows
 _INIT, _PROBE = 2**32 - 1, 2**32 - 3  # numbers that no update has, folded into the key
 _FREE = ("checkpoint_seconds",)  # settings that a resumed run may change
 
-Progress = Callable[[int, int, list[Row]], None]
+PolicyProgress = Callable[[int, int, list[Row]], None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ def train_policy(
     folder: str | os.PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: PolicyProgress | None = None,
 ) -> PolicyTraining:
     """Train a policy by MAPPO (`mappo.py`).
 
@@ -137,7 +137,7 @@ class _Run:
         for name, value in jsonable(self.identity()).items():
             # a setting that did not exist yet had its default
             if stored.get(name, jsonable(getattr(MappoConfig, name, None))) != value:
-                told = told_differences({name: stored.get(name)}, {name: value})
+                told = describe_differences({name: stored.get(name)}, {name: value})
                 raise MismatchError(
                     f"{path} was written by another run: {told}; resume it with the same problem, settings and key, or "
                     "start anew in another folder."

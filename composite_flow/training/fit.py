@@ -39,14 +39,14 @@ from composite_flow.training.devices import (
 )
 from composite_flow.training.interrupt import interrupt_flag
 from composite_flow.training.loss import Pairs, arrays_of, denoising_loss, sample_pairs
-from composite_flow.training.optimiser import Schedule, Task, TrainingState, initial_state, train_steps
-from composite_flow.training.streaming import Shares, probe
+from composite_flow.training.optimiser import Task, TrainingState, initial_state, train_steps
+from composite_flow.training.streaming import DataStream, probe_pairs
 
 TRAINING_FILE = "training.safetensors"
 
 _BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows and an interrupt is heard
 _RADIUS_PAIRS = 1024  # validation pairs whose deviations give the radius
-_INIT, _SHARES = 2**32 - 1, 2**32 - 2  # numbers that no step has, folded into the key
+_INIT, _STREAM = 2**32 - 1, 2**32 - 2  # numbers that no step has, folded into the key
 
 Evaluate = Callable[[Denoiser, int], Mapping[str, float]]
 Progress = Callable[[int, int, float], None]
@@ -98,7 +98,7 @@ def fit(
     """
     run = _Run(train, validation, config or TrainingConfig(), key, folder, ideal_loss, history_range)
     run.prepare(resume, overwrite)
-    with run.shares, interrupt_flag() as interrupted:
+    with run.stream, interrupt_flag() as interrupted:
         reached = False
         while not (run.finished or reached):
             run.train_block()
@@ -125,9 +125,9 @@ class _Run:
         self.total = config.total_steps(train.num_steps * train.layout.num_agents)
         num_bytes, key_probe = int(1e9 * config.resident_gigabytes), jax.random.key(0)
         self.validation = None if validation is None else validation.resident(key_probe, num_bytes)
-        self.shares = Shares(
+        self.stream = DataStream(
             train,
-            jax.random.fold_in(key, _SHARES),
+            jax.random.fold_in(key, _STREAM),
             num_bytes,
             config.evaluate_every,
             self.total,
@@ -136,7 +136,7 @@ class _Run:
         self.curves: list[dict[str, int | float]] = []
         self.seconds, self.saved, self.loss = 0.0, time.monotonic(), math.nan
         self.pace = 1  # steps of the next compiled call
-        histories, states, self.fingerprint = probe(train.resident(key_probe, num_bytes))
+        histories, states, self.fingerprint = probe_pairs(train.resident(key_probe, num_bytes))
         limits = history_range or (histories.min(axis=0), histories.max(axis=0))
         self.start = partial(_fresh_state, key, config, *limits, states.shape[1])
 
@@ -226,13 +226,9 @@ class _Run:
 
     def task(self) -> Task:
         config = self.config
-        falls = config.schedule == "cosine"
-        per_step = 1.0 / self.total if falls and self.total is not None else 0.0
-        numbers = (config.learning_rate, float(config.warmup), per_step, self.elapsed if falls else 0.0)
-        schedule = Schedule(*(jnp.array(number) for number in numbers))
-        key, schedule = on_all((self.key, schedule), self.mesh)
+        key, schedule = on_all((self.key, config.rate_schedule(self.total, self.elapsed)), self.mesh)
         options = {"losses": config.losses, "precision": config.precision, "mesh": self.mesh}
-        return Task(self.shares.at(self.step), key, schedule, config.drawn, config.average, **options)
+        return Task(self.stream.at(self.step), key, schedule, config.drawn, config.average, **options)
 
     def record(self, evaluate: Evaluate | None) -> None:
         """Add a point to the learning curve."""

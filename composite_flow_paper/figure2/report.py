@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from composite_flow.files.plain_table import Cell, PlainTable, text
+from composite_flow.files.plain_table import PlainTable, TableValue, text
 
 TITLES = {"kept": "all states", "withheld": "a tenth withheld", "battles": "battles"}
 
@@ -82,10 +82,10 @@ def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
     return [(title, titles, rows), *(bounds_table(TITLES[name], part) for name, part in summary.items())]
 
 
-def pair_rows(part: Mapping[str, Any]) -> list[tuple[str, Cell]]:
+def pair_rows(part: Mapping[str, Any]) -> list[tuple[str, TableValue]]:
     """What is told of all pairs of one kind of run."""
     shares: list[float | None] = [one / all_ for one, all_ in zip(part["stable"], part["pairs"], strict=True)]
-    rows: list[tuple[str, Cell]] = [
+    rows: list[tuple[str, TableValue]] = [
         ("pairs", " and ".join(f"{count:,}" for count in dict.fromkeys(part["pairs"]))),
         ("stable", spanned(over_seeds(shares))),
         ("deviation, median", spanned(part["median_deviation"])),

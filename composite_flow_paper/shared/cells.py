@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from composite_flow.errors import MismatchError
-from composite_flow.files.plain_json import jsonable, read_json, told_differences, write_json
+from composite_flow.files.plain_json import describe_differences, jsonable, read_json, write_json
 
 Progress = Callable[[str], None]
 
@@ -56,8 +56,8 @@ def kept(path: Path, settings: Any) -> dict[str, Any] | None:
     stored = found.get("settings") if isinstance(found, dict) else None
     if stored != asked:
         raise MismatchError(
-            f"{path} was computed with other settings: {told_differences(stored, asked)}; choose another --out or add "
-            "--overwrite."
+            f"{path} was computed with other settings: {describe_differences(stored, asked)}; choose another --out or "
+            "add --overwrite."
         )
     return found["result"]
 

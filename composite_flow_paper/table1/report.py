@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from composite_flow.errors import MismatchError
-from composite_flow.files.plain_json import told_differences
+from composite_flow.files.plain_json import describe_differences
 from composite_flow.files.plain_table import PlainTable, in_markdown
 from composite_flow_paper.shared.paired_error import EpisodeErrors, mean_gap, paired_gap
 
@@ -184,7 +184,7 @@ def _above(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], estimat
     gaps = []
     for ours, theirs in pairs:
         if ours["world"] != theirs["world"]:
-            told = told_differences(ours["world"], theirs["world"])
+            told = describe_differences(ours["world"], theirs["world"])
             raise MismatchError(
                 f"Composite diffusion and '{estimator}' were judged on different episodes: they differ in {told}; "
                 "remove the JSON file of the older of the two to compute it again."

@@ -19,9 +19,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from composite_flow.baselines.regression import JointPairs, joint_regression, regressed, regression_losses, side_by_side
+from composite_flow.baselines.regression import (
+    JointPairs,
+    concatenated_histories,
+    joint_regression,
+    regression_estimates,
+    regression_losses,
+)
 from composite_flow.baselines.residual import ResidualNetwork
-from composite_flow.baselines.training import Losses, Trained, Validate, matching_width, num_parameters, train_rival
+from composite_flow.baselines.training import (
+    Losses,
+    TrainedBaseline,
+    Validate,
+    matching_width,
+    num_parameters,
+    train_baseline,
+)
 from composite_flow.baselines.variational import VariationalAutoencoder, evidence_losses, prior_samples
 from composite_flow.data.dataset import JointBatch
 from composite_flow.network import Network
@@ -72,7 +85,7 @@ def compute_rival(
 
 def stronger(
     settings: Table1Settings, setting: Setting, parts: Parts, key: PRNGKeyArray, progress: Progress
-) -> Trained:
+) -> TrainedBaseline:
     """The stronger denoiser, of as many units."""
     minimum, maximum = parts.history_range
     options = (parts.train.state_size, setting.width, settings.training.depth)
@@ -83,7 +96,7 @@ def stronger(
 
 def regression(
     settings: Table1Settings, setting: Setting, parts: Parts, key: PRNGKeyArray, progress: Progress
-) -> Trained:
+) -> TrainedBaseline:
     """Joint regression with as many parameters as the denoiser."""
     size = parts.train.state_size
     minimum, maximum = (jnp.tile(limit, parts.train.num_agents) for limit in parts.history_range)
@@ -105,7 +118,7 @@ def regression(
 
 def variational(
     settings: Table1Settings, setting: Setting, parts: Parts, key: PRNGKeyArray, progress: Progress
-) -> Trained:
+) -> TrainedBaseline:
     """A conditional variational autoencoder with as many parameters as the denoiser."""
     minimum, maximum = parts.history_range
 
@@ -125,11 +138,11 @@ def _trained(
     progress: Progress,
     losses: Losses = pair_losses,
     validate: Validate | None = None,
-) -> Trained:
+) -> TrainedBaseline:
     def tell(step: int, total: int, loss: float) -> None:
         progress(f"training: step {step} of {total}, loss {loss:.3f}")
 
-    return train_rival(build, data, settings.training, key=key, losses=losses, validate=validate, progress=tell)
+    return train_baseline(build, data, settings.training, key=key, losses=losses, validate=validate, progress=tell)
 
 
 def _parameters_of_the_denoiser(settings: Table1Settings, setting: Setting, parts: Parts) -> int:
@@ -140,10 +153,10 @@ def _parameters_of_the_denoiser(settings: Table1Settings, setting: Setting, part
 
 @eqx.filter_jit
 def _regressed(network: Network, histories: Float[Array, "steps agents history"]) -> Float[Array, "steps state"]:
-    return regressed(network, side_by_side(histories))
+    return regression_estimates(network, concatenated_histories(histories))
 
 
-def _regressing(trained: Trained):
+def _regressing(trained: TrainedBaseline):
     """The regression's answers, of its best step on validation episodes and of its last."""
 
     def estimate(joint: JointBatch) -> dict[str, Float[Array, "steps 1 state"]]:

@@ -15,7 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from jaxtyping import Int
 
@@ -102,6 +101,8 @@ class ShardedArray:
 
 def _read_rows(header: Header, name: str, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
     """Rows of one array of a shard: run by run, or as one range where they are scattered."""
+    import h5py  # a tenth of a second, like every import of it here; who needs no files does without
+
     runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
     with _reading(header.path), h5py.File(header.path, "r") as file:
         if file.attrs["collection"] != header.collection:
@@ -118,6 +119,8 @@ def read_header(path: Path, arrays: tuple[str, ...]) -> Header:
     Raises:
         FileError: it is damaged, or no shard of this format.
     """
+    import h5py
+
     with _reading(path), h5py.File(path, "r") as file:
         attributes: dict[str, Any] = dict(file.attrs)
         if attributes.get("format") != FORMAT:
@@ -141,8 +144,10 @@ def read_header(path: Path, arrays: tuple[str, ...]) -> Header:
         )
 
 
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """A data set of a shard; KeyError where there is none."""
+def _dataset(file: Any, name: str) -> Any:
+    """A data set (`h5py.Dataset`) of a shard (`h5py.File`); KeyError where there is none."""
+    import h5py
+
     data = file[name]
     if not isinstance(data, h5py.Dataset):
         raise KeyError(name)
@@ -152,6 +157,8 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Turns what can go wrong while reading a shard into a sentence."""
+    import h5py
+
     if not path.is_file():
         raise FileError(f"{path} does not exist.")
     if not os.access(path, os.R_OK):
@@ -168,6 +175,8 @@ def shard_image(
     collection: str, number: int, total: int | None, arrays: dict[str, np.ndarray], description: dict[str, Any]
 ) -> memoryview:
     """A shard's bytes: built in memory, so that a full disk meets plain file writes and never HDF5."""
+    import h5py
+
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
         file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from composite_flow.belief import Belief, BeliefModel, exact_belief
 from composite_flow.certificate.checks import Certificate, certify, certify_batch
+from composite_flow.certificate.reconstruction import Reconstruction
 from composite_flow.composite.reconstruct import Estimate, reconstruct, reconstruct_batch
 from composite_flow.data import Episodes, HistoryDataset, JointBatch, Scaling, collect
 from composite_flow.denoiser import Denoiser, Fixed, IdealDenoiser, Uniform, check_denoiser
 from composite_flow.deviation import deviations, measured_radius
 from composite_flow.errors import CompositeFlowError, FileError, InputError, MismatchError, TooLargeError
 from composite_flow.evaluation import Evaluation, evaluate
+from composite_flow.files.estimates import Estimates
 from composite_flow.fixed_points import FixedPoints, find_fixed_points
 from composite_flow.flow import converge
 from composite_flow.history import History, HistoryLayout
@@ -56,6 +58,7 @@ __all__ = [
     "EnumerableProblem",
     "Episodes",
     "Estimate",
+    "Estimates",
     "Evaluation",
     "FileError",
     "Fixed",
@@ -74,6 +77,7 @@ __all__ = [
     "Problem",
     "RandomPolicy",
     "ReactivePolicy",
+    "Reconstruction",
     "Scaling",
     "SensorNetwork",
     "TooLargeError",

@@ -7,9 +7,6 @@ scaling of the state's features, the problem, the policy and the library version
 
 import io
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +16,7 @@ import numpy as np
 from jaxtyping import Int
 
 from composite_flow.errors import FileError, InputError
+from composite_flow.files.hdf5 import reading_hdf5
 
 FORMAT = "composite-flow episodes"
 FORMAT_VERSION = 1
@@ -101,10 +99,8 @@ class ShardedArray:
 
 def _read_rows(header: Header, name: str, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
     """Rows of one array of a shard: run by run, or as one range where they are scattered."""
-    import h5py  # a tenth of a second, like every import of it here; who needs no files does without
-
     runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
-    with _reading(header.path), h5py.File(header.path, "r") as file:
+    with reading_hdf5(header.path) as file:
         if file.attrs["collection"] != header.collection:
             raise FileError(f"{header.path} was replaced by other episodes since it was opened; load the folder again.")
         data = _dataset(file, name)
@@ -119,9 +115,7 @@ def read_header(path: Path, arrays: tuple[str, ...]) -> Header:
     Raises:
         FileError: it is damaged, or no shard of this format.
     """
-    import h5py
-
-    with _reading(path), h5py.File(path, "r") as file:
+    with reading_hdf5(path) as file:
         attributes: dict[str, Any] = dict(file.attrs)
         if attributes.get("format") != FORMAT:
             raise FileError(f"{path} is an HDF5 file, but not a shard of episodes.")
@@ -152,23 +146,6 @@ def _dataset(file: Any, name: str) -> Any:
     if not isinstance(data, h5py.Dataset):
         raise KeyError(name)
     return data
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turns what can go wrong while reading a shard into a sentence."""
-    import h5py
-
-    if not path.is_file():
-        raise FileError(f"{path} does not exist.")
-    if not os.access(path, os.R_OK):
-        raise FileError(f"{path} may not be read; change its permissions.")
-    if not h5py.is_hdf5(path):
-        raise FileError(f"{path} is not an HDF5 file, or its beginning is damaged.")
-    try:
-        yield
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise FileError(f"{path} is truncated or damaged, and cannot be read ({error}).") from error
 
 
 def shard_image(

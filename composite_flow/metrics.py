@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy import special
 
 from composite_flow.errors import InputError
 
@@ -43,9 +42,9 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
     """Two-sided exact interval of a rate, from independent trials (Clopper and Pearson 1934)."""
     _check_counts([successes], [trials])
     tail = (1.0 - confidence) / 2.0
-    low = special.betaincinv(successes, trials - successes + 1, tail) if successes else 0.0
-    high = special.betaincinv(successes + 1, trials - successes, 1.0 - tail) if successes < trials else 1.0
-    return float(low), float(high)
+    low = _beta_quantile(successes, trials - successes + 1, tail) if successes else 0.0
+    high = _beta_quantile(successes + 1, trials - successes, 1.0 - tail) if successes < trials else 1.0
+    return low, high
 
 
 def clopper_pearson_lower_bound(successes: int, trials: int, confidence: float = 0.95) -> float:
@@ -55,7 +54,7 @@ def clopper_pearson_lower_bound(successes: int, trials: int, confidence: float =
     so count joint histories as trials where that matters.
     """
     _check_counts([successes], [trials])
-    return float(special.betaincinv(successes, trials - successes + 1, 1.0 - confidence)) if successes else 0.0
+    return _beta_quantile(successes, trials - successes + 1, 1.0 - confidence) if successes else 0.0
 
 
 def normal_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
@@ -74,6 +73,8 @@ def seed_lower_bound(rates: Sequence[float], confidence: float = 0.95) -> float:
     seeds. Where all seeds give the same rate, the bound is that rate, which is too high; `rate_lower_bound` guards
     against this.
     """
+    from scipy import special  # slow to import, as in `_beta_quantile`
+
     values = np.asarray(rates, np.float64)
     if values.size < 2:
         raise InputError("A bound over seeds needs the rates of at least two seeds.")
@@ -109,3 +110,10 @@ def _check_counts(successes: Sequence[int], trials: Sequence[int]) -> None:
     for k, n in zip(successes, trials, strict=True):
         if n < 1 or not 0 <= k <= n:
             raise InputError(f"{k} successes in {n} trials is not a rate; trials must be at least 1.")
+
+
+def _beta_quantile(a: int, b: int, share: float) -> float:
+    """Where the distribution function of Beta(a, b) reaches this share."""
+    from scipy import special  # slow to import, and only intervals need it
+
+    return float(special.betaincinv(a, b, share))

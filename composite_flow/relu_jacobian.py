@@ -27,7 +27,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
-from threadpoolctl import ThreadpoolController
 
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
@@ -117,7 +116,9 @@ def _history_weights(network: Network) -> list[np.ndarray]:
 
 
 @functools.cache
-def _blas() -> ThreadpoolController:
+def _blas():
+    from threadpoolctl import ThreadpoolController
+
     return ThreadpoolController().select(user_api="blas")
 
 

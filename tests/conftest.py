@@ -20,7 +20,7 @@ import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 with install_import_hook(("composite_flow", "composite_flow_paper"), "beartype.beartype"):
-    import composite_flow  # noqa: F401
+    import composite_flow.policy  # noqa: F401 (which `composite_flow` alone does not load)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

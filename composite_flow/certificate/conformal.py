@@ -162,7 +162,7 @@ def _probability_of_at_most(covered: int, num_splits: int, num_new: int, num_cal
     place = _place(num_calibration, alpha)
     if place > num_calibration:
         return 1.0  # an infinite radius covers all
-    from scipy import stats  # slow to import
+    from scipy import stats  # more than a second to import, which nothing else here needs
 
     law = stats.betabinom.pmf(np.arange(num_new + 1), num_new, place, num_calibration + 1 - place)
     length = num_splits * num_new + 1

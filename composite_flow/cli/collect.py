@@ -58,7 +58,8 @@ def collect(
     world = world_from_text(problem)
     team = _team(policy, greedy, world)
     unit = "episodes" if samples is None else "time steps"
-    with progress_bar(unit) as advance, closing(world):
+    first = "compiling" if isinstance(world, Problem) else "starting the world"
+    with progress_bar(unit, first) as advance, closing(world):
         collected = collect_to(
             out,
             world,

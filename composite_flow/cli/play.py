@@ -54,7 +54,7 @@ def play(
     keys = jax.random.split(jax.random.key(shared.seed), episodes)
     records = [record_episode(problem, policy, key=key) for key in keys]
     parts = [records] if len(paths) == 1 else [[record] for record in records]
-    with progress_bar("frames") as advance:
+    with progress_bar("frames", "drawing") as advance:
         done, total = 0, sum(record.num_steps for record in records)
         for path, part in zip(paths, parts, strict=True):
             before = done

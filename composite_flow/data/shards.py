@@ -8,19 +8,16 @@ is a checksummed data set.
 
 import io
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from jaxtyping import Int
 
 from composite_flow.errors import FileError, InputError
+from composite_flow.files.hdf5 import reading_hdf5
 
 SHARD_FORMAT = "composite-flow episodes"
 SHARD_FORMAT_VERSION = 1
@@ -114,7 +111,7 @@ class ShardedArray:
 def _read_rows(header: ShardHeader, name: str, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
     """Read rows of one array of a shard: run by run, or as one range where they are scattered."""
     runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
-    with _reading(header.path), h5py.File(header.path, "r") as file:
+    with reading_hdf5(header.path) as file:
         if file.attrs["collection"] != header.collection:
             raise FileError(f"{header.path} was replaced by other episodes since it was opened; load the folder again.")
         data = _dataset(file, name)
@@ -129,7 +126,7 @@ def read_header(path: Path, arrays: tuple[str, ...]) -> ShardHeader:
     Raises:
         FileError: the file is damaged, or is not a shard of this format.
     """
-    with _reading(path), h5py.File(path, "r") as file:
+    with reading_hdf5(path) as file:
         attributes: dict[str, Any] = dict(file.attrs)
         if attributes.get("format") != SHARD_FORMAT:
             raise FileError(f"{path} is an HDF5 file, but not a shard of episodes.")
@@ -152,33 +149,22 @@ def read_header(path: Path, arrays: tuple[str, ...]) -> ShardHeader:
         )
 
 
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """The data set of this name in a shard; raises KeyError where there is none."""
+def _dataset(file: Any, name: str) -> Any:
+    """The data set (`h5py.Dataset`) of this name in a shard (`h5py.File`); raises KeyError where there is none."""
+    import h5py
+
     data = file[name]
     if not isinstance(data, h5py.Dataset):
         raise KeyError(name)
     return data
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn any error while a shard is read into a `FileError` that names the file."""
-    if not path.is_file():
-        raise FileError(f"{path} does not exist.")
-    if not os.access(path, os.R_OK):
-        raise FileError(f"{path} may not be read; change its permissions.")
-    if not h5py.is_hdf5(path):
-        raise FileError(f"{path} is not an HDF5 file, or its beginning is damaged.")
-    try:
-        yield
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise FileError(f"{path} is truncated or damaged, and cannot be read ({error}).") from error
-
-
 def shard_image(
     collection: str, number: int, total: int | None, arrays: dict[str, np.ndarray], description: dict[str, Any]
 ) -> memoryview:
     """The bytes of a shard's file, built in memory, so that HDF5 never writes to a full disk itself."""
+    import h5py
+
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
         file.attrs.update(format=SHARD_FORMAT, format_version=SHARD_FORMAT_VERSION)

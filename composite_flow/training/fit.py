@@ -40,6 +40,7 @@ from composite_flow.training.devices import (
 from composite_flow.training.interrupt import interrupt_flag
 from composite_flow.training.loss import Pairs, arrays_of, denoising_loss, sample_pairs
 from composite_flow.training.optimiser import Task, TrainingState, initial_state, train_steps
+from composite_flow.training.progress import Progress, training_progress
 from composite_flow.training.streaming import DataStream, probe_pairs
 
 TRAINING_FILE = "training.safetensors"
@@ -49,7 +50,6 @@ _RADIUS_PAIRS = 1024  # validation pairs whose deviations give the radius
 _INIT, _STREAM = 2**32 - 1, 2**32 - 2  # numbers that no step has, folded into the key
 
 Evaluate = Callable[[Denoiser, int], Mapping[str, float]]
-Progress = Callable[[int, int, float], None]
 HistoryRange = tuple[Float[Array, " history"], Float[Array, " history"]]
 
 
@@ -64,7 +64,7 @@ def fit(
     overwrite: bool = False,
     evaluate: Evaluate | None = None,
     until: Callable[[Mapping[str, float]], bool] | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = True,
     ideal_loss: float | None = None,
     state_names: Sequence[str] | None = None,
     description: Mapping[str, Any] | None = None,
@@ -82,7 +82,8 @@ def fit(
         overwrite: whether an earlier run in the folder may be replaced.
         evaluate: called now and then with the denoiser and the step; what it returns joins the learning curve.
         until: called with each point of the learning curve; training ends once it returns True.
-        progress: called about twice a second with the step, the planned steps and the loss.
+        progress: a bar on standard error by default, in a log a line a minute; False for none; or a function that is
+            called about twice a second with the step, the planned steps and the loss.
         ideal_loss: floor of the loss; the learning curve then has the excess over it.
         state_names: a name for each feature of the state, for the model; "state 0", "state 1", … by default.
         description: what else the model is to remember, such as problem and split; JSON-able.
@@ -98,15 +99,15 @@ def fit(
     """
     run = _Run(train, validation, config or TrainingConfig(), key, folder, ideal_loss, history_range)
     run.prepare(resume, overwrite)
-    with run.stream, interrupt_flag() as interrupted:
+    with run.stream, interrupt_flag() as interrupted, training_progress(progress) as tell:
         reached = False
         while not (run.finished or reached):
             run.train_block()
             if run.at_record:
                 run.record(evaluate)
                 reached = in_any_process(until is not None and until(run.curves[-1]))
-            if progress is not None:
-                progress(run.step, run.planned_steps, run.loss)
+            if tell is not None:
+                tell(run.step, run.planned_steps, run.loss)
             stops = in_any_process(interrupted.is_set())
             if run.checkpoint_is_due or stops:
                 run.save()

@@ -151,7 +151,7 @@ def compute(settings: Figure3Settings, point: Point, seed: int) -> dict[str, Any
     whole, _, _ = dataset.split(key=key_split, withhold_states=1.0 - point.states)
     episodes = np.asarray(whole.episode_ids)
     train = whole.part(episodes[: max(1, math.ceil(point.samples * len(episodes)))])
-    model = fit(train, None, replace(settings.training, width=point.width), key=key_fit)
+    model = fit(train, None, replace(settings.training, width=point.width), key=key_fit, progress=False)
     pairs = distinct_pairs(whole)
     rows = jax.random.permutation(key_pairs, len(pairs.states))[: settings.max_pairs]
     histories, states = jnp.asarray(pairs.histories)[rows], jnp.asarray(pairs.states)[rows]

@@ -187,16 +187,5 @@ def test_compiled_programs_go_to_the_users_cache(monkeypatch, tmp_path):
     assert cli.cache_folder() == tmp_path
 
 
-def test_the_package_imports_quickly():
-    """Nothing that only the command line or single functions need is loaded with the package."""
-    slow = ("matplotlib", "tyro", "rich", "scipy.stats", "scipy.spatial", "diffrax")
-    code = f"import sys, composite_flow; print([name for name in {slow} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
-
-
-def test_all_names_of_the_public_face_exist():
-    assert all(hasattr(cf, name) for name in cf.__all__)
-
-
 def test_nested_results_flatten_to_rows():
     assert list(flat_rows({"a_b": {"c": 1.0, "d": [1]}, "e": None})) == [("a b: c", 1.0), ("e", None)]

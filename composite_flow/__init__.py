@@ -40,7 +40,7 @@ from composite_flow.problems import (
 from composite_flow.push_forward import push_forward_log_density
 from composite_flow.training.fit import TrainingConfig, fit
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Belief",

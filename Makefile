@@ -40,13 +40,13 @@ benchmark: .venv/installed-smax .venv-torch/installed-benchmarks
 clean:
 	rm -rf .venv .venv-torch site
 
-# One stamp per set of extras; a change of the requirements installs again.
+# One stamp per set of extras; a change of the requirements, or of the version, installs again.
 # The install is editable, so that a change of the code needs no second one.
-.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+.venv/installed: pyproject.toml constraints.txt composite_flow/__init__.py | .venv/bin/python
 	$(BIN)/python $(INSTALL) --editable .
 	@touch $@
 
-.venv/installed-%: pyproject.toml constraints.txt | .venv/bin/python
+.venv/installed-%: pyproject.toml constraints.txt composite_flow/__init__.py | .venv/bin/python
 	$(BIN)/python $(INSTALL) --editable ".[$*]"
 	@touch $@
 

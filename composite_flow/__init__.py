@@ -47,7 +47,7 @@ from composite_flow.training.fit import TrainingConfig, fit
 if TYPE_CHECKING:  # a third of the import's time, and most programs train no policy: see `__getattr__`
     from composite_flow.policy import MappoConfig, TrainedPolicy, evaluate_policy, load_policy, train_policy
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Belief",

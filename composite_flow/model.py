@@ -143,6 +143,11 @@ class Model:
         save_checkpoint(Path(folder) / MODEL_FILE, tree, description, overwrite)
 
 
+def default_state_names(state_size: int) -> tuple[str, ...]:
+    """The names of the state's features where none were given: "state 0", "state 1", …"""
+    return tuple(f"state {index}" for index in range(state_size))
+
+
 _NETWORK_SETTINGS = ("history_size", "state_size", "width", "depth", "history_at", "activation")
 
 

@@ -78,7 +78,7 @@ def _estimated(opened: RunData, steps: np.ndarray, key, options, radius) -> Iter
         padded = np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk))])
         histories = opened.dataset.joint(padded).histories
         estimate = reconstruct_batch(model.denoiser, histories, key=jax.random.fold_in(key, number), **options)
-        verdict = certify_batch(model.denoiser, histories, estimate, radius=opened.radius if radius is None else radius)
+        verdict = certify_batch(model.denoiser, histories, estimate, radius=opened.radius(radius))
         arrays = {
             "estimates": model.scaling.unscale(estimate.state),
             "candidates": model.scaling.unscale(estimate.candidates),

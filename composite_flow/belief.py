@@ -152,6 +152,8 @@ def exact_belief(
     Raises:
         InputError: a history does not fit the problem, or is impossible in it.
         TooLargeError: the problem's states are too many.
+
+    Source: Definition 1: the consistent states are those of positive probability.
     """
     batch = histories.agent.shape[:-1] if joint else histories.agent.shape
     length = _check_histories(problem, histories, start, joint)

@@ -23,7 +23,7 @@ def deviation(
     tolerance: float = TOLERANCE,
     max_steps: int = MAX_STEPS,
 ) -> Float[Array, " state"]:
-    """The deviation of one fixed point, D_φ(τ, s) = s − φ_∞(τ)(s) (Definition 4).
+    """The deviation of one fixed point, D_φ(τ, s) = s − φ_∞(τ)(s) (Definition 4, Eq. 12).
 
     Args:
         denoiser: f.

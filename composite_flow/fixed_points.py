@@ -94,7 +94,7 @@ def find_fixed_points(
     Raises:
         InputError: the history is empty or not finite, or a number is not positive.
 
-    Source: Theorems 1 and 2, Finding 1.
+    Source: Theorems 1 and 2, Finding 1; Eq. 8 (masses), 10 and 11.
     """
     positive = dict(num_starts=num_starts, sigma=sigma, max_steps=max_steps, tolerance=tolerance)
     positive |= dict(merge_radius=merge_radius, max_points=max_points, starts_at_once=starts_at_once)

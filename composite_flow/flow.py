@@ -48,7 +48,7 @@ def flow(
     Returns:
         The whole trajectory, the start first.
 
-    Source: Eq. 7, Definition 2.
+    Source: Eq. 7, Definition 2; appendix A.2 says what it climbs.
     """
 
     def step(point, _):

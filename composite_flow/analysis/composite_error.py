@@ -64,6 +64,8 @@ def composite_error(
 
     Raises:
         InputError: if the histories cannot be used, the states do not fit to them, or the flows stay finite for none.
+
+    Source: Theorems 7 and 8, appendices A.7 and A.8.
     """
     histories = check_histories(denoiser, histories, axes=3)
     check_scales(radius=radius)

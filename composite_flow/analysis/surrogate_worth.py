@@ -134,6 +134,8 @@ def bound_worth(
 
     Raises:
         InputError: the two do not fit, or a norm is not finite.
+
+    Source: Theorem 6, Finding 4, Evidence 4.1; appendix A.5 proves no inequality.
     """
     norms = _checked(deviation_norms, surrogates.epsilon)
     return tuple(_bound_worth(_column(surrogates, k), norms) for k in range(surrogates.epsilon.shape[1]))

@@ -86,6 +86,8 @@ def what_checks_are_worth(
 
     Raises:
         InputError: if the histories cannot be used or the states do not fit to them.
+
+    Source: appendix A.7.
     """
     if states.shape[0] != histories.shape[0]:
         raise InputError(f"{histories.shape[0]} joint histories need as many states, not {states.shape[0]}.")

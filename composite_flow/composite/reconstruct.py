@@ -145,6 +145,8 @@ def reconstruct(
     Raises:
         InputError: if the histories cannot be used, an agent is unknown or named twice, or `order` and
             `participants` name different agents, or `tolerance` and `stir` are both given.
+
+    Source: Definition 6, appendix A.6, Corollaries 7.1 and 7.2, Findings 5 and 6.
     """
     histories = check_histories(denoiser, histories, axes=2)
     options = (order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance, stir)

@@ -7,7 +7,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check docs benchmark clean
+.PHONY: demo test check results docs benchmark clean
 .DELETE_ON_ERROR:
 .SECONDARY: .venv-torch/bin/python # make would remove it, as a step on the way
 
@@ -24,6 +24,10 @@ check: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Fills the pages of results from the committed cells.
+results: .venv/installed-docs
+	$(BIN)/python -m composite_flow_paper.pages
 
 docs: .venv/installed-docs
 	$(BIN)/mkdocs build --strict

@@ -210,6 +210,11 @@ def _chunks(count: int) -> Iterator[tuple[int, Int[np.ndarray, " rows"], int]]:
         yield number, np.minimum(np.arange(first, first + size), count - 1), min(size, count - first)
 
 
+def default_state_names(state_size: int) -> tuple[str, ...]:
+    """The names of the state's features where none were given: "state 0", "state 1", …"""
+    return tuple(f"state {index}" for index in range(state_size))
+
+
 _NETWORK_SETTINGS = ("history_size", "state_size", "width", "depth", "history_at", "activation")
 
 

@@ -118,6 +118,8 @@ def certify(
 
     Raises:
         InputError: if the histories or the radius cannot be used.
+
+    Source: appendix A.6, step 2; Theorem 7, which does not follow from the checks.
     """
     histories = check_histories(denoiser, histories, axes=2)
     batch = histories[None], jax.tree.map(lambda leaf: leaf[None], estimate)

@@ -54,7 +54,7 @@ def evaluate(
         num_samples=samples,
         num_sweeps=sweeps,
         stir=stir,
-        radius=radius,
+        radius=opened.radius(radius),
     )
     result = {**evaluation.summary(), "part": opened.part, "joint_histories": len(evaluation.steps)}
     if out is not None:

@@ -26,7 +26,7 @@ from composite_flow.deviation import measured_radius
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.run_record import FREE_SETTINGS
-from composite_flow.model import MODEL_FILE, Model
+from composite_flow.model import MODEL_FILE, Model, default_state_names
 from composite_flow.network import Network
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.devices import (
@@ -268,7 +268,7 @@ class _Run:
             scaling=self.train.scaling,
             radius=self.radius(),
             curves=tuple(self.curves),
-            state_names=tuple(state_names or (f"state {index}" for index in range(self.state.network.state_size))),
+            state_names=tuple(state_names or default_state_names(self.state.network.state_size)),
             description={"config": dataclasses.asdict(self.config), "data": self.fingerprint, **description},
         )
         if self.folder is not None and is_first_process():

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 from composite_flow.belief import Belief, BeliefModel, exact_belief
 from composite_flow.certificate.checks import Certificate, certify, certify_batch
 from composite_flow.certificate.reconstruction import Reconstruction
+from composite_flow.composite.check import check_rule
 from composite_flow.composite.reconstruct import Estimate, reconstruct, reconstruct_batch
+from composite_flow.composite.rule import CompositeDiffusion, CompositionRule, ParallelMean
+from composite_flow.composite.sampling import Sampling
 from composite_flow.data import Episodes, HistoryDataset, JointBatch, Scaling, collect
 from composite_flow.denoiser import Denoiser, Fixed, IdealDenoiser, Uniform, check_denoiser
 from composite_flow.deviation import deviations, measured_radius
@@ -41,6 +44,7 @@ from composite_flow.problems import (
     problem_from_description,
     problem_from_text,
 )
+from composite_flow.problems.check import check_problem
 from composite_flow.push_forward import push_forward_log_density
 from composite_flow.training.fit import TrainingConfig, fit
 
@@ -53,7 +57,9 @@ __all__ = [
     "Belief",
     "BeliefModel",
     "Certificate",
+    "CompositeDiffusion",
     "CompositeFlowError",
+    "CompositionRule",
     "Denoiser",
     "EnumerableProblem",
     "Episodes",
@@ -73,11 +79,13 @@ __all__ = [
     "MismatchError",
     "Model",
     "Network",
+    "ParallelMean",
     "Policy",
     "Problem",
     "RandomPolicy",
     "ReactivePolicy",
     "Reconstruction",
+    "Sampling",
     "Scaling",
     "SensorNetwork",
     "TooLargeError",
@@ -87,6 +95,8 @@ __all__ = [
     "certify",
     "certify_batch",
     "check_denoiser",
+    "check_problem",
+    "check_rule",
     "collect",
     "converge",
     "deviations",

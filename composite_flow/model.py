@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax
@@ -16,6 +16,7 @@ from composite_flow.certificate.checks import Certificate, certify, certify_batc
 from composite_flow.certificate.radius import ConformalRadius, check_radius
 from composite_flow.certificate.reconstruction import Reconstruction
 from composite_flow.composite.reconstruct import Estimate, reconstruct, reconstruct_batch
+from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
 from composite_flow.data.scaling import Scaling
@@ -61,7 +62,8 @@ class Model:
         *,
         key: PRNGKeyArray,
         radius: float | ConformalRadius | None = None,
-        **settings: Any,
+        sampling: Sampling | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Reconstruction:
         """Infer the state from a joint history, and check the answer (A.6).
 
@@ -69,14 +71,15 @@ class Model:
             histories: the agents' histories, encoded by `layout`.
             key: random key; fixes the noises and the orders.
             radius: D_φ by hand, in scaled units, or a conformal radius of this model; the model's own by default.
-            settings: what `composite.reconstruct` takes besides, such as `num_samples`.
+            sampling: as in `composite.reconstruct`.
+            options: fields of `Sampling` by name, such as `num_samples`; they replace those of `sampling`.
 
         Raises:
             MismatchError: the histories are not of the model's layout.
-            InputError: there is no radius, or the histories or settings cannot be used.
+            InputError: there is no radius, or the histories or options cannot be used.
         """
         radius = self._usable_radius(histories, radius)
-        estimate = reconstruct(self.denoiser, jnp.asarray(histories), key=key, **settings)
+        estimate = reconstruct(self.denoiser, jnp.asarray(histories), key=key, sampling=sampling, **options)
         return self._in_own_units(estimate, certify(self.denoiser, jnp.asarray(histories), estimate, radius=radius))
 
     def reconstruct_batch(
@@ -85,7 +88,8 @@ class Model:
         *,
         key: PRNGKeyArray,
         radius: float | ConformalRadius | None = None,
-        **settings: Any,
+        sampling: Sampling | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Reconstruction:
         """`reconstruct` many joint histories, each with noises and orders of its own.
 
@@ -101,10 +105,10 @@ class Model:
         Raises:
             MismatchError, InputError: as `reconstruct`, or if there is no joint history.
         """
-        radius = self._usable_radius(histories, radius)
+        radius, sampling = self._usable_radius(histories, radius), sampling_from(sampling, options)
         parts = []
         for number, rows, kept in _chunks(len(histories)):
-            found = self._reconstruct_chunk(histories[rows], jax.random.fold_in(key, number), radius, settings)
+            found = self._reconstruct_chunk(histories[rows], jax.random.fold_in(key, number), radius, sampling)
             parts.append(jax.tree.map(lambda leaf, kept=kept: leaf[:kept], found))
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
@@ -116,14 +120,15 @@ class Model:
         key: PRNGKeyArray,
         radius: float | ConformalRadius | None = None,
         about: dict[str, Any] | None = None,
-        **settings: Any,
+        sampling: Sampling | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Iterator[Estimates]:
         """Infer the states at some steps of a dataset, 256 of them at a time.
 
         Args:
             dataset: of the model's problem and length of histories.
             steps: such as `dataset.steps`.
-            key, radius, settings: as in `reconstruct_batch`, whose results these are.
+            key, radius, sampling, options: as in `reconstruct_batch`, whose results these are.
             about: what is kept with the estimates; JSON-able.
 
         Yields:
@@ -132,11 +137,11 @@ class Model:
         Raises:
             MismatchError, InputError: as `reconstruct_batch`.
         """
-        episodes = np.asarray(dataset.windows.episode_of_step)
+        episodes, sampling = np.asarray(dataset.windows.episode_of_step), sampling_from(sampling, options)
         for number, rows, kept in _chunks(len(steps)):
             histories = dataset.joint(steps[rows]).histories
             usable = self._usable_radius(histories, radius)
-            found = self._reconstruct_chunk(histories, jax.random.fold_in(key, number), usable, settings)
+            found = self._reconstruct_chunk(histories, jax.random.fold_in(key, number), usable, sampling)
             present = steps[rows[:kept]]
             yield Estimates(
                 estimates=np.asarray(found.state)[:kept],
@@ -151,10 +156,10 @@ class Model:
                 about=about or {},
             )
 
-    def _reconstruct_chunk(self, histories, key, radius, settings: dict[str, Any]) -> Reconstruction:
+    def _reconstruct_chunk(self, histories, key, radius, sampling: Sampling) -> Reconstruction:
         """Estimates and checks of at most 256 joint histories."""
         histories = jnp.asarray(histories)
-        estimate = reconstruct_batch(self.denoiser, histories, key=key, **settings)
+        estimate = reconstruct_batch(self.denoiser, histories, key=key, sampling=sampling)
         return self._in_own_units(estimate, certify_batch(self.denoiser, histories, estimate, radius=radius))
 
     def _usable_radius(self, histories, radius: float | ConformalRadius | None) -> float | ConformalRadius:

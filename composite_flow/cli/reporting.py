@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from composite_flow.files.plain_json import jsonable
-from composite_flow.files.plain_table import Cell, text
+from composite_flow.files.plain_table import Entry, text
 
 Advance = Callable[..., None]
 
@@ -33,7 +33,7 @@ def show(result: dict[str, Any], tables: Sequence[Table], *, as_json: bool) -> N
         console.print(table)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Entry]]) -> Table:
     """A table whose first column holds names and whose other columns hold numbers."""
     drawn = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, padding=(0, 1))
     for place, column in enumerate(columns):

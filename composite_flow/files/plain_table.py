@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-Cell = str | float | int | bool | None
-PlainTable = tuple[str, Sequence[str], Sequence[Sequence[Cell]]]
+Entry = str | float | int | bool | None
+PlainTable = tuple[str, Sequence[str], Sequence[Sequence[Entry]]]
 """Title, header and rows; the first column holds names, the others numbers."""
 
 
-def text(value: Cell) -> str:
+def text(value: Entry) -> str:
     """A value as people read it; what is unknown is a dash."""
     if value is None:
         return "–"

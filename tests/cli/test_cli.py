@@ -12,7 +12,6 @@ import pytest
 
 import composite_flow as cf
 from composite_flow import cli, training
-from composite_flow.cli.reproduce import flat_rows
 from composite_flow.files.plain_json import read_json
 from composite_flow.runs import RunSettings, fingerprint, open_run
 
@@ -196,7 +195,3 @@ def test_the_package_imports_quickly():
 
 def test_all_names_of_the_public_face_exist():
     assert all(hasattr(cf, name) for name in cf.__all__)
-
-
-def test_nested_results_flatten_to_rows():
-    assert list(flat_rows({"a_b": {"c": 1.0, "d": [1]}, "e": None})) == [("a b: c", 1.0), ("e", None)]

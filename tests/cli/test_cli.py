@@ -14,7 +14,6 @@ import pytest
 
 import composite_flow as cf
 from composite_flow import cli, training
-from composite_flow.cli.reproduce import flat_rows
 from composite_flow.files.plain_json import read_json
 from composite_flow.runs import RunSettings, fingerprint, open_run
 
@@ -215,7 +214,3 @@ def test_every_command_has_help(capsys):
 def test_compiled_programs_go_to_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cli.cache_folder() == tmp_path
-
-
-def test_nested_results_flatten_to_rows():
-    assert list(flat_rows({"a_b": {"c": 1.0, "d": [1]}, "e": None})) == [("a b: c", 1.0), ("e", None)]

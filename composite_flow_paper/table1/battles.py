@@ -1,11 +1,11 @@
-"""Table 1's worlds: SMAX battles, each with a policy trained in it, episodes by that policy, and parts for each seed.
+"""Table 1's battles in SMAX, each with a policy trained in it, episodes by that policy, and a division for each seed.
 
-Policies stand in `policies/<world>`, episodes in `data/<world>`, made once and for all seeds; each seed divides the
+Policies stand in `policies/<battle>`, episodes in `data/<battle>`, made once and for all seeds; each seed divides the
 episodes anew. A sample is a time step of the team: one state, and a history of every agent.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,28 +29,28 @@ from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems.smax import SMAX, unseen_share
 from composite_flow.training.fit import HistoryRange
 from composite_flow.training.loss import sample_pairs
-from composite_flow_paper.shared.cells import Progress
+from composite_flow_paper.shared.cells import Preparation, Progress
 
 _ADVICE = "remove it, or choose another --out"
 _PROBE = 4096  # pairs whose range scales the histories, as many as in `fit`
 
 
 @dataclass(frozen=True)
-class World:
-    """A battle: the race of both teams, and how far allies see."""
+class Battle:
+    """The race of both teams, and how far allies see."""
 
     race: str
     sight: float
 
     @property
     def name(self) -> str:
-        """Of its folders."""
+        """Of its folder of policies and its folder of data."""
         return f"{self.race}-sight{self.sight:g}"
 
 
 @dataclass(frozen=True)
-class WorldSettings:
-    """What the worlds' episodes depend on.
+class EpisodeSettings:
+    """What the battles' episodes depend on.
 
     Attributes:
         teams: of the scenario's name, after the race.
@@ -66,9 +66,9 @@ class WorldSettings:
     pool: int = 100_000
     held_out: int = 10_000
 
-    def problem(self, world: World) -> SMAX:
-        """The battle."""
-        return SMAX(f"{world.race}_{self.teams}", sight=float(world.sight), num_steps=self.num_steps)
+    def problem(self, battle: Battle) -> SMAX:
+        """The world that a battle is fought in."""
+        return SMAX(f"{battle.race}_{self.teams}", sight=float(battle.sight), num_steps=self.num_steps)
 
     @property
     def needed(self) -> int:
@@ -77,11 +77,11 @@ class WorldSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class WorldData:
-    """A world's episodes, and what is told of them beside every number.
+class BattleEpisodes:
+    """A battle's episodes, and what is told of them beside every number.
 
     Attributes:
-        problem: the battle.
+        problem: the world that the battle is fought in.
         episodes: by the trained policy, drawing its actions.
         facts: share of steps in which some living enemy is unseen by all, mean length of the episodes, share of battles
             won, steps that the policy was trained for.
@@ -92,27 +92,37 @@ class WorldData:
     facts: dict[str, Any]
 
 
-def world_data(settings: WorldSettings, world: World, out: Path, progress: Progress) -> WorldData:
-    """The world's episodes: read, or collected by its policy, which is read or trained.
+def preparation(settings: EpisodeSettings, battle: Battle) -> Preparation:
+    """A policy and its episodes, which all cells of the battle need."""
+    return Preparation(f"data/{battle.name}", partial(prepare, settings, battle))
+
+
+def prepare(settings: EpisodeSettings, battle: Battle, out: Path, progress: Progress) -> None:
+    """Train a battle's policy and collect its episodes, for whoever reads them later."""
+    battle_episodes(settings, battle, out, progress)
+
+
+def battle_episodes(settings: EpisodeSettings, battle: Battle, out: Path, progress: Progress) -> BattleEpisodes:
+    """The battle's episodes: read, or collected by its policy, which is read or trained.
 
     Args:
-        settings: of all worlds.
-        world: which one.
+        settings: of all battles.
+        battle: which one.
         out: folder of `policies/` and `data/`.
         progress: told what is going on.
 
     Raises:
         MismatchError: policy or episodes there are of another problem.
     """
-    problem, folder = settings.problem(world), out / "data" / world.name
+    problem, folder = settings.problem(battle), out / "data" / battle.name
     key_policy, key_collect = jax.random.split(jax.random.key(0))
-    policy, trained = policy_of(settings, problem, world, out / "policies" / world.name, key_policy, progress)
+    policy, trained = policy_of(settings, problem, battle, out / "policies" / battle.name, key_policy, progress)
     if folder.exists():
         episodes = Episodes.load(folder)
     else:
         episodes = collect_to(
             folder, problem, key=key_collect, num_samples=settings.needed, policy=policy,
-            progress=lambda done, total: progress(f"episodes of {world.name}: {done:,} of {total:,} time steps"),
+            progress=lambda done, total: progress(f"episodes: {done:,} of {total:,} time steps"),
         )  # fmt: skip
     check_same_description(
         episodes.description, jsonable(problem.description), f"{folder} holds episodes of another problem", _ADVICE
@@ -125,22 +135,17 @@ def world_data(settings: WorldSettings, world: World, out: Path, progress: Progr
         "win_rate": win_rate(problem, episodes),
         **trained,
     }
-    return WorldData(problem, episodes, facts)
-
-
-def prepare(settings: WorldSettings, out: Path, world: World, progress: Progress) -> None:
-    """Train a world's policy and collect its episodes, for whoever reads them later."""
-    world_data(settings, world, out, progress)
+    return BattleEpisodes(problem, episodes, facts)
 
 
 def policy_of(
-    settings: WorldSettings, problem: SMAX, world: World, folder: Path, key: PRNGKeyArray, progress: Progress
+    settings: EpisodeSettings, problem: SMAX, battle: Battle, folder: Path, key: PRNGKeyArray, progress: Progress
 ) -> tuple[TrainedPolicy, dict[str, Any]]:
-    """The world's policy and how it was trained; a finished one is taken as it is."""
+    """The battle's policy and how it was trained; a finished one is taken as it is."""
     if not (folder / POLICY_FILE).exists():
 
         def tell(steps, total, rows):
-            progress(f"policy of {world.name}: step {steps:,} of {total:,}, win rate {recent(rows, 'win_rate')}")
+            progress(f"policy: step {steps:,} of {total:,}, win rate {recent(rows, 'win_rate')}")
 
         train_policy(problem, settings.policy, key=key, folder=folder, resume=True, progress=tell)
     check_trained_in(folder, problem)
@@ -155,22 +160,8 @@ def win_rate(problem: SMAX, episodes: Episodes) -> float:
     return float(np.mean(~np.any(last[:, living] > 0, axis=1)))
 
 
-class Worlds:
-    """Opens worlds when they are asked for, and keeps the one that was asked for last."""
-
-    def __init__(self, settings: WorldSettings, out: Path, progress: Progress):
-        self.load: Callable[[World], WorldData] = lambda world: world_data(settings, world, out, progress)
-        self.kept: tuple[World, WorldData] | None = None
-
-    def __getitem__(self, world: World) -> WorldData:
-        if self.kept is None or self.kept[0] != world:
-            self.kept = None  # its memory first
-            self.kept = world, self.load(world)
-        return self.kept[1]
-
-
 @dataclass(frozen=True, eq=False)
-class Parts:
+class Division:
     """Training samples and held-out episodes of one seed.
 
     Attributes:
@@ -202,14 +193,14 @@ class Parts:
         return _drawn(self.train, count, jax.random.key(seed))
 
 
-def divide(episodes: Episodes, settings: WorldSettings, samples: int, length: int, seed: int) -> Parts:
+def divide(episodes: Episodes, settings: EpisodeSettings, samples: int, length: int, seed: int) -> Division:
     """Test and validation episodes, and training samples drawn from all other episodes.
 
     Fewer samples are among the more: they stand first in one random order. Histories may reach back to steps that are
     no samples themselves.
 
     Args:
-        episodes: of one world.
+        episodes: of one battle.
         settings: how much is held out.
         samples: time steps to learn from.
         length: H.
@@ -230,7 +221,7 @@ def divide(episodes: Episodes, settings: WorldSettings, samples: int, length: in
         )
     chosen = jax.random.permutation(key_steps, rest.steps)[:samples]
     train = eqx.tree_at(lambda data: data.listed_steps, rest, chosen)
-    return Parts(rest, train, dataset.part(np.sort(order[first:second])), dataset.part(np.sort(order[:first])))
+    return Division(rest, train, dataset.part(np.sort(order[first:second])), dataset.part(np.sort(order[:first])))
 
 
 def range_of(histories: Float[Array, "pairs history"]) -> HistoryRange:

@@ -1,7 +1,7 @@
-"""Parts of an experiment computed side by side, each in a process of its own on its share of the cores.
+"""Tasks computed at once, each in a process of its own on its share of the cores.
 
 Programs of many small steps, as those that play and learn at once, leave most of a second core idle: two of them on a
-core each get nearly twice as far as one after the other on both. Each part leaves its result in its own files.
+core each get nearly twice as far as one after the other on both. Each task leaves its result in its own files.
 
 On an interrupt, or after an error in one of them, all are asked to stop as Ctrl-C does, and waited for, so that what
 they keep is whole; a second interrupt ends them at once. Processes whose parent is gone stop at their next message.
@@ -24,46 +24,71 @@ from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow_paper.shared.cells import Progress
 
 Work = Callable[[Any, Progress], None]
+"""Computes a task; what it computes goes to files. Importable by its name, or a partial of such a function."""
+
+Ready = Callable[[Any], bool]
+"""Whether what a task needs is there."""
+
+Executor = Callable[[Work, Sequence[Any], Ready, Progress], Iterator[Any]]
+"""Computes tasks, each once it is ready, in their order where several are; yields each when it is done."""
 
 _SPAWN = multiprocessing.get_context("spawn")  # forked processes hang once JAX has started threads
 _CACHE = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
 
 
+def processes(jobs: int = 1) -> Executor:
+    """Computes so many tasks at a time on this machine: one in this process, more in processes of their own.
+
+    Raises:
+        InputError: there is nobody to work, or too few cores for so many.
+    """
+    shares = shares_of_cores(jobs)
+    return one_by_one if jobs == 1 else partial(_in_processes, shares)
+
+
+def one_by_one(work: Work, tasks: Sequence[Any], ready: Ready, progress: Progress) -> Iterator[Any]:
+    """Compute the tasks in this process, in their order, in which each comes after what it needs."""
+    for task in tasks:
+        work(task, progress)
+        yield task
+
+
+def next_ready(waiting: list[Any], ready: Ready) -> Any | None:
+    """Take the first task that is ready out of those that wait; None where none is."""
+    place = next((place for place, task in enumerate(waiting) if ready(task)), None)
+    return None if place is None else waiting.pop(place)
+
+
+def cache_settings() -> dict[str, Any]:
+    """Where compiled programs are kept, for processes that are to find them there too."""
+    return {name: getattr(jax.config, name) for name in _CACHE}
+
+
+def use_cache(settings: dict[str, Any]) -> None:
+    """Keep compiled programs where another process does."""
+    for name, value in settings.items():
+        jax.config.update(name, value)
+
+
 @dataclass(frozen=True, eq=False)
 class _Worker:
-    """A part that is being computed: its messages come through `told`, None in the end, or its error."""
+    """A process that computes a task: its messages come through `told`, None in the end, or its error."""
 
-    part: Any
+    task: Any
     process: BaseProcess
     told: Connection
     cores: frozenset[int]
 
 
-def side_by_side(work: Work, parts: Sequence[Any], jobs: int, progress: Progress) -> Iterator[Any]:
-    """Call `work(part, progress)` for each part, several at a time; yields the parts as they are done.
-
-    Args:
-        work: importable by its name; what it computes goes to files.
-        parts: what to compute, in the order in which they begin.
-        jobs: how many at a time; 1 computes in this process.
-        progress: told the latest message of each, one a line.
-
-    Raises:
-        CompositeFlowError: as one of them said.
-        InputError: there is nobody to work, or too few cores for so many.
-    """
-    if jobs < 1:
-        raise InputError(f"At least one job must be at work, not {jobs}.")
-    if jobs == 1:
-        for part in parts:
-            work(part, progress)
-            yield part
-        return
-    waiting, free, running, latest = list(parts), shares_of_cores(jobs), [], {}
+def _in_processes(
+    shares: Sequence[frozenset[int]], work: Work, tasks: Sequence[Any], ready: Ready, progress: Progress
+) -> Iterator[Any]:
+    """As many tasks at a time as there are shares of the cores; the latest message of each is told, one a line."""
+    waiting, free, running, latest = list(tasks), list(shares), [], {}
     try:
         while waiting or running:
-            while waiting and free:
-                running.append(_start(work, waiting.pop(0), free.pop(0)))
+            while free and (task := next_ready(waiting, ready)) is not None:
+                running.append(_start(work, task, free.pop(0)))
             for told in wait([worker.told for worker in running]):
                 worker = next(worker for worker in running if worker.told is told)
                 message = _heard(worker)
@@ -75,7 +100,7 @@ def side_by_side(work: Work, parts: Sequence[Any], jobs: int, progress: Progress
                 running.remove(worker)
                 free.append(worker.cores)
                 latest.pop(worker.cores, None)
-                yield worker.part
+                yield worker.task
     finally:
         _stop(running)
 
@@ -86,20 +111,21 @@ def shares_of_cores(jobs: int) -> list[frozenset[int]]:
     Raises:
         InputError: there are fewer cores.
     """
+    if jobs < 1:
+        raise InputError(f"At least one job must be at work, not {jobs}.")
     known = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     if len(known) < jobs:
         raise InputError(f"There are {len(known)} cores; choose at most as many jobs, not {jobs}.")
     return [frozenset(known[place::jobs]) for place in range(jobs)]
 
 
-def _start(work: Work, part: Any, cores: frozenset[int]) -> _Worker:
+def _start(work: Work, task: Any, cores: frozenset[int]) -> _Worker:
     told, tell = _SPAWN.Pipe(duplex=False)
-    cache = {name: getattr(jax.config, name) for name in _CACHE}
-    process = _SPAWN.Process(target=_work, args=(work, part, tell, cache))
+    process = _SPAWN.Process(target=_work, args=(work, task, tell, cache_settings()))
     with _pinned(cores):
         process.start()
     tell.close()
-    return _Worker(part, process, told, cores)
+    return _Worker(task, process, told, cores)
 
 
 @contextmanager
@@ -116,15 +142,14 @@ def _pinned(cores: frozenset[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _work(work: Work, part: Any, tell: Connection, cache: dict[str, Any]) -> None:
-    """What a process does."""
+def _work(work: Work, task: Any, tell: Connection, cache: dict[str, Any]) -> None:
+    """Compute a task in a process of its own, and send what it tells, its error, or None at the end."""
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C in a terminal reaches the parent alone, which asks once
     signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the parent ignores it, as in the background
-    for name, value in cache.items():
-        jax.config.update(name, value)
+    use_cache(cache)
     try:
-        work(part, partial(_tell, tell))
+        work(task, partial(_tell, tell))
         tell.send(None)
     except (CompositeFlowError, OSError) as error:
         tell.send(error)
@@ -146,7 +171,7 @@ def _heard(worker: _Worker) -> str | None:
     except EOFError:
         worker.process.join()
         raise CompositeFlowError(
-            f"The process that computed {worker.part} ended with code {worker.process.exitcode}; with fewer jobs each "
+            f"The process that computed {worker.task} ended with code {worker.process.exitcode}; with fewer jobs each "
             "has more memory."
         ) from None
     if isinstance(message, Exception):

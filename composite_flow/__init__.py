@@ -25,7 +25,15 @@ from composite_flow.jacobian import state_jacobian
 from composite_flow.metrics import exact_states, psnr, rate_lower_bound
 from composite_flow.model import Model, load
 from composite_flow.network import Network
-from composite_flow.policy import MappoConfig, TrainedPolicy, evaluate_policy, load_policy, train_policy
+from composite_flow.policy import (
+    MappoConfig,
+    PolicyInput,
+    TrainedPolicy,
+    evaluate_policy,
+    load_policy,
+    register_policy_input,
+    train_policy,
+)
 from composite_flow.probability_ode import probability_flow, score
 from composite_flow.problems import (
     EnumerableProblem,
@@ -36,6 +44,7 @@ from composite_flow.problems import (
     SensorNetwork,
     problem_from_description,
     problem_from_text,
+    register_problem,
 )
 from composite_flow.push_forward import push_forward_log_density
 from composite_flow.training.fit import TrainingConfig, fit
@@ -66,6 +75,7 @@ __all__ = [
     "Model",
     "Network",
     "Policy",
+    "PolicyInput",
     "Problem",
     "RandomPolicy",
     "ReactivePolicy",
@@ -98,6 +108,8 @@ __all__ = [
     "rate_lower_bound",
     "reconstruct",
     "reconstruct_batch",
+    "register_policy_input",
+    "register_problem",
     "score",
     "state_jacobian",
     "train_policy",

@@ -22,6 +22,7 @@ from composite_flow.files.checkpoint import load_checkpoint, load_description, s
 from composite_flow.files.plain_json import jsonable, told_differences
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
+from composite_flow.problems.kinds import in_words
 
 MODEL_FILE = "model.safetensors"
 
@@ -222,6 +223,6 @@ def check_same_description(trained_on: dict[str, Any], given: dict[str, Any], wh
     Raises:
         MismatchError: they differ; it says in what, with both values.
     """
-    told = told_differences(trained_on, given).replace("jaxmarl (", "the version of JaxMARL (")
+    told = in_words(trained_on, told_differences(trained_on, given))
     if told:
         raise MismatchError(f"{what}: they differ in {told}; {advice}.")

@@ -17,7 +17,7 @@ from composite_flow.policy.saving import check_trained_in, load_policy
 from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems.base import Problem
 from composite_flow.problems.host import AnyProblem, closing
-from composite_flow.problems.text import world_from_text
+from composite_flow.problems.kinds import world_from_text
 
 DEFAULT_EPISODES = 4096
 

@@ -12,7 +12,7 @@ from composite_flow.model import Model, load
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import recent
 from composite_flow.policy.run import train_policy as train
-from composite_flow.policy.settings import PolicySettings, start_or_resume
+from composite_flow.policy.saving import PolicySettings, start_or_resume
 from composite_flow.policy.setup import prepare
 from composite_flow.problems import problem_from_text
 

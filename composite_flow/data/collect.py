@@ -199,7 +199,7 @@ def _collection(problem: AnyProblem, policy: Policy, key: PRNGKeyArray, amount: 
 def _amount(problem: AnyProblem, num_episodes: int | None, num_samples: int | None, num_steps: int | None) -> Amount:
     """How much is asked for; raises where a number cannot be used."""
     if num_steps is None:
-        num_steps = getattr(problem, "num_steps", None)
+        num_steps = problem.num_steps
     if num_steps is None:
         raise InputError("This problem does not say how long its episodes are; give num_steps.")
     if (num_episodes is None) == (num_samples is None):

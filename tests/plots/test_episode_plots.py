@@ -21,10 +21,9 @@ from composite_flow.plots.episode_plot import draw_still
 from composite_flow.plots.episode_sensors import area_places, sensor_places
 from composite_flow.policy.episode import EpisodeRecord, record_episode
 from composite_flow.policy.inference import Inference
-from composite_flow.policy.inputs import Inputs
-from composite_flow.policy.saving import save_policy
+from composite_flow.policy.inputs import policy_input
+from composite_flow.policy.saving import SETTINGS_FILE, save_policy
 from composite_flow.policy.sequence_network import SequenceNetwork
-from composite_flow.policy.settings import SETTINGS_FILE
 from composite_flow.policy.team import Networks, Team
 from composite_flow.policy.trained import TrainedPolicy
 
@@ -32,7 +31,7 @@ PROBLEM = cf.problem_from_text("sensor:2x2,steps=3")
 CONFIG = cf.MappoConfig(inputs="denoised", memory="none", width=8, depth=1)
 
 
-def random_policy(problem, inputs=Inputs(), denoiser=None):  # noqa: B008 (frozen)
+def random_policy(problem, inputs=policy_input("agent"), denoiser=None):  # noqa: B008 (frozen)
     """Acts by weights that are drawn at random."""
     sizes = problem.num_agents, problem.num_actions, problem.observation_size
     actor = SequenceNetwork(inputs.size(problem), sizes[1], 8, 1, "none", 1.0, key=jax.random.key(3))
@@ -41,7 +40,7 @@ def random_policy(problem, inputs=Inputs(), denoiser=None):  # noqa: B008 (froze
 
 def inferring_policy(problem, layout, denoiser, calls):
     inference = Inference(layout, Scaling.identity(problem.state_size), calls=calls, samples=1)
-    return random_policy(problem, Inputs("denoised", inference=inference), denoiser)
+    return random_policy(problem, policy_input("denoised", inference=inference), denoiser)
 
 
 @pytest.fixture(scope="module")

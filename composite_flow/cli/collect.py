@@ -41,7 +41,8 @@ def collect(
 
     Args:
         problem: such as sensor:5x5,targets=2, sensor:2x2,miss=0.5/0.5/0/0, smax:zerg_5_vs_5, or
-            smacv2:zerg_5_vs_5, which is StarCraft II itself.
+            smacv2:zerg_5_vs_5, which is StarCraft II itself; or MODULE:FACTORY,OPTION=VALUE for a world of your own,
+            such as my_worlds:make,size=3.
         out: folder for the episodes, HDF5 files.
         episodes: how many; 4,096 where neither this nor --samples is given.
         samples: how many time steps of the team instead; the last episode is recorded to its end.

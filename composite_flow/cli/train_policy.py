@@ -33,7 +33,7 @@ def train_policy(
     tensorboardX is installed. An interrupted run goes on with --resume.
 
     Args:
-        problem: such as sensor:5x5,targets=2.
+        problem: such as sensor:5x5,targets=2, or MODULE:FACTORY,OPTION=VALUE for a world of your own.
         out: folder of the run.
         denoiser: folder of a trained model, from whose denoiser a run starts whose agents infer the state.
     """

@@ -42,11 +42,9 @@ class Names:
             InputError: it is taken, or is not a letter followed by letters, digits, _ and -.
         """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise InputError(
-                f"The name of a {self.what} is a letter followed by letters, digits, _ or -, not {name!r}."
-            )
+            raise InputError(f"No {self.what} can be called {name!r}: use a letter, then letters, digits, _ and -.")
         if name in self.known():
-            raise InputError(f"There is a {self.what} '{name}' already; choose another name.")
+            raise InputError(f"The {self.what} '{name}' exists already; choose another name.")
         self._registered[name] = thing
 
     def find(self, name: str) -> Any:

@@ -222,7 +222,7 @@ class CvarValues(PolicyInput):
 
 
 _INPUTS = Names(
-    "input of an actor",
+    "policy input",
     ENTRY_POINTS,
     {
         OWN_ALONE: OwnObservation,
@@ -238,7 +238,7 @@ _INPUTS = Names(
 )
 
 
-def register_policy_input(name: str, input_class: type[PolicyInput]) -> None:
+def register_policy_input(name: str, input_class: type) -> None:
     """Add an input, so that `MappoConfig(inputs=name)` and `--inputs` can name it, for the rest of the process.
 
     Commands in other processes know it by an entry point of the group `composite_flow.policy_inputs`, or by

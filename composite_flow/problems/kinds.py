@@ -50,7 +50,7 @@ class Kind:
         words: what entries of the description are called in messages, where not by their names.
     """
 
-    make: Callable[..., AnyProblem]
+    make: Callable[..., Any]
     rebuild: Callable[[dict[str, Any]], AnyProblem] | None = None
     texts: tuple[str, ...] = ()
     words: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -89,11 +89,9 @@ def register_problem(kind: str, factory: Callable[..., AnyProblem]) -> None:
             and the entries of a description, all but `kind`, are its arguments by name.
 
     Raises:
-        InputError: the name is taken or no such name, or the factory cannot be called.
+        InputError: the name is taken, or is no such name.
     """
-    if not callable(factory):
-        raise InputError(f"The factory of the kind '{kind}' must be a function or a class, not {factory!r}.")
-    _KINDS.register(kind, Kind(factory))
+    _KINDS.register(kind, factory)
 
 
 def problem_from_text(text: str) -> Problem:
@@ -179,16 +177,16 @@ def in_words(description: dict[str, Any], sentence: str) -> str:
 def _find(name: str) -> Kind | None:
     """The row of the table; None where there is none."""
     found = _KINDS.find(name)
-    if found is None:
-        return None
-    kind = found if isinstance(found, Kind) else Kind(found)
+    if found is None or isinstance(found, Kind):
+        return found
+    if not callable(found):
+        raise InputError(f"The kind of problem '{name}' cannot be called: it must be a function or a class.")
+    kind = Kind(found)
     if ":" in name and not kind.is_of((Problem, HostProblem)):
         raise InputError(
             f"'{name}' is no class of problems and does not say that it returns one; annotate it, as in "
             "'def make(size: int) -> cf.Problem:'."
         )
-    if not callable(kind.make):
-        raise InputError(f"The kind of problem '{name}' cannot be called: it must be a function or a class.")
     return kind
 
 
@@ -240,7 +238,7 @@ def _check_description(name: str, problem: Problem) -> None:
     try:
         again = json.loads(json.dumps(problem_from_description(description).description))
     except CompositeFlowError as error:
-        raise InputError(f"{start} ({error}); {advice}.") from error
+        raise InputError(f"{start} ({str(error).rstrip('.')}); {advice}.") from error
     if again != description:
         raise InputError(f"{start}: it has {told_differences(again, description)}; {advice}.")
 

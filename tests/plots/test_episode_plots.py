@@ -9,6 +9,7 @@ import pytest
 from counter_world import CounterWorld
 from matplotlib.collections import PathCollection
 from PIL import Image
+from ring_world import PaintedRing, Ring
 from teams import ideal_sensors
 
 import composite_flow as cf
@@ -248,3 +249,14 @@ def test_other_problems_are_rows_of_features_up_to_now():
     assert np.isnan(shown[0][:, step + 1 :]).all() and shown[0].shape == record.states.T.shape
     for agent in range(3):
         np.testing.assert_array_equal(shown[1 + agent][:, : step + 1], record.observations[: step + 1, agent].T)
+
+
+def test_a_problem_may_draw_itself():
+    problem = PaintedRing(4)
+    record = record_episode(problem, random_policy(problem), key=jax.random.key(1))
+    figure = draw_still(problem, record, 1)
+    assert [mark[1:] for mark in marks(figure.axes[0])] == [(record.states[1].argmax(), 0)]
+    assert [axes.get_title() for axes in figure.axes[1:]] == ["Agent 0", "Agent 1"]
+    assert figure.texts[-1].get_text() == "The dot is the target."
+    plain = draw_still(Ring(4), record, 1)
+    assert not marks(plain.axes[0]) and plain.axes[0].images

@@ -16,6 +16,7 @@ from composite_flow.errors import InputError, MismatchError
 from composite_flow.history import HistoryLayout
 from composite_flow.model import Model
 from composite_flow.network import Network
+from composite_flow.policy import inputs
 from composite_flow.policy.config import InferenceConfig
 from composite_flow.policy.inference import Inference, after_actions, fresh_recollection, infer
 from composite_flow.policy.inputs import Known, input_names, policy_input
@@ -159,6 +160,39 @@ def test_sizes_of_the_actors_input(kind):
     assert policy_input(kind).size(PROBLEM) == own + shown.get(kind, state) + 4
     kept = observation if kind == "agent" else 0
     assert policy_input(kind, own=False).size(PROBLEM) == kept + shown.get(kind, state) + 4
+
+
+class FirstSample(cf.PolicyInput):
+    """An input of one's own: half of a state drawn from the agent's own p̂."""
+
+    infers = True
+
+    def columns(self, problem):
+        return problem.state_size
+
+    def shown(self, known):
+        assert known.histories.mask.shape == (4, 2) and known.denoiser is not None
+        return known.samples[:, 0] / 2
+
+
+def test_an_input_of_ones_own_is_a_class_and_a_name(key, monkeypatch):
+    monkeypatch.setattr(inputs._INPUTS, "_registered", {})
+    cf.register_policy_input("half", FirstSample)
+    assert input_names()[-1] == "half"
+    config = dataclasses.replace(CONFIG, inputs="half", steps=640)
+    seen = cf.train_policy(PROBLEM, config, key=key).policy.team.inputs
+    assert isinstance(seen, FirstSample) and seen.kind == "half" and seen.inference.samples == 1
+    for name, given, sentence in (
+        ("half", FirstSample, "'half' exists already"),
+        ("agent", FirstSample, "'agent' exists already"),
+        ("a:b", FirstSample, "use a letter"),
+        ("other", HistoryLayout, "must be a subclass"),
+        ("other", policy_input("agent"), "must be a subclass"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            cf.register_policy_input(name, given)
+    with pytest.raises(InputError, match="no input 'belief' of an actor: there are agent, .* cvar, half"):
+        cf.MappoConfig(inputs="belief")
 
 
 @pytest.fixture(scope="module")

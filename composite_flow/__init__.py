@@ -43,13 +43,22 @@ from composite_flow.problems import (
     SensorNetwork,
     problem_from_description,
     problem_from_text,
+    register_problem,
 )
 from composite_flow.problems.check import check_problem
 from composite_flow.push_forward import push_forward_log_density
 from composite_flow.training.fit import TrainingConfig, fit
 
 if TYPE_CHECKING:  # a third of the import's time, and most programs train no policy: see `__getattr__`
-    from composite_flow.policy import MappoConfig, TrainedPolicy, evaluate_policy, load_policy, train_policy
+    from composite_flow.policy import (
+        MappoConfig,
+        PolicyInput,
+        TrainedPolicy,
+        evaluate_policy,
+        load_policy,
+        register_policy_input,
+        train_policy,
+    )
 
 __version__ = "0.2.0"
 
@@ -81,6 +90,7 @@ __all__ = [
     "Network",
     "ParallelMean",
     "Policy",
+    "PolicyInput",
     "Problem",
     "RandomPolicy",
     "ReactivePolicy",
@@ -117,12 +127,22 @@ __all__ = [
     "rate_lower_bound",
     "reconstruct",
     "reconstruct_batch",
+    "register_policy_input",
+    "register_problem",
     "score",
     "state_jacobian",
     "train_policy",
 ]
 
-_OF_POLICIES = ("MappoConfig", "TrainedPolicy", "evaluate_policy", "load_policy", "train_policy")
+_OF_POLICIES = (
+    "MappoConfig",
+    "PolicyInput",
+    "TrainedPolicy",
+    "evaluate_policy",
+    "load_policy",
+    "register_policy_input",
+    "train_policy",
+)
 
 
 def __getattr__(name: str) -> Any:

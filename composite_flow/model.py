@@ -27,6 +27,7 @@ from composite_flow.files.estimates import Estimates
 from composite_flow.files.plain_json import describe_differences, jsonable
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
+from composite_flow.problems.kinds import in_words
 
 MODEL_FILE = "model.safetensors"
 
@@ -299,6 +300,6 @@ def check_same_description(trained_on: dict[str, Any], given: dict[str, Any], wh
     Raises:
         MismatchError: they differ; it says in what, with both values.
     """
-    told = describe_differences(trained_on, given).replace("jaxmarl (", "the version of JaxMARL (")
+    told = in_words(trained_on, describe_differences(trained_on, given))
     if told:
         raise MismatchError(f"{what}: they differ in {told}; {advice}.")

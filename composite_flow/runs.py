@@ -24,11 +24,10 @@ from composite_flow.data.episodes import Episodes
 from composite_flow.denoiser import Denoiser, IdealDenoiser
 from composite_flow.errors import FileError, InputError
 from composite_flow.files.plain_json import jsonable
-from composite_flow.files.run_record import kept_settings, start_record
+from composite_flow.files.run_record import started_or_resumed
 from composite_flow.metrics import exact_states, psnr
 from composite_flow.model import MODEL_FILE, Model, check_same_problem, default_state_names, load
-from composite_flow.problems.base import EnumerableProblem
-from composite_flow.problems.text import ENUMERABLE_KINDS, problem_from_description
+from composite_flow.problems.kinds import listing_problem
 from composite_flow.training.devices import is_first_process
 from composite_flow.training.fit import TrainingConfig, fit
 from composite_flow.training.loss import ideal_loss
@@ -111,10 +110,7 @@ def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwr
     if settings.history < 1 or not 0 <= settings.withhold_states < 1:
         raise InputError("history must be at least 1, and withhold_states a share from 0 to below 1.")
     path = folder / SETTINGS_FILE
-    if resume and path.exists():
-        return RunSettings.from_flat(kept_settings(path, settings.flat(), RunSettings().flat()))
-    start_record(path, settings.flat(), MODEL_FILE, resume=resume, overwrite=overwrite)
-    return settings
+    return started_or_resumed(path, settings, RunSettings(), MODEL_FILE, resume=resume, overwrite=overwrite)
 
 
 def train_run(
@@ -190,10 +186,8 @@ def composite_watch(validation: HistoryDataset, key: PRNGKeyArray) -> Callable[[
 
 def loss_floor(description: dict[str, Any], train: HistoryDataset, validation: HistoryDataset) -> float | None:
     """The ideal denoiser's loss on the validation part, where the problem lists few enough states; else None."""
-    if description.get("kind") not in ENUMERABLE_KINDS or train.layout.length > 1:
-        return None
-    problem = problem_from_description(description)
-    if not isinstance(problem, EnumerableProblem) or problem.num_states > MOST_STATES:
+    problem = listing_problem(description) if train.layout.length == 1 else None
+    if problem is None or problem.num_states > MOST_STATES:
         return None
     belief = BeliefModel(problem, train.layout, start=train.state_frequencies(problem.states()))
     return ideal_loss(IdealDenoiser(belief), validation).value

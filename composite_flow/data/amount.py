@@ -44,7 +44,7 @@ def amount_to_collect(
 ) -> Amount:
     """The amount to collect, once the numbers are known to be usable."""
     if num_steps is None:
-        num_steps = getattr(problem, "num_steps", None)
+        num_steps = problem.num_steps
     if num_steps is None:
         raise InputError("This problem does not say how long its episodes are; give num_steps.")
     if (num_episodes is None) == (num_samples is None):

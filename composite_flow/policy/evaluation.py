@@ -19,10 +19,10 @@ from composite_flow.data.progress import CountProgress
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.metrics import clopper_pearson, decibels, normal_interval
 from composite_flow.policy.certainty import certainty
-from composite_flow.policy.rollout import carried, choose_tree, squared_error, tells_wins
+from composite_flow.policy.rollout import carried, choose_tree, squared_error, team_won
 from composite_flow.policy.team import Team, TeamMemory, decide, fresh_memory
 from composite_flow.policy.trained import TrainedPolicy
-from composite_flow.problems.base import Problem, World
+from composite_flow.problems.base import Problem, World, tells_wins
 
 MOST_WORLDS = 256
 """Worlds that run at once, at most."""
@@ -173,10 +173,9 @@ def _first_episodes(
         return _advance(problem, policy, episode, num_samples, radius)
 
     episodes = jax.lax.while_loop(lambda all_: ~jnp.all(all_.over), jax.vmap(advance), jax.vmap(start)(numbers))
-    won: Any = getattr(problem, "won", lambda world: jnp.asarray(False))
     return {
         "returns": episodes.earned,
-        "wins": jax.vmap(lambda episode: won(episode.world))(episodes).astype(jnp.float32),
+        "wins": jax.vmap(lambda episode: team_won(problem, episode.world))(episodes).astype(jnp.float32),
         "lengths": episodes.length,
         "squared_error": episodes.squared_error,
         "certain": episodes.certain,

@@ -25,17 +25,17 @@ from composite_flow.model import MODEL_FILE, Model
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import CURVES_FILE, Row, TensorBoard, rows_of, write_curves
 from composite_flow.policy.mappo import MOST_UPDATES, learn, new_learner, team_of
-from composite_flow.policy.rollout import tells_wins
-from composite_flow.policy.saving import POLICY_FILE, VALUES_FILE, save_policy
+from composite_flow.policy.saving import POLICY_FILE, STATE_VALUES_FILE, VALUES_FILE, save_policy
 from composite_flow.policy.setup import Setup, prepare
 from composite_flow.policy.trained import TrainedPolicy, team_that_acts, weights_digest
-from composite_flow.problems.base import Problem
+from composite_flow.problems.base import Problem, tells_wins
 from composite_flow.training.interrupt import interrupt_flag
 
 TRAINING_FILE = "policy_training.safetensors"
 
 _BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows and an interrupt is heard
 _INIT, _PROBE = 2**32 - 1, 2**32 - 3  # numbers that no update has, folded into the key
+_FILES = (POLICY_FILE, TRAINING_FILE, CURVES_FILE, VALUES_FILE, STATE_VALUES_FILE, MODEL_FILE)
 _FREE = ("checkpoint_seconds",)  # settings that a resumed run may change
 
 PolicyProgress = Callable[[int, int, list[Row]], None]
@@ -68,7 +68,7 @@ def train_policy(
     """Train a policy by MAPPO (`mappo.py`).
 
     Args:
-        problem: the world; one with a method `won(world)` also gets a win rate.
+        problem: the world; one that tells who won also gets a win rate.
         config: settings.
         key: fixes everything that is drawn at random.
         denoiser: a trained model, from whose denoiser a run starts whose agents infer the state.
@@ -219,7 +219,7 @@ class _Run:
 
 def _clear(folder: Path | None, overwrite: bool) -> None:
     """Remove an earlier run, where that is allowed: a resumed run must not find its checkpoint."""
-    for name in () if folder is None else (POLICY_FILE, TRAINING_FILE, CURVES_FILE, VALUES_FILE, MODEL_FILE):
+    for name in () if folder is None else _FILES:
         path = Path(folder or "") / name
         if path.exists():
             if not overwrite:

@@ -21,14 +21,13 @@ from composite_flow.network import Network
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import Row, recent
 from composite_flow.policy.evaluation import PolicyEvaluation, evaluate_policy
-from composite_flow.policy.inputs import INFERRING, Inputs
-from composite_flow.policy.rollout import tells_wins
+from composite_flow.policy.inputs import input_class, policy_input
 from composite_flow.policy.run import train_policy
+from composite_flow.policy.saving import PolicySettings, start_or_resume
 from composite_flow.policy.sequence_network import SequenceNetwork
-from composite_flow.policy.settings import PolicySettings, start_or_resume
 from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems import problem_from_text
-from composite_flow.problems.base import Problem
+from composite_flow.problems.base import Problem, tells_wins
 from composite_flow.problems.smax_sight import OtherSight
 from composite_flow_paper.shared.cells import Progress, Workspace
 
@@ -148,7 +147,7 @@ def num_weights(problem: Problem, config: MappoConfig) -> int:
     """Weights of all networks that act on observations alone: actor and denoiser; counted, not drawn."""
     width = config.actor_width or config.width
     own = num_parameters(_shape(lambda key: _actor(problem, config, config.inputs, width, key)))
-    if config.inputs not in INFERRING:
+    if not input_class(config.inputs).infers:
         return own
     settings, sizes = config.inference, (problem.observation_size, problem.num_actions, problem.num_agents)
     layout = HistoryLayout(settings.history, *sizes)
@@ -164,7 +163,7 @@ def _shape(build) -> Any:
 
 def _actor(problem: Problem, config: MappoConfig, kind, width: int, key) -> SequenceNetwork:
     """An actor, as `new_networks` builds it."""
-    seen = Inputs(kind, config.own_observation).size(problem)
+    seen = policy_input(kind, config.own_observation).size(problem)
     return SequenceNetwork(
         seen, problem.num_actions, width, config.depth, config.memory, gain=config.output_gain, key=key
     )

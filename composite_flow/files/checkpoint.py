@@ -76,6 +76,16 @@ def load_description(path: str | os.PathLike) -> dict[str, Any]:
         return _description(path, file.metadata())
 
 
+def array_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
+    """The shapes of a checkpoint's arrays by their tree paths, without reading them.
+
+    Raises:
+        FileError: the file is missing, damaged or foreign.
+    """
+    with _opened(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+
+
 def load_checkpoint(path: str | os.PathLike, like: Any) -> Any:
     """Read a pytree back.
 

@@ -136,7 +136,7 @@ def _begin(file: Any, part: Estimates, total: int) -> None:
     for name in _ARRAYS:
         array = getattr(part, name)
         shape, chunks = (total, *array.shape[1:]), (min(_ROWS, total), *array.shape[1:])
-        file.create_dataset(name, shape, array.dtype, chunks=chunks, compression=1, fletcher32=True)
+        file.create_dataset(name, shape, array.dtype, chunks=chunks, compression=1)
 
 
 def _check_sizes(path: Path, arrays: dict[str, np.ndarray], num_features: int) -> None:

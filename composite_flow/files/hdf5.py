@@ -1,7 +1,7 @@
 """HDF5 files that are whole or not there, and refusals in a sentence of those that cannot be read.
 
-HDF5 itself takes a full disk badly: it may abort, or fail again when it closes the file. So it writes through a file of
-ours, which keeps the first error to itself until HDF5 is done.
+A write that fails, as on a full disk, can end HDF5 in a segmentation fault when it closes the file. So it writes
+through a file of ours, which keeps the first error to itself until it is asked for.
 """
 
 import io

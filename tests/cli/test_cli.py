@@ -204,7 +204,7 @@ def test_wrong_usage_exits_with_2(capsys):
 
 
 def test_every_command_has_help(capsys):
-    for command in ("demo", "collect", "import", "train", "evaluate", "reconstruct", "analyze", "reproduce"):
+    for command in ("demo", "collect", "import", "train", "evaluate", "reconstruct", "analyze", "reproduce", "inspect"):
         with pytest.raises(SystemExit) as stopped:
             cli.main([command, "--help"])
         assert stopped.value.code == 0

@@ -2,17 +2,18 @@
 
 import json
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import jax
 from tyro.conf import OmitArgPrefixes, arg
 
 from composite_flow.cli.options import DataFolder, Shared
-from composite_flow.cli.reporting import progress_bar, show, table
+from composite_flow.cli.reporting import progress_bar, say, show, table
 from composite_flow.data import Episodes
 from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.model import Model
@@ -105,6 +106,10 @@ def _trained(data: Path, out: Path, given: RunSettings, resume: bool, overwrite:
         if jax.process_count() > 1:
             sentence += " (on all hosts, with their options)"
         raise KeyboardInterrupt(sentence) from None
+    except Exception as error:
+        if jax.process_count() == 1:
+            raise
+        _end_at_once(error)
 
 
 def _started(data: Path, out: Path, given: RunSettings, resume: bool, overwrite: bool) -> tuple[Episodes, RunSettings]:
@@ -120,6 +125,20 @@ def _started(data: Path, out: Path, given: RunSettings, resume: bool, overwrite:
     goes_on = resume and (out / TRAINING_FILE).exists()
     check_same_on_all_hosts(f"{episodes.num_steps} steps of data and {'a' if goes_on else 'no'} checkpoint to resume")
     return episodes, settings
+
+
+def _end_at_once(error: Exception) -> NoReturn:
+    """What fails on one host while they train: told there, and the others' connections break.
+
+    JAX would first wait at its exit for the others, which wait for this host in turn, and abort after five minutes.
+    """
+    if isinstance(error, CompositeFlowError | OSError):
+        say(f"Error: {'' if is_first_process() else f'Host {jax.process_index()}: '}{error}")
+    elif isinstance(error, jax.errors.JaxRuntimeError) and is_first_process():
+        say("Error: Another host broke off or cannot be reached any more; see there, and go on with --resume on all.")
+    elif not isinstance(error, jax.errors.JaxRuntimeError):
+        traceback.print_exception(error)
+    os._exit(1)
 
 
 @contextmanager

@@ -40,14 +40,30 @@ def port():
         return free.getsockname()[1]
 
 
-def start(data, out, *options, index=None, port=None):
-    """The command on one host, with --hosts; of a team of two where it has an index."""
-    team = [] if index is None else ["--coordinator", f"127.0.0.1:{port}", "--host-index", index, "--num-hosts", 2]
-    arguments = ["train", data, "--out", out, *OPTIONS, *options, "--json", "--hosts", *team]
+def start(data, out, *options, **variables):
+    """The command on one host, with --hosts."""
+    arguments = ["train", data, "--out", out, *OPTIONS, *options, "--json", "--hosts"]
     command = [sys.executable, "-m", "composite_flow", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | variables
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=pipe)
+
+
+def of_two(port, index):
+    """The options that name a team of two."""
+    return "--coordinator", f"127.0.0.1:{port}", "--host-index", index, "--num-hosts", 2
+
+
+def slurm_of_two(index):
+    """What SLURM tells the tasks of a job of two. JAX takes its port from the job's number: one that is free."""
+    job = next(number for number in range(os.getpid() % 4096, 8192) if is_free(61440 + number % 4096))
+    told = {"JOB_ID": job, "STEP_NODELIST": "localhost", "NTASKS": 2, "PROCID": index, "LOCALID": index}
+    return {f"SLURM_{name}": str(value) for name, value in told.items()}
+
+
+def is_free(port):
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) != 0
 
 
 def ends(*processes, seconds=240):
@@ -61,7 +77,7 @@ def ends(*processes, seconds=240):
 
 
 def test_two_hosts_follow_the_curve_of_one(data, tmp_path, port):
-    team = [start(data, tmp_path / "run", "--steps", 60, index=index, port=port) for index in range(2)]
+    team = [start(data, tmp_path / "run", "--steps", 60, *of_two(port, index)) for index in range(2)]
     (first, printed, said), (second, other_printed, other_said) = ends(*team)
     assert (first, second) == (0, 0), said + other_said
     assert json.loads(printed)["step"] == 60 and not other_printed
@@ -76,9 +92,10 @@ def test_two_hosts_follow_the_curve_of_one(data, tmp_path, port):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def test_an_interrupt_on_one_host_ends_all_and_leaves_a_checkpoint(data, tmp_path, port):
+def test_an_interrupt_on_one_host_ends_all_and_leaves_a_checkpoint(data, tmp_path):
+    """Of hosts that SLURM has started."""
     options = ("--steps", 100_000, "--checkpoint-seconds", 0)
-    team = [start(data, tmp_path / "run", *options, index=index, port=port) for index in range(2)]
+    team = [start(data, tmp_path / "run", *options, **slurm_of_two(index)) for index in range(2)]
     checkpoint, deadline = tmp_path / "run" / "training.safetensors", time.monotonic() + 200
     while not checkpoint.exists() and time.monotonic() < deadline and team[1].poll() is None:
         time.sleep(0.1)
@@ -92,7 +109,7 @@ def test_an_interrupt_on_one_host_ends_all_and_leaves_a_checkpoint(data, tmp_pat
 
 def test_what_fails_on_one_host_ends_all_with_one_sentence(data, tmp_path, port):
     """The second host's data are not there; without word of it, the first would wait for it in vain."""
-    team = [start(folder, tmp_path / "run", index=index, port=port) for index, folder in enumerate((data, "none"))]
+    team = [start(folder, tmp_path / "run", *of_two(port, index)) for index, folder in enumerate((data, "none"))]
     (first, _, said), (second, _, other_said) = ends(*team)
     assert (first, second) == (1, 1), said + other_said
     assert said.count("Error:") == 1 and "Host 1 of 2" in said and "none" in said

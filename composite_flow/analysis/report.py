@@ -187,12 +187,12 @@ def _surrogate(pairs: DistinctPairs, local: LocalModels, settings: AnalysisSetti
         "epsilons": [
             {
                 "quantile": quantile,
-                **asdict(worth),
+                **asdict(bounds),
                 "neighbours": float(np.median(found.num_neighbours[:, k])),
                 "independent_states": float(np.median(found.num_independent_states[:, k])),
                 "capacity": asdict(capacity),
             }
-            for k, (quantile, worth, capacity) in enumerate(rows)
+            for k, (quantile, bounds, capacity) in enumerate(rows)
         ],
     }
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.scaling import Scaling
+from composite_flow.denoiser import Denoiser
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
 
@@ -79,13 +80,13 @@ def joint_regression(
 
 
 def regression_losses(
-    network: Network, histories: Float[Array, "batch joint"], states: Float[Array, "batch state"], key: PRNGKeyArray
+    network: Denoiser, histories: Float[Array, "batch joint"], states: Float[Array, "batch state"], key: PRNGKeyArray
 ) -> Float[Array, " batch"]:
     """‖s − g(τ_1, …, τ_n)‖² of each pair; nothing is drawn."""
     return jnp.sum((regression_estimates(network, histories) - states) ** 2, axis=-1)
 
 
-def regression_estimates(network: Network, histories: Float[Array, "batch joint"]) -> Float[Array, "batch state"]:
+def regression_estimates(network: Denoiser, histories: Float[Array, "batch joint"]) -> Float[Array, "batch state"]:
     """g(τ_1, …, τ_n) of each joint history."""
     nothing = jnp.zeros(network.state_size)
     return jax.vmap(lambda history: network.denoise(network.condition(history), nothing))(histories)

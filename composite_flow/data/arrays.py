@@ -1,4 +1,4 @@
-"""Checks of the users' own arrays; each fault is told in one sentence."""
+"""Checks of the users' own arrays; each fault has its own sentence."""
 
 from typing import Any
 

@@ -133,7 +133,7 @@ def collect_to(
         else:
             episodes, has_begun = range(number * per_shard, (number + 1) * per_shard), True
             batches = _batches(problem, policy, key, episodes, amount.num_steps, size)
-            # On the host a shard takes long, so progress is told within it too.
+            # On the host a shard takes long, so progress is reported within it too.
             arrays = _recorded(batches, amount, done, progress if isinstance(problem, HostProblem) else None)
             steps = len(arrays["ends"])
             is_last = amount.after(done, per_shard, steps) >= amount.wanted

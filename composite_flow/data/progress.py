@@ -1,4 +1,4 @@
-"""How a job that takes long tells its progress to the caller."""
+"""How a long job reports its progress to the caller."""
 
 from collections.abc import Callable
 

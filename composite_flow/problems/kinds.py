@@ -6,8 +6,7 @@ A problem is named by a text such as `sensor:5x5,targets=2`:
 
 KIND is looked up in the table first: built in, added by `register_problem`, or by an entry point of the group
 `composite_flow.problems`. A text that begins with no such kind names a factory of one's own by MODULE:FACTORY in the
-place of KIND, as in `my_worlds:make,size=3` or `my_worlds:make:5x5,size=3`. A module whose own name
-is a kind cannot be named so.
+place of KIND, as in `my_worlds:make,size=3` or `my_worlds:make:5x5,size=3`; a module called like a kind must be renamed.
 
 Behind each kind stands a factory, a function or a class. NAME is its first argument, options are its arguments by name
 (`factories.py` says how they are read). What data, models and policies keep is the problem's `description`, from which
@@ -15,7 +14,8 @@ a later command, in another process, makes the problem again:
 
 - of a kind, by its factory with the entries of the description as arguments by name, all but `kind`;
 - of a factory by MODULE:FACTORY likewise, where `kind` is "MODULE:FACTORY" itself. It must be a class of problems or be
-  annotated to return one (`-> cf.Problem`), so that a file that others wrote can call nothing else.
+  annotated to return one (`-> cf.Problem`), so that a file that others wrote can call nothing else; it can only make
+  Python import a module that is installed here or lies in the working folder.
 
 Whether that works is tried when a problem is first made from a text, not when the data are there.
 """

@@ -256,7 +256,7 @@ def test_a_problem_may_draw_itself():
     record = record_episode(problem, random_policy(problem), key=jax.random.key(1))
     figure = draw_still(problem, record, 1)
     assert [mark[1:] for mark in marks(figure.axes[0])] == [(record.states[1].argmax(), 0)]
-    assert [axes.get_title() for axes in figure.axes[1:]] == ["Agent 0", "Agent 1"]
+    assert [axes.get_title(loc="left") for axes in figure.axes[1:]] == ["Agent 0", "Agent 1"]
     assert figure.texts[-1].get_text() == "The dot is the target."
     plain = draw_still(Ring(4), record, 1)
     assert not marks(plain.axes[0]) and plain.axes[0].images

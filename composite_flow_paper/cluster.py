@@ -154,13 +154,20 @@ def _as_jobs(
                 yield task
             time.sleep(_PAUSE)
     finally:
-        for job in running:
-            job.cancel(check=False)
+        _cancel(cluster, list(running))
     if failed:
         name, error = next(iter(failed.items()))
         raise CompositeFlowError(
             f"{len(failed)} of {len(tasks)} jobs failed ({', '.join(failed)}); {name}: {error} Logs are in {folder}."
         )
+
+
+def _cancel(cluster: Cluster, running: Sequence[Any]) -> None:
+    """Cancel jobs, and wait for those of this machine, so that what they keep is whole."""
+    for job in running:
+        job.cancel(check=False)
+    while cluster.kind == "local" and not all(job.done() for job in running):
+        time.sleep(_PAUSE)
 
 
 def _error_of(job: Any) -> str | None:

@@ -53,11 +53,7 @@ class BeliefModel(eqx.Module):
         return self.problem.states()
 
     def __call__(self, history: History) -> Float[Array, " states"]:
-        """log p(s | τ_i) of the window's last step; everywhere −inf if the window is impossible.
-
-        Args:
-            history: one window, without batch axes; everything in it may be traced, the agent too.
-        """
+        """log p(s | τ_i) at the last step of one window, which may be traced; −inf everywhere if it is impossible."""
 
         def move(observation, action):
             return self.problem.local_transition_probabilities(history.agent, observation, action, self.policy)
@@ -68,11 +64,7 @@ class BeliefModel(eqx.Module):
         return self._filter(history.observations, history.actions, history.mask, move, weigh)
 
     def joint(self, histories: History) -> Float[Array, " states"]:
-        """log p(s | τ_{1:n}), given every agent's window; everywhere −inf if they are impossible.
-
-        Args:
-            histories: the agents' windows of the same steps, in the agents' order, on one leading axis.
-        """
+        """log p(s | τ_{1:n}), given the windows of the same steps of all agents, in their order on the leading axis."""
 
         def move(observations, actions):
             return self.problem.transition_probabilities(actions)

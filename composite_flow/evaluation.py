@@ -97,7 +97,7 @@ def evaluate(
         dataset: usually the test part; its `unseen` part is measured on its own as well.
         key: fixes the steps, noises and orders.
         num_joint: joint histories, at most; as many of the unseen ones.
-        radius: D_φ for the checks; the model's own by default.
+        radius: D_φ for the checks, by default the model's own.
         sampling: of composite diffusion; by default `Sampling(num_samples=4)`. Baselines take the number of samples
             and sweeps, the scale of the noise and the participants from it.
         options: fields of `Sampling` by name; they replace those of `sampling`.

@@ -27,6 +27,7 @@ from composite_flow.files.estimates import Estimates
 from composite_flow.files.plain_json import describe_differences, jsonable
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
+from composite_flow.numerics.batches import padded_batches
 from composite_flow.problems.kinds import in_words
 
 MODEL_FILE = "model.safetensors"
@@ -108,7 +109,7 @@ class Model:
         """
         radius, sampling = self._usable_radius(histories, radius), sampling_from(sampling, options)
         parts = []
-        for number, rows, kept in _chunks(len(histories)):
+        for number, (rows, kept) in _parts(len(histories)):
             found = self._reconstruct_chunk(histories[rows], jax.random.fold_in(key, number), radius, sampling)
             parts.append(jax.tree.map(lambda leaf, kept=kept: leaf[:kept], found))
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
@@ -139,7 +140,7 @@ class Model:
             MismatchError, InputError: as `reconstruct_batch`.
         """
         episodes, sampling = np.asarray(dataset.windows.episode_of_step), sampling_from(sampling, options)
-        for number, rows, kept in _chunks(len(steps)):
+        for number, (rows, kept) in _parts(len(steps)):
             histories = dataset.joint(steps[rows]).histories
             usable = self._usable_radius(histories, radius)
             found = self._reconstruct_chunk(histories, jax.random.fold_in(key, number), usable, sampling)
@@ -201,19 +202,11 @@ class Model:
         save_checkpoint(Path(folder) / MODEL_FILE, tree, description, overwrite)
 
 
-def _chunks(count: int) -> Iterator[tuple[int, Int[np.ndarray, " rows"], int]]:
-    """Number of each chunk, its rows, and how many of them count: the last chunk repeats its last row to the full size.
-
-    So one program runs for all.
-
-    Raises:
-        InputError: there are none.
-    """
+def _parts(count: int) -> Iterator[tuple[int, tuple[Int[np.ndarray, " rows"], int]]]:
+    """The numbered parts in which joint histories are computed, all of one size; InputError if there are none."""
     if not count:
         raise InputError("There is no joint history to infer a state from; give at least one.")
-    size = min(_AT_ONCE, count)
-    for number, first in enumerate(range(0, count, size)):
-        yield number, np.minimum(np.arange(first, first + size), count - 1), min(size, count - first)
+    return enumerate(padded_batches(count, min(_AT_ONCE, count)))
 
 
 def default_state_names(state_size: int) -> tuple[str, ...]:

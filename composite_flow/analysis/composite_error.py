@@ -52,13 +52,11 @@ def composite_error(
         radius: D_φ, such as a model's radius.
         key: fixes noises, orders and every sampled point.
         distinct_states: the states over which δ_s is taken; those of these joint histories by default.
-        num_samples: noises per joint history.
-        num_sweeps: passes through the agents.
+        num_samples, num_sweeps, order: as in `Sampling`.
         num_balls: agents drawn for each joint history. One point is sampled in the ball of radius 2 D_φ around each
             one's fixed point. Where it is not surely stable, |λ| < 1 fails there or matrix products could not decide
             it; where it is, this proves nothing about the rest of the ball.
         num_draws: draws of uniform weights for Eq. 18, each in all its rotations.
-        order: "random" or "fixed", the order of the agents.
 
     Returns:
         Figures per joint history and sample; the fixed points are dropped block by block, so that memory is bounded.

@@ -277,16 +277,9 @@ def _composite(denoiser, dataset: HistoryDataset, pairs: DistinctPairs, radius, 
     key_steps, key_errors = jax.random.split(key)
     steps = jax.random.permutation(key_steps, dataset.steps)[: settings.num_joint]
     joint, distinct = dataset.joint(steps), jnp.asarray(np.unique(pairs.states, axis=0))
-    return composite_error(
-        denoiser,
-        joint.histories,
-        joint.states,
-        radius=radius,
-        key=key_errors,
-        distinct_states=distinct,
-        num_samples=settings.num_samples,
-        num_sweeps=settings.num_sweeps,
-    ).summary()
+    options = {"num_samples": settings.num_samples, "num_sweeps": settings.num_sweeps, "distinct_states": distinct}
+    found = composite_error(denoiser, joint.histories, joint.states, radius=radius, key=key_errors, **options)
+    return found.summary()
 
 
 def _drawn(local: LocalModels, settings: AnalysisSettings, key: PRNGKeyArray) -> dict[str, Any]:

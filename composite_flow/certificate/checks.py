@@ -14,7 +14,7 @@ agents can both be stable and near while the composite ends further away. An err
 agent's fixed point lies within D_φ of the true state, which no check can see. `measure_reliability` measures it.
 
 Cost: `state` tangents per participant and sample, all as matrix products; on a processor, those of a ReLU network go
-through its active units alone, and once for all samples that have settled at one state (`active_jacobian`). Stability
+through its active units alone, and once for all samples that have settled at one state (`relu_jacobian`). Stability
 is decided by a rigorous bound from matrix products; eigenvalues are computed only where that leaves it open. The host
 packs what is left to do, so neither function can be traced by a caller's `jit`.
 """

@@ -21,7 +21,7 @@ else:
     Experiment = literal_type_from_choices(tuple(_EXPERIMENTS))
 
 Preset = Literal["smoke", "laptop", "paper"]
-Kind = Literal["slurm", "local", "debug"]
+ClusterKind = Literal["slurm", "local", "debug"]
 
 
 def reproduce(
@@ -37,7 +37,7 @@ def reproduce(
     *,
     preset: Preset = "laptop",
     jobs: int | None = None,
-    cluster: Kind | None = None,
+    cluster: ClusterKind | None = None,
     partition: str | None = None,
     minutes: int = 240,
     cpus: int = 2,
@@ -79,7 +79,7 @@ def reproduce(
 
 
 def executor(
-    folder: Path, jobs: int | None, kind: Kind | None, partition: str | None, minutes: int, cpus: int, gpus: int
+    folder: Path, jobs: int | None, kind: ClusterKind | None, partition: str | None, minutes: int, cpus: int, gpus: int
 ) -> "Executor":
     """What computes the cells: this process, several, or the jobs of a cluster.
 

@@ -108,7 +108,7 @@ def collect_to(
         minutes: time limit. After it no further shard is begun; the same call again collects the rest.
         overwrite: replace the episodes there, once the new ones are complete.
         shard_bytes: size of a shard before compression.
-        in_memory: as in `Episodes.load`, which opens the episodes at the end.
+        in_memory: as in `Episodes.load`, which opens the episodes.
 
     Raises:
         InputError: as in `collect`, or the minutes were not enough.
@@ -116,10 +116,8 @@ def collect_to(
     """
     if minutes is not None and not minutes > 0:
         raise InputError(f"minutes must be positive, not {minutes}.")
-    amount, stop = (
-        amount_to_collect(problem, num_episodes, num_samples, num_steps),
-        time.monotonic() + 60 * (minutes or math.inf),
-    )
+    amount = amount_to_collect(problem, num_episodes, num_samples, num_steps)
+    stop = time.monotonic() + 60 * (minutes or math.inf)
     policy = RandomPolicy() if policy is None else policy
     per_shard = min(amount.wanted, max(1, shard_bytes // _episode_bytes(problem, amount.num_steps)))
     writer = FolderWriter(Path(folder), _collection(problem, policy, key, amount, per_shard), ARRAYS, overwrite)

@@ -1,11 +1,12 @@
 """Apply a compiled function to any number of rows in batches, with bounded memory and few compilations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 
 def in_batches(function: Callable[..., Any], arrays: Sequence[Any], batch_size: int) -> Any:
@@ -23,9 +24,13 @@ def in_batches(function: Callable[..., Any], arrays: Sequence[Any], batch_size: 
     count = len(arrays[0])
     batch_size = min(batch_size, 1 << (count - 1).bit_length())
     parts = []
-    for first in range(0, count, batch_size):
-        rows = np.minimum(np.arange(first, first + batch_size), count - 1)
+    for rows, kept in padded_batches(count, batch_size):
         results = function(*(jnp.asarray(np.asarray(array)[rows]) for array in arrays))
-        kept = min(batch_size, count - first)
         parts.append(jax.tree.map(lambda result, kept=kept: np.asarray(result)[:kept], results))
     return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
+
+
+def padded_batches(count: int, batch_size: int) -> Iterator[tuple[Int[np.ndarray, " batch"], int]]:
+    """The rows of each batch and how many of them count: the last batch repeats its last row up to the full size."""
+    for first in range(0, count, batch_size):
+        yield np.minimum(np.arange(first, first + batch_size), count - 1), min(batch_size, count - first)

@@ -76,14 +76,14 @@ def fit(
         train: pairs to fit.
         validation: pairs to report the loss on, or None.
         config: settings.
-        key: random key; initial weights, batches and noise follow from it.
+        key: initial weights, batches and noise follow from it.
         folder: where `training.safetensors` (while it runs) and `model.safetensors` (at the end) are written.
         resume: whether to go on from the folder's checkpoint, where there is one.
         overwrite: whether an earlier run in the folder may be replaced.
         evaluate: called now and then with the denoiser and the step; what it returns joins the learning curve.
         until: called with each point of the learning curve; training ends once it returns True.
-        progress: a bar on standard error by default, in a log a line a minute; False for none; or a function that is
-            called about twice a second with the step, the planned steps and the loss.
+        progress: a bar on standard error, in a log a line a minute; False for none; or a function that is called about
+            twice a second with the step, the planned steps and the loss.
         ideal_loss: floor of the loss; the learning curve then has the excess over it.
         state_names: a name for each feature of the state, for the model; "state 0", "state 1", … by default.
         description: what else the model is to remember, such as problem and split; JSON-able.

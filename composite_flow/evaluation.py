@@ -98,8 +98,7 @@ def evaluate(
         key: fixes the steps, noises and orders.
         num_joint: joint histories, at most; as many of the unseen ones.
         radius: D_φ for the checks, by default the model's own.
-        sampling: of composite diffusion; by default `Sampling(num_samples=4)`. Baselines take the number of samples
-            and sweeps, the scale of the noise and the participants from it.
+        sampling: of composite diffusion; by default `Sampling(num_samples=4)`. Baselines use what of it they can.
         options: fields of `Sampling` by name; they replace those of `sampling`.
 
     Raises:

@@ -70,12 +70,11 @@ def fit(
     description: Mapping[str, Any] | None = None,
     history_range: HistoryRange | None = None,
 ) -> Model:
-    """Train a network on (history, state) pairs of all agents by Eq. (1).
+    """Train a network on (history, state) pairs of all agents by Eq. (1), as `config` says.
 
     Args:
         train: pairs to fit.
         validation: pairs to report the loss on, or None.
-        config: settings.
         key: initial weights, batches and noise follow from it.
         folder: where `training.safetensors` (while it runs) and `model.safetensors` (at the end) are written.
         resume: whether to go on from the folder's checkpoint, where there is one.

@@ -99,7 +99,7 @@ def collect_to(
 ) -> Episodes:
     """`collect` into a folder of shards, shard by shard, so that memory does not grow with the number of episodes.
 
-    After an interruption the same call continues: it keeps finished shards of the same problem, policy, key and numbers.
+    After an interruption the same call continues, with finished shards of the same problem, policy, key and numbers.
 
     Args:
         folder: a folder that is new or empty, or that holds episodes that may be overwritten.

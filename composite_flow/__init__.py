@@ -12,7 +12,10 @@ with an argument or a file is told by a `CompositeFlowError`, in one sentence.
 
 from composite_flow.belief import Belief, BeliefModel, exact_belief
 from composite_flow.certificate.checks import Certificate, certify, certify_batch
+from composite_flow.composite.check import check_rule
 from composite_flow.composite.reconstruct import Estimate, reconstruct, reconstruct_batch
+from composite_flow.composite.rule import CompositeDiffusion, CompositionRule, ParallelMean
+from composite_flow.composite.sampling import Sampling
 from composite_flow.data import Episodes, HistoryDataset, JointBatch, Scaling, collect
 from composite_flow.denoiser import Denoiser, Fixed, IdealDenoiser, Uniform, check_denoiser
 from composite_flow.deviation import deviations, measured_radius
@@ -46,7 +49,9 @@ __all__ = [
     "Belief",
     "BeliefModel",
     "Certificate",
+    "CompositeDiffusion",
     "CompositeFlowError",
+    "CompositionRule",
     "Denoiser",
     "EnumerableProblem",
     "Episodes",
@@ -65,10 +70,12 @@ __all__ = [
     "MismatchError",
     "Model",
     "Network",
+    "ParallelMean",
     "Policy",
     "Problem",
     "RandomPolicy",
     "ReactivePolicy",
+    "Sampling",
     "Scaling",
     "SensorNetwork",
     "TooLargeError",
@@ -78,6 +85,7 @@ __all__ = [
     "certify",
     "certify_batch",
     "check_denoiser",
+    "check_rule",
     "collect",
     "converge",
     "deviations",

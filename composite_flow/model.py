@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax
@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from composite_flow.certificate.checks import Certificate, certify
 from composite_flow.certificate.radius import ConformalRadius, check_radius
 from composite_flow.composite.reconstruct import Estimate, reconstruct
+from composite_flow.composite.sampling import Sampling, SamplingOptions
 from composite_flow.data.episodes import Episodes
 from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import Denoiser
@@ -87,7 +88,8 @@ class Model:
         *,
         key: PRNGKeyArray,
         radius: float | ConformalRadius | None = None,
-        **settings: Any,
+        sampling: Sampling | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Reconstruction:
         """Infer the state from a joint history, and check the answer (A.6).
 
@@ -95,11 +97,12 @@ class Model:
             histories: the agents' histories, encoded by `layout`.
             key: random key; fixes the noises and the orders.
             radius: D_φ by hand, in scaled units, or a conformal radius of this model; the model's own by default.
-            settings: what `composite.reconstruct` takes besides, such as `num_samples`.
+            sampling: as in `composite.reconstruct`.
+            options: fields of `Sampling` by name, such as `num_samples`; they replace those of `sampling`.
 
         Raises:
             MismatchError: the histories are not of the model's layout.
-            InputError: there is no radius, or the histories or settings cannot be used.
+            InputError: there is no radius, or the histories or options cannot be used.
         """
         if histories.shape[1] != self.layout.size:
             raise MismatchError(
@@ -110,7 +113,7 @@ class Model:
         if radius is None:
             raise InputError("This model's radius was not measured; give one to check the answer with.")
         check_radius(radius)  # before the work, not after it
-        estimate = reconstruct(self.denoiser, jnp.asarray(histories), key=key, **settings)
+        estimate = reconstruct(self.denoiser, jnp.asarray(histories), key=key, sampling=sampling, **options)
         return Reconstruction(
             state=self.scaling.unscale(estimate.state),
             candidates=self.scaling.unscale(estimate.candidates),

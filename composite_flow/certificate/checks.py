@@ -28,7 +28,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from composite_flow.certificate.radius import ConformalRadius, check_radius
 from composite_flow.certificate.sweep_radii import Method, last_sweep_radii
 from composite_flow.composite.reconstruct import Estimate
+from composite_flow.composite.rule import DEFINITION_6
 from composite_flow.denoiser import Denoiser
+from composite_flow.errors import InputError
 from composite_flow.flow import MAX_STEPS, TOLERANCE, settle_teams
 from composite_flow.validation import check_histories
 
@@ -117,7 +119,7 @@ def certify(
         key: start vectors of the matrix-free method; always the same ones by default.
 
     Raises:
-        InputError: if the histories or the radius cannot be used.
+        InputError: if the histories or the radius cannot be used, or the estimate is of another rule than Definition 6.
     """
     histories = check_histories(denoiser, histories, axes=2)
     batch = histories[None], jax.tree.map(lambda leaf: leaf[None], estimate)
@@ -140,6 +142,7 @@ def certify_batch(
     key: PRNGKeyArray | None = None,
 ) -> Certificate:
     """`certify` the estimates of `reconstruct_batch`; arguments as there."""
+    _refuse_other_rules(estimates)
     histories = check_histories(denoiser, histories, axes=3)
     limit = jnp.full(len(histories), check_radius(radius), jnp.float32)
     agents = jax.vmap(lambda one: one.last_order)(estimates)
@@ -149,6 +152,15 @@ def certify_batch(
     ends, settled = settle_teams(denoiser, spoken, estimates.samples, tolerance=tolerance, max_steps=max_steps)
     distances = np.linalg.norm(ends - np.asarray(estimates.samples)[:, :, None], axis=-1)
     return Certificate(agents, *radii, jnp.asarray(distances), jnp.asarray(settled), limit)
+
+
+def _refuse_other_rules(estimates: Estimate) -> None:
+    """Refuse estimates whose hops are not those of Definition 6, which the conditions are about."""
+    if estimates.rule != type(DEFINITION_6).__name__:
+        raise InputError(
+            f"These checks hold for Definition 6 alone, and this estimate is by the rule {estimates.rule}: reconstruct "
+            "without `rule` to have it checked."
+        )
 
 
 def _unstacked(certificate: Certificate) -> list[Certificate]:

@@ -40,6 +40,7 @@ from composite_flow.problems import (
     problem_from_description,
     problem_from_text,
 )
+from composite_flow.problems.check import check_problem
 from composite_flow.push_forward import push_forward_log_density
 from composite_flow.training.fit import TrainingConfig, fit
 
@@ -85,6 +86,7 @@ __all__ = [
     "certify",
     "certify_batch",
     "check_denoiser",
+    "check_problem",
     "check_rule",
     "collect",
     "converge",

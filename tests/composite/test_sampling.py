@@ -13,7 +13,9 @@ from teams import Linear
 from composite_flow import Model, evaluate, reconstruct, reconstruct_batch
 from composite_flow.composite.plan import make_plan, speaking_order
 from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
+from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError
+from composite_flow.history import HistoryLayout
 
 
 @pytest.fixture
@@ -49,6 +51,14 @@ def test_both_ways_of_giving_options_are_one(linear, key):
     assert all(map(np.array_equal, jax.tree.leaves(given), jax.tree.leaves(named)))
     assert given.samples.shape == (3, 2) and mixed.samples.shape == (1, 4, 2)
     assert np.array_equal(given.order, [[1, 0], [1, 0]])
+
+
+def test_a_model_hands_them_on(key):
+    layout = HistoryLayout(1, 2, 1, 3)
+    agents = Linear(jnp.ones((layout.size, 2)), jnp.zeros((layout.size, 2, 2)))
+    model = Model(agents, layout, Scaling.identity(2), 0.1, (), ("first", "second"), {})
+    answer = model.reconstruct(jnp.ones((3, layout.size)), key=key, sampling=Sampling(num_sweeps=2), num_samples=5)
+    assert answer.estimate.samples.shape == (5, 2) and int(answer.estimate.messages) == 6
 
 
 def test_an_option_that_does_not_exist_is_named(linear, key):

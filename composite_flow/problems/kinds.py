@@ -6,7 +6,8 @@ A problem is named by a text such as `sensor:5x5,targets=2`:
 
 KIND is looked up in the table first: built in, added by `register_problem`, or by an entry point of the group
 `composite_flow.problems`. A text that begins with no such kind names a factory of one's own by MODULE:FACTORY in the
-place of KIND, as in `my_worlds:make,size=3` or `my_worlds:make:5x5,size=3`; a module called like a kind must be renamed.
+place of KIND, as in `my_worlds:make,size=3` or `my_worlds:make:5x5,size=3`. A module that is called like a kind must
+be renamed.
 
 Behind each kind stands a factory, a function or a class. NAME is its first argument, options are its arguments by name
 (`factories.py` says how they are read). What data, models and policies keep is the problem's `description`, from which

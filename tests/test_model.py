@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array, Float
 
+from composite_flow import model as model_module
 from composite_flow.certificate.checks import certify_batch
 from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.data import Episodes, HistoryDataset
@@ -163,6 +164,16 @@ def test_a_batch_is_what_the_functions_below_make_of_it(key):
     assert found.accepted.shape == (5,) and bool(found.accepted.all())
     far = model.reconstruct_batch(histories, key=key, radius=1e-12, num_samples=4, num_sweeps=1)
     assert not far.accepted.any()
+
+
+def test_every_chunk_has_a_key_and_the_full_size(key, monkeypatch):
+    monkeypatch.setattr(model_module, "_AT_ONCE", 3)
+    model = model_of(Attractor(jnp.array([0.25, 0.5]), 0.1))
+    histories = jax.random.uniform(key, (5, 3, 6))
+    found = model.reconstruct_batch(histories, key=key, num_samples=2, num_sweeps=1)
+    filled_up = histories[jnp.array([3, 4, 4])]
+    last = reconstruct_batch(model.denoiser, filled_up, key=jax.random.fold_in(key, 1), num_samples=2, num_sweeps=1)
+    np.testing.assert_array_equal(found.estimate.samples[3:], last.samples[:2])
 
 
 def test_batches_that_cannot_be_used_are_refused_before_the_work(key):

@@ -13,13 +13,14 @@ import pytest
 from composite_flow.files.plain_json import read_json
 from composite_flow.training.fit import TrainingConfig
 from composite_flow_paper.experiment import run
-from composite_flow_paper.figure4.experiment import EXPERIMENT
+from composite_flow_paper.figure4.experiment import EXPERIMENT as FIGURE4
 from composite_flow_paper.process_pool import processes
 from composite_flow_paper.shared.sensor_runs import SensorSettings
 
+EXPERIMENT = replace(FIGURE4, draw=lambda result, folder: [])  # pictures are drawn elsewhere
 TRAINING = TrainingConfig(width=16, depth=2, batch=32, steps=40, record_every=20, evaluate_every=20)
 TINY = replace(
-    EXPERIMENT.presets["smoke"],
+    FIGURE4.presets["smoke"],
     ours=SensorSettings(num_episodes=64, training=TRAINING, num_joint=8),
     flows=None,
     num_ideal=0,

@@ -42,6 +42,7 @@ def reconstruct(
     target = out / ESTIMATES_FILE
     refuse_existing(target, overwrite=shared.overwrite)
     opened = open_run(run, data)
+    radius = opened.radius(radius)
     steps = choose_steps(opened.dataset, opened.dataset.num_steps if joint is None else joint, shared.seed)
     options = {"num_samples": samples, "num_sweeps": sweeps, "stir": stir}
     about = {"run": str(run), "data": str(data), "part": opened.part, "seed": shared.seed, **options}

@@ -22,14 +22,20 @@ from composite_flow.runs import RunSettings, train_run
 from composite_flow.training.hosts import join_hosts, report_to_first, wait_for_hosts
 
 ROOT = Path(__file__).parents[2]
-CONFIG = cf.TrainingConfig(width=16, depth=1, batch=32, steps=60, warmup=5, record_every=20, evaluate_every=20)
-OPTIONS = ("--width 16 --depth 1 --batch 32 --warmup 5 --record-every 20 --evaluate-every 20 --history 2").split()
+CONFIG = cf.TrainingConfig(
+    width=16, depth=1, batch=32, steps=60, warmup=5, record_every=20, evaluate_every=20, resident_gigabytes=5e-6
+)
+OPTIONS = (
+    "--width 16 --depth 1 --batch 32 --warmup 5 --record-every 20 --evaluate-every 20 --resident-gigabytes 5e-6 "
+    "--history 2"
+).split()
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
+    """Episodes in several shards, larger than what training may hold of them."""
     folder = tmp_path_factory.mktemp("hosts") / "data"
-    cf.collect(cf.problem_from_text("sensor:2x2,steps=4"), 40, key=jax.random.key(1)).save(folder)
+    cf.collect(cf.problem_from_text("sensor:2x2,steps=4"), 60, key=jax.random.key(1)).save(folder, shard_bytes=2000)
     return folder
 
 
@@ -84,6 +90,7 @@ def test_two_hosts_follow_the_curve_of_one(data, tmp_path, port):
     assert "training" in said and "training" not in other_said
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {"run.json", "model.safetensors", "training.safetensors"}
+    assert len(list(data.iterdir())) > 3
     alone = train_run(cf.Episodes.load(data), RunSettings(CONFIG, history=2))
     ours = cf.load(tmp_path / "run")
     for name in ("loss", "validation_loss"):

@@ -49,7 +49,7 @@ def flow(
     Returns:
         The whole trajectory, which begins with the start.
 
-    Source: Definition 2, Eq. 7.
+    Source: Definition 2, Eq. 7; appendix A.2 says what it climbs.
     """
 
     def step(point, _):

@@ -12,13 +12,16 @@ TASKS: dict[str, tuple[str, ...]] = {
     "Bring your data": ("Episodes", "HistoryDataset", "Scaling", "History", "HistoryLayout"),
     "Collect from a world": ("collect", "SensorNetwork", "problem_from_text", "Problem", "RandomPolicy"),
     "Train": ("fit", "TrainingConfig", "Network", "Model", "load"),
-    "Infer the team's state": ("Model.reconstruct", "reconstruct", "reconstruct_batch", "Estimate"),
+    "Infer the team's state": ("Model.reconstruct", "reconstruct", "reconstruct_batch", "Estimate", "Sampling"),
     "Infer what one agent knows": ("find_fixed_points", "FixedPoints", "converge"),
     "Check an estimate": ("certify", "certify_batch", "Certificate", "measured_radius"),
     "Compare with the truth": ("exact_belief", "Belief", "IdealDenoiser", "evaluate", "psnr", "exact_states"),
     "Analyse fixed points": ("deviations", "state_jacobian", "score", "probability_flow", "push_forward_log_density"),
     "Act on what is inferred": ("train_policy", "MappoConfig", "load_policy", "evaluate_policy"),
     "Bring a denoiser of your own": ("Denoiser", "check_denoiser", "Uniform", "Fixed"),
+    "Bring a world of your own": ("Problem", "EnumerableProblem", "check_problem", "register_problem"),
+    "Bring a rule of composition": ("CompositionRule", "check_rule", "CompositeDiffusion", "ParallelMean"),
+    "Bring a policy input": ("PolicyInput", "register_policy_input"),
     "When something is wrong": ("CompositeFlowError", "InputError", "FileError", "MismatchError", "TooLargeError"),
 }
 """What people want to do, and the names of `cf` that do it, the most important first."""

@@ -137,7 +137,7 @@ def compare_surrogate_bounds(
     Raises:
         InputError: the two do not fit, or a norm is not finite.
 
-    Source: Theorem 6, Finding 4, Evidence 4.1, Eq. 17.
+    Source: Theorem 6, Finding 4, Evidence 4.1, Eq. 17; appendix A.5, which gives no inequality.
     """
     norms = _checked(deviation_norms, surrogates.epsilon)
     return tuple(_compare_surrogate_bounds(_column(surrogates, k), norms) for k in range(surrogates.epsilon.shape[1]))

@@ -127,7 +127,7 @@ def reconstruct(
     Raises:
         InputError: the histories or the options cannot be used, or an agent is unknown.
 
-    Source: Definition 6, Corollary 7.1, Corollary 7.2, appendix A.6.
+    Source: Definition 6, Corollary 7.1, Corollary 7.2, Finding 5, Finding 6, appendix A.6.
     """
     histories = check_histories(denoiser, histories, axes=2)
     plan = make_plan(histories.shape[0], sampling_from(sampling, options))

@@ -5,7 +5,7 @@ files, so that no number of a cell is written by hand:
 
     {{ figure4.summary.exact_rate.rate | number(".4f") }}        of figure4-laptop/summary.json
     {{ figure2.kept.pairs.deviation.median | spread(".2f") }}    of the cells kept-seed0.json, kept-seed1.json
-    {{ table("figure3", "Ranks") }}                              a table that the experiment makes of its summary
+    {{ table("figure3", "Figure 3, by training pairs") }}        a table that the experiment makes of its summary
 """
 
 from composite_flow_paper.pages.fill import filled_page, write_pages

@@ -6,8 +6,8 @@ from pathlib import Path
 from composite_flow.errors import FileError
 from composite_flow.files.plain_json import read_json
 from composite_flow.files.plain_table import PlainTable, in_markdown
+from composite_flow_paper.experiment import load_experiment
 from composite_flow_paper.pages.committed import Committed
-from composite_flow_paper.pages.tables import tables_of
 from composite_flow_paper.pages.words import FILTERS
 
 PRESET = "laptop"
@@ -39,7 +39,7 @@ def filled_page(template: Path) -> str:
     files = {path.stem.replace("-", "_"): read_json(path) for path in folder.glob("*.json")}
 
     def table(experiment: str, title: str) -> str:
-        return _in_markdown(_titled(tables_of(experiment, experiments[experiment].summary), title))
+        return _in_markdown(_titled(load_experiment(experiment).tables(experiments[experiment].summary), title))
 
     try:
         text = environment.from_string(template.read_text()).render(**experiments, **files, table=table)

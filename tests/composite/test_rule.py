@@ -14,6 +14,7 @@ from composite_flow.composite.plan import make_plan
 from composite_flow.composite.reconstruct import states_by_sweep
 from composite_flow.composite.rule import CompositeDiffusion, CompositionRule, ParallelMean, message_bytes, sweep
 from composite_flow.composite.sampling import Sampling
+from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
 
 TEAM = jnp.eye(3)  # histories of three agents, each its identity
@@ -276,3 +277,21 @@ def test_check_rule_refuses_calls_that_are_not_counted(linear, key):
 def test_check_rule_wants_a_rule(linear, key):
     with pytest.raises(InputError, match="must be a `CompositionRule`"):
         check_rule(jnp.tanh, linear, TEAM, key)
+
+
+def test_check_rule_takes_denoisers_whose_loops_need_traced_numbers(linear, key):
+    class Looping(eqx.Module):
+        inner: Denoiser
+
+        @property
+        def state_size(self):
+            return self.inner.state_size
+
+        def condition(self, history):
+            return self.inner.condition(history)
+
+        def denoise(self, context, y):
+            start = self.inner.denoise(context, y)
+            return jax.lax.fori_loop(0, 2, lambda step, value: value + 0 * step.astype(value.dtype), start)
+
+    check_rule(CompositeDiffusion(), Looping(linear), TEAM, key)

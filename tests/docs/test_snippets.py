@@ -26,8 +26,7 @@ SMALLER = {
         ("data/a --out runs/b", "data/a --out runs/b --width 32 --depth 2 --batch 64 --steps 40"),
         ("evaluate runs/b data/a", "evaluate runs/b data/a --joint 8 --samples 2"),
         ("--out estimates", "--out estimates --joint 8 --samples 2"),
-        ("analyze runs/b data/a", "analyze runs/b data/a --anchors 4 --joint 2 --max-pairs 50"),
-        ("sensor:3x3,targets=2 --out runs/q", "sensor:2x2,targets=1 --out runs/q --memory none --steps 80"),
+        ("sensor:3x3,targets=2 --out runs/q", "sensor:2x2,targets=1,steps=3 --out runs/q --memory none --steps 80"),
         ("--inputs denoised", "--inputs denoised --worlds 4 --rollout 10 --denoiser-width 16"),
         ("evaluate-policy runs/q", "evaluate-policy runs/q --episodes 4"),
         ("play runs/p --out battle.gif", "play runs/q --out battle.gif"),
@@ -43,7 +42,7 @@ SMALLER = {
         ("evaluate runs/line-split data/line", "evaluate runs/line-split data/line --joint 8 --samples 2"),
     ),
     "docs/acting.md": (
-        ("sensor:3x3,targets=2 --out runs/act", "sensor:2x2,targets=1 --out runs/act --worlds 4 --rollout 10"),
+        ("sensor:3x3,targets=2 --out runs/act", "sensor:2x2,targets=1,steps=3 --out runs/act --worlds 4 --rollout 10"),
         ("--steps 500000", "--steps 80 --denoiser-width 16"),
         ("evaluate-policy runs/act", "evaluate-policy runs/act --episodes 4"),
     ),
@@ -69,6 +68,7 @@ LEFT_OUT = {
         ("pip install", "installs"),
         ("composite-flow import vault", "needs a vault of OG-MARL; tests/data/test_vault.py imports one"),
         ("composite-flow train-policy smax:", BATTLES),
+        ("composite-flow analyze", "takes longest to compile; docs/tutorial.md runs it"),
         ("composite-flow reproduce", "minutes; tests/paper runs the smoke preset of each experiment"),
     ),
     "docs/battles.md": (
@@ -77,7 +77,8 @@ LEFT_OUT = {
         ("composite-flow collect smax:", BATTLES),
         ("composite-flow train data/zerg", "needs the episodes of the battle above"),
         ("composite-flow evaluate runs/zerg", "needs the run above"),
-        ("import jax", "starts several processes; tests/training/test_devices.py trains in two"),
+        ("srun", "needs SLURM, and several machines"),
+        ("import jax", "needs several hosts; tests/training/test_hosts.py trains on two"),
     ),
     "docs/index.md": (("make demo", "installs the package anew; tests/paper/test_demo.py runs the experiment"),),
     "docs/extending.md": (

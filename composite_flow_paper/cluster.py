@@ -7,6 +7,7 @@ it cancels its jobs. What else a site asks for, such as an account, is told by s
 (`SBATCH_ACCOUNT`, `SBATCH_QOS`, ...).
 """
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -110,16 +111,16 @@ class Job:
 
 
 class _Log:
-    """Prints a sentence where what stands before its colon is new, and now and then where it is not."""
+    """Writes to the job's log each sentence of which the part before the colon is new, and others now and then."""
 
     def __init__(self) -> None:
-        self.head, self.printed = "", 0.0
+        self.head, self.written = "", 0.0
 
     def __call__(self, sentence: str) -> None:
         head, now = sentence.partition(":")[0], time.monotonic()
-        if head != self.head or now - self.printed >= _QUIET:
-            self.head, self.printed = head, now
-            print(sentence, flush=True)
+        if head != self.head or now - self.written >= _QUIET:
+            self.head, self.written = head, now
+            print(sentence, file=sys.stderr, flush=True)  # standard output is the command's, where jobs are calls
 
 
 def _as_jobs(

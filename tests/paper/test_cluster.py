@@ -4,7 +4,9 @@ import os
 import shlex
 import sys
 import time
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -45,8 +47,10 @@ def computed(settings, folder, cluster, progress=quiet):
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning")
 def test_debug_jobs_are_calls_in_this_process(tmp_path):
-    assert computed(SETTINGS, tmp_path, Cluster("debug")).summary == {"sums": SUMS}
+    with redirect_stdout(StringIO()) as printed:
+        assert computed(SETTINGS, tmp_path, Cluster("debug")).summary == {"sums": SUMS}
     assert notes(tmp_path) == (["prepared", *NAMES], {os.getpid()})
+    assert not printed.getvalue()  # it is for the result
 
 
 def test_local_jobs_are_processes_and_one_that_fails_stops_no_other(tmp_path, importable):
@@ -57,7 +61,7 @@ def test_local_jobs_are_processes_and_one_that_fails_stops_no_other(tmp_path, im
     assert done[0] == "prepared" and sorted(done[1:]) == NAMES[:2]
     assert len(processes) == 3 and os.getpid() not in processes
     assert [path.stem for path in tmp_path.glob("*-seed*.json")] == ["term3-seed0"]
-    logs = [path.read_text() for path in (tmp_path / "jobs").glob("*_log.out")]
+    logs = [path.read_text() for path in (tmp_path / "jobs").glob("*_log.err")]
     assert sum("term3-seed0, adding: begun" in log for log in logs) == 1
 
     (tmp_path / "fail-term2-seed0").unlink()

@@ -77,7 +77,7 @@ def test_silence_leaves_the_prior(prior):
 
 
 def test_the_information_filter_is_fusion_where_information_is_diagonal(key):
-    """H_i picks features, R_i is diagonal: float64 least squares on all observations gives the same mean and variance."""
+    """H_i picks features, R_i is diagonal: float64 least squares on all observations gives the same."""
     generator = np.random.default_rng(1)
     mean, precision = generator.normal(size=3), generator.uniform(0.5, 2.0, 3)
     maps = np.stack([np.diag([1.5, 0, 0]), np.diag([0, 2.0, 0.5]), np.diag([0.3, 1, 1])])

@@ -7,7 +7,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check docs benchmark clean
+.PHONY: demo test check results docs benchmark clean
 .DELETE_ON_ERROR:
 .SECONDARY: .venv-torch/bin/python # make would remove it, as a step on the way
 
@@ -25,6 +25,10 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# Fills the pages of results from the committed cells.
+results: .venv/installed-docs
+	$(BIN)/python -m composite_flow_paper.pages
+
 docs: .venv/installed-docs
 	$(BIN)/mkdocs build --strict
 
@@ -40,13 +44,13 @@ benchmark: .venv/installed-smax .venv-torch/installed-benchmarks
 clean:
 	rm -rf .venv .venv-torch site
 
-# One stamp per set of extras; a change of the requirements installs again.
+# One stamp per set of extras; a change of the requirements, or of the version, installs again.
 # The install is editable, so that a change of the code needs no second one.
-.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+.venv/installed: pyproject.toml constraints.txt composite_flow/__init__.py | .venv/bin/python
 	$(BIN)/python $(INSTALL) --editable .
 	@touch $@
 
-.venv/installed-%: pyproject.toml constraints.txt | .venv/bin/python
+.venv/installed-%: pyproject.toml constraints.txt composite_flow/__init__.py | .venv/bin/python
 	$(BIN)/python $(INSTALL) --editable ".[$*]"
 	@touch $@
 

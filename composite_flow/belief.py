@@ -1,18 +1,18 @@
-"""Exact beliefs of enumerable problems: the oracle that everything else is held against.
+"""Exact beliefs of enumerable problems: the exact answer that every other estimate is compared with.
 
-A window τ_i of one agent is filtered forward, the other agents acting by a known reactive policy:
+A window τ_i of one agent is filtered forward, while the other agents act by a known reactive policy:
 
     b_t(s')  ∝  P(o_t | s') Σ_s b_{t−1}(s) P(s' | s, o_{t−1}, a_{t−1}),
 
-and the joint history likewise, with the joint observation and the joint action. States with b > 0 are the
+and the joint history in the same way, with the joint observation and the joint action. States with b > 0 are the
 consistent states S_G(τ). A window that reaches back to the start of its episode (its mask shows it) begins with
-the problem's initial distribution, any other with `start`, the distribution of the state at a window's first
-step averaged over the data set's steps. Without `start` the initial distribution serves for both, which is exact
-for problems that start stationary, as sensor networks do.
+the problem's initial distribution. Any other window begins with `start`, the distribution of the state at a window's
+first step, averaged over the data set's steps. Without `start` the initial distribution serves for both, which is
+exact for problems that start stationary, as sensor networks do.
 
-Beliefs are carried in logarithms. In the prediction, weights below e^−60 of the largest are raised to that: their
-value is far below float32's resolution, but states that are possible stay possible, so that the sets are exact
-(for transition probabilities above 1e-11).
+Beliefs are kept as logarithms. In the prediction, weights below e^−60 of the largest are raised to that value. It is
+far below float32's resolution, but possible states stay possible, so the sets are exact (for transition
+probabilities above 1e-11).
 """
 
 import math
@@ -28,7 +28,7 @@ from composite_flow.history import History, HistoryLayout
 from composite_flow.problems.base import EnumerableProblem, RandomPolicy, ReactivePolicy
 
 LOWEST_WEIGHT = -60.0
-# Entries of the likelihood tables that are alive at once in `exact_belief`: 16 MB each.
+# Entries that a likelihood table of `exact_belief` has at most: 16 MB.
 BATCH_ENTRIES = 2**22
 
 
@@ -36,10 +36,10 @@ class BeliefModel(eqx.Module):
     """The Bayes filter of a problem, for one agent's window or for all of them.
 
     Attributes:
-        problem: gives the probabilities.
-        layout: of the windows, for those who hold them in flat form.
+        problem: the enumerable problem, which gives all probabilities.
+        layout: sizes and columns of the windows' flat form, for callers that hold them flat.
         policy: how the other agents act.
-        start: distribution of the state at a window's first step; None is the initial one.
+        start: distribution of the state at a window's first step; None stands for the problem's initial distribution.
     """
 
     problem: EnumerableProblem
@@ -53,11 +53,7 @@ class BeliefModel(eqx.Module):
         return self.problem.states()
 
     def __call__(self, history: History) -> Float[Array, " states"]:
-        """log p(s | τ_i) of the window's last step; everywhere −inf if the window is impossible.
-
-        Args:
-            history: one window, without batch axes; everything in it may be traced, the agent too.
-        """
+        """log p(s | τ_i) at the last step of one window, which may be traced; −inf everywhere if it is impossible."""
 
         def move(observation, action):
             return self.problem.local_transition_probabilities(history.agent, observation, action, self.policy)
@@ -68,11 +64,7 @@ class BeliefModel(eqx.Module):
         return self._filter(history.observations, history.actions, history.mask, move, weigh)
 
     def joint(self, histories: History) -> Float[Array, " states"]:
-        """log p(s | τ_{1:n}), given every agent's window; everywhere −inf if they are impossible.
-
-        Args:
-            histories: the agents' windows of the same steps, in the agents' order, on one leading axis.
-        """
+        """log p(s | τ_{1:n}), given the windows of the same steps of all agents, in their order on the leading axis."""
 
         def move(observations, actions):
             return self.problem.transition_probabilities(actions)
@@ -88,7 +80,7 @@ class BeliefModel(eqx.Module):
         move,
         weigh,
     ) -> Float[Array, " states"]:
-        """Filter forward over the steps, of which masked ones are skipped."""
+        """Filter forward over the steps; masked steps are skipped."""
         initial = jnp.log(self.problem.initial_probabilities())
         first = initial if self.start is None else jnp.where(jnp.all(mask), jnp.log(self.start), initial)
 
@@ -106,7 +98,7 @@ class BeliefModel(eqx.Module):
 
 
 class Belief(eqx.Module):
-    """Exact probabilities of a problem's states given histories; leading axes are the histories' own.
+    """Exact probabilities of a problem's states given histories; the leading axes are those of the histories.
 
     Attributes:
         states: distinct features, one row per state.
@@ -123,7 +115,10 @@ class Belief(eqx.Module):
 
     @property
     def consistent(self) -> Bool[Array, "*batch states"]:
-        """The consistent states S_G(τ): those whose probability is not exactly zero."""
+        """The consistent states S_G(τ) = {s : p(s | τ) > 0}: those whose probability is not exactly zero.
+
+        Source: Definition 1.
+        """
         return self.log_probabilities > -jnp.inf
 
 
@@ -137,11 +132,11 @@ def exact_belief(
 ) -> Belief:
     """Exact beliefs of many windows.
 
-    Hidden states with the same features are one state here.
+    Hidden states with the same features count as one state.
 
     Args:
         problem: the problem that the histories come from.
-        histories: windows with any leading axes; with `joint` the last of these is the agents, in their order.
+        histories: windows with any leading axes; with `joint` the last leading axis holds the agents, in their order.
         policy: how the agents act; by default at random.
         start: see `start_distribution`; by default the problem's initial distribution.
         joint: condition on all agents' windows together.
@@ -151,7 +146,9 @@ def exact_belief(
 
     Raises:
         InputError: a history does not fit the problem, or is impossible in it.
-        TooLargeError: the problem's states are too many.
+        TooLargeError: the problem has too many states.
+
+    Source: Definition 1.
     """
     batch = histories.agent.shape[:-1] if joint else histories.agent.shape
     length = _check_histories(problem, histories, start, joint)
@@ -171,21 +168,25 @@ def exact_belief(
 
 
 def intersection(consistent: Bool[Array, "*batch agents states"]) -> Bool[Array, "*batch states"]:
-    """The states that every agent's own history allows, ∩_i S_G(τ_i) (Theorems 3 and 4)."""
+    """The states that every agent's own history allows, ∩_i S_G(τ_i).
+
+    Source: Theorem 3, Theorem 4.
+    """
     return jnp.all(consistent, axis=-2)
 
 
-def intersection_gap(
+def intersection_excess(
     problem: EnumerableProblem,
     histories: History,
     *,
     policy: ReactivePolicy | None = None,
     start: Float[Array, " states"] | None = None,
 ) -> float:
-    """Share of joint histories whose agents' consistent sets share more states than the joint history allows.
+    """How often the intersection of the agents' consistent sets is larger than the set that the joint history allows.
 
-    Theorems 3 and 4 take both sets to be equal. They are where each agent has one observation, independent given
-    the state; otherwise the intersection, the best that composite diffusion can reach, may be larger.
+    Theorems 3 and 4 say that both sets are equal. This is true where each agent has one observation and these are
+    independent given the state. Otherwise the intersection, which is the best that composite diffusion can reach, may
+    be larger.
 
     Args:
         problem: the problem that the histories come from.
@@ -193,8 +194,13 @@ def intersection_gap(
         policy: how the agents act; by default at random.
         start: see `start_distribution`.
 
+    Returns:
+        The fraction of joint histories for which the intersection is larger.
+
     Raises:
         InputError: as `exact_belief`.
+
+    Source: Theorem 3, Theorem 4; a measure of how often they fail.
     """
     each = exact_belief(problem, histories, policy=policy, start=start)
     together = exact_belief(problem, histories, policy=policy, start=start, joint=True)
@@ -210,8 +216,8 @@ def start_distribution(
         (1 / (T − H + 1)) Σ_{t=0}^{T−H} p_0 Pᵗ,        P(s' | s) under the team's policy.
 
     Args:
-        problem: gives the chain.
-        policy: the team's.
+        problem: the problem, which gives the Markov chain of states.
+        policy: how the whole team acts.
         num_steps: T, the number of states in each episode.
         length: H, the windows' length.
 
@@ -244,14 +250,14 @@ def _predict(
 
 
 def _normalize(log_belief: Float[Array, " states"]) -> Float[Array, " states"]:
-    """Make the probabilities add up to one; all −inf stays so."""
+    """Make the probabilities add up to one; a belief that is −inf everywhere stays so."""
     total = jax.nn.logsumexp(log_belief)
     return log_belief - jnp.where(total > -jnp.inf, total, 0.0)
 
 
 @eqx.filter_jit
 def _beliefs(model: BeliefModel, histories: History, joint: bool) -> Float[Array, "batch states"]:
-    """Beliefs of a flat batch, a part of it at a time."""
+    """Beliefs of a flat batch, computed in parts so that memory is bounded."""
     entries = model.problem.num_states * (model.problem.num_agents if joint else 1)
     condition = model.joint if joint else model.__call__
     return jax.lax.map(condition, histories, batch_size=max(1, BATCH_ENTRIES // entries))

@@ -26,7 +26,7 @@ Context = Any
 
 @runtime_checkable
 class Denoiser(Protocol):
-    """The contract. `state_size` is the length of y; everything is one example, without batch axes."""
+    """The contract of every denoiser; all its members treat one example, without batch axes."""
 
     @property
     def state_size(self) -> int:
@@ -34,7 +34,7 @@ class Denoiser(Protocol):
         ...
 
     def condition(self, history: Float[Array, " history"]) -> Context:
-        """All that depends on the history alone."""
+        """Compute all that depends on the history alone."""
         ...
 
     def denoise(self, context: Context, y: Float[Array, " state"]) -> Float[Array, " state"]:
@@ -72,7 +72,7 @@ class Fixed(eqx.Module):
 
 @runtime_checkable
 class StateBelief(Protocol):
-    """What the ideal denoiser needs of a belief: states, the layout of histories, and log p(s | τ)."""
+    """What the ideal denoiser needs from a belief: the states, the layout of histories, and log p(s | τ)."""
 
     @property
     def states(self) -> Float[Array, "states state"]:
@@ -81,7 +81,7 @@ class StateBelief(Protocol):
 
     @property
     def layout(self) -> HistoryLayout:
-        """How flat histories are decoded."""
+        """The layout by which flat histories are decoded."""
         ...
 
     def __call__(self, history: History) -> Float[Array, " states"]:
@@ -94,9 +94,9 @@ class IdealDenoiser(eqx.Module):
 
     f*(τ, y) = Σ_s w_s s / Σ_s w_s,      w_s = p(s | τ) ∫ p(σ) σ^-d exp(−‖y − s‖²/2σ²) dσ
 
-    Under `Uniform(0)` the kernel diverges at y = s for d ≥ 2; there f* is s itself, and its Jacobian is returned
+    Under `Uniform(0)` the kernel diverges at y = s for d ≥ 2. There f* is s itself, and its Jacobian is returned
     as 0, which is the limit for d ≥ 3 (for d = 2 the limit depends on the direction). A history that no state
-    explains gives NaN. A context is the log-belief, S numbers; a call costs O(S d + S √d).
+    explains gives NaN. The context is the log-belief, which is S numbers; a call costs O(S d + S √d).
 
     Source: Eq. 2, appendix A.1; the closed form is ours.
     """
@@ -159,7 +159,7 @@ def check_denoiser(denoiser: Any, history: Float[Array, " history"], key: PRNGKe
     single = np.stack(single)
     if not np.isfinite(single).all():
         raise InputError("`denoise` returned values that are not finite on noisy states from N(0, I).")
-    # A second function is traced anew, which draws random numbers of the host anew.
+    # A second function is traced again, and a denoiser that draws random numbers on the host then draws new ones.
     again = eqx.filter_jit(lambda denoiser, context, y: denoiser.denoise(context, y))
     if not np.array_equal(single[0], again(denoiser, context, noisy[0])):
         raise InputError("`denoise` gave two different results for the same input; it must be deterministic.")

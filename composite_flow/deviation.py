@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from composite_flow.denoiser import Context, Denoiser
 from composite_flow.errors import InputError
 from composite_flow.flow import MAX_STEPS, TOLERANCE, converge, settle
-from composite_flow.validation import check_beside, check_histories
+from composite_flow.validation import check_histories, check_one_per_history
 
 
 def deviation(
@@ -23,14 +23,16 @@ def deviation(
     tolerance: float = TOLERANCE,
     max_steps: int = MAX_STEPS,
 ) -> Float[Array, " state"]:
-    """The deviation of one fixed point, D_φ(τ, s) = s − φ_∞(τ)(s) (Definition 4).
+    """The deviation of one fixed point, D_φ(τ, s) = s − φ_∞(τ)(s).
 
     Args:
         denoiser: f.
         context: `denoiser.condition(history)`.
         state: s, scaled like the data.
         tolerance: the flow has converged where a step is shorter.
-        max_steps: after which the flow's current point is taken, converged or not.
+        max_steps: after so many steps the flow's current point is taken, whether or not it has converged.
+
+    Source: Definition 4, Eq. 12.
     """
     return state - converge(denoiser, context, state, tolerance=tolerance, max_steps=max_steps).y
 
@@ -49,19 +51,21 @@ def deviations(
     Args:
         denoiser: f.
         histories: encoded local histories.
-        states: the true state beside each, scaled.
-        batch_size: pairs that flow at a time.
+        states: the true state of each history, scaled.
+        batch_size: pairs whose flows run at the same time.
         tolerance: the flow has converged where a step is shorter.
-        max_steps: of each flow, to the next multiple of 4.
+        max_steps: most steps of each flow, rounded up to a multiple of 4.
 
     Returns:
-        One row for each pair; NaN where the flow left the floats.
+        One row for each pair; NaN where the flow's values are no longer finite.
 
     Raises:
         InputError: if the histories cannot be used or the states do not fit to them.
+
+    Source: Definition 4, Eq. 12.
     """
     histories = check_histories(denoiser, histories, axes=2)
-    check_beside(denoiser, histories, states)
+    check_one_per_history(denoiser, histories, states)
     settings = {"batch_size": batch_size, "tolerance": tolerance, "max_steps": max_steps}
     return states - settle(denoiser, histories, states, **settings)[0]
 
@@ -76,14 +80,14 @@ def measured_radius(
 ) -> float:
     """The radius D_φ: the largest deviation's norm over validation pairs, or a quantile of the norms.
 
-    A maximum over a sample lies below the maximum over all pairs, and grows with the sample.
+    The maximum over a sample lies below the maximum over all pairs, and grows with the size of the sample.
 
     Args:
         denoiser: f.
         histories: encoded local histories that training did not see.
-        states: the true state beside each, scaled.
+        states: the true state of each history, scaled.
         quantile: 1 is the paper's maximum; a little less ignores outliers.
-        batch_size: pairs that flow at a time.
+        batch_size: pairs whose flows run at the same time.
 
     Raises:
         InputError: if the pairs cannot be used or the quantile lies outside [0, 1].

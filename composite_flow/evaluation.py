@@ -1,16 +1,19 @@
 """How good a model is on episodes it has not seen: composite diffusion beside the baselines, and its certificates."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Unpack, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.baselines.flows import BASELINES, baseline_batch
 from composite_flow.certificate.checks import Certificate, certify_batch
 from composite_flow.certificate.reliability import acceptance, are_binary, right_samples
+from composite_flow.composite.plan import speaking_order
 from composite_flow.composite.reconstruct import Estimate, reconstruct_batch
+from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError, MismatchError
@@ -83,10 +86,9 @@ def evaluate(
     *,
     key: PRNGKeyArray,
     num_joint: int = 200,
-    num_samples: int = 4,
-    num_sweeps: int = 6,
-    stir: float = 0.0,
     radius: float | None = None,
+    sampling: Sampling | None = None,
+    **options: Unpack[SamplingOptions],
 ) -> Evaluation:
     """Measure a model on joint histories drawn from a dataset, without replacement.
 
@@ -95,14 +97,17 @@ def evaluate(
         dataset: usually the test part; its `unseen` part is measured on its own as well.
         key: fixes the steps, noises and orders.
         num_joint: joint histories, at most; as many of the unseen ones.
-        num_samples: noises per joint history.
-        num_sweeps, stir: passes through the agents, and how they are stirred; the baselines are not.
-        radius: D_φ for the checks; the model's own by default.
+        radius: D_φ for the checks, by default the model's own.
+        sampling: of composite diffusion; by default `Sampling(num_samples=4)`. Baselines use what of it they can.
+        options: fields of `Sampling` by name; they replace those of `sampling`.
 
     Raises:
         MismatchError: if the model's state has another size than the dataset's.
-        InputError: if its histories cannot be read by the model, or there is no radius.
+        InputError: if its histories cannot be read by the model, there is no radius, or an option cannot be used.
     """
+    sampling = sampling_from(sampling or Sampling(num_samples=4), options)
+    if sampling.tolerance:
+        raise InputError("Baselines make every sweep, and are to make as many calls: leave out `tolerance`.")
     denoiser, radius = model.denoiser, model.radius if radius is None else radius
     if radius is None:
         raise InputError("This model's radius was not measured; give one to check its samples with.")
@@ -112,14 +117,12 @@ def evaluate(
             "use a model that was trained on this problem."
         )
     key_steps, key_flow, key_unseen = jax.random.split(key, 3)
-    settings: dict[str, Any] = {"num_samples": num_samples, "num_sweeps": num_sweeps}
     steps, histories, states = _draw(dataset, key_steps, num_joint)
-    estimates = reconstruct_batch(denoiser, histories, key=key_flow, stir=stir, **settings)
+    estimates = reconstruct_batch(denoiser, histories, key=key_flow, sampling=sampling)
     certificates = certify_batch(denoiser, histories, estimates, radius=radius)
-    calls, baselines = int(estimates.denoiser_calls[0]), {}
-    for name, baseline in BASELINES.items():
-        samples = baseline_batch(baseline, denoiser, histories, key=key_flow, **settings)
-        baselines[name] = {**_scores(samples, states), "denoiser_calls": calls}
+    calls = int(estimates.denoiser_calls[0])
+    found = _baseline_samples(denoiser, histories, key_flow, sampling)
+    baselines = {name: {**_scores(samples, states), "denoiser_calls": calls} for name, samples in found.items()}
     composite, individual = _scores(estimates.samples, states), baselines["individual_flow"]
     accepted = acceptance(certificates, right_samples(estimates.samples, states, radius))
     return Evaluation(
@@ -127,7 +130,7 @@ def evaluate(
         psnr_individual=individual["psnr"],
         exact_rate_composite=composite["exact_rate"],
         exact_rate_individual=individual["exact_rate"],
-        exact_rate_unseen_states=_unseen_rate(denoiser, dataset, key_unseen, num_joint, {**settings, "stir": stir}),
+        exact_rate_unseen_states=_unseen_rate(denoiser, dataset, key_unseen, num_joint, sampling),
         accepted_share=accepted["accepted_share"],
         wrong_among_accepted=accepted["wrong_among_accepted"],
         denoiser_calls=calls,
@@ -146,6 +149,14 @@ def _draw(dataset: HistoryDataset, key: PRNGKeyArray, num_joint: int):
     return steps, joint.histories, joint.states
 
 
+def _baseline_samples(denoiser, histories, key, sampling: Sampling) -> dict[str, Float[Array, "joint samples state"]]:
+    """Where each baseline ends, by the same agents with as many calls and the same noise."""
+    agents = sorted(speaking_order(histories.shape[1], sampling.order, sampling.participants))
+    options = {"num_samples": sampling.num_samples, "num_sweeps": sampling.num_sweeps, "sigma": sampling.sigma}
+    heard = histories[:, jnp.asarray(agents, jnp.int32)]
+    return {name: baseline_batch(flow, denoiser, heard, key=key, **options) for name, flow in BASELINES.items()}
+
+
 def _scores(samples: Float[Array, "joint samples state"], states: Float[Array, "joint state"]) -> dict[str, Any]:
     """PSNR and, where states are binary, the share of samples that are exact."""
     truth = states[:, None]
@@ -153,11 +164,11 @@ def _scores(samples: Float[Array, "joint samples state"], states: Float[Array, "
     return {"psnr": float(psnr(samples, truth)), "exact_rate": exact_rate}
 
 
-def _unseen_rate(denoiser, dataset: HistoryDataset, key, num_joint: int, settings: dict[str, Any]) -> float | None:
+def _unseen_rate(denoiser, dataset: HistoryDataset, key, num_joint: int, sampling: Sampling) -> float | None:
     """Exact rate of composite diffusion in the states withheld from training."""
     if dataset.unseen is None:
         return None
     key_steps, key_flow = jax.random.split(key)
     _, histories, states = _draw(dataset.unseen, key_steps, num_joint)
-    estimates = reconstruct_batch(denoiser, histories, key=key_flow, **settings)
+    estimates = reconstruct_batch(denoiser, histories, key=key_flow, sampling=sampling)
     return _scores(estimates.samples, states)["exact_rate"]

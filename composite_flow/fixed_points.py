@@ -36,7 +36,7 @@ class FixedPoints(eqx.Module):
         masses: share of the starts that end at each point.
         mass_errors: binomial standard errors of the masses, √(m(1 − m)/num_starts).
         num_starts: how many starts were made.
-        unassigned: share of the starts that end at none of the points; `unconverged` of them had not converged.
+        unassigned: share of the starts that end at none of the points, those that had not converged included.
         unconverged: share of the starts that still moved after the last step.
     """
 
@@ -53,7 +53,7 @@ class FixedPoints(eqx.Module):
 
     @property
     def num_stable(self) -> Int[Array, "*batch"]:
-        """How many states the history seems to allow; one means that the agent needs nobody's help."""
+        """How many states the history seems to allow; one means that the agent needs nobody's help (Finding 1)."""
         return jnp.sum(self.stable, axis=-1)
 
 
@@ -77,9 +77,9 @@ def find_fixed_points(
 
     Args:
         denoiser: f.
-        history: τ, flat; leading axes are histories of their own, one after another in one compiled program.
+        history: τ, flat; leading axes hold further histories, which one compiled program treats one after another.
         key: draws the starts.
-        num_starts: per history. A point of mass m is missed with probability (1 − m)^num_starts.
+        num_starts: starts per history. A point of mass m is missed with probability (1 − m)^num_starts.
         sigma: spread of the starts, in scaled units.
         max_steps: denoiser calls per start at most.
         tolerance: a start rests when a step moves it by less; also the largest residual of a fixed point. Lower
@@ -94,7 +94,7 @@ def find_fixed_points(
     Raises:
         InputError: the history is empty or not finite, or a number is not positive.
 
-    Source: Theorems 1 and 2, Finding 1.
+    Source: Theorem 1, Theorem 2, Finding 1, Eq. 8, Eq. 10, Eq. 11.
     """
     positive = dict(num_starts=num_starts, sigma=sigma, max_steps=max_steps, tolerance=tolerance)
     positive |= dict(merge_radius=merge_radius, max_points=max_points, starts_at_once=starts_at_once)
@@ -106,7 +106,7 @@ def find_fixed_points(
     batch = history.shape[:-1]
     histories = history.reshape(-1, history.shape[-1])
     keys = jax.random.split(key, histories.shape[0])
-    # Arrays, so that other values of them need no new compilation.
+    # Arrays, so that other values need no new compilation.
     numbers = tuple(jnp.asarray(number) for number in (sigma, tolerance, max_steps, merge_radius))
     found = _find_each(denoiser, histories, keys, numbers, num_starts, max_points, starts_at_once)
     return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
@@ -114,8 +114,8 @@ def find_fixed_points(
 
 @eqx.filter_jit
 def _find_each(denoiser, histories, keys, numbers, num_starts, max_points, starts_at_once) -> FixedPoints:
-    """One history after another: each has enough starts to fill the machine, and stops when its own starts rest."""
-    # Groups of one size, with a few starts too many, since a smaller last group would be compiled a second time.
+    """Treat one history after another: each has enough starts to fill the machine, and stops when its starts rest."""
+    # All groups have one size, with a few starts too many: a smaller last group would need a second compilation.
     sigma, tolerance, max_steps, merge_radius = numbers
     num_groups = -(-num_starts // starts_at_once)
     group = -(-num_starts // num_groups)
@@ -205,7 +205,7 @@ def polish(
     Args:
         denoiser: f.
         context: `denoiser.condition(history)`.
-        y: near a fixed point, in scaled units.
+        y: a point near a fixed point, in scaled units.
         key: starts the matrix-free radius of large states.
         max_shift: how far the result may lie from y.
         dense_limit: the largest state for Newton's method and a dense radius.
@@ -263,7 +263,7 @@ def shared_fixed_points(agents: FixedPoints, radius: float) -> SharedPoints:
         The shared points. Without approximation errors they contain every state that the joint history allows, and
         are those states alone where observations are independent given the state and histories one step long.
 
-    Source: Theorems 3 and 4, with the condition that they need.
+    Source: Theorem 3, Theorem 4; with the condition that they need.
     """
 
     def nearest(point):

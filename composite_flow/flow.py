@@ -2,9 +2,9 @@
 
     φ_0(τ)(y) = y,    φ_ℓ(τ)(y) = f(τ, φ_{ℓ−1}(τ)(y)),    φ_∞(τ)(y) = lim φ_ℓ(τ)(y)
 
-It is the Euler step of length one of a differential equation (`probability_ode.py`). Flows of one compiled batch run
-until the slowest rests, and a few are very slow. So `settle` takes those that rest out every few steps, and packs the
-others anew.
+Each iteration is an Euler step of length one of a differential equation (`probability_ode.py`). The flows of one
+compiled batch run until the slowest has come to rest, and a few flows are very slow. So `settle` removes the flows
+that rest every few steps, and packs the others into new batches.
 """
 
 import equinox as eqx
@@ -18,15 +18,16 @@ from composite_flow.numerics.batches import in_batches
 
 TOLERANCE = 1e-5  # a flow counts as converged where a step is shorter; float32 rounds 40 features near 1 to about 4e-7
 MAX_STEPS = 256
-ROUND_STEPS = 4  # of a trained network's flows most need about ten; those that rest are taken out between rounds
+ROUND_STEPS = 4  # flows that rest are removed between rounds; most flows of a trained network need about ten steps
 
 
-class Converged(eqx.Module):
-    """Where a flow came to rest.
+class FlowEnd(eqx.Module):
+    """The end of a flow.
 
     Attributes:
         y: the last iterate, after `num_steps` steps.
-        change: the length of its last step; above the tolerance if the steps ran out.
+        num_steps: steps made.
+        change: the length of the last step; it is above the tolerance if the steps ran out.
     """
 
     y: Float[Array, " state"]
@@ -46,9 +47,9 @@ def flow(
         num_steps: ℓ.
 
     Returns:
-        The whole trajectory, the start first.
+        The whole trajectory, which begins with the start.
 
-    Source: Eq. 7, Definition 2.
+    Source: Definition 2, Eq. 7.
     """
 
     def step(point, _):
@@ -66,7 +67,7 @@ def converge(
     *,
     tolerance: float | Float[Array, ""],
     max_steps: int | Int[Array, ""],
-) -> Converged:
+) -> FlowEnd:
     """Iterate y ← f(τ, y) until a step is no longer than the tolerance.
 
     Args:
@@ -75,12 +76,12 @@ def converge(
         y: the start, in scaled units.
         tolerance: the length of a step that counts as rest. Where |λ_max| of the Jacobian is near one the fixed
             point can still be tolerance/(1 − |λ_max|) away.
-        max_steps: where to stop in any case.
+        max_steps: most steps, whether or not the flow has come to rest.
 
     Returns:
-        The end point, the steps made and the length of the last one. Under `vmap` all run until the last rests.
+        The end point, the steps made and the length of the last one. Under `vmap` all flows run until the last rests.
 
-    Source: Definition 2, ℓ → ∞.
+    Source: Theorem 1, Definition 2; for ℓ → ∞.
     """
 
     def unfinished(carry):
@@ -88,9 +89,9 @@ def converge(
 
     def step(carry):
         following = denoiser.denoise(context, carry.y)
-        return Converged(following, carry.num_steps + 1, jnp.linalg.norm(following - carry.y))
+        return FlowEnd(following, carry.num_steps + 1, jnp.linalg.norm(following - carry.y))
 
-    start = Converged(y, jnp.zeros((), int), jnp.full((), jnp.inf, y.dtype))
+    start = FlowEnd(y, jnp.zeros((), int), jnp.full((), jnp.inf, y.dtype))
     return jax.lax.while_loop(unfinished, step, start)
 
 
@@ -103,21 +104,23 @@ def settle(
     tolerance: float = TOLERANCE,
     max_steps: int = MAX_STEPS,
 ) -> tuple[Float[np.ndarray, "pairs state"], Bool[np.ndarray, " pairs"]]:
-    """Where the flows of many pairs come to rest, φ_∞(τ)(y), and whether they did.
+    """The points at which the flows of many pairs come to rest, φ_∞(τ)(y), and which flows did come to rest.
 
     Args:
         denoiser: f.
         histories: encoded local histories.
-        starts: the start beside each, scaled.
-        batch_size: flows at a time.
-        tolerance: a flow has converged where a step is shorter; of starts that agree to a tenth of it, one flows.
-        max_steps: of each flow, to the next multiple of 4.
+        starts: the start of each history's flow, scaled.
+        batch_size: flows that run at the same time.
+        tolerance: a flow has converged where a step is shorter. Starts that agree to a tenth of it share one flow.
+        max_steps: most steps of each flow, rounded up to a multiple of 4.
 
     Returns:
-        End points, and which flows converged. A flow that leaves the floats ends at NaN.
+        End points, and which flows converged. A flow whose values are no longer finite ends at NaN.
+
+    Source: Theorem 1, Definition 2; for ℓ → ∞.
     """
     histories, starts = np.asarray(histories), np.asarray(starts)
-    # starts nearer to each other than a flow is followed share one, such as samples that have settled at one state
+    # starts closer to each other than a flow's accuracy share one flow, such as samples that have settled at one state
     alike = np.concatenate([histories, np.round(starts / (0.1 * tolerance))], axis=1)
     _, rows, place = np.unique(alike, axis=0, return_index=True, return_inverse=True)
     histories, points = histories[rows], starts[rows]
@@ -143,7 +146,7 @@ def settle_teams(
     tolerance: float = TOLERANCE,
     max_steps: int = MAX_STEPS,
 ) -> tuple[Float[np.ndarray, "teams starts agents state"], Bool[np.ndarray, "teams starts agents"]]:
-    """`settle` the flow of every agent of a team, each alone, from each of the team's starts."""
+    """`settle` the flow of every agent alone, from each start of its team."""
     own, begin = np.asarray(histories)[:, None], np.asarray(starts)[:, :, None]
     shape = (*begin.shape[:2], own.shape[2])
     own, begin = (np.broadcast_to(a, (*shape, a.shape[-1])).reshape(-1, a.shape[-1]) for a in (own, begin))

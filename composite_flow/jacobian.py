@@ -8,22 +8,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.denoiser import Context, Denoiser
-from composite_flow.numerics.spectrum import Radius, arnoldi_radius, spectral_radius
+from composite_flow.numerics.spectrum import SpectralRadius, arnoldi_radius, spectral_radius
 
 DENSE_STATE_LIMIT = 512  # up to here a dense Jacobian and its eigenvalues take less than a second on two cores
 
 
 def state_jacobian(denoiser: Denoiser, context: Context, y: Float[Array, " state"]) -> Float[Array, "state state"]:
-    """The Jacobian of the conditioned denoiser, J_f(y | τ) = ∂f/∂y (Eq. 9).
+    """The Jacobian of the conditioned denoiser, J_f(y | τ) = ∂f/∂y.
 
     Args:
         denoiser: f.
         context: `denoiser.condition(history)`.
-        y: where to differentiate, in scaled units.
+        y: the point at which to differentiate, in scaled units.
 
     Returns:
-        Row: output feature, column: input feature. Forward mode: all columns share one pass through the network,
-        twice as fast as reverse mode at width 1024 and 40 features.
+        A matrix with a row for each output feature and a column for each input feature. Forward mode is used: all
+        columns share one pass through the network, twice as fast as reverse mode at width 1024 and 40 features.
+
+    Source: Eq. 9.
     """
     return image_and_jacobian(denoiser, context, y)[1]
 
@@ -36,7 +38,7 @@ def image_and_jacobian(
     Args:
         denoiser: f.
         context: `denoiser.condition(history)`.
-        y: where to differentiate, in scaled units.
+        y: the point at which to differentiate, in scaled units.
 
     Returns:
         The image and the Jacobian.
@@ -61,8 +63,9 @@ def history_jacobian(
         y: the noisy state, in scaled units.
 
     Returns:
-        Row: state feature, column: history column. Forward mode unless the history is over twice as wide as the
-        state, where reverse mode's fewer passes pay for their double cost.
+        A matrix with a row for each state feature and a column for each history column. Forward mode is used unless
+        the history is more than twice as wide as the state; then reverse mode's fewer passes outweigh their double
+        cost.
     """
     transform = jax.jacfwd if history.shape[0] <= 2 * y.shape[0] else jax.jacrev
     return transform(lambda point: denoiser.denoise(denoiser.condition(point), y))(history)
@@ -79,9 +82,9 @@ def joint_jacobian(
         y: the noisy state, in scaled units.
 
     Returns:
-        ∂f/∂τ and ∂f/∂y; rows are state features. Reverse mode: one pass for each of them gives its rows of both, where
-        forward mode needs one for each column of either; at width 1024 with 40 features and 30 history columns it
-        took two thirds of the time.
+        ∂f/∂τ and ∂f/∂y; rows are state features. Reverse mode is used: one pass for each state feature gives its row
+        of both Jacobians, where forward mode needs a pass for each column of both. At width 1024 with 40 features and
+        30 history columns it took two thirds of the time.
     """
 
     def denoise(history, y):
@@ -98,22 +101,22 @@ def state_radius(
     key: PRNGKeyArray,
     dense_limit: int = DENSE_STATE_LIMIT,
     depth: int = 20,
-) -> Radius:
+) -> SpectralRadius:
     """The spectral radius of J_f(y | τ), dense for small states and matrix-free for large ones.
 
     Args:
         denoiser: f.
         context: `denoiser.condition(history)`.
-        y: where to differentiate, in scaled units.
+        y: the point at which to differentiate, in scaled units.
         key: starts the matrix-free method; unused by the dense one.
         dense_limit: the largest state that is treated densely.
-        depth: of the Krylov space, see `arnoldi_radius`.
+        depth: depth of the Krylov space; see `arnoldi_radius`.
 
     Returns:
-        The radius; its residual is 0 where it is dense.
+        The radius; the dense method reports a residual of 0.
     """
     if y.shape[0] <= dense_limit:
         value = spectral_radius(state_jacobian(denoiser, context, y))
-        return Radius(value, jnp.zeros_like(value), jnp.zeros((), bool))
+        return SpectralRadius(value, jnp.zeros_like(value), jnp.zeros((), bool))
     _, apply = jax.linearize(lambda point: denoiser.denoise(context, point), y)
     return arnoldi_radius(apply, y.shape[0], key=key, depth=depth, dtype=y.dtype)

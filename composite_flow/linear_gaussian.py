@@ -1,9 +1,9 @@
-"""The exact denoiser of a linear-Gaussian posterior: an answer in closed form for everything that a flow computes.
+"""The exact denoiser of a linear-Gaussian posterior, for which all that a flow computes has a closed form.
 
     s | τ ~ N(m(τ), Σ),  m(τ) = A τ + b,    y | s ~ N(s, σ²I)    ⇒    f*(τ, y) = m(τ) + Σ (Σ + σ²I)^{-1} (y − m(τ))
 
-It is differentiable in the history. Its only fixed point is the mean m(τ) whatever Σ: Theorems 1 and 2, which
-equate fixed points and consistent states, are about finitely many states.
+It is differentiable in the history. Its only fixed point is the mean m(τ), whatever Σ is. This does not contradict
+Theorems 1 and 2, which equate fixed points and consistent states: they hold for finitely many states.
 """
 
 import equinox as eqx

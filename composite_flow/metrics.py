@@ -1,4 +1,4 @@
-"""PSNR and the rest, each with its definition; bounds on rates that hold at a stated confidence."""
+"""Error measures, each with its definition, and bounds on rates that hold at a stated confidence."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy import special
 
 from composite_flow.errors import InputError
 
@@ -17,15 +16,15 @@ def psnr(estimates: Float[Array, "*#batch state"], states: Float[Array, "*#batch
     """Peak signal-to-noise ratio of states scaled to [0, 1], in decibels.
 
     PSNR = −10 log10 MSE, the squared error averaged over all samples and all features at once, before the logarithm
-    (the paper names no peak; here it is 1). An MSE below float32's own rounding counts as that, so that the value
-    stays finite: about 138 dB.
+    (the paper names no peak; here it is 1). An MSE below float32's rounding is replaced by that rounding, so that
+    the value stays finite: about 138 dB.
     """
     error = jnp.mean(jnp.square(estimates - states))
     return -10.0 * jnp.log10(jnp.maximum(error, _LEAST_ERROR))
 
 
 def decibels(squared_errors: float | Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
-    """The PSNR that mean squared errors are, −10 log10 MSE, in float64 and with the limit of `psnr`."""
+    """The PSNR of given mean squared errors, −10 log10 MSE, in float64 and with the same upper limit as `psnr`."""
     return np.asarray(-10.0 * np.log10(np.maximum(np.asarray(squared_errors, np.float64), _LEAST_ERROR)))
 
 
@@ -43,9 +42,9 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
     """Two-sided exact interval of a rate, from independent trials (Clopper and Pearson 1934)."""
     _check_counts([successes], [trials])
     tail = (1.0 - confidence) / 2.0
-    low = special.betaincinv(successes, trials - successes + 1, tail) if successes else 0.0
-    high = special.betaincinv(successes + 1, trials - successes, 1.0 - tail) if successes < trials else 1.0
-    return float(low), float(high)
+    low = _beta_quantile(successes, trials - successes + 1, tail) if successes else 0.0
+    high = _beta_quantile(successes + 1, trials - successes, 1.0 - tail) if successes < trials else 1.0
+    return low, high
 
 
 def clopper_pearson_lower_bound(successes: int, trials: int, confidence: float = 0.95) -> float:
@@ -55,7 +54,7 @@ def clopper_pearson_lower_bound(successes: int, trials: int, confidence: float =
     so count joint histories as trials where that matters.
     """
     _check_counts([successes], [trials])
-    return float(special.betaincinv(successes, trials - successes + 1, 1.0 - confidence)) if successes else 0.0
+    return _beta_quantile(successes, trials - successes + 1, 1.0 - confidence) if successes else 0.0
 
 
 def normal_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
@@ -70,9 +69,12 @@ def normal_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]
 def seed_lower_bound(rates: Sequence[float], confidence: float = 0.95) -> float:
     """One-sided lower bound of the mean rate over training seeds.
 
-    mean − t_{m−1} · sd / √m over m seeds, clipped to [0, 1]. Assumes that rates scatter about normally between
-    seeds. Where all seeds give the same rate it is that rate: use `rate_lower_bound`, which guards against it.
+    mean − t_{m−1} · sd / √m over m seeds, clipped to [0, 1]. Assumes that rates are about normally distributed over
+    seeds. Where all seeds give the same rate, the bound is that rate, which is too high; `rate_lower_bound` guards
+    against this.
     """
+    from scipy import special  # slow to import, as in `_beta_quantile`
+
     values = np.asarray(rates, np.float64)
     if values.size < 2:
         raise InputError("A bound over seeds needs the rates of at least two seeds.")
@@ -81,15 +83,15 @@ def seed_lower_bound(rates: Sequence[float], confidence: float = 0.95) -> float:
 
 
 def rate_lower_bound(successes: Sequence[int], trials: Sequence[int], confidence: float = 0.95) -> float:
-    """One-sided lower bound of a rate over training seeds: the smaller of two bounds that assume different things.
+    """One-sided lower bound of a rate over training seeds: the smaller of two bounds with different assumptions.
 
-    The pooled Clopper–Pearson bound counts every trial of every seed as independent and sees no scatter between seeds;
-    Student's t over the seeds' rates sees that scatter but degenerates where all of them agree, as at 1.0. The smaller
-    one covers both. With a single seed only the first exists.
+    The pooled Clopper–Pearson bound takes every trial of every seed as independent and ignores the scatter between
+    seeds. Student's t over the seeds' rates includes that scatter but degenerates where all rates are equal, as at
+    1.0. The smaller of the two is safe in both cases. With a single seed only the first exists.
 
     Args:
-        successes: how often it went right, per seed.
-        trials: out of how many, per seed.
+        successes: number of successes of each seed.
+        trials: number of trials of each seed.
         confidence: one-sided.
 
     Raises:
@@ -108,3 +110,10 @@ def _check_counts(successes: Sequence[int], trials: Sequence[int]) -> None:
     for k, n in zip(successes, trials, strict=True):
         if n < 1 or not 0 <= k <= n:
             raise InputError(f"{k} successes in {n} trials is not a rate; trials must be at least 1.")
+
+
+def _beta_quantile(a: int, b: int, share: float) -> float:
+    """Where the distribution function of Beta(a, b) reaches this share."""
+    from scipy import special  # slow to import, and only intervals need it
+
+    return float(special.betaincinv(a, b, share))

@@ -2,60 +2,37 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from composite_flow.certificate.checks import Certificate, certify
+from composite_flow.certificate.checks import Certificate, certify, certify_batch
 from composite_flow.certificate.radius import ConformalRadius, check_radius
-from composite_flow.composite.reconstruct import Estimate, reconstruct
+from composite_flow.certificate.reconstruction import Reconstruction
+from composite_flow.composite.reconstruct import Estimate, reconstruct, reconstruct_batch
+from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
+from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
 from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
-from composite_flow.files.plain_json import jsonable, told_differences
+from composite_flow.files.estimates import Estimates
+from composite_flow.files.plain_json import describe_differences, jsonable
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
+from composite_flow.numerics.batches import padded_batches
+from composite_flow.problems.kinds import in_words
 
 MODEL_FILE = "model.safetensors"
 
-
-class Reconstruction(eqx.Module):
-    """An estimate with its checks, in the state's own units.
-
-    Attributes:
-        state: the candidate that most samples reached.
-        candidates: the distinct end points, most frequent first.
-        shares: each candidate's share of the samples.
-        mask: which rows of `candidates` are filled.
-        state_names: a name for each feature of the state.
-        estimate: the same in scaled units, with samples, order and number of messages.
-        certificate: the checks of every sample.
-    """
-
-    state: Float[Array, " state"]
-    candidates: Float[Array, "candidates state"]
-    shares: Float[Array, " candidates"]
-    mask: Bool[Array, " candidates"]
-    state_names: tuple[str, ...] = eqx.field(static=True)
-    estimate: Estimate
-    certificate: Certificate
-
-    @property
-    def named_state(self) -> dict[str, float]:
-        """The state by the names of its features."""
-        return dict(zip(self.state_names, np.asarray(self.state).tolist(), strict=True))
-
-    @property
-    def accepted_share(self) -> float:
-        """Share of the samples that passed all checks."""
-        return float(jnp.mean(self.certificate.accepted.astype(jnp.float32)))
+_AT_ONCE = 256  # joint histories in one call of `reconstruct_batch`; the noises depend on it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,7 +64,8 @@ class Model:
         *,
         key: PRNGKeyArray,
         radius: float | ConformalRadius | None = None,
-        **settings: Any,
+        sampling: Sampling | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Reconstruction:
         """Infer the state from a joint history, and check the answer (A.6).
 
@@ -95,31 +73,112 @@ class Model:
             histories: the agents' histories, encoded by `layout`.
             key: random key; fixes the noises and the orders.
             radius: D_φ by hand, in scaled units, or a conformal radius of this model; the model's own by default.
-            settings: what `composite.reconstruct` takes besides, such as `num_samples`.
+            sampling: as in `composite.reconstruct`.
+            options: fields of `Sampling` by name, such as `num_samples`; they replace those of `sampling`.
 
         Raises:
             MismatchError: the histories are not of the model's layout.
-            InputError: there is no radius, or the histories or settings cannot be used.
+            InputError: there is no radius, or the histories or options cannot be used.
         """
-        if histories.shape[1] != self.layout.size:
+        radius = self._usable_radius(histories, radius)
+        estimate = reconstruct(self.denoiser, jnp.asarray(histories), key=key, sampling=sampling, **options)
+        return self._in_own_units(estimate, certify(self.denoiser, jnp.asarray(histories), estimate, radius=radius))
+
+    def reconstruct_batch(
+        self,
+        histories: Float[Array, "joint agents columns"] | Float[np.ndarray, "joint agents columns"],
+        *,
+        key: PRNGKeyArray,
+        radius: float | ConformalRadius | None = None,
+        sampling: Sampling | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Reconstruction:
+        """`reconstruct` many joint histories, each with noises and orders of its own.
+
+        They are computed 256 at a time, so that memory is bounded but for the result, which holds `agents` × `samples`
+        × `state` numbers and more for each. `reconstruct_steps` keeps less of them, and no more than 256 at a time.
+
+        Args:
+            histories: joint histories along the leading axis; the rest as in `reconstruct`.
+
+        Returns:
+            A reconstruction whose arrays have the joint histories as their leading axis.
+
+        Raises:
+            MismatchError, InputError: as `reconstruct`, or if there is no joint history.
+        """
+        radius, sampling = self._usable_radius(histories, radius), sampling_from(sampling, options)
+        parts = []
+        for number, (rows, kept) in _parts(len(histories)):
+            found = self._reconstruct_chunk(histories[rows], jax.random.fold_in(key, number), radius, sampling)
+            parts.append(jax.tree.map(lambda leaf, kept=kept: leaf[:kept], found))
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+    def reconstruct_steps(
+        self,
+        dataset: HistoryDataset,
+        steps: Int[np.ndarray, " joint"],
+        *,
+        key: PRNGKeyArray,
+        radius: float | ConformalRadius | None = None,
+        about: dict[str, Any] | None = None,
+        sampling: Sampling | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Iterator[Estimates]:
+        """Infer the states at some steps of a dataset, 256 of them at a time.
+
+        Args:
+            dataset: of the model's problem and length of histories.
+            steps: such as `dataset.steps`.
+            key, radius, sampling, options: as in `reconstruct_batch`, whose results these are.
+            about: what is kept with the estimates; JSON-able.
+
+        Yields:
+            What `files.estimates.writing_estimates` writes, part by part.
+
+        Raises:
+            MismatchError, InputError: as `reconstruct_batch`.
+        """
+        episodes, sampling = np.asarray(dataset.windows.episode_of_step), sampling_from(sampling, options)
+        for number, (rows, kept) in _parts(len(steps)):
+            histories = dataset.joint(steps[rows]).histories
+            usable = self._usable_radius(histories, radius)
+            found = self._reconstruct_chunk(histories, jax.random.fold_in(key, number), usable, sampling)
+            present = steps[rows[:kept]]
+            yield Estimates(
+                estimates=np.asarray(found.state)[:kept],
+                candidates=np.asarray(found.candidates)[:kept],
+                shares=np.asarray(found.shares)[:kept],
+                filled=np.asarray(found.mask)[:kept],
+                accepted=np.asarray(found.accepted)[:kept],
+                accepted_share=np.asarray(found.accepted_share)[:kept],
+                steps=present,
+                episodes=episodes[present],
+                state_names=tuple(self.state_names),
+                about=about or {},
+            )
+
+    def _reconstruct_chunk(self, histories, key, radius, sampling: Sampling) -> Reconstruction:
+        """Estimates and checks of at most 256 joint histories."""
+        histories = jnp.asarray(histories)
+        estimate = reconstruct_batch(self.denoiser, histories, key=key, sampling=sampling)
+        return self._in_own_units(estimate, certify_batch(self.denoiser, histories, estimate, radius=radius))
+
+    def _usable_radius(self, histories, radius: float | ConformalRadius | None) -> float | ConformalRadius:
+        """The radius to check with, if histories and radius can be used: refused before the work, not after it."""
+        if histories.shape[-1] != self.layout.size:
             raise MismatchError(
-                f"This model reads histories with {self.layout.size} columns, not {histories.shape[1]}; "
+                f"This model reads histories with {self.layout.size} columns, not {histories.shape[-1]}; "
                 "encode them with the model's layout."
             )
         radius = self.radius if radius is None else radius
         if radius is None:
             raise InputError("This model's radius was not measured; give one to check the answer with.")
-        check_radius(radius)  # before the work, not after it
-        estimate = reconstruct(self.denoiser, jnp.asarray(histories), key=key, **settings)
-        return Reconstruction(
-            state=self.scaling.unscale(estimate.state),
-            candidates=self.scaling.unscale(estimate.candidates),
-            shares=estimate.shares,
-            mask=estimate.mask,
-            state_names=self.state_names,
-            estimate=estimate,
-            certificate=certify(self.denoiser, jnp.asarray(histories), estimate, radius=radius),
-        )
+        check_radius(radius)
+        return radius
+
+    def _in_own_units(self, estimate: Estimate, certificate: Certificate) -> Reconstruction:
+        return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
 
     def save(self, folder: str | os.PathLike, overwrite: bool = False) -> None:
         """Write `model.safetensors` into a folder.
@@ -141,6 +200,18 @@ class Model:
         }
         tree = {"denoiser": self.denoiser, "scaling": self.scaling}
         save_checkpoint(Path(folder) / MODEL_FILE, tree, description, overwrite)
+
+
+def _parts(count: int) -> Iterator[tuple[int, tuple[Int[np.ndarray, " rows"], int]]]:
+    """The numbered parts in which joint histories are computed, all of one size; InputError if there are none."""
+    if not count:
+        raise InputError("There is no joint history to infer a state from; give at least one.")
+    return enumerate(padded_batches(count, min(_AT_ONCE, count)))
+
+
+def default_state_names(state_size: int) -> tuple[str, ...]:
+    """The names of the state's features where none were given: "state 0", "state 1", …"""
+    return tuple(f"state {index}" for index in range(state_size))
 
 
 _NETWORK_SETTINGS = ("history_size", "state_size", "width", "depth", "history_at", "activation")
@@ -222,6 +293,6 @@ def check_same_description(trained_on: dict[str, Any], given: dict[str, Any], wh
     Raises:
         MismatchError: they differ; it says in what, with both values.
     """
-    told = told_differences(trained_on, given).replace("jaxmarl (", "the version of JaxMARL (")
+    told = in_words(trained_on, describe_differences(trained_on, given))
     if told:
         raise MismatchError(f"{what}: they differ in {told}; {advice}.")

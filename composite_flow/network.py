@@ -24,7 +24,7 @@ from composite_flow.history import HistoryLayout
 
 HistoryAt = Literal["every_layer", "input"]
 Activation = Literal["relu", "silu", "gelu", "tanh"]
-Initial = Literal["uniform", "identity"]
+InitialWeights = Literal["uniform", "identity"]
 
 _ACTIVATIONS = {"relu": jax.nn.relu, "silu": jax.nn.silu, "gelu": jax.nn.gelu, "tanh": jnp.tanh}
 
@@ -64,14 +64,14 @@ class Network(eqx.Module):
         activation: Activation = "relu",
         *,
         key: PRNGKeyArray,
-        initial: Initial = "uniform",
+        initial: InitialWeights = "uniform",
     ):
         """Draw the weights from U[−1, 1] / √fan_in, separately for the state's and the history's path; biases are 0.
 
-        With `initial="identity"` half of that is added to weights that carry y and −y through every hidden layer, a
-        feature to a unit, repeated as often as the width allows; the output starts at 0. A rectified unit can then
-        become a threshold of its feature by its bias alone. Otherwise a network of a state of a hundred features or
-        more falls back to the mean state in its first steps and stays there for long.
+        With `initial="identity"` half of these weights is added to weights that carry y and −y through every hidden
+        layer, one feature per unit, repeated as often as the width allows; the output starts at 0. A rectified unit
+        can then become a threshold of its feature by its bias alone. Without this, a network for a state of a hundred
+        features or more falls back to the mean state in its first steps and stays there for long.
 
         Args:
             layout: layout of the histories, or their number of columns.
@@ -90,7 +90,7 @@ class Network(eqx.Module):
         check_sizes(history=history_size, state=state_size, width=width, depth=depth)
         _check_option("history_at", history_at, HistoryAt)
         _check_option("activation", activation, Activation)
-        _check_option("initial", initial, Initial)
+        _check_option("initial", initial, InitialWeights)
         self.state_size, self.history_size, self.width, self.depth = state_size, history_size, width, depth
         self.history_at, self.activation = history_at, activation
         key_history, *keys_state = jax.random.split(key, depth + 2)
@@ -121,7 +121,7 @@ class Network(eqx.Module):
         return terms.reshape(self.num_conditioned, self.width) + self.biases[: self.num_conditioned]
 
     def denoise(self, context: Float[Array, "conditioned width"], y: Float[Array, " state"]) -> Float[Array, " state"]:
-        """f(τ, y), the posterior mean itself (Eq. 2)."""
+        """f(τ, y), the posterior mean itself, never the residual (Eq. 2)."""
         activate = _ACTIVATIONS[self.activation]
         for layer, weights in enumerate(self.state_weights[:-1]):
             bias = context[layer] if layer < self.num_conditioned else self.biases[layer]
@@ -140,7 +140,10 @@ class Network(eqx.Module):
 def scaling_range(
     minimum: Float[Array, " history"], maximum: Float[Array, " history"]
 ) -> tuple[Float[Array, " history"], Float[Array, " history"]]:
-    """From where to where each column is scaled to [0, 1]: binary columns stay, other constant ones become 0."""
+    """The values of each history column that are mapped to 0 and to 1.
+
+    Columns that hold only zeros and ones stay as they are; any other constant column becomes 0.
+    """
     binary = jnp.isin(minimum, jnp.array([0.0, 1.0])) & jnp.isin(maximum, jnp.array([0.0, 1.0]))
     high = jnp.where(binary, 1.0, jnp.where(maximum > minimum, maximum, minimum + 1.0))
     return jnp.where(binary, 0.0, minimum), high
@@ -152,7 +155,7 @@ def uniform_weights(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "
 
 
 def _carrying(drawn: tuple[Float[Array, "_ _"], ...]) -> tuple[Float[Array, "_ _"], ...]:
-    """Half of the drawn weights, and those that carry y and −y through the hidden layers; zeros in the output."""
+    """Halve the drawn weights and add weights that carry y and −y through the hidden layers; the output gets zeros."""
     first, *others, output = drawn
     state_size, width = first.shape
     copies = width // state_size

@@ -21,9 +21,9 @@ from composite_flow.denoiser import Context, Denoiser
 from composite_flow.errors import InputError
 from composite_flow.flow import flow
 
-# Error per step of the solver, relative and absolute. End points of different basins are of order one apart, so
-# 1e-4 would do to tell them; 1e-5 keeps the solver's own error an order below, and above the rounding of float32.
-TOLERANCE = 1e-5
+# The solver's error per step, relative and absolute. End points of different basins are about one apart, so 1e-4 would
+# be enough to tell them apart; 1e-5 is ten times smaller, and still above the rounding of float32.
+SOLVER_TOLERANCE = 1e-5
 MAX_SOLVER_STEPS = 4096
 
 
@@ -40,10 +40,10 @@ class DiscretisationError(eqx.Module):
     """How far the iteration's end points lie from the differential equation's.
 
     Attributes:
-        iterated: where Eq. 7 ended, one row per start.
-        solved: where the differential equation ended.
-        distances: between the two, in scaled units.
-        share_apart: the share of starts whose two ends lie further apart than the radius.
+        iterated: the end points of the iteration of Eq. 7, one row per start.
+        solved: the end points of the differential equation.
+        distances: the distance between the two end points of each start, in scaled units.
+        share_apart: the share of starts whose two end points lie further apart than the radius.
     """
 
     iterated: Float[Array, "starts state"]
@@ -67,7 +67,7 @@ def score(
     Returns:
         The score.
 
-    Source: Eq. 3, appendix A.1 (Miyasawa).
+    Source: Eq. 3, appendix A.1; due to Miyasawa.
     """
     return (denoiser.denoise(context, y) - y) / sigma**2
 
@@ -78,7 +78,7 @@ def probability_flow(
     y: Float[Array, " state"],
     *,
     time: float | Float[Array, ""],
-    tolerance: float = TOLERANCE,
+    tolerance: float = SOLVER_TOLERANCE,
 ) -> Float[Array, " state"]:
     """Solve dy/dt' = f(τ, y) − y over the given backward time, the flow whose Euler step of length one is Eq. 7.
 
@@ -87,12 +87,12 @@ def probability_flow(
         context: `denoiser.condition(history)`.
         y: the start, in scaled units.
         time: ln(σ(start)/σ(end)); ℓ iterations of Eq. 7 correspond to time ℓ.
-        tolerance: of the adaptive solver (Tsitouras 5/4), relative and absolute.
+        tolerance: relative and absolute tolerance of the adaptive solver (Tsitouras 5/4).
 
     Returns:
         The end point; NaN where the solver ran out of steps.
 
-    Source: Eq. 5 with σ(t) = A e^t.
+    Source: Eq. 5; with σ(t) = A e^t.
     """
     return _solve(_blind_velocity, (denoiser, context), y, time, tolerance)
 
@@ -104,24 +104,24 @@ def scheduled_probability_flow(
     *,
     sigma_start: float | Float[Array, ""],
     sigma_end: float | Float[Array, ""],
-    tolerance: float = TOLERANCE,
+    tolerance: float = SOLVER_TOLERANCE,
 ) -> Float[Array, " state"]:
     """Solve dy/dt' = f_σ(τ, y) − y while σ falls from `sigma_start` to `sigma_end`: Eq. 5 as it is written.
 
-    It carries p_σ(y | τ) at the one noise level to that at the other, exactly.
+    It carries p_σ(y | τ) at the first noise level exactly to that at the second.
 
     Args:
         denoiser: has `at(sigma)`, as the ideal denoiser has.
         context: `denoiser.condition(history)`.
         y: the start, in scaled units.
-        sigma_start: σ of the start.
-        sigma_end: σ > 0 of the end.
-        tolerance: of the adaptive solver, relative and absolute.
+        sigma_start: σ at the start.
+        sigma_end: σ > 0 at the end.
+        tolerance: relative and absolute tolerance of the adaptive solver.
 
     Returns:
         The end point; NaN where the solver ran out of steps.
 
-    Source: Eq. 4, 5.
+    Source: Eq. 4, Eq. 5.
     """
     time = jnp.log(jnp.asarray(sigma_start, y.dtype) / jnp.asarray(sigma_end, y.dtype))
     return _solve(_scheduled_velocity, (denoiser, context, sigma_start), y, time, tolerance)
@@ -138,7 +138,7 @@ def _scheduled_velocity(time, y, arguments):
 
 
 def _solve(velocity, arguments, y, time, tolerance):
-    """Explicit steps suffice: Jacobians of posterior means have no eigenvalue below 0, so none of f − y below −1."""
+    """Solve by explicit steps: a posterior mean's Jacobian has no eigenvalue below 0, that of f − y none below −1."""
     import diffrax  # half a second to import, which nothing else here needs
 
     solution = diffrax.diffeqsolve(
@@ -173,10 +173,10 @@ def discretisation_error(
         context: `denoiser.condition(history)`.
         starts: noisy states, in scaled units.
         num_steps: ℓ; each iteration stands for a fall of σ by the factor e.
-        radius: ends further apart than this count as different; half the smallest distance between states tells
-            states apart.
-        sigma_start: if given, compare with Eq. 5 from this noise level, f told σ by `denoiser.at`; otherwise with
-            the equation whose denoiser does not see σ.
+        radius: ends further apart than this count as different; half the smallest distance between states separates
+            states.
+        sigma_start: if given, compare with Eq. 5 from this noise level, where `denoiser.at` gives f_σ; otherwise
+            compare with the equation whose denoiser does not see σ.
 
     Returns:
         End points, distances, and the share of starts that end apart.
@@ -184,7 +184,7 @@ def discretisation_error(
     Raises:
         InputError: if `sigma_start` is given and the denoiser cannot be told σ.
 
-    Source: §2, after Eq. 6.
+    Source: Eq. 6; the paragraph after it.
     """
 
     if sigma_start is not None and not isinstance(denoiser, ScheduledDenoiser):
@@ -196,7 +196,7 @@ def discretisation_error(
 
 @eqx.filter_jit
 def _end_points(denoiser, context, starts, num_steps: int, sigma_start: float | None):
-    """Where the iteration and the equation end, from each start."""
+    """The end points of the iteration and of the differential equation from each start."""
 
     def ends(y):
         iterated = flow(denoiser, context, y, num_steps)[-1]

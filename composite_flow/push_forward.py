@@ -1,4 +1,4 @@
-"""What a flow does to densities: the push-forward of Definition 3, where it exists.
+"""The density of a flow's end points: the push-forward of Definition 3, where it exists.
 
     log p_ℓ(φ_ℓ(y)) = log p_0(y) − Σ_k log |det J_f(φ_k(y))|,   k = 0, …, ℓ − 1
 
@@ -24,8 +24,9 @@ class PushForward(eqx.Module):
     Attributes:
         y: φ_ℓ(y), in scaled units.
         log_density: log p_ℓ there.
-        smallest_singular_value: of all Jacobians along the way, relative to the largest of the same Jacobian.
-        signs: of det J_f at each step.
+        smallest_singular_value: the smallest over all Jacobians along the way, relative to the largest singular
+            value of the same Jacobian.
+        signs: signs of det J_f at each step.
     """
 
     y: Float[Array, "*batch state"]
@@ -37,9 +38,11 @@ class PushForward(eqx.Module):
 def push_forward(
     denoiser: Denoiser, context: Context, y: Float[Array, " state"], log_density: Callable, num_steps: int
 ) -> PushForward:
-    """Carry one start and its log-density through the flow, without checks; to be used under `jit` and `vmap`.
+    """Carry one start and its log-density through the flow, without checks, for use under `jit` and `vmap`.
 
     Arguments and result are those of `push_forward_log_density`, for one start. Cost: ℓ dense Jacobians.
+
+    Source: Definition 3; with the absolute value that it lacks.
     """
 
     def step(point, _):
@@ -62,10 +65,10 @@ def push_forward_log_density(
 ) -> PushForward:
     """The density of the flow's end points, p_ℓ(φ_ℓ(y)) = p_0(y) / |det ∂φ_ℓ/∂y|.
 
-    It exists where the map is injective and its Jacobians have full rank. Rank is checked at every point on the
-    way. Injectivity is not: two starts whose determinants differ in sign prove a fold, nothing found here proves
-    that there is none. It holds for certain where the symmetric part of J_f is positive definite everywhere, as
-    for a posterior mean at a fixed σ whose states span the space.
+    It exists where the map is injective and its Jacobians have full rank. The rank is checked at every point on the
+    way. Injectivity cannot be checked: two starts whose determinants differ in sign prove that the map folds, but
+    equal signs do not prove that it does not fold. The map is injective for certain where the symmetric part of J_f
+    is positive definite everywhere, as for a posterior mean at a fixed σ whose states span the space.
 
     Args:
         denoiser: f.
@@ -80,7 +83,7 @@ def push_forward_log_density(
     Raises:
         InputError: if a Jacobian is singular to the precision of its type, or the map folds between two starts.
 
-    Source: Definition 3, with the absolute value that it lacks.
+    Source: Definition 3, Eq. 8; with the absolute value that they lack.
     """
     result = eqx.filter_jit(_push_forward_each)(denoiser, context, starts, log_density, num_steps)
     precision = starts.shape[1] * float(jnp.finfo(starts.dtype).eps)

@@ -1,4 +1,4 @@
-"""Jacobians of many points of a ReLU network, by its active units alone.
+"""Jacobians of a ReLU network at many points, computed from its active units alone.
 
     J_f(y | τ)ᵀ = W_1 D_1 W_2 D_2 ⋯ D_L W,     D_l = diag(x_l > 0)                                   (Eq. 9)
     (∂f/∂τ)ᵀ = Σ_l V_l D_l W_{l+1} D_{l+1} ⋯ D_L W      over the layers l that see the history
@@ -6,14 +6,15 @@
 A unit that is active at no point of a group takes no part in any of its Jacobians; left out with its rows and columns,
 the products shrink to the share of weights that remain, and stay exact. Trained networks are far sparser than
 untrained ones: at the fixed points of one of width 256 on a 5×5 sensor network, 3% to 47% of a layer's units were
-active, 21% on average; the 25 agents of one state shared so many that 8% of the products' operations were left, 43%
-for 200 points of eight states. So give points that belong together, such as one state's, next to each other.
+active, 21% on average. The 25 agents of one state had so many active units in common that 8% of the products'
+operations were left; for 200 points of eight states it was 43%. So points that belong together, such as those of one
+state, should stand next to each other.
 
 Pairs with the same active units have the same Jacobian, whatever their histories and points; it is computed once.
 Samples of a composite flow that have settled at one state are such pairs, agent by agent.
 
-Sizes depend on the data, so the products are NumPy's on the host and nothing is compiled but the search for active
-units. Where no unit can be left out it costs what `state_jacobian` does.
+Sizes depend on the data, so NumPy multiplies on the host, and only the search for active units is compiled. Where no
+unit can be left out, the cost is that of `state_jacobian`.
 """
 
 import functools
@@ -26,22 +27,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
-from threadpoolctl import ThreadpoolController
 
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
 from composite_flow.network import Network
 from composite_flow.numerics.batches import in_batches
-from composite_flow.validation import check_beside, check_counts, check_histories
+from composite_flow.validation import check_counts, check_histories, check_one_per_history
 
-_PAIRS_AT_ONCE = 1024  # whose active units are found together: 6 MiB at width 1024
-_LEAST_WIDTH = 256  # narrower networks are through before the units are chosen
+_PAIRS_AT_ONCE = 1024  # pairs whose active units are found in one call: 6 MiB at width 1024
+_LEAST_WIDTH = 256  # for narrower networks, choosing the units takes longer than all products
 
 
 def can_use_active_units(denoiser: Denoiser) -> bool:
-    """Whether `active_jacobians` is the fast way: for ReLU networks wide enough to pay for it, on the processor.
+    """Whether `active_jacobians` is the faster method: for wide ReLU networks on the processor.
 
-    An accelerator has made all products before the host has found out which to leave out.
+    On an accelerator all products take less time than the host needs to find the units that can be left out.
     """
     suits = isinstance(denoiser, Network) and denoiser.activation == "relu" and denoiser.width >= _LEAST_WIDTH
     return suits and jax.default_backend() == "cpu"
@@ -60,13 +60,16 @@ def active_jacobians(
         network: f; its activation must be "relu".
         histories: τ of each pair, encoded.
         points: y of each pair, scaled.
-        group_size: pairs that share their products: the more, the faster an operation and the fewer units left out.
+        group_size: pairs whose products are computed together. In a larger group each operation is faster, but fewer
+            units can be left out.
 
     Returns:
-        Row: output feature, column: input feature.
+        Matrices with a row for each output feature and a column for each input feature.
 
     Raises:
-        InputError: another activation, or the points do not fit to the histories.
+        InputError: the activation is another one, or the points do not fit to the histories.
+
+    Source: Eq. 9.
     """
     return _jacobians(network, histories, points, group_size, with_history=False)[1]
 
@@ -78,17 +81,17 @@ def active_joint_jacobians(
     *,
     group_size: int = 10,
 ) -> tuple[Float[np.ndarray, "pairs state history"], Float[np.ndarray, "pairs state state"]]:
-    """The Jacobians ∂f/∂τ and ∂f/∂y of many pairs, the same as `joint_jacobian`; arguments as in `active_jacobians`."""
+    """∂f/∂τ and ∂f/∂y of many pairs, the same as `joint_jacobian`; arguments and errors as in `active_jacobians`."""
     return _jacobians(network, histories, points, group_size, with_history=True)
 
 
 def _jacobians(network: Network, histories, points, group_size: int, with_history: bool):
-    """Both Jacobians; that in the history has no columns where it is not asked for."""
+    """Both Jacobians; without `with_history` the first one has no columns."""
     if network.activation != "relu":
         raise InputError(f"Units of {network.activation!r} are never inactive; differentiate this one (`jacobian`).")
     histories = check_histories(network, histories, axes=2)
     check_counts(group_size=group_size)
-    check_beside(network, histories, points, "Points")
+    check_one_per_history(network, histories, points, "Points")
     patterns = _patterns(network, histories, points)
     rows, place = _distinct(patterns)
     weights = [np.asarray(matrix) for matrix in network.state_weights]
@@ -99,7 +102,7 @@ def _jacobians(network: Network, histories, points, group_size: int, with_histor
         active = np.unpackbits(group, axis=-1, count=network.width).astype(bool)
         return _group_jacobians(weights, from_history, np.swapaxes(active, 0, 1))
 
-    # the products are too small to be shared out, so each core has groups of its own
+    # the products are too small to be divided among cores, so each core computes groups of its own
     with _blas().limit(limits=1), ThreadPoolExecutor(os.cpu_count()) as pool:
         groups = list(pool.map(jacobians, range(0, len(rows), group_size)))
     in_history, in_state = (np.concatenate(parts)[place] for parts in zip(*groups, strict=True))
@@ -113,7 +116,9 @@ def _history_weights(network: Network) -> list[np.ndarray]:
 
 
 @functools.cache
-def _blas() -> ThreadpoolController:
+def _blas():
+    from threadpoolctl import ThreadpoolController
+
     return ThreadpoolController().select(user_api="blas")
 
 
@@ -127,7 +132,7 @@ def _patterns(network, histories, points) -> UInt8[np.ndarray, "pairs layers byt
 
 
 def _distinct(patterns: UInt8[np.ndarray, "pairs layers bytes"]) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that hold a pattern first, and for every row which of those it repeats; neighbours stay neighbours."""
+    """The first row of each distinct pattern, in order of appearance, and the place of every row's pattern."""
     _, first, inverse = np.unique(patterns.reshape(len(patterns), -1), axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
     return first[order], np.argsort(order)[inverse.ravel()]
@@ -149,7 +154,7 @@ def active_units(
 def _group_jacobians(
     weights: Sequence[np.ndarray], from_history: Sequence[np.ndarray], active: Bool[np.ndarray, "layers pairs width"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All cotangents of a group, back through the units that any of its pairs needs, last layer first."""
+    """Carry all cotangents of a group back, last layer first, through the units that any of its pairs needs."""
     used = [np.flatnonzero(units.any(axis=0)) for units in active]
     pairs, features = active.shape[1], weights[-1].shape[1]
     cotangents = np.broadcast_to(weights[-1][used[-1]].T[None], (pairs, features, len(used[-1])))
@@ -159,7 +164,7 @@ def _group_jacobians(
         rows = (cotangents * active[layer][:, None, units]).reshape(pairs * features, -1)
         if layer < len(from_history):
             in_history += rows @ from_history[layer][:, units].T
-        # whole rows of weights are taken first, they are contiguous
+        # whole rows of weights are taken first, since they are contiguous
         below = weights[layer][used[layer - 1]] if layer else weights[0]
         cotangents = (rows @ below.take(units, axis=1).T).reshape(pairs, features, -1)
     return in_history.reshape(pairs, features, -1), cotangents

@@ -24,11 +24,10 @@ from composite_flow.data.episodes import Episodes
 from composite_flow.denoiser import Denoiser, IdealDenoiser
 from composite_flow.errors import FileError, InputError
 from composite_flow.files.plain_json import jsonable
-from composite_flow.files.run_record import kept_settings, start_record
+from composite_flow.files.run_record import started_or_resumed
 from composite_flow.metrics import exact_states, psnr
-from composite_flow.model import MODEL_FILE, Model, check_same_problem, load
-from composite_flow.problems.base import EnumerableProblem
-from composite_flow.problems.text import ENUMERABLE_KINDS, problem_from_description
+from composite_flow.model import MODEL_FILE, Model, check_same_problem, default_state_names, load
+from composite_flow.problems.kinds import listing_problem
 from composite_flow.training.devices import is_first_process
 from composite_flow.training.fit import TrainingConfig, fit
 from composite_flow.training.loss import ideal_loss
@@ -73,15 +72,25 @@ class RunData:
 
     Attributes:
         model: what the run saved.
-        radius: the model's D_φ, which is known to be measured.
-        dataset: windows of the model's own length, on the run's test episodes or on all of foreign data.
-        part: "test" or "all".
+        dataset: windows of the model's own length, on the run's test episodes or on all of the given data.
+        part: "test"; "all" for data that the run was not trained on; "unknown" for all of the given data where the
+            model records no split, as one saved by `fit` does: it may have been trained on some of them.
     """
 
     model: Model
-    radius: float
     dataset: HistoryDataset
     part: str
+
+    def radius(self, given: float | None = None) -> float:
+        """D_φ for the checks: the one given, else the model's own.
+
+        Raises:
+            InputError: neither is there, as for a model trained without validation pairs or along with a policy.
+        """
+        radius = self.model.radius if given is None else given
+        if radius is None:
+            raise InputError("This model's radius was not measured; give one with --radius.")
+        return radius
 
 
 def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwrite: bool) -> RunSettings:
@@ -101,10 +110,7 @@ def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwr
     if settings.history < 1 or not 0 <= settings.withhold_states < 1:
         raise InputError("history must be at least 1, and withhold_states a share from 0 to below 1.")
     path = folder / SETTINGS_FILE
-    if resume and path.exists():
-        return RunSettings.from_flat(kept_settings(path, settings.flat(), RunSettings().flat()))
-    start_record(path, settings.flat(), MODEL_FILE, resume=resume, overwrite=overwrite)
-    return settings
+    return started_or_resumed(path, settings, RunSettings(), MODEL_FILE, resume=resume, overwrite=overwrite)
 
 
 def train_run(
@@ -180,10 +186,8 @@ def composite_watch(validation: HistoryDataset, key: PRNGKeyArray) -> Callable[[
 
 def loss_floor(description: dict[str, Any], train: HistoryDataset, validation: HistoryDataset) -> float | None:
     """The ideal denoiser's loss on the validation part, where the problem lists few enough states; else None."""
-    if description.get("kind") not in ENUMERABLE_KINDS or train.layout.length > 1:
-        return None
-    problem = problem_from_description(description)
-    if not isinstance(problem, EnumerableProblem) or problem.num_states > MOST_STATES:
+    problem = listing_problem(description) if train.layout.length == 1 else None
+    if problem is None or problem.num_states > MOST_STATES:
         return None
     belief = BeliefModel(problem, train.layout, start=train.state_frequencies(problem.states()))
     return ideal_loss(IdealDenoiser(belief), validation).value
@@ -211,6 +215,9 @@ def fingerprint(episodes: Episodes) -> str:
 def open_run(run: Path, data: Path) -> RunData:
     """Load a finished run's model and the data to use it on.
 
+    A model that `fit` saved by itself, without `train_run`, records neither its split nor names of the state's
+    features: it is used on all of the data, under the data's names.
+
     Raises:
         FileError: a file is missing, damaged or foreign.
         MismatchError: the data are of another problem than the model.
@@ -218,16 +225,18 @@ def open_run(run: Path, data: Path) -> RunData:
     if not (run / MODEL_FILE).exists() and (run / SETTINGS_FILE).exists():
         raise FileError(f"{run} holds a training that has not finished; run its train command again with --resume.")
     model, episodes = load(run), Episodes.load(data)
+    if model.state_names == default_state_names(model.denoiser.state_size):
+        model = replace(model, state_names=tuple(episodes.state_names))
     check_same_problem(model, episodes)
-    record = model.description.get("split")
-    if record is None or model.radius is None:
-        raise FileError(f"{run / MODEL_FILE} lacks its split or radius; run its train command again with --resume.")
     dataset = HistoryDataset(replace(episodes, scaling=model.scaling), model.layout.length)
+    record = model.description.get("split")
+    if record is None:
+        return RunData(model, dataset, "unknown")
     if record["fingerprint"] != fingerprint(episodes):
-        return RunData(model, model.radius, dataset, "all")
+        return RunData(model, dataset, "all")
     withheld = None if record["withheld_states"] is None else np.asarray(record["withheld_states"], np.float32)
     test = dataset.part(np.asarray(record["test"], np.int32), withheld_states=withheld)
-    return RunData(model, model.radius, test, "test")
+    return RunData(model, test, "test")
 
 
 def choose_steps(dataset: HistoryDataset, count: int, seed: int) -> Int[np.ndarray, " steps"]:

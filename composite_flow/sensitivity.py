@@ -24,7 +24,7 @@ from composite_flow.numerics.rank import randomised_singular_values
 def sensitivity(
     denoiser: Denoiser, history: Float[Array, " history"], y: Float[Array, " state"]
 ) -> Float[Array, "state history"]:
-    """How a fixed point moves with the history, J⁺ = (I − ∂f/∂y)^{-1} ∂f/∂τ (Eq. 14).
+    """How a fixed point moves with the history, J⁺ = (I − ∂f/∂y)^{-1} ∂f/∂τ.
 
     Args:
         denoiser: f, differentiable in the history.
@@ -32,7 +32,9 @@ def sensitivity(
         y: a fixed point of f(τ, ·), in scaled units.
 
     Returns:
-        J⁺; not finite where 1 is an eigenvalue of ∂f/∂y, which no stable fixed point has.
+        J⁺. It is not finite where 1 is an eigenvalue of ∂f/∂y, which never happens at a stable fixed point.
+
+    Source: Eq. 14.
     """
     return sensitivity_of_jacobians(*joint_jacobian(denoiser, history, y))
 
@@ -54,7 +56,7 @@ class LeadingValues(eqx.Module):
 
     Attributes:
         values: largest first.
-        residual: the largest relative residual of all Krylov solves behind them; the values are worth no more digits.
+        residual: the largest relative residual of the Krylov solves; the values are not more accurate than this.
     """
 
     values: Float[Array, "*batch k"]
@@ -71,9 +73,9 @@ class SensitivityOperator(eqx.Module):
         denoiser: f, differentiable in the history.
         history: τ, flat.
         y: a fixed point of f(τ, ·), in scaled units.
-        depth: of the Krylov space; more than the rank of ∂f/∂y is never needed.
+        depth: depth of the Krylov space; more than the rank of ∂f/∂y is never needed.
         tolerance: relative residual of the solves; float32 reaches a few 1e-7.
-        max_restarts: how often a solve starts again.
+        max_restarts: most restarts of a solve.
     """
 
     denoiser: Denoiser
@@ -109,11 +111,11 @@ class SensitivityOperator(eqx.Module):
         """The largest singular values of J⁺, by a random subspace; see `randomised_singular_values`.
 
         Args:
-            num_values: how many.
+            num_values: how many singular values to compute.
             key: draws the subspace.
-            columns: of the history, to which J⁺ is restricted; None for all.
+            columns: the history columns to which J⁺ is restricted; None for all.
             oversampling: additional directions of the subspace.
-            power_iterations: of the subspace.
+            power_iterations: number of power iterations on the subspace.
         """
         rows, chosen = self.y.shape[0], np.arange(self.history.shape[0]) if columns is None else np.asarray(columns)
         nothing = jnp.zeros_like(self.history)
@@ -156,7 +158,7 @@ def shift_along(
     *,
     dense_limit: int = DENSE_STATE_LIMIT,
 ) -> Float[Array, " state"]:
-    """J⁺ Δτ for one direction, the shift of a fixed point to first order (Eq. 13): one product and one solve.
+    """J⁺ Δτ for one direction, the shift of a fixed point to first order: one product and one solve.
 
     Args:
         denoiser: f, differentiable in the history.
@@ -164,6 +166,8 @@ def shift_along(
         direction: Δτ.
         y: a fixed point of f(τ, ·), in scaled units.
         dense_limit: the largest state whose Jacobian is formed; above it the solve is matrix-free.
+
+    Source: Eq. 13.
     """
     if y.shape[0] > dense_limit:
         return SensitivityOperator(denoiser, history, y).product(direction).x

@@ -1,4 +1,4 @@
-"""Refusing joint histories and settings that cannot be used, in one sentence, before anything is compiled."""
+"""Checks that refuse joint histories and settings that cannot be used, in one sentence, before anything is compiled."""
 
 import math
 import weakref
@@ -11,12 +11,18 @@ from jaxtyping import Array
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
 
-# By the identity of a denoiser, whose arrays cannot be hashed: the denoiser, and the widths that it is known to read.
+# The widths of histories that each denoiser is known to read. The key is the denoiser's `id`, since its arrays cannot
+# be hashed; the weak reference tells whether that id still belongs to the same denoiser.
 _WIDTHS_READ: dict[int, tuple[weakref.ref, frozenset[int]]] = {}
 
 
 def check_histories(denoiser: Denoiser, histories: Array, axes: int) -> Array:
-    """The histories as float32, once they are known to be usable; `axes` is how many axes they must have.
+    """Return the histories as float32 after checking that the denoiser can use them.
+
+    Args:
+        denoiser: the denoiser that will read the histories.
+        histories: encoded histories.
+        axes: the number of axes that they must have.
 
     Raises:
         InputError: wrong number of axes, an empty axis, a value that is not finite, or a width that the denoiser
@@ -35,7 +41,7 @@ def check_histories(denoiser: Denoiser, histories: Array, axes: int) -> Array:
 
 
 def _check_reads(denoiser: Denoiser, width: int) -> None:
-    """Trace `condition` on histories of this width, once for each denoiser: it takes as long as a small flow."""
+    """Trace `condition` on histories of this width, only once for each denoiser: it takes as long as a small flow."""
     known = _WIDTHS_READ.get(id(denoiser))
     if known is not None and known[0]() is denoiser and width in known[1]:
         return
@@ -51,11 +57,11 @@ def _check_reads(denoiser: Denoiser, width: int) -> None:
     _WIDTHS_READ[key] = gone, others | {width}
 
 
-def check_beside(denoiser: Denoiser, histories: Array, points: Array, name: str = "States") -> None:
-    """Refuse states, or other points of their space, that are not one for each history.
+def check_one_per_history(denoiser: Denoiser, histories: Array, points: Array, name: str = "States") -> None:
+    """Refuse states, or other points of the state space, unless there is exactly one for each history.
 
     Raises:
-        InputError: their shape is not (histories, state).
+        InputError: the shape of the points is not (histories, state).
     """
     expected = (len(histories), denoiser.state_size)
     if points.shape != expected:
@@ -63,14 +69,14 @@ def check_beside(denoiser: Denoiser, histories: Array, points: Array, name: str 
 
 
 def check_counts(**counts: int) -> None:
-    """Refuse a number of things that is below one, by its name."""
+    """Refuse a count below one; the error gives the argument's name."""
     for name, value in counts.items():
         if value < 1:
             raise InputError(f"{name} must be at least 1, not {value}.")
 
 
 def check_scales(**scales: float) -> None:
-    """Refuse a size that is negative or not finite, by its name."""
+    """Refuse a number that is negative or not finite; the error gives the argument's name."""
     for name, value in scales.items():
         if not math.isfinite(value) or value < 0:
             raise InputError(f"{name} must be a finite number that is not negative, not {value}.")

@@ -2,6 +2,8 @@
 
 import os
 
+from xla_flags import known_flags
+
 # Nearly all of the suite's time goes into compiling small programs that run once: let them be compiled quickly.
 # The fusion emitters cost the most, as each fusion goes through a compiler pipeline of its own; without them one
 # LLVM module per program, rather than 32, saves the common part of each. The preset leaves out costly passes.
@@ -9,18 +11,19 @@ import os
 QUICK_COMPILATION = (
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
-    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_use_fusion_emitters=false",  # no longer known to JAX 0.11
     "--xla_cpu_parallel_codegen_split_count=1",
     "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE",
 )
-os.environ.setdefault("XLA_FLAGS", " ".join(QUICK_COMPILATION))
+if "XLA_FLAGS" not in os.environ:  # workers have it from the process that starts them
+    os.environ["XLA_FLAGS"] = " ".join(known_flags(QUICK_COMPILATION))
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 with install_import_hook(("composite_flow", "composite_flow_paper"), "beartype.beartype"):
-    import composite_flow  # noqa: F401
+    import composite_flow.policy  # noqa: F401 (which `composite_flow` alone does not load)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -14,7 +14,7 @@ from composite_flow.belief import (
     BeliefModel,
     exact_belief,
     intersection,
-    intersection_gap,
+    intersection_excess,
     start_distribution,
 )
 from composite_flow.errors import InputError, TooLargeError
@@ -239,7 +239,7 @@ def test_xor_escapes_theorem_3(key):
     np.testing.assert_allclose(exact_belief(problem, histories).probabilities, 0.5, atol=ROUNDING)
     together = exact_belief(problem, histories, joint=True)
     np.testing.assert_array_equal(together.consistent, states == 1.0)
-    assert intersection_gap(problem, histories) == 1.0
+    assert intersection_excess(problem, histories) == 1.0
 
 
 @pytest.mark.parametrize("size", [3, 5])
@@ -259,13 +259,13 @@ def test_one_observation_leaves_no_gap_for_sensors_that_miss(key):
     histories, _ = joint_windows(problem, key, 50, 1)
     together = exact_belief(problem, histories, joint=True).consistent
     assert int(jnp.max(jnp.sum(together, axis=1))) > 1
-    assert intersection_gap(problem, histories) == 0.0
+    assert intersection_excess(problem, histories) == 0.0
 
 
 def test_longer_histories_open_a_gap_for_sensors(key):
     problem = SensorNetwork.grid(2, 3, num_targets=2, miss=0.5)
     histories, _ = joint_windows(problem, key, 100, 2)
-    assert 0.0 < intersection_gap(problem, histories) < 1.0
+    assert 0.0 < intersection_excess(problem, histories) < 1.0
 
 
 def test_supports_survive_weights_below_the_range_of_float32():

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from teams import Linear, ideal_sensors
 
-from composite_flow.baselines.flows import BASELINES
+from composite_flow.baselines.flows import BASELINES, baseline_batch
 from composite_flow.data import Episodes, HistoryDataset, collect
 from composite_flow.denoiser import Fixed
-from composite_flow.errors import MismatchError
+from composite_flow.errors import InputError, MismatchError
 from composite_flow.evaluation import evaluate
+from composite_flow.metrics import psnr
 from composite_flow.problems.sensor import SensorNetwork
 
 KEYS = {
@@ -93,3 +94,18 @@ def test_a_model_of_another_problem_is_refused(sensors, key):
     _, test = sensors
     with pytest.raises(MismatchError, match="4"):
         evaluate(Trained(Linear(jnp.zeros((2, 3)), jnp.zeros((2, 3, 3))), 0.1), test, key=key)
+
+
+def test_baselines_hear_the_same_agents_as_composite_diffusion(sensors):
+    denoiser, test = sensors
+    options = {"key": jax.random.key(0), "num_joint": 12, "num_samples": 4, "num_sweeps": 2}
+    some = evaluate(Trained(denoiser, 0.05), test, participants=[3, 0], **options)
+    assert some.denoiser_calls == 2 * 2 * 4 and set(np.unique(some.estimates.order)) == {0, 3}
+    histories = test.joint(np.asarray(some.steps)).histories
+    key_flow = jax.random.split(options["key"], 3)[1]
+    for name, flow in BASELINES.items():
+        samples = baseline_batch(flow, denoiser, histories[:, [0, 3]], key=key_flow, num_samples=4, num_sweeps=2)
+        expected = float(psnr(samples, some.states[:, None]))
+        assert some.baselines[name]["psnr"] == pytest.approx(expected, abs=1e-3)
+    with pytest.raises(InputError, match="leave out `tolerance`"):
+        evaluate(Trained(denoiser, 0.05), test, tolerance=0.1, **options)

@@ -4,11 +4,16 @@ import dataclasses
 from typing import cast
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array, Float
 
+from composite_flow import model as model_module
+from composite_flow.certificate.checks import certify_batch
+from composite_flow.composite.reconstruct import reconstruct_batch
+from composite_flow.data import Episodes, HistoryDataset
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import save_checkpoint
@@ -105,3 +110,77 @@ def test_an_answer_needs_a_radius(key):
 def test_histories_of_another_width_are_refused(key):
     with pytest.raises(MismatchError, match="6 columns, not 5"):
         model_of(Attractor(jnp.zeros(2), 0.1)).reconstruct(jnp.ones((3, 5)), key=key)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> HistoryDataset:
+    """300 steps in 50 episodes of two features, as the layout has them."""
+    random = np.random.default_rng(0)
+    episodes = Episodes.from_arrays(
+        observations=random.random((300, 3, 2), np.float32),
+        actions=random.integers(0, 2, (300, 3)),
+        states=random.random((300, 2), np.float32),
+        ends=np.arange(300) % 6 == 5,
+    )
+    return HistoryDataset(episodes)
+
+
+def test_many_joint_histories_are_like_a_stream_of_them(key, dataset):
+    """300 joint histories make one chunk of 256 and one that is filled up."""
+    layout = dataset.layout
+    network = Network(layout, 2, 8, 2, key=key)
+    model = dataclasses.replace(model_of(network), layout=layout)
+    histories = dataset.joint(np.arange(300)).histories
+    found = model.reconstruct_batch(histories, key=key, num_samples=3, num_sweeps=2)
+    assert found.state.shape == (300, 2) and found.estimate.samples.shape == (300, 3, 2)
+    parts = list(
+        model.reconstruct_steps(dataset, np.arange(300), key=key, about={"seed": 0}, num_samples=3, num_sweeps=2)
+    )
+    assert [len(part) for part in parts] == [256, 44]
+    pairs = {
+        "estimates": found.state,
+        "candidates": found.candidates,
+        "shares": found.shares,
+        "filled": found.mask,
+        "accepted": found.accepted,
+        "accepted_share": found.accepted_share,
+        "steps": np.arange(300),
+        "episodes": np.arange(300) // 6,
+    }
+    for name, expected in pairs.items():
+        np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), expected)
+    assert parts[0].state_names == ("speed", "heat") and parts[0].about == {"seed": 0}
+
+
+def test_a_batch_is_what_the_functions_below_make_of_it(key):
+    """In chunks of 256, with the key of each folded out of the number of its chunk."""
+    model = model_of(Attractor(jnp.array([0.25, 0.5]), 0.1))
+    histories = jax.random.uniform(key, (5, 3, 6))
+    found = model.reconstruct_batch(histories, key=key, num_samples=4)
+    estimate = reconstruct_batch(model.denoiser, histories, key=jax.random.fold_in(key, 0), num_samples=4)
+    assert eqx.tree_equal(found.estimate, estimate)
+    assert eqx.tree_equal(found.certificate, certify_batch(model.denoiser, histories, estimate, radius=0.1))
+    np.testing.assert_allclose(found.state, np.tile([-0.5, 20.0], (5, 1)), rtol=1e-5)
+    assert found.accepted.shape == (5,) and bool(found.accepted.all())
+    far = model.reconstruct_batch(histories, key=key, radius=1e-12, num_samples=4, num_sweeps=1)
+    assert not far.accepted.any()
+
+
+def test_every_chunk_has_a_key_and_the_full_size(key, monkeypatch):
+    monkeypatch.setattr(model_module, "_AT_ONCE", 3)
+    model = model_of(Attractor(jnp.array([0.25, 0.5]), 0.1))
+    histories = jax.random.uniform(key, (5, 3, 6))
+    found = model.reconstruct_batch(histories, key=key, num_samples=2, num_sweeps=1)
+    filled_up = histories[jnp.array([3, 4, 4])]
+    last = reconstruct_batch(model.denoiser, filled_up, key=jax.random.fold_in(key, 1), num_samples=2, num_sweeps=1)
+    np.testing.assert_array_equal(found.estimate.samples[3:], last.samples[:2])
+
+
+def test_batches_that_cannot_be_used_are_refused_before_the_work(key):
+    model = model_of(Attractor(jnp.zeros(2), 0.1), radius=None)
+    with pytest.raises(InputError, match="radius"):
+        model.reconstruct_batch(jnp.ones((2, 3, 6)), key=key)
+    with pytest.raises(MismatchError, match="6 columns, not 5"):
+        model.reconstruct_batch(jnp.ones((2, 3, 5)), key=key)
+    with pytest.raises(InputError, match="at least one"):
+        model.reconstruct_batch(jnp.ones((0, 3, 6)), key=key, radius=0.1)

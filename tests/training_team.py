@@ -1,6 +1,6 @@
-"""A small training run on shards, as one of several processes or on several devices: run by `test_devices.py`.
+"""A small training run on shards, on all devices that JAX has: run by `test_devices.py`.
 
-python training_team.py DATA OUT [PROCESS PROCESSES ADDRESS]
+python training_team.py DATA OUT
 """
 
 import sys
@@ -30,10 +30,5 @@ def first_bias(denoiser, step):
 
 
 if __name__ == "__main__":
-    data, out, *team = sys.argv[1:]
-    if team:
-        process, processes, address = team
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(address, int(processes), int(process))
-    train(data, out)
-    print(len(jax.devices()), len(jax.local_devices()))
+    train(*sys.argv[1:])
+    print(len(jax.devices()))

@@ -1,5 +1,6 @@
-"""Deviated fixed points (paper §4): what a trained denoiser's fixed points are off by, why, and by how much at most.
+"""Deviated fixed points (paper §4): how far a trained denoiser's fixed points lie from the states, and why.
 
-Read `local_model` (deviations, Jacobians and ranks of many pairs), `shift` and `first_layer` (Theorem 5), `surrogate`
-(Definition 5, Theorem 6), `conformal` (a bound that holds) and `composite_error` (Theorems 7 and 8).
+Read `local_model` (deviations, Jacobians and ranks of many pairs), `shift` and `shift_bound` (Theorem 5), `first_layer`
+(Corollary 5.1), `surrogate` and `surrogate_bounds` (Definition 5, Theorem 6), `composite_error` (Theorems 7 and 8) and
+`basin_gap` (Theorem 4). `report` computes all of it in one call.
 """

@@ -34,7 +34,7 @@ def gap_bound(
     Returns:
         One bound for each state. Cost O(states²).
 
-    Source: Theorem 4, appendix A.3, corrected.
+    Source: Theorem 4, appendix A.3; corrected.
     """
 
     def pairs(log_here, log_there, distances):
@@ -66,7 +66,7 @@ def printed_gap_bound(
     Returns:
         One number for each state.
 
-    Source: Theorem 4, appendix A.3, last equation.
+    Source: Theorem 4, appendix A.3; its last equation.
     """
 
     def pairs(log_here, log_there, distances):

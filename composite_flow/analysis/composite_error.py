@@ -24,7 +24,7 @@ from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
 from composite_flow.flow import settle_teams
-from composite_flow.validation import check_beside, check_counts, check_histories, check_scales
+from composite_flow.validation import check_counts, check_histories, check_one_per_history, check_scales
 
 _JOINT_AT_ONCE = 64  # joint histories: 26 MB of fixed points for 25 agents, 4 samples and 1,000 features
 
@@ -43,7 +43,7 @@ def composite_error(
     num_draws: int = 16,
     order: str = "random",
 ) -> CompositeErrors:
-    """Reconstruct joint histories whose state is known, and hold Theorems 7 and 8 against what comes out.
+    """Reconstruct joint histories whose state is known, and compare the results with Theorems 7 and 8.
 
     Args:
         denoiser: the shared denoiser.
@@ -52,23 +52,24 @@ def composite_error(
         radius: D_φ, such as a model's radius.
         key: fixes noises, orders and every sampled point.
         distinct_states: the states over which δ_s is taken; those of these joint histories by default.
-        num_samples: noises per joint history.
-        num_sweeps: passes through the agents.
-        num_balls: agents per joint history, drawn anew, at whose ball of radius 2 D_φ one point is sampled: a failure
-            shows that |λ| < 1 fails there, or that no matrix product could prove it; a success proves nothing.
-        num_draws: uniform weights for Eq. 18, each in all its rotations.
-        order: "random" or "fixed", the order of the agents.
+        num_samples, num_sweeps, order: as in `Sampling`.
+        num_balls: agents drawn for each joint history. One point is sampled in the ball of radius 2 D_φ around each
+            one's fixed point. Where it is not surely stable, |λ| < 1 fails there or matrix products could not decide
+            it; where it is, this proves nothing about the rest of the ball.
+        num_draws: draws of uniform weights for Eq. 18, each in all its rotations.
 
     Returns:
         Figures per joint history and sample; the fixed points are dropped block by block, so that memory is bounded.
 
     Raises:
         InputError: if the histories cannot be used, the states do not fit to them, or the flows stay finite for none.
+
+    Source: Theorem 7, Theorem 8, Finding 5, Eq. 18, appendix A.7, appendix A.8.
     """
     histories = check_histories(denoiser, histories, axes=3)
     check_scales(radius=radius)
     check_counts(num_balls=num_balls, num_draws=num_draws)
-    check_beside(denoiser, histories, states)
+    check_one_per_history(denoiser, histories, states)
     settings = {"num_samples": num_samples, "num_sweeps": num_sweeps, "order": order}
     blocks = []
     for number, part in enumerate(_parts(len(histories))):
@@ -104,7 +105,7 @@ class _Points(eqx.Module):
 
 
 class _Block(NamedTuple):
-    """A block of joint histories, once the denoiser has been asked for everything."""
+    """A block of joint histories with all that the denoiser computes for it."""
 
     states: Float[Array, "joint state"]
     ends: Float[Array, "joint samples state"]
@@ -114,7 +115,7 @@ class _Block(NamedTuple):
 
 
 def _fixed_points(denoiser, histories, states, samples, radius, key, num_balls: int) -> _Points:
-    """Everything about a block that the denoiser has to be asked for."""
+    """Run the agents' flows of a block and sample the balls around their fixed points."""
     rested, settled = settle_teams(denoiser, histories, jnp.concatenate([states[:, None], samples], axis=1))
     near_state = jnp.asarray(rested[:, 0])
     stable = _stable_balls(denoiser, histories, near_state, 2.0 * radius, key, num_balls)
@@ -138,7 +139,10 @@ def _stable_balls(denoiser, histories, centers, size, key, num_balls: int) -> Bo
 
 
 def _measured(block: _Block, key: PRNGKeyArray, num_draws: int) -> dict[str, np.ndarray]:
-    """The fields of `CompositeErrors` that hold one row per joint history, on the host in float64; finite ones only."""
+    """The fields of `CompositeErrors` with one row per joint history, on the host in float64.
+
+    Joint histories with a fixed point that is not finite are left out.
+    """
     host: Any = jax.tree.map(np.asarray, block)
     finite = np.isfinite(host.points.near_state).all((1, 2)) & np.isfinite(host.points.near_end).all((1, 2, 3))
     host = jax.tree.map(lambda leaf: leaf[finite], host)
@@ -165,7 +169,7 @@ def _measured(block: _Block, key: PRNGKeyArray, num_draws: int) -> dict[str, np.
 
 
 def _hull_distances(ends: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """Of each end (joint, samples, state) to its own hull (joint, samples, agents, state)."""
+    """The distance of each end (joint, samples, state) to its own hull (joint, samples, agents, state)."""
     distances = [
         distance_to_hull(*pair).distance for one in zip(ends, vertices, strict=True) for pair in zip(*one, strict=True)
     ]

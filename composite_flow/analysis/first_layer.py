@@ -25,8 +25,8 @@ class FirstLayerSensitivity(eqx.Module):
         through_first_layer: (I − J)^{-1} J W_y⁺ W_τ (Eq. 65).
         symmetric: U (I − Λ)^{-1} Λ Uᵀ W_y⁺ W_τ (Eq. 67), U Λ Uᵀ the symmetric part of J.
         projected: W_y⁺ W_τ.
-        eigenvalues: λ_k, ascending.
-        eigenvectors: e_k, its columns.
+        eigenvalues: λ_k of the symmetric part of J, ascending.
+        eigenvectors: e_k, as columns.
         asymmetry: ‖J − Jᵀ‖_F / (2 ‖J‖_F): 0 where J is symmetric, as the corollary assumes.
     """
 
@@ -49,7 +49,10 @@ class FirstLayerSensitivity(eqx.Module):
         return _relative(self.symmetric, self.exact)
 
     def squared_shift(self, direction: Float[Array, " history"]) -> Float[Array, ""]:
-        """‖Δy*‖² ≈ Σ_k (λ_k / (1 − λ_k))² ⟨e_k, W_y⁺ W_τ Δτ⟩² (Eq. 68)."""
+        """‖Δy*‖² ≈ Σ_k (λ_k / (1 − λ_k))² ⟨e_k, W_y⁺ W_τ Δτ⟩².
+
+        Source: Corollary 5.1, Eq. 68.
+        """
         along = self.eigenvectors.T @ (self.projected @ direction)
         return jnp.sum((self.eigenvalues / (1 - self.eigenvalues) * along) ** 2)
 
@@ -60,18 +63,18 @@ def first_layer_sensitivity(
     """The exact sensitivity beside Corollary 5.1's, for any width of the first layer.
 
     W_y⁺ is the Moore–Penrose inverse. The paper's formula for it, W_yᵀ (W_y W_yᵀ)^{-1}, exists where the first layer is
-    no wider than the state, and there Eq. 65 is exact; for a wider one W_y W_y⁺ is a projection and Eq. 65 leaves out
-    what of W_τ lies outside it.
+    no wider than the state, and there Eq. 65 is exact. For a wider layer W_y W_y⁺ is a projection, and Eq. 65 leaves
+    out the part of W_τ that lies outside its range.
 
     Args:
-        network: with the history at the input only.
+        network: a network that sees the history at its input only.
         history: τ, flat, before the network's own scaling.
         y: a fixed point, in scaled units.
 
     Raises:
         InputError: the history enters at every layer.
 
-    Source: Corollary 5.1, appendix A.4.
+    Source: Corollary 5.1, Eq. 65, Eq. 67, appendix A.4.
     """
     if network.history_at != "input":
         raise InputError('Corollary 5.1 needs a network with history_at="input".')

@@ -1,9 +1,9 @@
-"""Convex hulls of a few points: how far a point lies from one, and expectations over one.
+"""Convex hulls of a few points: the distance of a point to a hull, and random points of a hull.
 
     Conv(F) = {Σ_i β_i y_i : β_i ≥ 0, Σ_i β_i = 1}                                           (Eq. 71)
 
-Everything here runs on the host in float64: hulls have a vertex per agent, and a distance of 1e-3 between points
-that float32 knows to 1e-7 leaves no digits to give away in squares.
+Everything here runs on the host in float64: a hull has one vertex for each agent, and squares of distances of 1e-3
+between points known to 1e-7 would lose all digits in float32.
 """
 
 from typing import NamedTuple
@@ -25,8 +25,8 @@ class HullDistance(NamedTuple):
     """The distance of a point to a hull, and where it is attained.
 
     Attributes:
-        distance: Euclidean; an upper bound of the true distance.
-        error: how much smaller the true distance can be at most, from the optimality conditions.
+        distance: Euclidean distance; an upper bound of the true one.
+        error: how much smaller the true distance can be at most, by the optimality conditions.
         nearest: the nearest point of the hull.
         weights: β of that point; 0 for vertices that do not take part.
     """
@@ -51,8 +51,8 @@ def distance_to_hull(
     which grows with D. It is a non-negative least-squares problem, solved by an active-set method in finitely many
     steps, duplicate and degenerate vertices included.
 
-    Accuracy: with x = Σ β_i a_i, any hull point z has z·x/‖x‖ ≥ min_i a_i·x/‖x‖, so that the truth lies between that
-    and ‖x‖; the difference is `error`, about 1e-15 times the largest ‖a_i‖.
+    Accuracy: with x = Σ β_i a_i, any hull point z has z·x/‖x‖ ≥ min_i a_i·x/‖x‖. So the true distance lies between
+    that and ‖x‖; the difference is `error`, about 1e-15 times the largest ‖a_i‖.
 
     Args:
         point: y.
@@ -60,10 +60,13 @@ def distance_to_hull(
         mask: which vertices take part; all by default.
 
     Returns:
-        Distance, its error, the nearest point and its weights. A point inside is at a distance of rounding, not 0.
+        Distance, its error, the nearest point and its weights. For a point inside, the distance is a rounding error,
+        not exactly 0.
 
     Raises:
         InputError: no vertex takes part, the sizes differ, or a value is not finite.
+
+    Source: Theorem 7, Eq. 71; the distance to the hull that it names.
     """
     point, vertices = np.asarray(point, np.float64), np.asarray(vertices, np.float64)
     chosen = np.ones(len(vertices), bool) if mask is None else np.asarray(mask)
@@ -93,9 +96,9 @@ def simplex_weights(key: PRNGKeyArray, num_weights: int, num_draws: int) -> Floa
 def balanced_simplex_weights(
     key: PRNGKeyArray, num_weights: int, num_draws: int
 ) -> Float[np.ndarray, "balanced weights"]:
-    """Uniform weights in every rotation, so that each weight's mean over them is 1/n exactly, as it is in expectation.
+    """Uniform weights in every rotation, so that the mean of each weight is exactly 1/n, its expectation.
 
-    Then whatever convexity says about the expectation also holds for the mean over these draws.
+    So what convexity says about the expectation also holds for the mean over these draws.
     """
     draws = simplex_weights(key, num_weights, num_draws)
     return np.concatenate([np.roll(draws, shift, axis=1) for shift in range(num_weights)])
@@ -104,7 +107,8 @@ def balanced_simplex_weights(
 def affinely_independent(vertices: Float[Array, "vertices state"] | Float[np.ndarray, "vertices state"]) -> bool:
     """Whether the vertices span a simplex: none lies in the affine span of the others, up to 1e-6 of their extent.
 
-    Only then are uniform weights the uniform distribution on the hull; more vertices than features + 1 never are.
+    Only then do uniform weights give the uniform distribution on the hull. More vertices than features + 1 are never
+    affinely independent.
     """
     return _span(np.asarray(vertices, np.float64)).shape[1] == len(vertices) - 1
 
@@ -115,15 +119,15 @@ def uniform_on_hull(
     key: PRNGKeyArray,
     num_draws: int,
 ) -> Float[np.ndarray, "draws state"]:
-    """Draw points uniform on the hull itself, in the dimension that it has.
+    """Draw points that are uniform on the hull itself, in the hull's own dimension.
 
-    On a simplex these are uniform weights. Else the hull is cut into simplices (Delaunay), one is drawn by its
-    volume, and then uniform weights in it.
+    On a simplex, uniform weights do this. Any other hull is cut into simplices (Delaunay); then a simplex is drawn
+    with a probability proportional to its volume, and a point of it by uniform weights.
 
     Args:
         vertices: the points that span the hull.
         key: fixes the draws.
-        num_draws: how many.
+        num_draws: number of points.
 
     Raises:
         TooLargeError: the hull is no simplex and has more than five dimensions.

@@ -2,8 +2,8 @@
 
     y* = φ_∞(τ)(s),    D_φ(τ, s) = s − y*,    ρ(J_f(y*)),    singular values of J⁺(y* | τ)    (Definition 4, Eq. 9, 14)
 
-Everything about a pair that the analysis of deviations needs, tens of thousands of pairs at a time in bounded memory.
-Pairs whose flow does not settle, or settles where it is unstable, are flagged; no result is ever NaN.
+This is all that the analysis of deviations needs of a pair, for tens of thousands of pairs in bounded memory. Pairs
+whose flow does not settle, or settles at an unstable point, are flagged; no result is ever NaN.
 """
 
 from functools import partial
@@ -24,21 +24,21 @@ from composite_flow.numerics.rank import singular_values
 from composite_flow.numerics.spectrum import spectral_radius
 from composite_flow.relu_jacobian import active_jacobians, active_joint_jacobians, can_use_active_units
 from composite_flow.sensitivity import SensitivityOperator, sensitivity_of_jacobians
-from composite_flow.validation import check_beside, check_counts, check_histories
+from composite_flow.validation import check_counts, check_histories, check_one_per_history
 
 
 class LocalModels(eqx.Module):
-    """What is local about many pairs; rows are pairs, in the order given.
+    """The local linear models of many pairs; rows are pairs, in the order given.
 
     Attributes:
-        points: the fixed point that each flow settled at, scaled; the state itself where the flow diverged.
+        points: the fixed point at which each flow settled, scaled; the state itself where the flow diverged.
         deviations: D_φ(τ, s) = s − point.
         converged: whether the flow's last step was within the tolerance.
         radii: spectral radius of J_f at the point; infinite where the Jacobian is not finite.
         jacobians: J_f at the point, or None where not asked for or the state is too large.
         values: singular values of J⁺ at the point, largest first, or None where not asked for; zeros where not finite.
-        values_without_constant_columns: the same of J⁺ without the mask's and the identity's columns.
-        residuals: of the Krylov solves behind the values; 0 where all is dense.
+        values_without_constant_columns: singular values of J⁺ without the columns of the mask and the agent's identity.
+        residuals: the largest residual of the Krylov solves that gave the values; 0 for the dense method.
     """
 
     points: Float[Array, "pairs state"]
@@ -85,20 +85,22 @@ def local_models(
 
     Args:
         denoiser: f; differentiable in the history unless `with_values` is off.
-        layout: of the histories; tells which columns are mask and identity.
+        layout: the layout of the histories, which tells the columns of the mask and the agent's identity.
         histories: encoded local histories.
-        states: the state beside each, scaled; the flow starts there.
+        states: the true state of each history, scaled; the flow starts there.
         batch_size: pairs at a time; at width 1024, depth 6 and 40 features 64 pairs take about 100 MB.
         with_jacobians: keep J_f, `state²` numbers for each pair.
-        with_values: compute the sensitivity's singular values; the ideal denoiser has none.
-        num_values: how many of them where the state is too large for a dense method.
+        with_values: compute the sensitivity's singular values; the ideal denoiser has no sensitivity.
+        num_values: how many singular values to compute where the state is too large for a dense method.
         tolerance: the flow has converged where a step is shorter.
-        max_steps: of each flow, to the next multiple of 4.
-        dense_limit: the largest state that is treated densely; above it `jacobians` is None, radii and values come
+        max_steps: most steps of each flow, rounded up to a multiple of 4.
+        dense_limit: the largest state that is treated densely; above it `jacobians` is None, and radii and values come
             from Krylov spaces.
 
     Raises:
         InputError: if the histories cannot be used, or do not fit to the layout or the states.
+
+    Source: Definition 4, Eq. 9, Eq. 14.
     """
     histories = check_histories(denoiser, histories, axes=2)
     states = jnp.asarray(states, jnp.float32)
@@ -122,7 +124,7 @@ def local_models(
 
 
 def _dense_local(denoiser, histories, points, columns, with_jacobians, with_values):
-    """Radii, Jacobians, both kinds of singular values, residuals of one batch."""
+    """The radii, Jacobians, both kinds of singular values and residuals of one batch."""
     if can_use_active_units(denoiser):
         find = active_joint_jacobians if with_values else active_jacobians
         found = find(denoiser, histories, points)
@@ -134,7 +136,7 @@ def _dense_local(denoiser, histories, points, columns, with_jacobians, with_valu
 
 @eqx.filter_jit
 def _differentiated(denoiser, histories, points, with_values):
-    """∂f/∂τ and ∂f/∂y of a batch, or the second alone."""
+    """∂f/∂τ and ∂f/∂y of a batch; without `with_values`, ∂f/∂y alone."""
     if with_values:
         return jax.vmap(lambda *pair: joint_jacobian(denoiser, *pair))(histories, points)
     contexts = jax.vmap(denoiser.condition)(histories)
@@ -143,7 +145,7 @@ def _differentiated(denoiser, histories, points, with_values):
 
 @partial(jax.jit, static_argnames=("columns", "with_jacobians"))
 def _spectra(in_history, in_state, columns, with_jacobians):
-    """What `_dense_local` returns, from the Jacobians."""
+    """Compute what `_dense_local` returns from the Jacobians."""
     values = varying = None
     if in_history is not None:
         sensitivities = _finite(jax.vmap(sensitivity_of_jacobians)(in_history, in_state))
@@ -157,7 +159,7 @@ def _spectra(in_history, in_state, columns, with_jacobians):
 
 @eqx.filter_jit
 def _matrix_free_local(denoiser, histories, points, columns, with_values, num_values):
-    """As `_dense_local`, from products with vectors alone; one pair at a time, whose blocks fill the processor."""
+    """The same as `_dense_local`, from products with vectors alone; one pair at a time keeps the processor busy."""
     key_radius, key_values, key_varying = jax.random.split(jax.random.key(0), 3)
 
     def one(pair):
@@ -177,7 +179,7 @@ def _matrix_free_local(denoiser, histories, points, columns, with_values, num_va
 
 
 def _finite(array):
-    """Zeros where a row's array is not finite."""
+    """The array, with zeros in place of the matrix or row of each pair that is not finite."""
     usable = jnp.all(jnp.isfinite(array), axis=tuple(range(-min(array.ndim, 2), 0)), keepdims=True)
     return jnp.where(usable, array, 0.0)
 
@@ -185,4 +187,4 @@ def _finite(array):
 def _check_pairs(denoiser, layout, histories, states):
     if histories.shape[1] != layout.size:
         raise InputError(f"These histories have {histories.shape[1]} columns and their layout {layout.size}.")
-    check_beside(denoiser, histories, states)
+    check_one_per_history(denoiser, histories, states)

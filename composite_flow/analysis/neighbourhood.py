@@ -22,22 +22,27 @@ _CHUNK_NUMBERS = 2**23  # distances held at a time: 64 MiB
 def jacobian_distances(
     jacobians: Float[Array | np.ndarray, "pairs state state"], anchor: Float[Array | np.ndarray, "state state"]
 ) -> Float[np.ndarray, " pairs"]:
-    """How far each pair's Jacobian lies from the anchor's, ‖J − J'‖_F (Definition 5).
+    """How far each pair's Jacobian lies from the anchor's, ‖J − J'‖_F.
 
     Args:
         jacobians: J_f at each pair's fixed point.
-        anchor: J_f at the anchor's.
+        anchor: J_f at the anchor's fixed point.
 
     Returns:
         The distances; infinite where a Jacobian is not finite.
+
+    Source: Definition 5.
     """
     both = np.concatenate([np.asarray(anchor)[None], np.asarray(jacobians)])
     return _Distances(both).to(np.array([0]))[0, 1:]
 
 
 def neighbours(distances: Float[np.ndarray, "*batch"], epsilon: float) -> Bool[np.ndarray, "*batch"]:
-    """Which pairs belong to M_ε, ties included up to the rounding of float32 Jacobians."""
-    return distances <= radius_with_ties(epsilon)
+    """Which pairs belong to M_ε, ties included up to the rounding of float32 Jacobians.
+
+    Source: Definition 5.
+    """
+    return distances <= epsilon_with_ties(epsilon)
 
 
 def smallest_epsilon(distances: Float[np.ndarray, "*batch pairs"], rank_tau: int) -> Float[np.ndarray, "*batch"]:
@@ -48,15 +53,15 @@ def smallest_epsilon(distances: Float[np.ndarray, "*batch pairs"], rank_tau: int
 def epsilons_at_quantiles(
     distances: Float[np.ndarray, "*batch pairs"], rank_tau: int, quantiles: Sequence[float] = QUANTILES
 ) -> Float[np.ndarray, "*batch epsilons"]:
-    """Each ε that leaves a share of the pairs in M_ε, but never fewer than 2 rank(Σ_τ) pairs.
+    """For each share, the ε for which M_ε holds that share of the pairs, but never fewer than 2 rank(Σ_τ) pairs.
 
     Args:
-        distances: to each anchor, from `jacobian_distances`; infinite ones are never reached.
+        distances: the pairs' distances to each anchor, from `jacobian_distances`; infinite ones are never reached.
         rank_tau: rank of Σ_τ over all pairs, which no M_ε exceeds (`surrogate.history_rank`).
         quantiles: shares between 0 and 1.
 
     Returns:
-        Distances that occur, so that ε is finite; the smallest is the anchor's own, 0.
+        Values of ε that are distances of pairs, hence finite; the smallest is the anchor's distance to itself, 0.
 
     Raises:
         InputError: a share lies outside [0, 1], or there is none.
@@ -70,14 +75,14 @@ def epsilons_at_quantiles(
 
 
 def distances_in_chunks(jacobians, anchors: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """The anchors a few at a time, with the distances of all pairs to them."""
+    """A few anchors at a time, each time with the distances of all pairs to them."""
     distances, step = _Distances(jacobians), max(1, _CHUNK_NUMBERS // len(jacobians))
     for first in range(0, len(anchors), step):
         yield slice(first, first + step), distances.to(anchors[first : first + step])
 
 
-def radius_with_ties(epsilon):
-    """ε with room for the rounding of float32 Jacobians."""
+def epsilon_with_ties(epsilon):
+    """ε, a little enlarged to allow for the rounding of float32 Jacobians."""
     return epsilon * (1.0 + _SLACK) + _SLACK
 
 
@@ -96,7 +101,7 @@ class _Distances:
         self.squares = np.einsum("pk,pk->p", self.flat, self.flat)
 
     def to(self, anchors: np.ndarray) -> np.ndarray:
-        """Distances (anchors, pairs) to these rows."""
+        """The distances (anchors, pairs) of all pairs to these rows."""
         products = self.flat[anchors] @ self.flat.T
         distances = np.sqrt(np.maximum(self.squares[anchors][:, None] + self.squares[None] - 2.0 * products, 0.0))
         distances[:, ~self.finite] = np.inf

@@ -1,4 +1,4 @@
-"""Everything that paper §4 says of a trained denoiser, measured on some data: one call, one result.
+"""All that paper §4 says about a trained denoiser, measured on some data by one call.
 
 For each distinct pair of a history and a state: its fixed point, deviation, Jacobian and rank. For a sample of them:
 the surrogate regression over ε and how well its residual bounds the deviation; how well the linear model predicts the
@@ -18,7 +18,7 @@ from composite_flow.analysis.composite_error import composite_error
 from composite_flow.analysis.local_model import LocalModels, local_models
 from composite_flow.analysis.shift import compare_shifts, errors_by_distance
 from composite_flow.analysis.surrogate import surrogates_at_quantiles
-from composite_flow.analysis.surrogate_worth import bound_worth, capacity_worth, rank_correlation
+from composite_flow.analysis.surrogate_bounds import compare_capacity, compare_surrogate_bounds, rank_correlation
 from composite_flow.certificate.calibration import deviation_scores, estimate_scores
 from composite_flow.certificate.conformal import conformal_radius, resplit_coverage
 from composite_flow.data.dataset import HistoryDataset
@@ -26,26 +26,27 @@ from composite_flow.data.pairs import DistinctPairs, distinct_pairs
 from composite_flow.denoiser import Denoiser
 from composite_flow.numerics.rank import DEFAULT_THRESHOLD, THRESHOLDS, effective_rank_of_values, rank_of_values
 
-Progress = Callable[[str], None]
+StageProgress = Callable[[str], None]
+"""Called with the name of each stage of the work as it begins."""
 
 
 @dataclass(frozen=True)
 class AnalysisSettings:
-    """How much an analysis looks at.
+    """The sizes of an analysis: how many pairs, histories and episodes it uses.
 
     Attributes:
         max_pairs: distinct (history, state) pairs, spread evenly where there are more.
         num_anchors: pairs around which surrogate regressions are solved.
-        quantiles: shares of the pairs within ε.
-        thresholds: of the numerical rank, relative to the largest singular value.
-        num_shifts: pairs of histories whose fixed points' shift is predicted.
-        levels: of the conformal radii.
-        num_splits: random re-splits of the episodes behind each coverage.
+        quantiles: shares of the pairs that lie within ε.
+        thresholds: thresholds of the numerical rank, relative to the largest singular value.
+        num_shifts: pairs of histories for which the shift of the fixed point is predicted.
+        levels: confidence levels of the conformal radii.
+        num_splits: random re-splits of the episodes from which each coverage is measured.
         steps_per_episode: steps drawn of each episode for the conformal radius of estimates.
         num_joint: joint histories for Theorems 7 and 8.
         num_samples: noises for each joint history.
         num_sweeps: passes through the agents.
-        num_drawn: pairs kept for a picture.
+        num_drawn: pairs that the picture of ranks and deviations shows.
         batch_size: pairs at a time.
     """
 
@@ -73,19 +74,19 @@ def analyse(
     radius: float,
     key: PRNGKeyArray,
     settings: AnalysisSettings | None = None,
-    progress: Progress = lambda sentence: None,
+    progress: StageProgress = lambda sentence: None,
 ) -> dict[str, Any]:
     """Measure deviations, ranks, surrogate bounds, conformal radii and composite errors of a trained denoiser.
 
     Args:
         denoiser: f, differentiable in the history.
-        dataset: whose distinct pairs are analysed, and from which the surrogate regressions are made.
-        calibration: episodes that were used for nothing else, for the conformal radii.
+        dataset: the data whose distinct pairs are analysed and give the surrogate regressions.
+        calibration: episodes for the conformal radii, used for nothing else.
         evaluation: episodes whose joint histories show the errors of composite diffusion.
-        radius: D_φ of the checks.
+        radius: D_φ, which the checks use.
         key: fixes every draw.
-        settings: how much to look at.
-        progress: is told what is being done.
+        settings: the sizes of the analysis.
+        progress: called with the name of each stage as it begins.
 
     Returns:
         A dictionary ready for JSON: "pairs", "ranks", "surrogate", "shifts", "conformal", "composite" and "drawn".
@@ -135,7 +136,7 @@ def _described(pairs: DistinctPairs, norms: np.ndarray, row: int) -> dict[str, A
 
 
 def quantiles_of(values: Float[np.ndarray, " values"]) -> dict[str, float | None]:
-    """Median, 90%, 99% and largest of some finite values; None where there is none."""
+    """Median, 90% and 99% quantile and maximum of the finite values; None where there is none."""
     finite = values[np.isfinite(values)]
     shares = {"median": 0.5, "q90": 0.9, "q99": 0.99, "max": 1.0}
     return {name: float(np.quantile(finite, share)) if finite.size else None for name, share in shares.items()}
@@ -178,24 +179,26 @@ def _surrogate(pairs: DistinctPairs, local: LocalModels, settings: AnalysisSetti
     found = surrogates_at_quantiles(pairs.histories, pairs.states, local.jacobians, anchors, settings.quantiles)
     norms = np.asarray(local.deviation_norms)[anchors]
     ranks = rank_of_values(local.values[anchors], DEFAULT_THRESHOLD)
-    rows = zip(settings.quantiles, bound_worth(found, norms), capacity_worth(found, ranks, norms), strict=True)
+    rows = zip(
+        settings.quantiles, compare_surrogate_bounds(found, norms), compare_capacity(found, ranks, norms), strict=True
+    )
     return {
         "anchors": count,
         "epsilons": [
             {
                 "quantile": quantile,
-                **asdict(worth),
+                **asdict(bounds),
                 "neighbours": float(np.median(found.num_neighbours[:, k])),
                 "independent_states": float(np.median(found.num_independent_states[:, k])),
                 "capacity": asdict(capacity),
             }
-            for k, (quantile, worth, capacity) in enumerate(rows)
+            for k, (quantile, bounds, capacity) in enumerate(rows)
         ],
     }
 
 
 def _shifts(denoiser, pairs: DistinctPairs, local: LocalModels, settings: AnalysisSettings, key) -> dict[str, Any]:
-    """Finding 2: relative errors of predicted shifts, half of the pairs of histories at random, half alike in state."""
+    """Finding 2: relative errors of predicted shifts, for random pairs of histories and as many with the same state."""
     key_random, key_near = jax.random.split(key)
     half = settings.num_shifts // 2
     random = np.asarray(jax.random.randint(key_random, (half, 2), 0, len(pairs.states)))
@@ -274,20 +277,13 @@ def _composite(denoiser, dataset: HistoryDataset, pairs: DistinctPairs, radius, 
     key_steps, key_errors = jax.random.split(key)
     steps = jax.random.permutation(key_steps, dataset.steps)[: settings.num_joint]
     joint, distinct = dataset.joint(steps), jnp.asarray(np.unique(pairs.states, axis=0))
-    return composite_error(
-        denoiser,
-        joint.histories,
-        joint.states,
-        radius=radius,
-        key=key_errors,
-        distinct_states=distinct,
-        num_samples=settings.num_samples,
-        num_sweeps=settings.num_sweeps,
-    ).summary()
+    options = {"num_samples": settings.num_samples, "num_sweeps": settings.num_sweeps, "distinct_states": distinct}
+    found = composite_error(denoiser, joint.histories, joint.states, radius=radius, key=key_errors, **options)
+    return found.summary()
 
 
 def _drawn(local: LocalModels, settings: AnalysisSettings, key: PRNGKeyArray) -> dict[str, Any]:
-    """What a picture of ranks against deviations needs of some pairs."""
+    """Ranks and deviations of some pairs, for the picture of one against the other."""
     assert local.values is not None
     stable = np.flatnonzero(np.asarray(local.stable))
     count = min(settings.num_drawn, len(stable))

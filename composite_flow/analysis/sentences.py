@@ -1,4 +1,4 @@
-"""What an analysis found, in a few plain sentences."""
+"""The findings of an analysis in a few plain sentences."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from composite_flow.numerics.rank import DEFAULT_THRESHOLD
 
 
 def sentences(found: dict[str, Any]) -> tuple[str, ...]:
-    """A summary for people of what `analyse` returned: ambiguity, deviations, capacity, bounds, composite diffusion."""
+    """Summarise what `analyse` returned: ambiguity, deviations, capacity, bounds, shifts, composite diffusion."""
     parts = (_ambiguity, _deviations, _capacity, _bounds, _shifts, _conformal, _composite)
     return tuple(sentence for part in parts if (sentence := part(found)))
 

@@ -1,8 +1,9 @@
-"""Finding 2: the shift of a fixed point when its history changes, predicted by the linear model beside the real one.
+"""Finding 2: the shift of a fixed point when its history changes, as the linear model predicts it and as it is.
 
     Δy* ≈ J⁺(y* | τ) Δτ                                                                 (Eq. 13)
 
-`shift_bound` holds Theorem 5's bound on the error for smooth networks; errors measured here hold for any denoiser.
+`shift_bound` computes Theorem 5's bound on the error, for smooth networks. Here the error itself is measured, for any
+denoiser.
 """
 
 import equinox as eqx
@@ -18,14 +19,14 @@ from composite_flow.jacobian import DENSE_STATE_LIMIT, state_jacobian
 from composite_flow.numerics.batches import in_batches
 from composite_flow.numerics.spectrum import spectral_radius
 from composite_flow.sensitivity import shift_along
-from composite_flow.validation import check_beside, check_counts, check_histories
+from composite_flow.validation import check_counts, check_histories, check_one_per_history
 
 SMALLEST_SHIFT = 1e-3
-"""A relative error means nothing for shorter shifts: fixed points are known to 1e-5/(1 − λ)."""
+"""For shorter shifts a relative error means nothing, since fixed points are known only to 1e-5/(1 − λ)."""
 
 
 class ShiftComparison(eqx.Module):
-    """Predicted beside real shifts, one row for each pair of histories.
+    """Predicted and real shifts, one row for each pair of histories.
 
     Attributes:
         predicted: J⁺ Δτ; zeros where it is not finite.
@@ -57,25 +58,27 @@ def compare_shifts(
     max_steps: int = MAX_STEPS,
     dense_limit: int = DENSE_STATE_LIMIT,
 ) -> ShiftComparison:
-    """Predicted and real shifts between pairs of histories, in bounded memory (Theorem 5, Finding 2).
+    """Predicted and real shifts between pairs of histories, in bounded memory.
 
     Args:
         denoiser: f, differentiable in the history.
         histories: encoded local histories.
-        points: a fixed point of each, as `local_models` finds them.
-        pairs: rows (a, b): the point of history a moves when the history becomes b's.
+        points: a fixed point of each history, as `local_models` finds them.
+        pairs: rows (a, b): the fixed point of history a moves when the history changes from a to b.
         batch_size: comparisons at a time.
-        tolerance: of the flows.
-        max_steps: of each flow.
+        tolerance: a flow has converged where a step is shorter.
+        max_steps: most steps of each flow.
         dense_limit: the largest state whose Jacobians are formed; above it stability is not checked.
 
     Raises:
         InputError: if histories, points and pairs do not fit together.
+
+    Source: Theorem 5, Finding 2, Eq. 13.
     """
     histories = check_histories(denoiser, histories, axes=2)
     points, pairs = jnp.asarray(points, jnp.float32), np.asarray(pairs)
     check_counts(batch_size=batch_size, max_steps=max_steps, pairs=len(pairs))
-    check_beside(denoiser, histories, points, "Points")
+    check_one_per_history(denoiser, histories, points, "Points")
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.min() < 0 or pairs.max() >= len(histories):
         raise InputError(f"Pairs must be rows of two indices below {len(histories)}.")
     before, after, starts = histories[pairs[:, 0]], histories[pairs[:, 1]], points[pairs[:, 0]]
@@ -122,9 +125,9 @@ class ErrorsByDistance(eqx.Module):
 
     Attributes:
         distances: the largest distance in each group.
-        lower_quartiles: of the relative errors.
-        medians: of the relative errors.
-        upper_quartiles: of the relative errors.
+        lower_quartiles: lower quartile of each group's relative errors.
+        medians: median of each group's relative errors.
+        upper_quartiles: upper quartile of each group's relative errors.
         counts: valid comparisons in each group; groups without any are left out.
     """
 
@@ -138,12 +141,14 @@ class ErrorsByDistance(eqx.Module):
 def errors_by_distance(
     comparison: ShiftComparison, distances: Float[Array, " comparisons"], num_groups: int = 8
 ) -> ErrorsByDistance:
-    """How the prediction's relative error grows with a distance: what is left to say of rectified networks.
+    """How the prediction's relative error grows with a distance.
+
+    It takes the place of Theorem 5's bound for rectified networks, about which the bound says nothing.
 
     Args:
         comparison: from `compare_shifts`.
-        distances: such as its `jacobian_distances` or `history_distances`.
-        num_groups: of about equal size; equal distances stay in one group.
+        distances: one for each comparison, such as its `jacobian_distances` or `history_distances`.
+        num_groups: number of groups of about equal size; equal distances stay in one group.
 
     Raises:
         InputError: the number of groups is below one.

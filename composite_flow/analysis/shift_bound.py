@@ -5,10 +5,10 @@
 
 M and m are the largest and the smallest ‖∇²f(z) u‖_F, u the unit direction of (Δτ, Δy*), over points z of the segment
 from (τ, y*) to (τ', y*'); ε = ‖∇f(τ', y*') − ∇f(τ, y*)‖_F with ∇ by history and state together. The first bound is
-Taylor's theorem; r, the residuals of both fixed points, covers that they are known to a tolerance only. The printed one
-takes 1/(1 − λ_max) for the norm of an inverse, which needs a symmetric J, and m for a lower bound on a difference of
-Jacobians, in which second derivatives can cancel; so it can lie below the error. For rectified networks ∇²f vanishes
-almost everywhere and neither says anything: there, look at measured errors by distance.
+Taylor's theorem; r is the sum of both fixed points' residuals, since fixed points are known only to a tolerance. The
+printed bound takes 1/(1 − λ_max) for the norm of an inverse, which needs a symmetric J, and m for a lower bound on a
+difference of Jacobians, in which second derivatives can cancel. So it can lie below the error. For rectified networks
+∇²f vanishes almost everywhere and neither bound says anything; `shift.errors_by_distance` measures the error instead.
 """
 
 import equinox as eqx
@@ -67,7 +67,7 @@ def shift_error_bound(
         other: τ'.
         y: y*, a fixed point of f(τ, ·), in scaled units.
         shifted: y*', a fixed point of f(τ', ·), where the flow from y* comes to rest.
-        num_points: on the segment, where M and m are measured; between them ∇²f is taken to vary little.
+        num_points: points of the segment at which M and m are measured; between them ∇²f is assumed to vary little.
 
     Returns:
         The error, the bounds and their ingredients.
@@ -75,7 +75,7 @@ def shift_error_bound(
     Raises:
         InputError: the denoiser is a rectified network, or there are fewer than two points.
 
-    Source: Theorem 5, appendix A.4, with the norm of the inverse and the joint Jacobian that its proof needs.
+    Source: Theorem 5, Eq. 13, appendix A.4; with the norm of the inverse and the joint Jacobian that its proof needs.
     """
     if isinstance(denoiser, Network) and denoiser.activation == "relu":
         raise InputError(
@@ -103,7 +103,7 @@ def shift_error_bound(
 
 
 def _curvatures(denoiser, start, direction, num_points):
-    """‖∇²f(z) d‖_F at points z along the segment, one at a time: the derivative of both Jacobians along it."""
+    """‖∇²f(z) d‖_F at points z of the segment, one at a time: the derivative of both Jacobians along the segment."""
 
     def at(share):
         point = jax.tree.map(lambda base, step: base + share * step, start, direction)

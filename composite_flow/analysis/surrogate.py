@@ -1,16 +1,17 @@
-"""The surrogate regression: what a linear model could make of the pairs around a fixed point (§4.2, §4.3).
+"""The surrogate regression: how well a linear model fits the pairs around a fixed point (§4.2, §4.3).
 
     M_ε = {(τ', s') : ‖J_f(τ, y*) − J_f(τ', y*')‖_F ≤ ε}                            (Definition 5)
     R̂_ε = min_W Σ_{M_ε} ‖W Δτ − Δs‖²,   Δτ = τ − τ', Δs = s − s'                    (Eq. 15, `anchored_residual`)
     R̂   = Tr Σ_s − Tr(Σ_sτ Σ_τ⁺ Σ_τs), moments over M_ε                             (Eq. 17, `centred_residual`)
 
-The paper uses one sign for both, but they are two things: Eq. 15 is a *sum* over the neighbours, without an intercept,
+The paper uses one symbol for both, but they differ: Eq. 15 is a *sum* over the neighbours, without an intercept,
 through the anchor (τ, s); Eq. 17 is a *mean*, with an intercept. Both are squared, so only their roots are in the
-units of a deviation, and √R̂ is a root mean square over M_ε: neither bounds each pair (`surrogate_worth` measures it).
-Σ_τ is singular wherever histories hold constant or one-hot columns; the pseudo-inverse takes its place.
+units of a deviation, and √R̂ is a root mean square over M_ε. So neither bounds each pair; `surrogate_bounds` measures
+how many pairs they bound. Σ_τ is singular wherever histories hold constant or one-hot columns; there the
+pseudo-inverse is used.
 
-All is computed on the host in float64 from second moments around the anchor, where constant columns are exact
-zeros. Cost: one matrix product for the distances, and pairs × (history + state)² per anchor, whatever the number of ε.
+All is computed on the host in float64 from second moments around the anchor, in which constant columns are exact
+zeros. Cost: one matrix product for the distances, and pairs × (history + state)² per anchor, for any number of ε.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,14 +24,15 @@ from jaxtyping import Array, Bool, Float, Int
 from composite_flow.analysis.neighbourhood import (
     QUANTILES,
     distances_in_chunks,
+    epsilon_with_ties,
     epsilons_at_quantiles,
-    radius_with_ties,
 )
 from composite_flow.errors import InputError
 
 CUTOFF = 1e-10
-"""Eigenvalues of a moment matrix below this share of the largest count as zero: directions that vary less than 1e-5 as
-much as the widest. Float64 sums of 1e5 products are good to about 1e-14, float32 data to 1e-14 in squares."""
+"""Eigenvalues of a moment matrix below this share of the largest count as zero: in these directions the data vary less
+than 1e-5 times as much as in the widest. Float64 sums of 1e5 products are accurate to about 1e-14, and squares of
+float32 data to 1e-14 too."""
 
 _ROUNDING = 1e-11  # residuals below this share of Σ‖Δs‖² are rounding: 2 · 1e-16 · CUTOFF^(-1/2), with room
 
@@ -43,11 +45,11 @@ class Surrogate(eqx.Module):
         num_neighbours: size of M_ε, the anchor included.
         num_independent_states: r(M_ε), the dimension of the span of its states.
         rank_tau: rank of Σ_τ over M_ε, by `CUTOFF`.
-        singular: whether Σ_τ lacks full rank, so that the pseudo-inverse decided.
-        anchored_residual: Eq. 15, a sum of squares.
-        centred_residual: Eq. 17, a mean of squares.
-        valid: at least 2 rank(Σ_τ) neighbours, and histories that differ at all. Elsewhere the residuals are those of
-            the pairs there are, finite but too small: few neighbours are fitted exactly.
+        singular: whether Σ_τ lacks full rank, so that the pseudo-inverse was needed.
+        anchored_residual: R̂_ε of Eq. 15, a sum of squares.
+        centred_residual: R̂ of Eq. 17, a mean of squares.
+        valid: whether there are at least 2 rank(Σ_τ) neighbours and their histories differ. Elsewhere the residuals
+            are finite but too small, since a regression fits few neighbours exactly.
     """
 
     epsilon: Float[np.ndarray, "*batch"]
@@ -84,7 +86,10 @@ def surrogate(
     anchor: int,
     epsilon: float,
 ) -> Surrogate:
-    """The surrogate regression around one pair (Definition 5); arguments and errors as in `surrogates`."""
+    """The surrogate regression around one pair; arguments and errors as in `surrogates`.
+
+    Source: Definition 5, Eq. 15, Eq. 17.
+    """
     found = surrogates(histories, states, jacobians, [anchor], [epsilon])
     return jax.tree.map(lambda values: values.reshape(()), found)
 
@@ -96,20 +101,23 @@ def surrogates(
     anchors: Sequence[int] | Int[np.ndarray, " anchors"],
     epsilons: Sequence[float] | Float[np.ndarray, " epsilons"] | Float[np.ndarray, "anchors epsilons"],
 ) -> Surrogate:
-    """The surrogate regressions around many pairs, for many ε (Definition 5, Eqs. 15 and 17).
+    """The surrogate regressions around many pairs, for many ε.
 
     Args:
         histories: τ of each pair of the training data, flat; each row counts once.
-        states: s of each, scaled.
-        jacobians: J_f at each one's fixed point; pairs where it is not finite are in no neighbourhood but their own.
-        anchors: rows to look around.
-        epsilons: the same for all anchors, or a row for each.
+        states: s of each pair, scaled.
+        jacobians: J_f at each pair's fixed point. A pair where it is not finite belongs to no neighbourhood but its
+            own.
+        anchors: the rows of the pairs around which the regressions are solved.
+        epsilons: the same values for all anchors, or one row of them for each anchor.
 
     Returns:
         Arrays (anchors, epsilons).
 
     Raises:
         InputError: the arrays do not fit to each other, an anchor is not among the rows, or an ε is negative.
+
+    Source: Definition 5, Eq. 15, Eq. 17.
     """
     rows = _checked_anchors(anchors, len(histories))
     limits = np.asarray(epsilons, np.float64)
@@ -131,11 +139,8 @@ def surrogates_at_quantiles(
     """`surrogates` with each anchor's own ε at quantiles of its distances, and at least 2 rank(Σ_τ) neighbours.
 
     Args:
-        histories: as for `surrogates`, like the next three.
-        states: scaled.
-        jacobians: at the fixed points.
-        anchors: rows to look around.
-        quantiles: shares of the pairs within ε.
+        histories, states, jacobians, anchors: as in `surrogates`.
+        quantiles: shares of the pairs that lie within ε.
 
     Returns:
         Arrays (anchors, quantiles).
@@ -152,7 +157,7 @@ def surrogates_at_quantiles(
 
 
 def _surrogates(histories, states, jacobians, anchors: np.ndarray, choose: Callable) -> Surrogate:
-    """With `choose(chunk of the anchors, their distances) -> (anchors, epsilons)`."""
+    """The regressions around each anchor, for ε from `choose(chunk of the anchors, their distances)`."""
     points, history_size = _joined(histories, states, jacobians), histories.shape[1]
     parts, limits = [], []
     for chunk, distances in distances_in_chunks(jacobians, anchors):
@@ -163,13 +168,15 @@ def _surrogates(histories, states, jacobians, anchors: np.ndarray, choose: Calla
 
 
 def _around(points: np.ndarray, history_size: int, anchor: int, distances: np.ndarray, epsilons: np.ndarray):
-    """The regression's figures for each ε around one anchor; each pair is visited once.
+    """The figures of the regression around one anchor for each ε; each pair is visited once.
 
     Returns:
-        Count of M_ε, r(M_ε), rank(Σ_τ), the residuals of Eq. 15 and Eq. 17; each (epsilons,).
+        The size of M_ε, r(M_ε), rank(Σ_τ) and the residuals of Eq. 15 and Eq. 17; each (epsilons,).
     """
     order = np.argsort(epsilons)
-    ring = np.searchsorted(radius_with_ties(epsilons[order]), distances, side="left")  # of the first ε that includes it
+    ring = np.searchsorted(
+        epsilon_with_ties(epsilons[order]), distances, side="left"
+    )  # of the first ε that includes it
     rings = [points[ring == k] - points[anchor] for k in range(len(epsilons))]
     back = np.argsort(order)
     counts = np.cumsum([len(rows) for rows in rings])[back]
@@ -183,7 +190,7 @@ def _around(points: np.ndarray, history_size: int, anchor: int, distances: np.nd
 
 
 def _residual(moments: np.ndarray, history_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tr M_s − Tr(M_sτ M_τ⁺ M_τs) and the rank of M_τ, of joint second moments (epsilons, columns, columns)."""
+    """Tr M_s − Tr(M_sτ M_τ⁺ M_τs) and the rank of M_τ, from joint second moments (epsilons, columns, columns)."""
     cross, state = moments[:, history_size:, :history_size], moments[:, history_size:, history_size:]
     values, vectors = np.linalg.eigh(moments[:, :history_size, :history_size])
     used = values > CUTOFF * values[:, -1:]

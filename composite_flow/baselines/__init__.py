@@ -1,8 +1,8 @@
-"""What composite diffusion is held against: other calls of the same denoiser, other networks trained by equal means.
+"""Baselines that composite diffusion is compared with: other ways to use the denoiser, and other networks.
 
-Flows that need no communication or another one (`flows`); a stronger denoiser (`residual`), a regression that sees
-every history at once (`regression`) and a conditional variational autoencoder (`variational`), all trained by the
-optimiser, the schedule and the data of `fit` (`training`).
+`flows` has flows that need no communication, or another kind of it. The other networks are a stronger denoiser
+(`residual`), a regression that sees every history at once (`regression`) and a conditional variational autoencoder
+(`variational`). `training` trains them with the optimiser, the schedule and the data of `fit`.
 """
 
 from composite_flow.baselines.flows import (
@@ -15,14 +15,18 @@ from composite_flow.baselines.flows import (
 )
 from composite_flow.baselines.regression import JointPairs, joint_regression, regression_losses
 from composite_flow.baselines.residual import ResidualNetwork
-from composite_flow.baselines.training import Trained, matching_width, num_parameters, train_rival
+from composite_flow.baselines.training import TrainedBaseline, matching_width, num_parameters, train_baseline
 from composite_flow.baselines.variational import VariationalAutoencoder, evidence_losses, prior_samples
+
+# The names that version 0.1 gave to two of these.
+Trained, train_rival = TrainedBaseline, train_baseline
 
 __all__ = [
     "BASELINES",
     "JointPairs",
     "ResidualNetwork",
     "Trained",
+    "TrainedBaseline",
     "VariationalAutoencoder",
     "baseline_batch",
     "evidence_losses",
@@ -35,5 +39,6 @@ __all__ = [
     "parallel_mean",
     "prior_samples",
     "regression_losses",
+    "train_baseline",
     "train_rival",
 ]

@@ -117,7 +117,8 @@ def parallel_mean(
     """All agents denoise at once and their answers are averaged, S times: y ← (1/n) Σ_i f(τ_i, y).
 
     It needs no order and one exchange per round, but agents who know nothing outvote the few who do. Arguments as in
-    `individual_flow`.
+    `individual_flow`. `ParallelMean` is the same as a composition rule, but its message goes from agent to agent, so
+    that its sums are rounded in another order.
     """
     key_noise, _ = jax.random.split(key)
     contexts = jax.vmap(denoiser.condition)(histories)

@@ -1,9 +1,9 @@
-"""Joint regression: one network sees every agent's history at once and says the state.
+"""Joint regression: one network reads every agent's history at once and estimates the state.
 
     g(τ_1, …, τ_n) minimises E ‖s − g(τ_1, …, τ_n)‖²,   g* = E[s | τ_1, …, τ_n]
 
-It needs all histories in one place, which composite diffusion does not, and learns from steps, not from (step, agent)
-pairs. The network is the denoiser's, with the joint history at its input and y = 0.
+It needs all histories in one place, which composite diffusion does not, and it learns from steps, not from (step,
+agent) pairs. The network is the same as the denoiser's, with the joint history at its input and y = 0.
 """
 
 import equinox as eqx
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.scaling import Scaling
+from composite_flow.denoiser import Denoiser
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
 
@@ -29,7 +30,7 @@ class JointPairs(eqx.Module):
 
     @property
     def scaling(self) -> Scaling:
-        """Of the states to [0, 1]."""
+        """The scaling of the states to [0, 1]."""
         return self.dataset.scaling
 
     @property
@@ -38,21 +39,21 @@ class JointPairs(eqx.Module):
         return self.dataset.num_steps
 
     def resident(self, key: PRNGKeyArray, num_bytes: int) -> "JointPairs":
-        """A random share of this size that is in memory."""
+        """A random portion of at most this size in memory."""
         return JointPairs(self.dataset.resident(key, num_bytes))
 
     def sample(self, key: PRNGKeyArray, batch: int) -> tuple[Float[Array, "batch joint"], Float[Array, "batch state"]]:
-        """Pairs drawn uniformly, with replacement, over steps; traceable.
+        """Draw pairs uniformly over steps, with replacement; traceable.
 
         Raises:
             InputError: the episodes are not in memory.
         """
         joint = self.dataset.windows.joint(self.dataset.drawn_steps(key, batch))
-        return side_by_side(joint.histories), joint.states
+        return concatenated_histories(joint.histories), joint.states
 
 
-def side_by_side(histories: Float[Array, "batch agents history"]) -> Float[Array, "batch joint"]:
-    """Every agent's history, one after the other."""
+def concatenated_histories(histories: Float[Array, "batch agents history"]) -> Float[Array, "batch joint"]:
+    """The histories of all agents, one after the other in one row."""
     return histories.reshape(len(histories), -1)
 
 
@@ -65,7 +66,7 @@ def joint_regression(
     *,
     key: PRNGKeyArray,
 ) -> Network:
-    """The untrained network.
+    """The untrained network of the regression.
 
     Args:
         minimum, maximum: range of each column of the joint history in the training data.
@@ -79,13 +80,13 @@ def joint_regression(
 
 
 def regression_losses(
-    network: Network, histories: Float[Array, "batch joint"], states: Float[Array, "batch state"], key: PRNGKeyArray
+    network: Denoiser, histories: Float[Array, "batch joint"], states: Float[Array, "batch state"], key: PRNGKeyArray
 ) -> Float[Array, " batch"]:
     """‖s − g(τ_1, …, τ_n)‖² of each pair; nothing is drawn."""
-    return jnp.sum((regressed(network, histories) - states) ** 2, axis=-1)
+    return jnp.sum((regression_estimates(network, histories) - states) ** 2, axis=-1)
 
 
-def regressed(network: Network, histories: Float[Array, "batch joint"]) -> Float[Array, "batch state"]:
+def regression_estimates(network: Denoiser, histories: Float[Array, "batch joint"]) -> Float[Array, "batch state"]:
     """g(τ_1, …, τ_n) of each joint history."""
     nothing = jnp.zeros(network.state_size)
     return jax.vmap(lambda history: network.denoise(network.condition(history), nothing))(histories)

@@ -1,14 +1,15 @@
-"""A stronger denoiser: residual blocks with layer normalisation, scaled and shifted as an encoder of the history says.
+"""A stronger denoiser: residual blocks with layer normalisation, whose scale and shift depend on the history.
 
     (γ_l, β_l)_l = relu(h(τ) V + c) U + d
     x_0 = y W_0 + b_0,    x_l = x_{l−1} + relu(((1 + γ_l) ∘ norm(x_{l−1}) + β_l) A_l + a_l) B_l
     f(τ, y) = norm(x_L) W + b
 
 with norm(x) = (x − mean x) / √(var x + 1e-5) over the units, and h(τ) the history scaled by its range in the training
-data. Each block has two square layers, so that with as many blocks as the plain network has hidden layers the path
-of y is twice as deep. B_l and U start at 0: at first every block passes on what it gets, whatever the history.
+data. Each block has two square layers. So with as many blocks as the plain network has hidden layers, the path of y
+is twice as deep. B_l and U start at 0: at first every block returns its input, whatever the history is.
 
-It stands for "more powerful network architectures" (Evidence 5.1), for which the gap of Theorem 8 is claimed as well.
+It stands for the "more powerful network architectures" of Evidence 5.1, for which the paper also claims the gap of
+Theorem 8.
 """
 
 import equinox as eqx
@@ -18,11 +19,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.network import scaling_range, uniform_weights
 
-Context = Float[Array, "blocks two width"]
+_ScalesAndShifts = Float[Array, "blocks two width"]
 
 
 class ResidualNetwork(eqx.Module):
-    """The stronger denoiser, by the contract of denoisers.
+    """The stronger denoiser; it keeps the contract of `Denoiser`.
 
     Attributes:
         encoder: V and U.
@@ -32,6 +33,8 @@ class ResidualNetwork(eqx.Module):
         inner, outer: A_l and B_l.
         inner_biases: a_l.
         history_minimum, history_maximum: range of each history column; not trained.
+
+    Source: Evidence 5.1.
     """
 
     encoder: tuple[Float[Array, "history width"], Float[Array, "width conditions"]]
@@ -61,7 +64,7 @@ class ResidualNetwork(eqx.Module):
         Args:
             minimum, maximum: range of each history column in the training data.
             state_size: number of features of the state.
-            width: units.
+            width: units of each layer.
             blocks: number of blocks.
             key: random key.
         """
@@ -80,15 +83,15 @@ class ResidualNetwork(eqx.Module):
         """Number of features of the state."""
         return self.last.shape[1]
 
-    def condition(self, history: Float[Array, " history"]) -> Context:
-        """Every block's scale and shift, (γ_l, β_l)."""
+    def condition(self, history: Float[Array, " history"]) -> _ScalesAndShifts:
+        """The scale and shift of every block, (γ_l, β_l)."""
         minimum, maximum = map(jax.lax.stop_gradient, (self.history_minimum, self.history_maximum))
         hidden = (history - minimum) / (maximum - minimum) @ self.encoder[0] + self.encoder_biases[0]
         conditions = jax.nn.relu(hidden) @ self.encoder[1] + self.encoder_biases[1]
         return conditions.reshape(self.inner.shape[0], 2, self.first.shape[1])
 
-    def denoise(self, context: Context, y: Float[Array, " state"]) -> Float[Array, " state"]:
-        """f(τ, y), the posterior mean itself (Eq. 2)."""
+    def denoise(self, context: _ScalesAndShifts, y: Float[Array, " state"]) -> Float[Array, " state"]:
+        """f(τ, y), the posterior mean itself, never the residual (Eq. 2)."""
 
         def block(x, layers):
             (scale, shift), inner, bias, outer = layers

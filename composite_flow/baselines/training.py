@@ -1,4 +1,4 @@
-"""Training of rivals: the steps of `optimiser.py` on another network or another loss, a budget in steps alone."""
+"""Training of baselines: the steps of `optimiser.py` on another network or another loss, for a number of steps."""
 
 import dataclasses
 import math
@@ -13,23 +13,23 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from composite_flow.errors import InputError
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.loss import Pairs, arrays_of, pair_losses
-from composite_flow.training.optimiser import Schedule, Task, TrainingState, initial_state, train_steps
+from composite_flow.training.optimiser import Task, TrainingState, initial_state, train_steps
 
-_INIT = 2**32 - 1  # a number that no step has, folded into the key
+_INIT = 2**32 - 1  # folded into the key for the initial weights; no step has this number
 
 Losses = Callable[..., Float[Array, " batch"]]
 Validate = Callable[[Any], float]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trained:
-    """What training a rival gives.
+class TrainedBaseline:
+    """A trained baseline and its learning curve.
 
     Attributes:
         last: the network after all steps.
-        best: the network with the smallest validation error along the way; `last` where nothing was validated.
-        best_step: when that was.
-        curves: a point per evaluation: step, loss, and the validation error where there is one.
+        best: the network with the smallest validation error; `last` where there was no validation.
+        best_step: the step at which it was reached.
+        curves: one point for each evaluation: step, loss, and the validation error where there is one.
     """
 
     last: Any
@@ -38,7 +38,7 @@ class Trained:
     curves: tuple[dict[str, int | float], ...]
 
 
-def train_rival(
+def train_baseline(
     build: Callable[[PRNGKeyArray], Any],
     train: Pairs,
     config: TrainingConfig,
@@ -47,23 +47,23 @@ def train_rival(
     losses: Losses = pair_losses,
     validate: Validate | None = None,
     progress: Callable[[int, int, float], None] | None = None,
-) -> Trained:
-    """Train a network with the steps, batches, learning rates and averages that `fit` gives a denoiser.
+) -> TrainedBaseline:
+    """Train a network with the same steps, batches, learning rates and averages as `fit`.
 
     Args:
-        build: gives the untrained network, an Equinox module of arrays, from a key.
-        train: where batches come from, in memory.
-        config: settings; of the network only what `build` makes of them counts. The budget is `steps`.
-        key: random key; initial weights, batches and noise follow from it.
-        losses: the loss of each pair, of (network, histories, states, key).
-        validate: the error of a network on held-out data, asked for every `evaluate_every` steps.
-        progress: called then, with the step, the planned steps and the loss.
+        build: returns the untrained network, an Equinox module of arrays, for a key.
+        train: the data from which batches are drawn; they must be in memory.
+        config: settings; those of the network count only as far as `build` uses them. The budget is `steps`.
+        key: random key, which determines initial weights, batches and noise.
+        losses: returns the loss of each pair, from (network, histories, states, key).
+        validate: returns the error of a network on held-out data; called every `evaluate_every` steps.
+        progress: called every `evaluate_every` steps with the step, the planned steps and the loss.
 
     Raises:
         InputError: the budget is not in steps, or a loss is not finite.
     """
     if config.steps is None or config.minutes is not None:
-        raise InputError("A rival is trained for a number of steps; give the budget as steps alone.")
+        raise InputError("A baseline is trained for a number of steps; give the budget as steps alone.")
     state, task = _start(build, train, config, key, losses)
     curves: list[dict[str, int | float]] = []
     best, smallest, step = None, math.inf, 0
@@ -78,35 +78,33 @@ def train_rival(
         if validate is not None:
             curves[-1]["validation"] = error = validate(state.denoiser)
             if error < smallest:
-                # a copy, as the next steps reuse the buffers
+                # a copy, since the next steps reuse the buffers
                 best, smallest = (jax.tree.map(jnp.copy, state.denoiser), step), error
         if progress is not None:
             progress(step, config.steps, loss)
     network, best_step = (state.denoiser, step) if best is None else best
-    return Trained(state.denoiser, network, best_step, tuple(curves))
+    return TrainedBaseline(state.denoiser, network, best_step, tuple(curves))
 
 
 def _start(build, train, config: TrainingConfig, key: PRNGKeyArray, losses: Losses) -> tuple[TrainingState, Task]:
-    """The state before the first step, and what steps read."""
+    """The state before the first step, and the task that steps read."""
     network = eqx.filter_jit(build)(jax.random.fold_in(key, _INIT))
-    per_step = 1.0 / (config.steps or 1) if config.schedule == "cosine" else 0.0
-    numbers = (config.learning_rate, float(config.warmup), per_step, 0.0)
-    schedule = Schedule(*(jnp.array(number) for number in numbers))
+    schedule = config.rate_schedule(config.steps)
     task = Task(arrays_of(train), key, schedule, config.batch, config.average, losses, config.precision)
     return initial_state(network, config.average > 0), task
 
 
 def num_parameters(network: Any) -> int:
-    """Numbers in the arrays of a network, or of its shapes alone."""
+    """The number of parameters of a network, which may be given by its shapes alone."""
     return sum(leaf.size for leaf in jax.tree.leaves(network) if hasattr(leaf, "shape"))
 
 
 def matching_width(build: Callable[[int, PRNGKeyArray], Any], target: int) -> int:
-    """The width at which a network has the number of parameters nearest to `target`.
+    """The width at which a network's number of parameters is nearest to `target`.
 
     Args:
-        build: gives the network of a width; its number of parameters must rise with the width.
-        target: number of parameters.
+        build: returns the network of a width; its number of parameters must increase with the width.
+        target: the wanted number of parameters.
     """
 
     def count(width: int) -> int:

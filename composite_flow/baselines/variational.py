@@ -1,13 +1,14 @@
-"""A conditional variational autoencoder of the states that one history allows (Sohn et al. 2015).
+"""A conditional variational autoencoder for the states that one history allows (Sohn et al. 2015).
 
     p(z) = N(0, I),    p(s | τ, z) = N(g(τ, z), v I),    q(z | s, τ) = N(μ(s, τ), diag ρ(s, τ)²)
 
-trained on the negative evidence bound of log p(s | τ), with a variance v that is learned too (Rybkin et al. 2021):
+trained on the negative evidence lower bound of log p(s | τ), with a learned variance v (Rybkin et al. 2021):
 
     ‖s − g(τ, z)‖² / 2v + (d/2) log 2πv + KL(q ‖ p),   z ~ q,    KL = ½ Σ (ρ² + μ² − 1 − log ρ²)
 
-An agent alone draws z ~ N(0, I) and says g(τ, z), or the mean of many. Decoder and encoder are the denoiser's network,
-history at every layer: z, as long as a state, stands in y's place in the one, (s, 0) in the other.
+An agent alone draws z ~ N(0, I) and answers g(τ, z), or the mean of many of these. Decoder and encoder are networks as
+the denoiser's, with the history at every layer. In the decoder z, which is as long as a state, takes the place of y; in
+the encoder (s, 0) does.
 """
 
 import equinox as eqx
@@ -17,11 +18,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.network import Network
 
-_LOG_LIMIT = 10.0  # bound of the logarithms of variances: keeps the first steps finite, and no fit needs more
+_LOG_LIMIT = 10.0  # bound on the logarithms of variances; it keeps the first steps finite, and no fit needs more
 
 
 class VariationalAutoencoder(eqx.Module):
-    """Encoder, decoder and the variance between them.
+    """The encoder, the decoder and the variance of the decoded state.
 
     Attributes:
         encoder: (s, 0) and τ to (μ, log ρ²).
@@ -48,8 +49,8 @@ class VariationalAutoencoder(eqx.Module):
         Args:
             minimum, maximum: range of each history column in the training data.
             state_size: number of features of the state, and of z.
-            width: units of a hidden layer, of both networks.
-            depth: number of hidden layers of each.
+            width: units of a hidden layer in both networks.
+            depth: number of hidden layers in each network.
             key: random key.
         """
         key_encoder, key_decoder = jax.random.split(key)
@@ -57,7 +58,7 @@ class VariationalAutoencoder(eqx.Module):
         decoder = Network(minimum.shape[0], state_size, width, depth, key=key_decoder)
         self.encoder = encoder.with_history_range(minimum, maximum)
         self.decoder = decoder.with_history_range(minimum, maximum)
-        # Small, or z would be ignored before the decoder has learned to use it.
+        # Small, because otherwise z would be ignored before the decoder has learned to use it.
         self.log_variance = jnp.array(-4.0)
 
     def encode(
@@ -80,7 +81,7 @@ def evidence_losses(
     states: Float[Array, "batch state"],
     key: PRNGKeyArray,
 ) -> Float[Array, " batch"]:
-    """The negative evidence bound of each pair, with one z ~ q."""
+    """The negative evidence lower bound of each pair, with one z ~ q."""
 
     def one(history, state, noise):
         mean, log_variance = model.encode(history, state)
@@ -96,7 +97,7 @@ def evidence_losses(
 def prior_samples(
     model: VariationalAutoencoder, history: Float[Array, " history"], *, key: PRNGKeyArray, num_samples: int
 ) -> Float[Array, "{num_samples} state"]:
-    """States that one agent draws: g(τ, z) with z ~ N(0, I)."""
+    """States that one agent draws by itself: g(τ, z) with z ~ N(0, I)."""
     context = model.decoder.condition(history)
     noise = jax.random.normal(key, (num_samples, model.decoder.state_size))
     return jax.vmap(model.decoder.denoise, in_axes=(None, 0))(context, noise)

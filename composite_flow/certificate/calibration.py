@@ -1,7 +1,7 @@
 """Conformal radii of a denoiser, from episodes that were used for nothing else (see `conformal` for the rule).
 
-One score per episode: the largest ‖D_φ(τ_i, s)‖ over all its steps and agents, or the largest error of an accepted
-sample over its steps. What the two bound, and what they mean for the checks, stands in `radius`.
+Each episode has one score: the largest ‖D_φ(τ_i, s)‖ over all its steps and agents, or the largest error of an
+accepted sample over its steps. `radius` explains what the two radii bound and what they mean for the checks.
 """
 
 from collections.abc import Iterator
@@ -23,18 +23,21 @@ from composite_flow.deviation import deviations
 from composite_flow.errors import InputError
 
 
-def halves(
+def split_for_calibration(
     dataset: HistoryDataset, *, key: PRNGKeyArray, fraction: float = 0.5
 ) -> tuple[HistoryDataset, HistoryDataset]:
-    """Cut a part, such as the test part, by episode into one that calibrates and one that evaluates.
+    """Split a part of the data, such as the test part, by episode into one for calibration and one for evaluation.
 
     Args:
-        dataset: episodes that nothing was trained, stopped, selected or measured on.
+        dataset: episodes that were not used to train, to stop, to select or to measure.
         key: draws the episodes.
-        fraction: share that calibrates.
+        fraction: share of the episodes for calibration.
+
+    Returns:
+        The calibration part and the evaluation part.
 
     Raises:
-        InputError: a side would be empty.
+        InputError: one of the two would be empty.
     """
     episodes = np.asarray(jax.random.permutation(key, jnp.asarray(dataset.episode_ids)))
     count = round(fraction * len(episodes))
@@ -48,13 +51,13 @@ def halves(
 def deviation_radius(
     denoiser: Denoiser, dataset: HistoryDataset, alpha: float, *, batch_size: int = 512
 ) -> ConformalRadius:
-    """The radius that holds all deviations of a new episode with probability at least 1 − α.
+    """The radius that bounds all deviations of a new episode with probability at least 1 − α.
 
     Args:
         denoiser: f.
         dataset: calibration episodes, used for nothing else.
-        alpha: share of new episodes that may lie outside.
-        batch_size: pairs that flow at a time.
+        alpha: share of new episodes that may exceed the radius.
+        batch_size: pairs whose flows run at the same time.
 
     Raises:
         InputError: α is not between 0 and 1, or the denoiser cannot read these histories.
@@ -68,7 +71,8 @@ def deviation_scores(
 ) -> Float[np.ndarray, " episodes"]:
     """Each episode's largest ‖D_φ(τ_i, s)‖ over all its steps and agents, in the order of `dataset.episode_ids`.
 
-    Flows that do not settle count with where they are when they are stopped; one that leaves the floats, as infinite.
+    A flow that does not settle counts with the point at which it was stopped; one that does not stay finite counts as
+    infinite.
     """
     pairs = distinct_pairs(dataset)
     shifts = deviations(denoiser, jnp.asarray(pairs.histories), jnp.asarray(pairs.states), batch_size=batch_size)
@@ -88,19 +92,19 @@ def estimate_radius(
     steps_per_episode: int | None = None,
     batch_size: int = 16,
 ) -> ConformalRadius:
-    """The radius that holds every accepted sample of a new episode with probability at least 1 − α.
+    """The radius that bounds the error of every accepted sample of a new episode with probability at least 1 − α.
 
-    It holds for new episodes with an accepted sample at all, for estimates made and checked with these settings.
+    It holds for new episodes that have an accepted sample, and for estimates made and checked with these settings.
 
     Args:
         denoiser: the shared denoiser.
         dataset: calibration episodes, used for nothing else.
-        alpha: share of new episodes that may lie outside.
+        alpha: share of new episodes that may exceed the radius.
         key: fixes noises, orders and the steps that are drawn.
-        radius: D_φ of the checks, measured elsewhere.
+        radius: D_φ for the checks, measured on other data.
         num_samples: noises per joint history.
         num_sweeps: passes through the agents.
-        steps_per_episode: draw so many steps of each episode to save time; the radius then holds for such draws.
+        steps_per_episode: to save time, draw this many steps of each episode; the radius then holds for such draws.
         batch_size: joint histories at a time.
 
     Raises:
@@ -134,7 +138,7 @@ def estimate_scores(
 ) -> Float[np.ndarray, " episodes"]:
     """Each episode's largest error ‖sample − s‖ over its accepted samples; −∞ where none was accepted.
 
-    Arguments as in `estimate_radius`. Leave the episodes of −∞ out before calibrating: the others stay exchangeable.
+    Arguments as in `estimate_radius`. Leave out the episodes of −∞ before calibrating; the others stay exchangeable.
     """
     key_steps, key_estimates = jax.random.split(key)
     steps, found = _drawn_steps(dataset, steps_per_episode, key_steps), []
@@ -150,7 +154,7 @@ def estimate_scores(
 
 
 def _batches(dataset: HistoryDataset, steps: np.ndarray, size: int) -> Iterator[tuple[JointBatch, int]]:
-    """Joint histories of these steps, all batches of one size (compiled once), and how many of each are no padding."""
+    """The joint histories of these steps in batches of one size (compiled once), and how many are not padding."""
     size = min(size, len(steps))
     for first in range(0, len(steps), size):
         chunk = steps[first : first + size]
@@ -162,7 +166,7 @@ def _episodes(dataset: HistoryDataset, steps: np.ndarray) -> Int[np.ndarray, " s
 
 
 def _drawn_steps(dataset: HistoryDataset, per_episode: int | None, key: PRNGKeyArray) -> Int[np.ndarray, " steps"]:
-    """At most so many random steps of each episode; all of them by default."""
+    """At most `per_episode` random steps of each episode; all steps by default."""
     steps = np.asarray(dataset.steps)
     if per_episode is None:
         return steps

@@ -11,10 +11,10 @@ sets of elements are the same.
 
 What passing means: Theorem 7's bound D_φ does not follow from the checks, and two
 agents can both be stable and near while the composite ends further away. An error below 3 D_φ follows **if** each
-agent's fixed point lies within D_φ of the true state, which no check can see. `what_checks_are_worth` measures it.
+agent's fixed point lies within D_φ of the true state, which no check can see. `measure_reliability` measures it.
 
 Cost: `state` tangents per participant and sample, all as matrix products; on a processor, those of a ReLU network go
-through its active units alone, and once for all samples that have settled at one state (`active_jacobian`). Stability
+through its active units alone, and once for all samples that have settled at one state (`relu_jacobian`). Stability
 is decided by a rigorous bound from matrix products; eigenvalues are computed only where that leaves it open. The host
 packs what is left to do, so neither function can be traced by a caller's `jit`.
 """
@@ -28,7 +28,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from composite_flow.certificate.radius import ConformalRadius, check_radius
 from composite_flow.certificate.sweep_radii import Method, last_sweep_radii
 from composite_flow.composite.reconstruct import Estimate
+from composite_flow.composite.rule import DEFINITION_6
 from composite_flow.denoiser import Denoiser
+from composite_flow.errors import InputError
 from composite_flow.flow import MAX_STEPS, TOLERANCE, settle_teams
 from composite_flow.validation import check_histories
 
@@ -117,7 +119,9 @@ def certify(
         key: start vectors of the matrix-free method; always the same ones by default.
 
     Raises:
-        InputError: if the histories or the radius cannot be used.
+        InputError: if the histories or the radius cannot be used, or the estimate is of another rule than Definition 6.
+
+    Source: appendix A.6, step 2; Theorem 7, which does not follow from the checks.
     """
     histories = check_histories(denoiser, histories, axes=2)
     batch = histories[None], jax.tree.map(lambda leaf: leaf[None], estimate)
@@ -140,6 +144,7 @@ def certify_batch(
     key: PRNGKeyArray | None = None,
 ) -> Certificate:
     """`certify` the estimates of `reconstruct_batch`; arguments as there."""
+    _refuse_other_rules(estimates)
     histories = check_histories(denoiser, histories, axes=3)
     limit = jnp.full(len(histories), check_radius(radius), jnp.float32)
     agents = jax.vmap(lambda one: one.last_order)(estimates)
@@ -149,6 +154,15 @@ def certify_batch(
     ends, settled = settle_teams(denoiser, spoken, estimates.samples, tolerance=tolerance, max_steps=max_steps)
     distances = np.linalg.norm(ends - np.asarray(estimates.samples)[:, :, None], axis=-1)
     return Certificate(agents, *radii, jnp.asarray(distances), jnp.asarray(settled), limit)
+
+
+def _refuse_other_rules(estimates: Estimate) -> None:
+    """Refuse estimates whose hops are not those of Definition 6, which the conditions are about."""
+    if estimates.rule != type(DEFINITION_6).__name__:
+        raise InputError(
+            f"These checks hold for Definition 6 alone, and this estimate is by the rule {estimates.rule}: reconstruct "
+            "without `rule` to have it checked."
+        )
 
 
 def _unstacked(certificate: Certificate) -> list[Certificate]:

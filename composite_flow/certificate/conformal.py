@@ -1,15 +1,15 @@
-"""Radii that hold: split conformal prediction with one score per episode (Vovk et al. 2005; Lei et al. 2018).
+"""Radii with a guarantee: split conformal prediction, one score per episode (Vovk et al. 2005; Lei et al. 2018).
 
-Steps of one episode depend on each other, episodes do not. So each calibration episode gives one score, its largest
-over all its pairs, and the radius is their k-th smallest, k = ⌈(n+1)(1−α)⌉. A new episode exchangeable with the n lies
-wholly inside with probability at least 1 − α, whatever the network and the distribution:
+Steps of one episode depend on each other, episodes do not. So each calibration episode gives one score, the largest
+over all its pairs, and the radius is the k-th smallest of these scores, k = ⌈(n+1)(1−α)⌉. A new episode that is
+exchangeable with the n lies wholly inside with probability at least 1 − α, whatever the network and the distribution:
 
     P(score ≤ radius) = k/(n+1) without ties,   between 1 − α and 1 − α + 1/(n+1)
 
-averaged over calibration episodes; for given ones the coverage is a draw of Beta(k, n+1−k). With fewer episodes than
-n = 1/α − 1 (99 at 99%) no finite radius does. Calibration episodes may be used for nothing else: not to train, to
-stop, to select, or to measure the D_φ by which estimates are accepted. Validation episodes are not such, since D_φ
-and the learning curve come from them: halve the test part (`calibration.halves`).
+averaged over draws of the calibration episodes; for given ones the coverage is a draw from Beta(k, n+1−k). With fewer
+episodes than n = 1/α − 1 (99 at 99%) there is no finite radius. Calibration episodes must be used for nothing else: not
+to train, to stop, to select, or to measure the D_φ by which estimates are accepted. Validation episodes do not qualify,
+since D_φ and the learning curve come from them. So split the test part (`calibration.split_for_calibration`).
 """
 
 import math
@@ -26,13 +26,14 @@ from composite_flow.errors import InputError
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many new episodes lay wholly inside a radius, against what the calibration promises.
+    """How many new episodes lay wholly inside a radius, compared with what the calibration promises.
 
     Attributes:
         level: the promised 1 − α.
-        shares: covered share of the evaluation episodes, per split.
-        p_value: one-sided: probability of so few covered, or fewer, if the promise holds; small speaks against it.
-        radii: of each split.
+        shares: covered share of the evaluation episodes in each split.
+        p_value: probability of at most this many covered episodes if the promise holds; a small value speaks against
+            it.
+        radii: the radius of each split.
     """
 
     level: float
@@ -52,8 +53,8 @@ def episode_scores(
     """One score per episode, the largest over its pairs, in the order of `np.unique(episode_ids)`.
 
     Args:
-        scores: what the radius shall bound, per pair.
-        episode_ids: which episode each pair belongs to.
+        scores: the quantity that the radius is to bound, for each pair.
+        episode_ids: the episode that each pair belongs to.
 
     Raises:
         InputError: there is no pair, or a score is NaN.
@@ -72,7 +73,7 @@ def conformal_radius(scores: Float[Array | np.ndarray, " episodes"], alpha: floa
 
     Args:
         scores: one per calibration episode.
-        alpha: share of new episodes that may lie outside.
+        alpha: share of new episodes that may exceed the radius.
 
     Raises:
         InputError: α is not between 0 and 1, or a score is NaN.
@@ -92,15 +93,15 @@ def calibration_episodes_needed(alpha: float) -> int:
 def coverage_of_new(
     calibration: Float[Array | np.ndarray, " episodes"], new: Float[Array | np.ndarray, " new"], alpha: float
 ) -> Coverage:
-    """Coverage of fresh episodes by the radius of given ones, with an exact one-sided test.
+    """Coverage of new episodes by the radius of given calibration episodes, with an exact one-sided test.
 
-    Under exchangeability and without ties the number covered out of m is beta-binomial(m, k, n+1−k); ties only add to
-    it. This is the test that can find a source that has changed, or calibration episodes that were not fresh.
+    For exchangeable scores without ties, the number of covered episodes out of m is beta-binomial(m, k, n+1−k); ties
+    can only increase it. This test can find a source that has changed, or calibration episodes that were used before.
 
     Args:
         calibration: one score per calibration episode.
         new: one score per new episode.
-        alpha: share that may lie outside.
+        alpha: share of the new episodes that may exceed the radius.
 
     Raises:
         InputError: α is out of range, a score is NaN, or there is no new episode.
@@ -118,20 +119,20 @@ def resplit_coverage(
 ) -> Coverage:
     """Coverage over random re-splits of one pool into calibration and evaluation, with an exact one-sided test.
 
-    All splits share the pool, but are drawn independently, and without ties the number that a split covers depends on
-    its ranks alone. Whatever the pool, these numbers are therefore independent beta-binomials, and the p-value is
-    that of their sum. By the same argument the outcome says nothing of the scores: the test finds mistakes in the
-    rule, never a changed source, for which there is `coverage_of_new`.
+    All splits use the same pool but are drawn independently, and without ties the number that a split covers depends
+    on the ranks of its scores alone. So for any pool these numbers are independent beta-binomials, and the p-value is
+    that of their sum. For the same reason the outcome says nothing about the scores: the test finds mistakes in the
+    rule, never a changed source; `coverage_of_new` can find that.
 
     Args:
         scores: one per episode.
-        alpha: share that may lie outside.
-        num_splits: how many re-splits.
-        key: draws them.
-        fraction: share of the episodes that calibrate.
+        alpha: share of episodes that may exceed the radius.
+        num_splits: number of re-splits.
+        key: draws the splits.
+        fraction: share of the episodes for calibration.
 
     Raises:
-        InputError: a setting is out of range, or a split would leave a side empty.
+        InputError: a setting is out of range, or one side of a split would be empty.
     """
     pool = np.asarray(scores, np.float64)
     num_calibration = round(fraction * len(pool))
@@ -142,7 +143,7 @@ def resplit_coverage(
 
 
 def _tested(splits: Sequence[tuple[np.ndarray, np.ndarray]], alpha: float) -> Coverage:
-    """Radius and coverage of each split (calibration, evaluation); all of one size."""
+    """Radius and coverage of each split (calibration, evaluation); all splits have the same sizes."""
     num_calibration, num_new = len(splits[0][0]), len(splits[0][1])
     if not num_new or any(np.any(np.isnan(new)) for _, new in splits):
         raise InputError("Coverage needs at least one new episode, and no score may be NaN.")
@@ -157,11 +158,11 @@ def _tested(splits: Sequence[tuple[np.ndarray, np.ndarray]], alpha: float) -> Co
 
 
 def _probability_of_at_most(covered: int, num_splits: int, num_new: int, num_calibration: int, alpha: float) -> float:
-    """Of the sum of independent beta-binomials(num_new, k, n+1−k), by powers of the characteristic function."""
+    """P(X ≤ covered), X a sum of independent beta-binomials(num_new, k, n+1−k), by its characteristic function."""
     place = _place(num_calibration, alpha)
     if place > num_calibration:
         return 1.0  # an infinite radius covers all
-    from scipy import stats  # slow to import
+    from scipy import stats  # more than a second to import, which nothing else here needs
 
     law = stats.betabinom.pmf(np.arange(num_new + 1), num_new, place, num_calibration + 1 - place)
     length = num_splits * num_new + 1
@@ -170,7 +171,7 @@ def _probability_of_at_most(covered: int, num_splits: int, num_new: int, num_cal
 
 
 def _place(num_episodes: int, alpha: float) -> int:
-    """⌈(n+1)(1−α)⌉, with α as meant: 1 − 0.9 in floats is a little less than 0.1 and would cost an episode."""
+    """k = ⌈(n+1)(1−α)⌉, with α as an exact fraction: the float 1 − 0.9 is a little below 0.1 and would raise k."""
     return math.ceil((num_episodes + 1) * (1 - _exact(alpha)))
 
 

@@ -1,16 +1,16 @@
-"""The radius D_φ of the checks: a number, or a conformal bound that says what it bounds and how surely.
+"""The radius D_φ of the checks: a number, or a conformal bound with what it bounds and at which level.
 
-Condition 2 of the paper (A.6) compares with 2 D_φ how far each agent's own flow leaves a sample. The two kinds of
-bound mean different things there:
+Condition 2 of the paper (A.6) compares the distance by which each agent's own flow leaves a sample with 2 D_φ. The two
+kinds of conformal bound mean different things there:
 
 - "deviation": with probability at least `level`, *every* ‖D_φ(τ_i, s)‖ of a new episode is at most `value`. This is
-  the D_φ that A.6 asks for, and Theorem 7's assumption that no check can see: on such an episode an accepted sample
-  whose flows end in the true state's own fixed points is less than 3 · `value` wrong. Other shared fixed points
-  remain possible, so it bounds no error by itself.
-- "estimate": with probability at least `level`, *every* accepted sample of a new episode that has any
-  lies within `value` of the true state. It bounds the error itself, hypotheses or not, but is no D_φ: condition 2
-  goes on with `checked_with`, the D_φ by which the calibration samples were accepted, since another one would
-  accept other samples and void the bound.
+  the D_φ that A.6 asks for, and the assumption of Theorem 7 that no check can verify. In such an episode, an accepted
+  sample whose flows end in the true state's own fixed points has an error below 3 · `value`. The flows can end in
+  other shared fixed points, so this radius alone does not bound the error.
+- "estimate": with probability at least `level`, *every* accepted sample of a new episode (if there is one) lies within
+  `value` of the true state. It bounds the error itself, without hypotheses, but it is not a D_φ. Condition 2 still uses
+  `checked_with`, the D_φ by which the calibration samples were accepted: another one would accept other samples, for
+  which the bound does not hold.
 
 Both hold on average over draws of the calibration episodes, for new episodes from the same source.
 """
@@ -30,8 +30,8 @@ class ConformalRadius:
         kind: what it bounds: "deviation" of fixed points, or error of an accepted "estimate".
         level: the probability 1 − α.
         value: in units of the scaled state; infinite where there were too few calibration episodes.
-        num_episodes: that it was calibrated on; they were used for nothing else.
-        checked_with: D_φ of the checks that accepted the calibration samples; kind "estimate" only.
+        num_episodes: number of calibration episodes, which were used for nothing else.
+        checked_with: D_φ of the checks that accepted the calibration samples; only for kind "estimate".
     """
 
     kind: Literal["deviation", "estimate"]
@@ -48,13 +48,13 @@ class ConformalRadius:
 
 
 def check_radius(radius: float | ConformalRadius) -> float:
-    """The D_φ that condition 2 compares with (see the module for what each kind means there).
+    """The D_φ that condition 2 uses (the module's text says what each kind of radius means there).
 
     Args:
         radius: D_φ itself, or a conformal radius.
 
     Raises:
-        InputError: it is negative, not a number, or infinite for want of calibration episodes.
+        InputError: it is negative, not a number, or infinite because there were too few calibration episodes.
     """
     if not isinstance(radius, ConformalRadius):
         value = float(radius)

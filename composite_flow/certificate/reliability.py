@@ -1,13 +1,13 @@
-"""What the checks of composite diffusion are worth, measured on joint histories whose state is known.
+"""How reliable the checks of composite diffusion are, measured on joint histories whose state is known.
 
-Theorem 7 assumes three things that the checks themselves cannot see (A.7):
+Theorem 7 assumes three things that the checks themselves cannot verify (A.7):
 
 1. D_φ < δ_s / 6, with δ_s the smallest distance between distinct states;
 2. |λ| < 1 everywhere in the balls of radius 2 D_φ around the agents' fixed points;
 3. each agent's fixed point near the true state lies within D_φ of it.
 
-With the third, an accepted sample is less than 3 D_φ wrong. Where they fail, the share of wrong samples among the
-accepted is all that is known about a certificate.
+With the third, the error of an accepted sample is below 3 D_φ, if its flows end in those fixed points. Where the
+assumptions fail, the measured share of wrong samples among the accepted is all that is known about a certificate.
 """
 
 from dataclasses import dataclass
@@ -31,20 +31,20 @@ _MOST_DISTINCT_STATES = 2048  # all their distances take seconds at most
 
 
 @dataclass(frozen=True)
-class CertificateWorth:
-    """What accepted and rejected turned out to mean, and how far the theorem's assumptions hold.
+class Reliability:
+    """How often the checks are right, and how far the assumptions of Theorem 7 hold.
 
     Attributes:
         num_samples: samples that were checked.
-        accepted_share: of all samples.
-        wrong_among_accepted: share of the accepted that are not the true state; None where none was accepted.
-        wrong_interval: its 95% Clopper–Pearson interval, samples counted as independent.
+        accepted_share: share of all samples that were accepted.
+        wrong_among_accepted: share of the accepted samples that are not the true state; None where none was accepted.
+        wrong_interval: 95% Clopper–Pearson interval of that share, samples counted as independent.
         right_rejected_share: share of the right samples that were rejected; None where none was right.
-        wrong_among_accepted_by_paper: the same without our own third condition.
+        wrong_among_accepted_by_paper: share of wrong samples among those that pass the paper's two conditions.
         radius: D_φ.
         smallest_distance: δ_s over the given states; infinite where there is only one.
         separated: whether D_φ < δ_s / 6.
-        stable_in_balls: share of sampled points of the balls of radius 2 D_φ where the Jacobian is surely stable.
+        stable_in_balls: share of sampled points of the balls of radius 2 D_φ at which the Jacobian is surely stable.
         within_radius: share of the sampled agents whose fixed point lies within D_φ of the true state.
     """
 
@@ -61,7 +61,7 @@ class CertificateWorth:
     within_radius: float
 
 
-def what_checks_are_worth(
+def measure_reliability(
     denoiser: Denoiser,
     histories: Float[Array, "batch agents history"],
     states: Float[Array, "batch state"],
@@ -71,7 +71,7 @@ def what_checks_are_worth(
     num_samples: int = 4,
     num_sweeps: int = 6,
     num_balls: int = 128,
-) -> CertificateWorth:
+) -> Reliability:
     """Reconstruct and certify labelled joint histories, and measure the assumptions of Theorem 7 on them.
 
     Args:
@@ -86,6 +86,8 @@ def what_checks_are_worth(
 
     Raises:
         InputError: if the histories cannot be used or the states do not fit to them.
+
+    Source: Theorem 7, appendix A.7; how far its assumptions and its conclusion hold.
     """
     if states.shape[0] != histories.shape[0]:
         raise InputError(f"{histories.shape[0]} joint histories need as many states, not {states.shape[0]}.")
@@ -95,7 +97,7 @@ def what_checks_are_worth(
     right = right_samples(estimates.samples, states, radius)
     gap = smallest_distance(states)
     stable, within = _assumptions(denoiser, histories, states, jnp.float32(radius), key_balls, num_balls)
-    return CertificateWorth(
+    return Reliability(
         **acceptance(certificates, right),
         radius=float(radius),
         smallest_distance=gap,
@@ -120,7 +122,12 @@ def are_binary(states: Float[Array, "*batch state"]) -> bool:
 
 
 def acceptance(certificates: Certificate, right: Bool[Array, "batch samples"]) -> dict:
-    """The counted fields of `CertificateWorth`, from verdicts and the truth."""
+    """The fields of `Reliability` that count samples, from the certificates and the truth.
+
+    Args:
+        certificates: the certificates of many estimates.
+        right: which samples are right.
+    """
     accepted, right_ = np.asarray(certificates.accepted), np.asarray(right)
     by_paper = np.asarray(certificates.accepted_by_paper)
     num_accepted, num_wrong = int(accepted.sum()), int((accepted & ~right_).sum())
@@ -149,8 +156,16 @@ def _share(count, total) -> float | None:
 def stable_in_ball(
     denoiser: Denoiser, context: Context, center: Float[Array, " state"], size: Float[Array, ""], key: PRNGKeyArray
 ) -> Bool[Array, ""]:
-    """Whether the Jacobian is surely stable at one random point of a ball of this radius: a sample, no proof."""
-    # uniform in a ball: nearly all of its volume lies at the rim where the state is large
+    """Whether the Jacobian is surely stable at one random point of a ball; this proves nothing about other points.
+
+    Args:
+        denoiser: f.
+        context: `denoiser.condition(history)`.
+        center: the ball's center, in scaled units.
+        size: the ball's radius.
+        key: draws the point.
+    """
+    # uniform in the ball; for a large state nearly all of its volume lies near the surface
     point = center + size * jax.random.ball(key, center.shape[0])
     return radius_bound(state_jacobian(denoiser, context, point)) < 1.0
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from composite_flow.composite.rule import DEFINITION_6, sweep
 from composite_flow.denoiser import Denoiser
 from composite_flow.jacobian import state_jacobian
 from composite_flow.numerics.spectrum import arnoldi_radius, radius_bound, spectral_radius
@@ -101,8 +102,8 @@ def _radii(jacobians: Float[Array, "participants samples state state"], exact: b
         lambda: jnp.where(decided, bounds, spectral_radius(jacobians)),
     )
     identity = jnp.broadcast_to(jnp.eye(jacobians.shape[-1])[None], jacobians.shape[1:])
-    sweep, _ = jax.lax.scan(lambda product, jacobian: (jacobian @ product, None), identity, jacobians)
-    return SweepRadii(radii.T, decided.T, spectral_radius(sweep))
+    product, _ = jax.lax.scan(lambda product, jacobian: (jacobian @ product, None), identity, jacobians)
+    return SweepRadii(radii.T, decided.T, spectral_radius(product))
 
 
 def _matrix_free_radii(denoiser, contexts, path: Float[Array, "participants samples state"], key, depth: int):
@@ -118,15 +119,12 @@ def _matrix_free_radii(denoiser, contexts, path: Float[Array, "participants samp
         context, received = hop
         return jax.vmap(lambda y: radius_of(lambda point: denoiser.denoise(context, point), y))(received)
 
-    def sweep(y):
-        def hop(y, context):
-            return denoiser.denoise(context, y), None
-
-        return jax.lax.scan(hop, y, contexts)[0]
+    def whole_sweep(y):
+        return sweep(DEFINITION_6, denoiser, contexts, jnp.arange(participants, dtype=jnp.int32), y)[0]
 
     batch_size = _hops_at_once(participants, num_samples * depth)
     radii = jax.lax.map(radii_of, (contexts, path), batch_size=batch_size).T
-    return SweepRadii(radii, jnp.zeros(radii.shape, bool), jax.vmap(lambda y: radius_of(sweep, y))(path[0]))
+    return SweepRadii(radii, jnp.zeros(radii.shape, bool), jax.vmap(lambda y: radius_of(whole_sweep, y))(path[0]))
 
 
 def _hops_at_once(participants: int, rows_per_hop: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from tyro.conf import OmitArgPrefixes
 
-from composite_flow.cli.options import DataFolder, RunFolder, Shared, refuse_existing
+from composite_flow.cli.options import DataFolder, RunFolder, Shared, part_in_words, refuse_existing
 from composite_flow.cli.reporting import say, show, status, table
 from composite_flow.files.plain_json import jsonable, write_json
 from composite_flow.runs import open_run
@@ -42,21 +42,22 @@ def analyze(
     """
     from composite_flow.analysis.report import AnalysisSettings, analyse
     from composite_flow.analysis.sentences import sentences
-    from composite_flow.certificate.calibration import halves
+    from composite_flow.certificate.calibration import split_for_calibration
     from composite_flow.plots import analysis as analysis_plot
 
     folder = run / "analysis" if out is None else out
     refuse_existing(folder / ANALYSIS_FILE, overwrite=shared.overwrite)
     opened = open_run(run, data)
+    say(f"Analyzing {run} on {part_in_words(opened)} of {data}.")
     key_halves, key = jax.random.split(jax.random.key(shared.seed))
-    calibration, described = halves(opened.dataset, key=key_halves)
+    calibration, described = split_for_calibration(opened.dataset, key=key_halves)
     with status() as progress:
         found = analyse(
             opened.model.denoiser,
             described,
             calibration,
             described,
-            radius=opened.radius if radius is None else radius,
+            radius=opened.radius(radius),
             key=key,
             settings=AnalysisSettings(max_pairs=max_pairs, num_anchors=anchors, num_joint=joint),
             progress=progress,

@@ -9,12 +9,14 @@ import jax
 import tyro
 from tyro.extras import SubcommandApp
 
+from composite_flow import __version__
 from composite_flow.cli.analyze import analyze
 from composite_flow.cli.collect import collect
 from composite_flow.cli.demo import demo
 from composite_flow.cli.evaluate import evaluate
 from composite_flow.cli.evaluate_policy import evaluate_policy
 from composite_flow.cli.import_data import import_data
+from composite_flow.cli.inspect import inspect
 from composite_flow.cli.play import play
 from composite_flow.cli.reconstruct import reconstruct
 from composite_flow.cli.reporting import say
@@ -25,8 +27,22 @@ from composite_flow.errors import CompositeFlowError
 
 FAILED, INTERRUPTED = 1, 130
 
+_ABOUT = "Infer the state of a world that no agent sees whole. --version tells the version."
+
 app = SubcommandApp()
-_COMMANDS = (demo, collect, train, evaluate, reconstruct, analyze, train_policy, evaluate_policy, play, reproduce)
+_COMMANDS = (
+    demo,
+    collect,
+    train,
+    evaluate,
+    reconstruct,
+    analyze,
+    train_policy,
+    evaluate_policy,
+    play,
+    reproduce,
+    inspect,
+)
 for _command in _COMMANDS:
     app.command(_command)
 app.command(name="import")(import_data)
@@ -39,12 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those of the process where not given.
 
     Returns:
-        The exit code: 0; 1 for an error that is told in one sentence; 130 for an interrupt. Wrong usage exits with 2.
+        The exit code: 0, also for `--version`; 1 for an error that is told in one sentence; 130 for an interrupt.
+        Wrong usage exits with 2.
     """
+    if list(sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+        print(f"composite-flow {__version__}")
+        return 0
     if arguments is None:
         keep_compiled_programs()
     try:
-        app.cli(prog="composite-flow", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+        app.cli(prog="composite-flow", description=_ABOUT, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
     except CompositeFlowError as error:
         say(f"Error: {error}")
         return FAILED

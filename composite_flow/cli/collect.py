@@ -17,7 +17,7 @@ from composite_flow.policy.saving import check_trained_in, load_policy
 from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems.base import Problem
 from composite_flow.problems.host import AnyProblem, closing
-from composite_flow.problems.text import world_from_text
+from composite_flow.problems.kinds import world_from_text
 
 DEFAULT_EPISODES = 4096
 
@@ -41,7 +41,8 @@ def collect(
 
     Args:
         problem: such as sensor:5x5,targets=2, sensor:2x2,miss=0.5/0.5/0/0, smax:zerg_5_vs_5, or
-            smacv2:zerg_5_vs_5, which is StarCraft II itself.
+            smacv2:zerg_5_vs_5, which is StarCraft II itself; or MODULE:FACTORY,OPTION=VALUE for a world of your own,
+            such as my_worlds:make,size=3.
         out: folder for the episodes, HDF5 files.
         episodes: how many; 4,096 where neither this nor --samples is given.
         samples: how many time steps of the team instead; the last episode is recorded to its end.
@@ -58,7 +59,8 @@ def collect(
     world = world_from_text(problem)
     team = _team(policy, greedy, world)
     unit = "episodes" if samples is None else "time steps"
-    with progress_bar(unit) as advance, closing(world):
+    first = "compiling" if isinstance(world, Problem) else "starting the world"
+    with progress_bar(unit, first) as advance, closing(world):
         collected = collect_to(
             out,
             world,

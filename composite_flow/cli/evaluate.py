@@ -7,7 +7,7 @@ import jax
 from tyro.conf import OmitArgPrefixes
 
 from composite_flow.cli.options import DataFolder, RunFolder, Shared, part_in_words, refuse_existing
-from composite_flow.cli.reporting import say, show, table
+from composite_flow.cli.reporting import show, status, table
 from composite_flow.evaluation import evaluate as evaluate_model
 from composite_flow.files.plain_json import write_json
 from composite_flow.runs import open_run
@@ -45,17 +45,18 @@ def evaluate(
     if out is not None:
         refuse_existing(out / EVALUATION_FILE, overwrite=shared.overwrite)
     opened = open_run(run, data)
-    say(f"Measuring {run} on {part_in_words(opened)} of {data}.")
-    evaluation = evaluate_model(
-        opened.model,
-        opened.dataset,
-        key=jax.random.key(shared.seed),
-        num_joint=joint,
-        num_samples=samples,
-        num_sweeps=sweeps,
-        stir=stir,
-        radius=radius,
-    )
+    with status() as tell:
+        tell(f"Measuring {run} on {part_in_words(opened)} of {data}; what was never run before is compiled first.")
+        evaluation = evaluate_model(
+            opened.model,
+            opened.dataset,
+            key=jax.random.key(shared.seed),
+            num_joint=joint,
+            num_samples=samples,
+            num_sweeps=sweeps,
+            stir=stir,
+            radius=opened.radius(radius),
+        )
     result = {**evaluation.summary(), "part": opened.part, "joint_histories": len(evaluation.steps)}
     if out is not None:
         write_json(out / EVALUATION_FILE, result)

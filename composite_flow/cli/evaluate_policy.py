@@ -44,7 +44,7 @@ def evaluate_policy(
     if out is not None:
         refuse_existing(out, overwrite=shared.overwrite)
     policy = load_policy(run, greedy=greedy)
-    problem = _problem_of(run, sight)
+    problem, sight = _problem_of(run, sight)
     with progress_bar("episodes") as advance:
         evaluation = evaluate(
             problem,
@@ -55,7 +55,7 @@ def evaluate_policy(
             num_samples=samples,
             progress=advance,
         )
-    chosen = {"greedy": greedy, "sight": getattr(problem, "sight", None) if sight is None else sight, "lost": lost}
+    chosen = {"greedy": greedy, "sight": sight, "lost": lost}
     about = {"run": str(run), "inputs": policy.team.inputs.kind, "steps": policy.steps, "seed": shared.seed}
     result: dict[str, Any] = {**about, **chosen, **evaluation.summary()}
     if out is not None:
@@ -63,14 +63,14 @@ def evaluate_policy(
     show(result, [_table(run, result)], as_json=shared.json)
 
 
-def _problem_of(run: Path, sight: float | None) -> Problem:
-    """The problem that a run's policy was trained in, with another sight where one is given."""
+def _problem_of(run: Path, sight: float | None) -> tuple[Problem, float | None]:
+    """The problem that a run's policy was trained in, at the sight that is given, and its sight where it has one."""
     problem = load_problem(run)
-    if sight is None:
-        return problem
-    if not isinstance(problem, SMAX):
+    if isinstance(problem, SMAX):
+        return (problem, problem.sight) if sight is None else (OtherSight(problem, sight), sight)
+    if sight is not None:
         raise InputError(f"--sight is for SMAX, and {run} was trained in another kind of world; leave it out.")
-    return OtherSight(problem, sight)
+    return problem, None
 
 
 def _table(run: Path, result: dict[str, Any]):

@@ -30,7 +30,7 @@ def import_data(
     """
     from composite_flow.data.vault.importer import import_vault
 
-    with progress_bar("steps") as advance:
+    with progress_bar("steps", "reading") as advance:
         imported = import_vault(path, out, uid=uid, overwrite=shared.overwrite, progress=advance)
     if imported.states_repeat:
         say(

@@ -37,4 +37,11 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 def part_in_words(opened: RunData) -> str:
     """Which episodes of its data a run is judged on."""
-    return "the run's test episodes" if opened.part == "test" else "all episodes"
+    return _PARTS[opened.part]
+
+
+_PARTS = {
+    "test": "the run's test episodes",
+    "all": "all episodes",
+    "unknown": "all episodes, training episodes perhaps among them (the model does not record its split),",
+}

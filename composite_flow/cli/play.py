@@ -25,6 +25,7 @@ def play(
     out: Path,
     *,
     episodes: int = 1,
+    steps: int | None = None,
     agent: tuple[int, ...] = (),
     greedy: bool = False,
     pace: float = 4.0,
@@ -36,6 +37,7 @@ def play(
         run: folder of a finished train-policy.
         out: a file that ends with .gif, for all episodes in a row, or a folder for a file per episode.
         episodes: how many.
+        steps: most steps of an episode; the problem's own number where not given.
         agent: whose views are drawn, counted from 0; those of the first six where none is named.
         greedy: take the likeliest actions instead of drawing them.
         pace: steps per second.
@@ -52,9 +54,9 @@ def play(
     policy, problem = load_policy(run, greedy=greedy), load_problem(run)
     shown_agents(problem.num_agents, agent)  # before the work, not after it
     keys = jax.random.split(jax.random.key(shared.seed), episodes)
-    records = [record_episode(problem, policy, key=key) for key in keys]
+    records = [record_episode(problem, policy, key=key, num_steps=steps) for key in keys]
     parts = [records] if len(paths) == 1 else [[record] for record in records]
-    with progress_bar("frames") as advance:
+    with progress_bar("frames", "drawing") as advance:
         done, total = 0, sum(record.num_steps for record in records)
         for path, part in zip(paths, parts, strict=True):
             before = done

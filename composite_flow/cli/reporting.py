@@ -7,20 +7,14 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from composite_flow.files.plain_json import jsonable
-from composite_flow.files.plain_table import Cell, text
+from composite_flow.files.plain_table import TableValue, text
+from composite_flow.training import progress
+from composite_flow.training.progress import Advance, progress_bar, say
 
-Advance = Callable[..., None]
-
-_QUIET_SECONDS = 60.0  # between two lines about the same work, where standard error is no terminal
-
-
-def say(sentence: str) -> None:
-    """One line on standard error."""
-    Console(stderr=True, highlight=False).print(sentence, markup=False, soft_wrap=True)
+__all__ = ["Advance", "progress_bar", "say", "show", "status", "table"]
 
 
 def show(result: dict[str, Any], tables: Sequence[Table], *, as_json: bool) -> None:
@@ -33,7 +27,7 @@ def show(result: dict[str, Any], tables: Sequence[Table], *, as_json: bool) -> N
         console.print(table)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[TableValue]]) -> Table:
     """A table whose first column holds names and whose other columns hold numbers."""
     drawn = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, padding=(0, 1))
     for place, column in enumerate(columns):
@@ -41,32 +35,6 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) ->
     for row in rows:
         drawn.add_row(*(text(value) for value in row))
     return drawn
-
-
-@contextmanager
-def progress_bar(task: str) -> Iterator[Advance]:
-    """A bar on standard error; yields `advance(done, total, note="")`, where a total of None is not known yet.
-
-    Where standard error is no terminal, a line a minute says how far it is, and one at the end what was done.
-    """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    last = {"done": 0, "note": ""}
-    spoken = time.monotonic()
-    with Progress(*columns, TextColumn("{task.fields[note]}"), console=console, disable=not console.is_terminal) as bar:
-        shown = bar.add_task(task, total=None, note="")
-
-        def advance(done: int, total: int | None = None, note: str = "") -> None:
-            nonlocal spoken
-            last.update(done=done, note=note or last["note"])
-            bar.update(shown, completed=done, total=total, note=last["note"])
-            if not console.is_terminal and time.monotonic() - spoken >= _QUIET_SECONDS:
-                spoken = time.monotonic()
-                say(f"{task}: {done}{'' if total is None else f' of {total}'}. {last['note']}".rstrip())
-
-        yield advance
-    if not console.is_terminal:
-        say(f"{task}: {last['done']} done. {last['note']}".rstrip())
 
 
 @contextmanager
@@ -88,8 +56,8 @@ def status() -> Iterator[Callable[[str], None]]:
             spoken.clear()
             for sentence in sentences.splitlines():
                 head = sentence.partition(":")[0]
-                spoken[head] = before.get(head, -_QUIET_SECONDS)
-                if now - spoken[head] >= _QUIET_SECONDS:
+                spoken[head] = before.get(head, -progress.QUIET_SECONDS)
+                if now - spoken[head] >= progress.QUIET_SECONDS:
                     spoken[head] = now
                     say(sentence)
 

@@ -1,15 +1,53 @@
 """`train`: fit the shared denoiser to a folder of episodes, and keep with it all that `evaluate` needs."""
 
+import json
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
+import jax
 from tyro.conf import OmitArgPrefixes, arg
 
 from composite_flow.cli.options import DataFolder, Shared
-from composite_flow.cli.reporting import progress_bar, show, table
+from composite_flow.cli.reporting import progress_bar, say, show, table
 from composite_flow.data import Episodes
+from composite_flow.errors import CompositeFlowError, InputError
+from composite_flow.model import Model
 from composite_flow.runs import RunSettings, start_or_resume, train_run
-from composite_flow.training.fit import TrainingConfig
+from composite_flow.training.devices import is_first_process, texts_of_all
+from composite_flow.training.fit import TRAINING_FILE, TrainingConfig
+from composite_flow.training.hosts import PATIENCE, check_same_on_all_hosts, join_hosts, on_all_hosts
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Training on several hosts, each of which runs the same command."""
+
+    hosts: bool = False
+    """Share each batch with the other hosts; SLURM, Open MPI and Kubernetes tell who they are."""
+    coordinator: str | None = None
+    """Elsewhere: HOST:PORT of the first host, with a port that is free there."""
+    host_index: int | None = None
+    """Elsewhere: this host's number, from 0, the first."""
+    num_hosts: int | None = None
+    """Elsewhere: how many hosts there are."""
+    hosts_patience: float = PATIENCE
+    """Seconds that hosts wait for each other at the start."""
+
+    def join(self) -> None:
+        """Find the other hosts, where there are any.
+
+        Raises:
+            InputError: they cannot be found, or options were given without --hosts.
+        """
+        if self.hosts:
+            join_hosts(self.coordinator, self.host_index, self.num_hosts, patience=self.hosts_patience)
+        elif self != Hosts():
+            raise InputError("Options of hosts were given for training on this one alone; add --hosts, or leave them.")
 
 
 def train(
@@ -21,6 +59,7 @@ def train(
     history: int = 1,
     withhold_states: float = 0.0,
     resume: Annotated[bool, arg(help="Go on with the run in --out, under the settings it was started with.")] = False,
+    hosts: OmitArgPrefixes[Hosts] = Hosts(),  # noqa: B008 (frozen)
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
     """Train a denoiser on a folder of episodes.
@@ -35,21 +74,83 @@ def train(
         withhold_states: share of the distinct states that training never sees.
     """
     given = RunSettings(training, history, withhold_states, shared.seed)
-    episodes = Episodes.load(data)
-    settings = start_or_resume(out, given, resume=resume, overwrite=shared.overwrite)
+    hosts.join()
     try:
-        with progress_bar("training") as advance:
-            model = train_run(
+        with _clean_standard_output():
+            model = _trained(data, out, given, resume, shared.overwrite)
+    except (CompositeFlowError, OSError, KeyboardInterrupt) as error:
+        if is_first_process():
+            raise
+        raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1) from error  # the first one tells
+    if is_first_process():
+        result = {"run": str(out), "radius": model.radius, **model.curves[-1]}
+        rows = [(name.replace("_", " "), value) for name, value in result.items()]
+        show(result, [table(f"TrainedBaseline {out}", ("", "value"), rows)], as_json=shared.json)
+
+
+def _trained(data: Path, out: Path, given: RunSettings, resume: bool, overwrite: bool) -> Model:
+    """The model, on every host; the first one alone writes and tells progress."""
+    episodes, settings = _started(data, out, given, resume, overwrite)
+    try:
+        with progress_bar("training") if is_first_process() else nullcontext(lambda *_: None) as advance:
+            return train_run(
                 episodes,
                 settings,
                 out,
                 resume=resume,
-                overwrite=shared.overwrite,
+                overwrite=overwrite,
                 progress=lambda step, total, loss: advance(step, total, f"loss {loss:.4f}"),
             )
     except KeyboardInterrupt:
         sentence = f"Interrupted; go on with: composite-flow train {data} --out {out} --resume"
+        if jax.process_count() > 1:
+            sentence += " (on all hosts, with their options)"
         raise KeyboardInterrupt(sentence) from None
-    result = {"run": str(out), "radius": model.radius, **model.curves[-1]}
-    rows = [(name.replace("_", " "), value) for name, value in result.items()]
-    show(result, [table(f"Trained {out}", ("", "value"), rows)], as_json=shared.json)
+    except Exception as error:
+        if jax.process_count() == 1:
+            raise
+        _end_at_once(error)
+
+
+def _started(data: Path, out: Path, given: RunSettings, resume: bool, overwrite: bool) -> tuple[Episodes, RunSettings]:
+    """The episodes, and the run's settings, which the first host writes or reads for all."""
+
+    def start() -> tuple[Episodes, RunSettings]:
+        episodes = Episodes.load(data)
+        first = is_first_process()
+        return episodes, start_or_resume(out, given, resume=resume, overwrite=overwrite) if first else given
+
+    episodes, settings = on_all_hosts(start)
+    settings = RunSettings.from_flat(json.loads(texts_of_all(json.dumps(settings.flat()))[0]))
+    goes_on = resume and (out / TRAINING_FILE).exists()
+    check_same_on_all_hosts(f"{episodes.num_steps} steps of data and {'a' if goes_on else 'no'} checkpoint to resume")
+    return episodes, settings
+
+
+def _end_at_once(error: Exception) -> NoReturn:
+    """What fails on one host while they train: told there, and the others' connections break.
+
+    JAX would first wait at its exit for the others, which wait for this host in turn, and abort after five minutes.
+    """
+    if isinstance(error, CompositeFlowError | OSError):
+        say(f"Error: {'' if is_first_process() else f'Host {jax.process_index()}: '}{error}")
+    elif isinstance(error, jax.errors.JaxRuntimeError) and is_first_process():
+        say("Error: Another host broke off or cannot be reached any more; see there, and go on with --resume on all.")
+    elif not isinstance(error, jax.errors.JaxRuntimeError):
+        traceback.print_exception(error)
+    os._exit(1)
+
+
+@contextmanager
+def _clean_standard_output() -> Iterator[None]:
+    """With several hosts, what libraries print (Gloo tells its ranks) goes to standard error."""
+    if jax.process_count() == 1:
+        yield
+        return
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -12,7 +12,7 @@ from composite_flow.model import Model, load
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import recent
 from composite_flow.policy.run import train_policy as train
-from composite_flow.policy.settings import PolicySettings, start_or_resume
+from composite_flow.policy.saving import PolicySettings, start_or_resume
 from composite_flow.policy.setup import prepare
 from composite_flow.problems import problem_from_text
 
@@ -33,7 +33,7 @@ def train_policy(
     tensorboardX is installed. An interrupted run goes on with --resume.
 
     Args:
-        problem: such as sensor:5x5,targets=2.
+        problem: such as sensor:5x5,targets=2, or MODULE:FACTORY,OPTION=VALUE for a world of your own.
         out: folder of the run.
         denoiser: folder of a trained model, from whose denoiser a run starts whose agents infer the state.
     """
@@ -64,7 +64,7 @@ def train_policy(
         **result.curves[-1],
     }
     rows = [(name.replace("_", " "), value) for name, value in summary.items()]
-    show(summary, [table(f"Trained a policy for {problem}", ("", "value"), rows)], as_json=shared.json)
+    show(summary, [table(f"TrainedBaseline a policy for {problem}", ("", "value"), rows)], as_json=shared.json)
 
 
 def _model(settings: PolicySettings) -> Model | None:

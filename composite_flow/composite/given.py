@@ -49,8 +49,8 @@ class Given(eqx.Module):
 
 def give(
     histories: Float[Array, "*batch agents history"],
-    known: Bool[Array, "*batch state"],
-    state: Float[Array, "*batch state"],
+    known: Bool[Array, "*rows state"],
+    state: Float[Array, "*rows state"],
 ) -> Float[Array, "*batch agents extended"]:
     """Every agent's history, followed by which features are known to all and by their values.
 

@@ -1,66 +1,62 @@
-"""The plan of a composite diffusion: who speaks, in which order, how often, and from which noise.
+"""The plan of a composite diffusion: what of its `Sampling` depends on the number of agents, checked once.
 
-Everything about a reconstruction that does not depend on the histories' values, checked once.
+Who takes part, who speaks when in each sweep, and how much each sweep is stirred.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from composite_flow.composite.sampling import Sampling
 from composite_flow.errors import InputError
-from composite_flow.validation import check_counts, check_scales
 
 
 class Plan(eqx.Module):
-    """Everything about a reconstruction that does not depend on the histories' values; static but for sigma."""
+    """Everything about a reconstruction that does not depend on the histories' values.
+
+    Attributes:
+        participants: the agents that take part; in speaking order where that is given.
+        sampling: how they sample; static.
+        sigma: scale of the initial noise, traced. `sampling` holds 1 in its place, so that another scale compiles
+            nothing anew.
+    """
 
     participants: tuple[int, ...] = eqx.field(static=True)
-    random: bool = eqx.field(static=True)
-    num_samples: int = eqx.field(static=True)
-    num_sweeps: int = eqx.field(static=True)
-    max_candidates: int = eqx.field(static=True)
-    tolerance: float = eqx.field(static=True)
-    merge_radius: float = eqx.field(static=True)
-    stir: float = eqx.field(static=True)
+    sampling: Sampling = eqx.field(static=True)
     sigma: Float[Array, ""]
 
 
-def make_plan(
-    num_agents: int, order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance, stir
-) -> Plan:
-    """Validate what can be validated without the histories' values, and settle who speaks and in which order."""
-    check_counts(num_samples=num_samples, num_sweeps=num_sweeps, max_candidates=max_candidates)
-    check_scales(sigma=sigma, merge_radius=merge_radius, tolerance=tolerance, stir=stir)
-    if stir and tolerance:
-        raise InputError("Flows that are stirred do not rest: leave out `tolerance`, or `stir`.")
+def make_plan(num_agents: int, sampling: Sampling) -> Plan:
+    """Who speaks in a team of this size.
+
+    Raises:
+        InputError: an agent is named that the team does not have.
+    """
     return Plan(
-        participants=speaking_order(num_agents, order, participants),
-        random=isinstance(order, str) and order == "random",
-        num_samples=num_samples,
-        num_sweeps=num_sweeps,
-        max_candidates=max_candidates,
-        tolerance=float(tolerance),
-        merge_radius=float(merge_radius),
-        stir=float(stir),
-        sigma=jnp.asarray(sigma, jnp.float32),
+        participants=speaking_order(num_agents, sampling.order, sampling.participants),
+        sampling=replace(sampling, sigma=1.0),
+        sigma=jnp.asarray(sampling.sigma, jnp.float32),
     )
 
 
 def speaking_positions(key: PRNGKeyArray, plan: Plan) -> Int[Array, "sweeps participants"]:
     """Positions among the participants: fresh permutations, or the listed order in every sweep."""
+    num_participants = len(plan.participants)
     listed = jnp.broadcast_to(
-        jnp.arange(len(plan.participants), dtype=jnp.int32)[None], (plan.num_sweeps, len(plan.participants))
+        jnp.arange(num_participants, dtype=jnp.int32)[None], (plan.sampling.num_sweeps, num_participants)
     )
-    return jax.random.permutation(key, listed, axis=1, independent=True) if plan.random else listed
+    random = plan.sampling.order == "random"
+    return jax.random.permutation(key, listed, axis=1, independent=True) if random else listed
 
 
 def stir_scales(plan: Plan) -> Float[Array, " sweeps"]:
     """ς_k, the scale of the noise before each hop of a sweep: from ς in the first along a line to 0 in the last."""
-    return plan.stir * jnp.arange(plan.num_sweeps - 1, -1, -1, jnp.float32) / max(plan.num_sweeps - 1, 1)
+    last = plan.sampling.num_sweeps - 1
+    return plan.sampling.stir * jnp.arange(last, -1, -1, jnp.float32) / max(last, 1)
 
 
 def speaking_order(
@@ -71,24 +67,12 @@ def speaking_order(
     Raises:
         InputError: if an agent is unknown or named twice, none is named, or the two arguments name different agents.
     """
-    chosen = range(num_agents) if participants is None else _agents(participants, num_agents, "participants")
-    if isinstance(order, str):
-        if order not in ("random", "fixed"):
-            raise InputError(f'order must be "random", "fixed" or a sequence of agents, not "{order}".')
-        return tuple(chosen)
-    speakers = _agents(order, num_agents, "order")
-    if participants is not None and set(speakers) != set(chosen):
-        raise InputError(f"order names the agents {sorted(speakers)} but participants are {sorted(chosen)}.")
-    return speakers
-
-
-def _agents(agents, num_agents: int, name: str) -> tuple[int, ...]:
-    agents = tuple(int(agent) for agent in np.asarray(agents).reshape(-1))
-    if not agents:
-        raise InputError(f"{name} is empty; name at least one agent.")
-    unknown = [agent for agent in agents if not 0 <= agent < num_agents]
-    if unknown:
-        raise InputError(f"{name} names agent {unknown[0]}, but the agents are 0 to {num_agents - 1}.")
-    if len(set(agents)) < len(agents):
-        raise InputError(f"{name} names an agent twice; each agent speaks once per sweep.")
-    return agents
+    sampling = Sampling(order=order, participants=participants)
+    for name in ("order", "participants"):
+        agents = getattr(sampling, name)
+        unknown = [] if isinstance(agents, str | None) else [agent for agent in agents if not 0 <= agent < num_agents]
+        if unknown:
+            raise InputError(f"{name} names agent {unknown[0]}, but the agents are 0 to {num_agents - 1}.")
+    if not isinstance(sampling.order, str):
+        return tuple(sampling.order)
+    return tuple(range(num_agents) if sampling.participants is None else sampling.participants)

@@ -15,12 +15,14 @@ means have ties. So hops may be stirred,
 The last sweep is Definition 6 again. With ς far below the distances of states, flows leave all points but stable
 ones. It is the noise of walk-jump sampling (Saremi and Hyvärinen 2019), annealed, with a new speaker in each jump.
 
+Other rules than Definition 6 take the same way: see `rule`.
+
 Cost: one `condition` per participant, then one `denoise` per sample and hop. Nothing grows with the square of
 the number of agents but the histories themselves, where they carry the agent's one-hot identity.
 """
 
-from collections.abc import Sequence
 from functools import partial
+from typing import Unpack
 
 import equinox as eqx
 import jax
@@ -28,6 +30,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.composite.plan import Plan, make_plan, speaking_positions, stir_scales
+from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message, sweep
+from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
 from composite_flow.denoiser import Context, Denoiser
 from composite_flow.numerics.merging import merge_points
 from composite_flow.validation import check_histories
@@ -49,6 +53,7 @@ class Estimate(eqx.Module):
         sweeps: how many rows of `order` were used; fewer than all only with early stopping.
         messages: hops made; one message carries all samples.
         denoiser_calls: calls of `denoise`, over all samples.
+        rule: class of the composition rule; checks that hold for Definition 6 alone look at it.
     """
 
     state: Float[Array, "*batch state"]
@@ -61,16 +66,12 @@ class Estimate(eqx.Module):
     sweeps: Int[Array, "*batch"]
     messages: Int[Array, "*batch"]
     denoiser_calls: Int[Array, "*batch"]
+    rule: str = eqx.field(static=True, default=type(DEFINITION_6).__name__)
 
     @property
     def last_order(self) -> Int[Array, " participants"]:
         """The agents in the speaking order of the last sweep made, of one estimate (map it over a batch)."""
         return self.order[self.sweeps - 1]
-
-
-def agent_context(contexts: Context, agent: Int[Array, ""]) -> Context:
-    """One agent's context out of a stack with a leading agent axis."""
-    return jax.tree.map(lambda leaf: leaf[agent], contexts)
 
 
 def composite_flow(
@@ -80,7 +81,7 @@ def composite_flow(
     y: Float[Array, " state"],
     noise: Float[Array, "hops state"] | None = None,
 ) -> Float[Array, "hops+1 state"]:
-    """Pass one noisy state through a sequence of agents.
+    """Pass one noisy state through a sequence of agents by Definition 6.
 
     φ_ℓ(y) = f(τ_{order[ℓ−1]}, φ_{ℓ−1}(y)), so `order[0]` speaks first (Definition 6 by its recursion; the nested
     form in the paper has the reverse order and counts agents from 1 with a remainder that can be 0).
@@ -94,15 +95,11 @@ def composite_flow(
 
     Returns:
         The trajectory y^(0), …, y^(hops), starting with `y` itself.
+
+    Source: Definition 6; by its recursion.
     """
-
-    def hop(y, now):
-        agent, added = now
-        y = denoiser.denoise(agent_context(contexts, agent), y if added is None else y + added)
-        return y, y
-
-    _, trajectory = jax.lax.scan(hop, y, (order, noise))
-    return jnp.concatenate([y[None], trajectory])
+    last, received = sweep(DEFINITION_6, denoiser, contexts, order, y, noise)
+    return jnp.concatenate([received, last[None]])
 
 
 def reconstruct(
@@ -110,15 +107,9 @@ def reconstruct(
     histories: Float[Array, "agents history"],
     *,
     key: PRNGKeyArray,
-    num_samples: int = 16,
-    num_sweeps: int = 6,
-    order: str | Sequence[int] = "random",
-    participants: Sequence[int] | None = None,
-    sigma: float = 1.0,
-    merge_radius: float = 0.1,
-    max_candidates: int = 16,
-    tolerance: float = 0.0,
-    stir: float = 0.0,
+    sampling: Sampling | None = None,
+    rule: CompositionRule = DEFINITION_6,
+    **options: Unpack[SamplingOptions],
 ) -> Estimate:
     """Infer the state from a joint history by composite diffusion, from many noises at once (A.6, step 1).
 
@@ -126,30 +117,21 @@ def reconstruct(
         denoiser: the shared denoiser.
         histories: the agents' encoded local histories.
         key: fixes the noises and the orders.
-        num_samples: K, noises y^(k,0) ~ N(0, sigma² I).
-        num_sweeps: passes through all participants.
-        order: `"random"`, a fresh permutation per sweep, shared by the samples; `"fixed"`, the participants as listed;
-            or the agents themselves in speaking order, each once, the same in every sweep.
-        participants: the agents that take part (partial composite diffusion, §5.2); by default all of them.
-        sigma: scale of the initial noise.
-        merge_radius: end points closer than this count as one candidate, in units of the scaled state.
-        max_candidates: rows that the result keeps for candidates.
-        tolerance: stop after a sweep over which no sample moved this far; 0 makes every sweep.
-        stir: ς, scale of the noise before each hop, falling to zero in the last sweep, so that flows do not rest
-            between states; about a seventh of the smallest distance between states, with tens of sweeps. 0 is
-            Definition 6.
+        sampling: how many samples and sweeps, who speaks when, and the like; by default `Sampling()`.
+        rule: what an agent does with the message that it receives; by default Definition 6.
+        options: fields of `Sampling` by name, such as `num_samples=64`; they replace those of `sampling`.
 
     Returns:
-        The estimate, unchecked: `certify` says how far to trust it.
+        The estimate, unchecked: `certify` says how far to trust one of Definition 6.
 
     Raises:
-        InputError: if the histories cannot be used, an agent is unknown or named twice, or `order` and
-            `participants` name different agents, or `tolerance` and `stir` are both given.
+        InputError: the histories or the options cannot be used, or an agent is unknown.
+
+    Source: Definition 6, Corollary 7.1, Corollary 7.2, appendix A.6.
     """
     histories = check_histories(denoiser, histories, axes=2)
-    options = (order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance, stir)
-    plan = make_plan(histories.shape[0], *options)
-    return _reconstruct_one(denoiser, histories, key, plan)
+    plan = make_plan(histories.shape[0], sampling_from(sampling, options))
+    return _reconstruct_one(denoiser, histories, key, plan, rule)
 
 
 def reconstruct_batch(
@@ -158,15 +140,9 @@ def reconstruct_batch(
     *,
     key: PRNGKeyArray,
     batch_size: int | None = None,
-    order: str | Sequence[int] = "random",
-    participants: Sequence[int] | None = None,
-    num_samples: int = 16,
-    num_sweeps: int = 6,
-    sigma: float = 1.0,
-    merge_radius: float = 0.1,
-    max_candidates: int = 16,
-    tolerance: float = 0.0,
-    stir: float = 0.0,
+    sampling: Sampling | None = None,
+    rule: CompositionRule = DEFINITION_6,
+    **options: Unpack[SamplingOptions],
 ) -> Estimate:
     """`reconstruct` many joint histories, each with noises and orders of its own, in bounded memory.
 
@@ -181,11 +157,28 @@ def reconstruct_batch(
         InputError: as `reconstruct`, or if the batch is empty.
     """
     histories = check_histories(denoiser, histories, axes=3)
-    options = (order, participants, num_samples, num_sweeps, sigma, merge_radius, max_candidates, tolerance, stir)
-    plan = make_plan(histories.shape[1], *options)
+    plan = make_plan(histories.shape[1], sampling_from(sampling, options))
     if batch_size is None:
-        batch_size = affordable_batch_size(len(plan.participants), num_samples, denoiser.state_size)
-    return _reconstruct_many(denoiser, histories, key, plan, min(batch_size, histories.shape[0]))
+        batch_size = affordable_batch_size(len(plan.participants), plan.sampling.num_samples, denoiser.state_size)
+    return _reconstruct_many(denoiser, histories, key, plan, rule, min(batch_size, histories.shape[0]))
+
+
+def states_by_sweep(
+    denoiser: Denoiser,
+    histories: Float[Array, "agents history"],
+    key: PRNGKeyArray,
+    plan: Plan,
+    rule: CompositionRule = DEFINITION_6,
+) -> Float[Array, "samples sweeps state"]:
+    """Where the samples of `reconstruct` stand after each sweep; `plan.sampling.tolerance` is not looked at."""
+    team, messages = _begin(denoiser, rule, plan, histories, key)
+
+    def one_sweep(messages, number):
+        messages, _ = team.sweep(messages, number)
+        return messages, jax.vmap(rule.state)(messages)
+
+    numbers = jnp.arange(plan.sampling.num_sweeps, dtype=jnp.int32)
+    return jnp.swapaxes(jax.lax.scan(one_sweep, messages, numbers)[1], 0, 1)
 
 
 def affordable_batch_size(participants: int, num_samples: int, state_size: int) -> int:
@@ -194,66 +187,98 @@ def affordable_batch_size(participants: int, num_samples: int, state_size: int) 
 
 
 @eqx.filter_jit
-def _reconstruct_one(denoiser, histories, key, plan):
-    return _reconstruct(denoiser, plan, histories, key)
+def _reconstruct_one(denoiser, histories, key, plan, rule):
+    return _reconstruct(denoiser, plan, rule, histories, key)
 
 
 @eqx.filter_jit
-def _reconstruct_many(denoiser, histories, key, plan, batch_size):
+def _reconstruct_many(denoiser, histories, key, plan, rule, batch_size):
     keys = jax.random.split(key, histories.shape[0])
-    one = partial(_reconstruct, denoiser, plan)
+    one = partial(_reconstruct, denoiser, plan, rule)
     return jax.lax.map(lambda example: one(*example), (histories, keys), batch_size=batch_size)
 
 
-def _reconstruct(denoiser, plan: Plan, histories, key) -> Estimate:
-    key_noise, key_order = jax.random.split(key)
-    key_stir = jax.random.fold_in(key, 2)  # beside what `split` gives, so that flows without it stay as they were
-    speakers = jnp.asarray(plan.participants, jnp.int32)
-    contexts = jax.vmap(denoiser.condition)(histories[speakers])
-    order = speaking_positions(key_order, plan)
-    noise = plan.sigma * jax.random.normal(key_noise, (plan.num_samples, denoiser.state_size))
-    sweeps, samples, path = _sweep_until_still(denoiser, contexts, order, noise, key_stir, plan)
+def _reconstruct(denoiser, plan: Plan, rule: CompositionRule, histories, key) -> Estimate:
+    team, messages = _begin(denoiser, rule, plan, histories, key)
+    sweeps, messages, path = _sweep_until_still(team, messages)
+    samples = jax.vmap(rule.state)(messages)
     hops = sweeps * len(plan.participants)
     return Estimate(
         **_candidates(samples, plan),
         samples=samples,
         path=path,
-        order=speakers[order],
+        order=jnp.asarray(plan.participants, jnp.int32)[team.order],
         sweeps=sweeps,
         messages=hops,
-        denoiser_calls=hops * plan.num_samples,
+        denoiser_calls=hops * plan.sampling.num_samples * rule.calls_per_hop,
+        rule=type(rule).__name__,
     )
 
 
-def _sweep_until_still(denoiser, contexts, order, noise, key, plan: Plan):
-    """Sweeps made, final samples (K, state) and what the last sweep's agents received (participants, K, state)."""
-    num_sweeps, num_participants = order.shape
-    flows = jax.vmap(composite_flow, in_axes=(None, None, None, 0, 1 if plan.stir else None), out_axes=1)
-    path = jnp.zeros((num_participants, *noise.shape), noise.dtype)
+class _Team(eqx.Module):
+    """A joint history made ready: all that a sweep of its samples needs, but where they stand."""
+
+    denoiser: Denoiser
+    rule: CompositionRule
+    plan: Plan
+    contexts: Context
+    order: Int[Array, "sweeps participants"]
+    key_stir: PRNGKeyArray
+
+    def sweep(
+        self, messages: Message, number: Int[Array, ""]
+    ) -> tuple[Message, Float[Array, "participants samples state"]]:
+        """The samples' messages after a sweep, and the states that each agent received."""
+
+        def one(message, noise):
+            message, received = sweep(self.rule, self.denoiser, self.contexts, self.order[number], message, noise)
+            return message, jax.vmap(self.rule.state)(received)
+
+        return jax.vmap(one, in_axes=(0, 1), out_axes=(0, 1))(messages, self._noise(number))
+
+    def _noise(self, number: Int[Array, ""]) -> Float[Array, "participants samples state"] | None:
+        sampling = self.plan.sampling
+        if not sampling.stir:
+            return None
+        shape = self.order.shape[1], sampling.num_samples, self.denoiser.state_size
+        return stir_scales(self.plan)[number] * jax.random.normal(jax.random.fold_in(self.key_stir, number), shape)
+
+
+def _begin(denoiser, rule: CompositionRule, plan: Plan, histories, key) -> tuple[_Team, Message]:
+    """The team, and the message of each sample before the first sweep."""
+    key_noise, key_order = jax.random.split(key)
+    key_stir = jax.random.fold_in(key, 2)  # beside what `split` gives, so that flows without it stay as they were
+    contexts = jax.vmap(denoiser.condition)(histories[jnp.asarray(plan.participants, jnp.int32)])
+    order = speaking_positions(key_order, plan)
+    noise = plan.sigma * jax.random.normal(key_noise, (plan.sampling.num_samples, denoiser.state_size))
+    return _Team(denoiser, rule, plan, contexts, order, key_stir), jax.vmap(rule.start)(noise)
+
+
+def _sweep_until_still(team: _Team, messages: Message):
+    """Sweeps made, the samples' last messages, and what the last sweep's agents received (participants, K, state)."""
+    (num_sweeps, num_participants), tolerance = team.order.shape, team.plan.sampling.tolerance
+    states = jax.vmap(team.rule.state)
 
     def moving(carry):
-        sweep, _, _, change = carry
+        number, _, _, change = carry
         # with tolerance 0 the predicate does not depend on the data, so a batch needs no masking
-        return sweep < num_sweeps if plan.tolerance == 0 else (sweep < num_sweeps) & ~(change < plan.tolerance)
-
-    def added(sweep):
-        if not plan.stir:
-            return None
-        return stir_scales(plan)[sweep] * jax.random.normal(jax.random.fold_in(key, sweep), path.shape, path.dtype)
+        return number < num_sweeps if tolerance == 0 else (number < num_sweeps) & ~(change < tolerance)
 
     def one_sweep(carry):
-        sweep, y, _, _ = carry
-        trajectory = flows(denoiser, contexts, order[sweep], y, added(sweep))
-        change = jnp.max(jnp.linalg.norm(trajectory[-1] - y, axis=-1))
-        return sweep + 1, trajectory[-1], trajectory[:-1], change
+        number, before, _, _ = carry
+        after, path = team.sweep(before, number)
+        change = jnp.max(jnp.linalg.norm(states(after) - states(before), axis=-1))
+        return number + 1, after, path, change
 
-    start = (jnp.asarray(0, jnp.int32), noise, path, jnp.asarray(jnp.inf, noise.dtype))
+    y = states(messages)
+    path = jnp.zeros((num_participants, *y.shape), y.dtype)
+    start = (jnp.asarray(0, jnp.int32), messages, path, jnp.asarray(jnp.inf, y.dtype))
     return jax.lax.while_loop(moving, one_sweep, start)[:3]
 
 
 def _candidates(samples: Float[Array, "samples state"], plan: Plan) -> dict[str, Array]:
     """Merge the end points; they come ranked by how many samples reached them."""
-    merged = merge_points(samples, plan.merge_radius, plan.max_candidates)
+    merged = merge_points(samples, plan.sampling.merge_radius, plan.sampling.max_candidates)
     return {
         # no candidate at all means that no sample stayed finite, which a zero would hide
         "state": jnp.where(merged.mask[0], merged.points[0], jnp.nan),

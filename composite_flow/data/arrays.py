@@ -1,4 +1,4 @@
-"""Checks of arrays that users bring: each fault has its sentence."""
+"""Checks of the users' own arrays; each fault has its own sentence."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from composite_flow.errors import InputError
 
 
 def _array(name: str, values: Any, num_axes: int) -> np.ndarray:
-    """As a NumPy array with this number of axes."""
+    """The values as a NumPy array, once it is known to hold numbers and to have this number of axes."""
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -21,7 +21,7 @@ def _array(name: str, values: Any, num_axes: int) -> np.ndarray:
 
 
 def as_floats(name: str, values: Any, num_axes: int) -> np.ndarray:
-    """As finite float32."""
+    """The values as float32, once they are known to be finite."""
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(_array(name, values, num_axes), dtype=np.float32)
     if not np.isfinite(array).all():
@@ -30,7 +30,7 @@ def as_floats(name: str, values: Any, num_axes: int) -> np.ndarray:
 
 
 def as_booleans(name: str, values: Any, num_axes: int) -> np.ndarray:
-    """As bool, from bools or from zeros and ones."""
+    """The values as booleans; zeros and ones are accepted too."""
     array = _array(name, values, num_axes)
     if not np.isin(array, (0, 1)).all():
         raise InputError(f"{name} must hold booleans, or zeros and ones.")
@@ -38,7 +38,7 @@ def as_booleans(name: str, values: Any, num_axes: int) -> np.ndarray:
 
 
 def as_actions(values: Any) -> np.ndarray:
-    """As int32, from 0."""
+    """The actions as int32, once they are known to be whole numbers from 0."""
     array = _array("actions", values, 2)
     if array.dtype.kind not in "iu" or np.any(array < 0) or np.any(array > np.iinfo(np.int32).max):
         raise InputError("actions must be whole numbers from 0, of an integer type.")
@@ -46,7 +46,7 @@ def as_actions(values: Any) -> np.ndarray:
 
 
 def check_lengths(arrays: dict[str, np.ndarray], num_agents: int) -> None:
-    """All arrays speak of the same steps and agents, and the last step ends an episode."""
+    """Refuse arrays that differ in their steps or agents, or whose last step does not end an episode."""
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -65,7 +65,7 @@ def check_lengths(arrays: dict[str, np.ndarray], num_agents: int) -> None:
 
 
 def check_availability(availability: np.ndarray, actions: np.ndarray, num_actions: int | None) -> None:
-    """It has the shape of the actions, each of which it knows."""
+    """Refuse an availability whose shape does not fit to the actions, or that lacks one of them."""
     if availability.shape[:2] != actions.shape or (num_actions is not None and availability.shape[2] != num_actions):
         raise InputError(
             f"availability must have the shape (steps, agents, actions) = "

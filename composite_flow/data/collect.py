@@ -1,4 +1,4 @@
-"""Collecting episodes of a problem with a policy: one compiled program, thousands of worlds at once.
+"""Collect episodes of a problem with a policy: one compiled program runs thousands of worlds at once.
 
 Worlds on the host are recorded one episode after the other, in the same form (`collect_host`).
 """
@@ -8,8 +8,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
+from composite_flow.data.amount import Amount, amount_to_collect
 from composite_flow.data.collect_host import host_episodes
-from composite_flow.data.episodes import ARRAYS, Episodes, describe
+from composite_flow.data.episodes import ARRAYS, Episodes, shard_description
 from composite_flow.data.folder import FolderWriter
+from composite_flow.data.progress import CountProgress
 from composite_flow.data.scaling import Scaling
 from composite_flow.data.shards import SHARD_BYTES
 from composite_flow.errors import InputError
@@ -30,41 +31,9 @@ from composite_flow.problems.base import Policy, Problem, RandomPolicy
 from composite_flow.problems.host import AnyProblem, HostProblem
 
 BATCH_BYTES = 64 * 2**20
-"""Memory that the records of the worlds that run at once may take."""
+"""Most memory for the records of the worlds that run at the same time."""
 
-Progress = Callable[[int, int], None]
 Arrays = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Amount:
-    """How much is to be collected: whole episodes, until there are so many of them or of their time steps.
-
-    Attributes:
-        wanted: how many.
-        in_samples: time steps (samples) instead of episodes.
-        num_steps: most steps of an episode.
-    """
-
-    wanted: int
-    in_samples: bool
-    num_steps: int
-
-    @property
-    def fewest_episodes(self) -> int:
-        """As many as there must be at least."""
-        return -(-self.wanted // self.num_steps) if self.in_samples else self.wanted
-
-    def after(self, before: int, episodes: int, steps: int) -> int:
-        """How much there is once these episodes and their steps have joined what there was."""
-        return before + steps if self.in_samples else min(before + episodes, self.wanted)
-
-    def cut(self, arrays: Arrays, before: int) -> Arrays:
-        """The episodes up to the one with which the amount is reached, where there was so much before them."""
-        stops = np.flatnonzero(arrays["ends"]) + 1
-        amounts = before + (stops if self.in_samples else np.arange(1, len(stops) + 1))
-        last = min(int(np.searchsorted(amounts, self.wanted)), len(stops) - 1)
-        return {name: array[: stops[last]] for name, array in arrays.items()}
 
 
 def collect(
@@ -75,29 +44,30 @@ def collect(
     num_samples: int | None = None,
     policy: Policy | None = None,
     num_steps: int | None = None,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> Episodes:
     """Let a team act and record what it saw, what it did, and the state.
 
-    An episode stops with the world that `Problem.step` calls over, which is recorded as its last step, or
-    after `num_steps` recorded steps. Episode i draws from `fold_in(key, i)` alone.
+    An episode ends when `Problem.step` says that it is over, and the world reached then is recorded as its last step;
+    otherwise it ends after `num_steps` recorded steps. Episode i draws from `fold_in(key, i)` alone.
 
     Args:
         problem: the world.
-        num_episodes: how many episodes; either this or `num_samples`.
+        num_episodes: number of episodes; give either this or `num_samples`.
         key: the same key gives the same episodes.
-        num_samples: how many time steps of the team; the last episode is recorded to its end, so a few more.
-        policy: how the team acts; every available action equally likely where not given.
-        num_steps: most steps of an episode; the problem's own `num_steps` where not given.
-        progress: called with the number of episodes, or of samples, done and of all, now and then.
+        num_samples: number of time steps of the team. The last episode is recorded to its end, so there can be more.
+        policy: how the team acts; by default every available action is equally likely.
+        num_steps: most steps of an episode; by default the problem's own `num_steps`.
+        progress: called now and then with the number of episodes (or samples) that are done, and of all.
 
     Returns:
-        The episodes; states that all lie in [0, 1] are scaled by the identity, others by their min–max.
+        The episodes. States that all lie in [0, 1] are scaled by the identity, others by their minimum and maximum.
 
     Raises:
-        InputError: a number is not positive, not one of the two is given, or the length of an episode is not known.
+        InputError: a number is not positive, none or both of the two numbers are given, or the length of an episode is
+            not known.
     """
-    amount = _amount(problem, num_episodes, num_samples, num_steps)
+    amount = amount_to_collect(problem, num_episodes, num_samples, num_steps)
     policy = RandomPolicy() if policy is None else policy
     size = _batch_size(problem, amount.fewest_episodes, amount.num_steps)
     batches = _batches(problem, policy, key, range(amount.wanted), amount.num_steps, size)
@@ -125,27 +95,28 @@ def collect_to(
     overwrite: bool = False,
     shard_bytes: int = SHARD_BYTES,
     in_memory: bool | None = None,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> Episodes:
     """`collect` into a folder of shards, shard by shard, so that memory does not grow with the number of episodes.
 
-    The same call after an interruption goes on: finished shards of the same problem, policy, key and numbers are kept.
+    After an interruption the same call continues, with finished shards of the same problem, policy, key and numbers.
 
     Args:
-        folder: a new or empty one, or one of episodes that may be overwritten.
+        folder: a folder that is new or empty, or that holds episodes that may be overwritten.
         problem, num_episodes, key, num_samples, policy, num_steps, progress: as in `collect`.
-        minutes: when they are over no further shard is begun, and what is missing is left to the same call again.
-        overwrite: replace the episodes there, once the new ones are whole.
+        minutes: time limit. After it no further shard is begun; the same call again collects the rest.
+        overwrite: replace the episodes there, once the new ones are complete.
         shard_bytes: size of a shard before compression.
-        in_memory: as in `Episodes.load`, which opens the episodes at the end.
+        in_memory: as in `Episodes.load`, which opens the episodes.
 
     Raises:
-        InputError: as in `collect`, or the minutes did not suffice.
+        InputError: as in `collect`, or the minutes were not enough.
         FileError: the folder is in the way, or cannot be written.
     """
     if minutes is not None and not minutes > 0:
         raise InputError(f"minutes must be positive, not {minutes}.")
-    amount, stop = _amount(problem, num_episodes, num_samples, num_steps), time.monotonic() + 60 * (minutes or math.inf)
+    amount = amount_to_collect(problem, num_episodes, num_samples, num_steps)
+    stop = time.monotonic() + 60 * (minutes or math.inf)
     policy = RandomPolicy() if policy is None else policy
     per_shard = min(amount.wanted, max(1, shard_bytes // _episode_bytes(problem, amount.num_steps)))
     writer = FolderWriter(Path(folder), _collection(problem, policy, key, amount, per_shard), ARRAYS, overwrite)
@@ -159,11 +130,13 @@ def collect_to(
         else:
             episodes, has_begun = range(number * per_shard, (number + 1) * per_shard), True
             batches = _batches(problem, policy, key, episodes, amount.num_steps, size)
-            # On the host a shard takes its time.
+            # On the host a shard takes long, so progress is reported within it too.
             arrays = _recorded(batches, amount, done, progress if isinstance(problem, HostProblem) else None)
             steps = len(arrays["ends"])
             is_last = amount.after(done, per_shard, steps) >= amount.wanted
-            writer.write(number, number + 1 if is_last else None, arrays, _shard_description(problem, policy, arrays))
+            writer.write(
+                number, number + 1 if is_last else None, arrays, _measured_description(problem, policy, arrays)
+            )
         done, number = amount.after(done, per_shard, steps), number + 1
         if progress is not None:
             progress(done, amount.wanted)
@@ -172,7 +145,7 @@ def collect_to(
 
 
 def _too_slow(amount: Amount, done: int, minutes: float | None, writer: FolderWriter) -> str:
-    """What is there when the time is over, and how to go on."""
+    """The message when the time is over: what has been collected, and how to continue."""
     unit = "time steps" if amount.in_samples else "episodes"
     return (
         f"{done:,} of {amount.wanted:,} {unit} were collected in {minutes:g} minutes and are kept in {writer.partial}: "
@@ -180,14 +153,14 @@ def _too_slow(amount: Amount, done: int, minutes: float | None, writer: FolderWr
     )
 
 
-def _shard_description(problem: AnyProblem, policy: Policy, arrays: Arrays) -> dict[str, Any]:
-    """What a shard says beside its arrays; the ranges of all shards together give the scaling."""
+def _measured_description(problem: AnyProblem, policy: Policy, arrays: Arrays) -> dict[str, Any]:
+    """The description in a shard, with the range of its own states; the ranges of all shards give the scaling."""
     scaling = Scaling(*(jnp.asarray(limit(arrays["states"], axis=0)) for limit in (np.min, np.max)))
-    return describe(problem.state_names, scaling, problem.description, policy.description, measured=True)
+    return shard_description(problem.state_names, scaling, problem.description, policy.description, measured=True)
 
 
 def _collection(problem: AnyProblem, policy: Policy, key: PRNGKeyArray, amount: Amount, per_shard: int) -> str:
-    """A digest of everything that the episodes depend on, by which shards know whether they belong together."""
+    """A digest of all that the episodes depend on; it shows whether shards belong to the same collection."""
     described = [problem.description, policy.description, dataclasses.asdict(amount), per_shard, version("jax")]
     digest = hashlib.sha256(json.dumps(described).encode())
     for leaf in jax.tree.leaves((jax.random.key_data(key), policy)):
@@ -196,23 +169,8 @@ def _collection(problem: AnyProblem, policy: Policy, key: PRNGKeyArray, amount: 
     return digest.hexdigest()
 
 
-def _amount(problem: AnyProblem, num_episodes: int | None, num_samples: int | None, num_steps: int | None) -> Amount:
-    """How much is asked for; raises where a number cannot be used."""
-    if num_steps is None:
-        num_steps = getattr(problem, "num_steps", None)
-    if num_steps is None:
-        raise InputError("This problem does not say how long its episodes are; give num_steps.")
-    if (num_episodes is None) == (num_samples is None):
-        raise InputError("Give either the number of episodes or the number of samples (time steps).")
-    numbers = {"num_episodes": num_episodes, "num_samples": num_samples, "num_steps": num_steps}
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise InputError(f"{name} must be at least 1, not {number}.")
-    return Amount(num_episodes or num_samples or 0, num_episodes is None, num_steps)
-
-
-def _recorded(batches: Iterable[Arrays], amount: Amount, before: int, progress: Progress | None = None) -> Arrays:
-    """The episodes of these batches until the amount is reached, where there was so much before them."""
+def _recorded(batches: Iterable[Arrays], amount: Amount, before: int, progress: CountProgress | None = None) -> Arrays:
+    """The episodes of these batches until the amount is reached, given what was there before them."""
     parts, done = [], before
     for batch in batches:
         part = amount.cut(batch, done)
@@ -254,13 +212,13 @@ def _rollout(problem: Problem, policy: Policy, key: PRNGKeyArray, num_steps: int
 def _rollouts(
     problem: Problem, policy: Policy, key: PRNGKeyArray, episodes: Int[Array, " batch"], num_steps: int
 ) -> dict[str, Array]:
-    """The episodes of these numbers, each from its own key."""
+    """The episodes with these numbers, each drawn from its own key."""
     keys = jax.vmap(lambda episode: jax.random.fold_in(key, episode))(episodes)
     return jax.vmap(lambda key_episode: _rollout(problem, policy, key_episode, num_steps))(keys)
 
 
 def _episode_bytes(problem: AnyProblem, num_steps: int) -> int:
-    """Memory of the records of the longest episode."""
+    """Memory for the records of an episode of `num_steps` steps."""
     features = problem.num_agents * (4 * problem.observation_size + problem.num_actions + 4) + 4 * problem.state_size
     return num_steps * (features + 5)
 
@@ -268,7 +226,7 @@ def _episode_bytes(problem: AnyProblem, num_steps: int) -> int:
 def _batches(
     problem: AnyProblem, policy: Policy, key: PRNGKeyArray, episodes: range, num_steps: int, size: int
 ) -> Iterator[Arrays]:
-    """Flat arrays of these episodes, a batch at a time; all batches have one size, so that one program runs."""
+    """Flat arrays of these episodes, one batch at a time; all batches have one size, so one compilation is enough."""
     if isinstance(problem, HostProblem):
         yield from host_episodes(problem, policy, key, episodes, num_steps)
         return
@@ -278,7 +236,7 @@ def _batches(
 
 
 def _batch_size(problem: AnyProblem, num_episodes: int, num_steps: int) -> int:
-    """As few equal batches as fit into the memory limit."""
+    """The number of episodes in a batch: as few equal batches as the memory limit allows."""
     most = max(1, BATCH_BYTES // _episode_bytes(problem, num_steps))
     return -(-num_episodes // -(-num_episodes // most))
 
@@ -291,5 +249,5 @@ def _flat(records: Arrays, count: int) -> Arrays:
 
 
 def _inside(ends: Bool[np.ndarray, "episodes steps"]) -> Bool[np.ndarray, "episodes steps"]:
-    """Steps up to and with the first end."""
+    """Which steps lie up to the first end, which is included."""
     return np.cumsum(ends, axis=1) - ends == 0

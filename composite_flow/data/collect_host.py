@@ -1,4 +1,4 @@
-"""Collecting episodes of a world on the host: one episode after the other, each the same record as a compiled one."""
+"""Collect episodes of a world on the host, one after the other, recorded in the same form as compiled ones."""
 
 from collections.abc import Iterator
 
@@ -14,32 +14,32 @@ from composite_flow.problems.base import Memory, Policy
 from composite_flow.problems.host import HostProblem, WorldLost
 
 MOST_LOSSES = 3
-"""How often in a row a world may break down."""
+"""How often a world may break down within the same episode."""
 
 
 def host_episodes(
     problem: HostProblem, policy: Policy, key: PRNGKeyArray, episodes: range, num_steps: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The records of these episodes, one at a time.
+    """The records of these episodes, one episode at a time.
 
-    Keys are split as for compiled worlds, so that a world that draws from them alone gives the same episodes.
+    Keys are split as for compiled worlds, so a world that draws from them alone gives the same episodes.
 
     Args:
         problem: the world.
         policy: how the team acts.
-        key: of the collection; episode i draws from `fold_in(key, i)`.
-        episodes: their numbers.
+        key: the collection's key; episode i draws from `fold_in(key, i)`.
+        episodes: the numbers of the episodes.
         num_steps: most steps of an episode.
 
     Raises:
-        InputError: the world breaks down again and again, or gives something that is not finite.
+        InputError: the world breaks down again and again, or returns values that are not finite.
     """
     for number in episodes:
         yield _until_whole(problem, policy, jax.random.fold_in(key, number), num_steps)
 
 
 def _until_whole(problem: HostProblem, policy: Policy, key: PRNGKeyArray, num_steps: int) -> dict[str, np.ndarray]:
-    """One episode; one that the world broke off is played anew."""
+    """One complete episode; if the world breaks down, the episode is played again from its start."""
     for losses in range(1, MOST_LOSSES + 1):
         try:
             return _episode(problem, policy, key, num_steps)
@@ -53,7 +53,7 @@ def _until_whole(problem: HostProblem, policy: Policy, key: PRNGKeyArray, num_st
 
 
 def _episode(problem: HostProblem, policy: Policy, key: PRNGKeyArray, num_steps: int) -> dict[str, np.ndarray]:
-    """Act until the world is over, whose last step is recorded too, or until there are so many steps."""
+    """Play until the world is over, and record its last step too, or until `num_steps` steps are recorded."""
     key_reset, keys = _keys(key, num_steps)
     records: dict[str, list] = {name: [] for name in ("observations", "actions", "states", "rewards", "availability")}
     problem.reset(key_reset)
@@ -82,7 +82,7 @@ def _episode(problem: HostProblem, policy: Policy, key: PRNGKeyArray, num_steps:
 
 @eqx.filter_jit
 def _keys(key: PRNGKeyArray, num_steps: int) -> tuple[PRNGKeyArray, Key[Array, "steps three"]]:
-    """Of the start, and for each step those of observing, acting and the world."""
+    """The key of the reset, and for each step the keys of the observation, the action and the world."""
     key_reset, key_steps = jax.random.split(key)
     return key_reset, jax.vmap(lambda key_step: jax.random.split(key_step, 3))(jax.random.split(key_steps, num_steps))
 

@@ -1,8 +1,8 @@
 """Episodes: what a team saw and did, and the state of the world at each step.
 
-All arrays are flat over steps, whole episodes one after the other; `ends` marks the last step of each. Step t
-holds the state s_t, what each agent observed of it, what it then did and the reward of that. The action of an
-episode's last step leads nowhere.
+All arrays are flat over steps: whole episodes stand one after the other, and `ends` marks the last step of each. Step
+t holds the state s_t, what each agent observed of it, the action that each agent took then, and the reward for these
+actions. The actions of an episode's last step have no consequence.
 """
 
 import uuid
@@ -20,12 +20,12 @@ from jaxtyping import Bool, Float, Int
 from composite_flow.data.arrays import as_actions, as_booleans, as_floats, check_availability, check_lengths
 from composite_flow.data.folder import FolderWriter, read_headers
 from composite_flow.data.scaling import Scaling
-from composite_flow.data.shards import SHARD_BYTES, Header, ShardedArray
+from composite_flow.data.shards import SHARD_BYTES, ShardedArray, ShardHeader
 from composite_flow.errors import FileError, InputError
 
 ARRAYS = ("observations", "actions", "states", "rewards", "ends", "availability")
 IN_MEMORY_BYTES = 2 * 2**30
-"""Episodes that take more are read from their shards when needed."""
+"""Larger episodes are not loaded but read from their shards when they are needed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +34,15 @@ class Episodes:
 
     Attributes:
         observations: what each agent saw.
-        actions: what each agent then did.
+        actions: the action that each agent took then.
         states: the global state, in its own units.
         rewards: the team's reward for the actions.
         ends: True on the last step of each episode.
         availability: which actions each agent could take.
         state_names: a name for each feature of the state.
         scaling: maps states to [0, 1].
-        description: the problem that they come from, as `problem_from_description` reads it; may be empty.
-        policy: how the team acted, as `Policy.description` tells it; empty where that is not known.
+        description: the problem that the episodes come from, as `problem_from_description` reads it; may be empty.
+        policy: how the team acted, as `Policy.description` gives it; empty where that is not known.
     """
 
     observations: Float[np.ndarray, "steps agents observation"] | ShardedArray
@@ -103,20 +103,20 @@ class Episodes:
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the arrays take when they are read whole."""
+        """Memory of all arrays when they are loaded."""
         return sum(getattr(self, name).nbytes for name in ARRAYS)
 
     @property
     def in_memory(self) -> bool:
-        """Whether the arrays are in memory; else they are read from their shards when needed."""
+        """Whether the arrays are in memory; otherwise they are read from their shards when they are needed."""
         return not isinstance(self.observations, ShardedArray)
 
     def save(self, folder: str | Path, overwrite: bool = False, shard_bytes: int = SHARD_BYTES) -> None:
         """Write a folder of HDF5 shards of whole episodes.
 
         Args:
-            folder: a new or empty one, or one of episodes that may be overwritten.
-            overwrite: replace the episodes there, once the new ones are whole.
+            folder: a folder that is new or empty, or that holds episodes that may be overwritten.
+            overwrite: replace the episodes there, once the new ones are complete.
             shard_bytes: size of a shard before compression.
 
         Raises:
@@ -125,7 +125,7 @@ class Episodes:
         """
         cuts = self._cuts(shard_bytes)
         writer = FolderWriter(Path(folder), uuid.uuid4().hex, ARRAYS, overwrite)
-        description = describe(self.state_names, self.scaling, self.description, self.policy)
+        description = shard_description(self.state_names, self.scaling, self.description, self.policy)
         try:
             for number, (first, stop) in enumerate(pairwise(cuts)):
                 arrays = {name: getattr(self, name)[first:stop] for name in ARRAYS}
@@ -136,7 +136,7 @@ class Episodes:
             raise
 
     def _cuts(self, shard_bytes: int) -> list[int]:
-        """Steps at which one shard stops and the next starts."""
+        """The steps at which a shard starts, and the number of all steps."""
         most, cuts = shard_bytes // (self.num_bytes // self.num_steps), [0]
         for start, stop in zip(self.starts.tolist(), self.stops.tolist(), strict=True):
             if stop - cuts[-1] > most and start > cuts[-1]:
@@ -148,11 +148,11 @@ class Episodes:
         """Open a folder of shards.
 
         Args:
-            folder: as `save` or `collect_to` wrote it.
-            in_memory: read everything now; where not given, if it takes no more than 2 GiB.
+            folder: a folder that `save` or `collect_to` wrote.
+            in_memory: load everything now; by default only if it takes no more than 2 GiB.
 
         Raises:
-            FileError: a shard is missing, damaged, foreign, or of another collection.
+            FileError: a shard is missing, damaged, foreign, or belongs to another collection.
         """
         headers = read_headers(Path(folder), ARRAYS)
         arrays = {name: ShardedArray(name, headers) for name in ARRAYS}
@@ -180,20 +180,20 @@ class Episodes:
         scaling: Scaling | None = None,
         description: dict[str, Any] | None = None,
     ) -> "Episodes":
-        """Episodes from one's own logs: anything that NumPy reads, flat over steps.
+        """Episodes from the user's own logs: anything that NumPy can read, flat over steps.
 
         Args:
             observations: (steps, agents, observation).
             actions: (steps, agents), whole numbers from 0.
             states: (steps, state), in their own units.
             ends: (steps,), True on each episode's last step.
-            rewards: (steps,); 0 where not given.
-            availability: (steps, agents, actions); every action where not given.
-            num_actions: how many actions there are; as many as `availability` has or `actions` uses where not given.
-            state_names: one for each feature of the state; "state 0", "state 1", … where not given.
-            scaling: of the states to [0, 1]; min–max of these states where not given, except that states
-                of zeros and ones stay as they are.
-            description: of the problem; JSON-able.
+            rewards: (steps,); 0 by default.
+            availability: (steps, agents, actions); by default every action is available.
+            num_actions: number of actions; by default as many as `availability` has or `actions` uses.
+            state_names: a name for each feature of the state; by default "state 0", "state 1", …
+            scaling: the scaling of the states to [0, 1]; by default from the minimum and maximum of these states,
+                except that states of zeros and ones stay as they are.
+            description: a description of the problem that can be written as JSON.
 
         Returns:
             The episodes, in float32 and int32.
@@ -226,14 +226,22 @@ class Episodes:
         return cls(**arrays, state_names=names, scaling=scaling, description=described, policy={})
 
 
-def describe(
+def shard_description(
     names: tuple[str, ...],
     scaling: Scaling,
     problem: dict[str, Any],
     policy: dict[str, Any],
     measured: bool = False,
 ) -> dict[str, Any]:
-    """What a shard says beside its arrays; `measured` where its minimum and maximum speak of its own states alone."""
+    """The description that a shard holds beside its arrays.
+
+    Args:
+        names: a name for each feature of the state.
+        scaling: the scaling of the states, or the range of the shard's own states.
+        problem: the problem's description.
+        policy: the policy's description.
+        measured: whether `scaling` is the range of the shard's own states; then all shards together give the scaling.
+    """
     minimum, maximum = np.asarray(scaling.minimum).tolist(), np.asarray(scaling.maximum).tolist()
     return {
         "state_names": list(names),
@@ -243,8 +251,8 @@ def describe(
     }
 
 
-def read_description(headers: Sequence[Header]) -> tuple[tuple[str, ...], Scaling, dict[str, Any], dict[str, Any]]:
-    """Names, scaling, problem and policy of a folder of shards; ranges measured shard by shard are merged."""
+def read_description(headers: Sequence[ShardHeader]) -> tuple[tuple[str, ...], Scaling, dict[str, Any], dict[str, Any]]:
+    """The names, scaling, problem and policy of a folder of shards; ranges measured for each shard are merged."""
     try:
         scalings = [header.description["scaling"] for header in headers]
         minimum = np.asarray([scaling["minimum"] for scaling in scalings], np.float32).min(axis=0)
@@ -256,5 +264,5 @@ def read_description(headers: Sequence[Header]) -> tuple[tuple[str, ...], Scalin
     if len(names) != len(minimum) or headers[0].shapes["states"][1] != len(names):
         raise FileError(f"{headers[0].path} is damaged: it does not name and scale each feature of the state.")
     scaling = Scaling.from_range(minimum, maximum) if measured else Scaling(jnp.asarray(minimum), jnp.asarray(maximum))
-    policy = headers[0].description.get("policy", {})  # not told by earlier versions
+    policy = headers[0].description.get("policy", {})  # earlier versions did not write it
     return tuple(names), scaling, problem, policy

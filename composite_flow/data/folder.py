@@ -1,7 +1,7 @@
-"""Folders of shards: written beside their place and renamed when whole, so that a folder of that name is complete.
+"""Folders of shards: written under another name and renamed when complete, so that a folder is always complete.
 
-While shards are written they stand in `<folder>.partial`, each of them renamed when it is whole; an overwrite puts the
-old folder aside as `<folder>.previous.partial` for the moment between two renames.
+New shards are written into `<folder>.partial`, and each shard is renamed when it is complete. An overwrite moves the
+old folder to `<folder>.previous.partial` for the moment between two renames.
 """
 
 import errno
@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from composite_flow.data.shards import Header, read_header, shard_image, shard_name
+from composite_flow.data.shards import ShardHeader, read_header, shard_image, shard_name
 from composite_flow.errors import FileError
 
 _NAME = re.compile(r"episodes-\d{5}\.h5(\.partial)?")
 
 
-def read_headers(folder: Path, arrays: tuple[str, ...]) -> tuple[Header, ...]:
-    """The headers of a folder's shards, in order, checked to belong together and to be all.
+def read_headers(folder: Path, arrays: tuple[str, ...]) -> tuple[ShardHeader, ...]:
+    """The headers of a folder's shards, in order, after checking that they belong together and that none is missing.
 
     Raises:
-        FileError: the folder or a shard is missing, damaged, foreign or of another collection.
+        FileError: the folder or a shard is missing, damaged, foreign, or belongs to another collection.
     """
     partial = _partial(folder)
     if not folder.is_dir():
@@ -57,7 +57,7 @@ def read_headers(folder: Path, arrays: tuple[str, ...]) -> tuple[Header, ...]:
 
 
 class FolderWriter:
-    """Writes a folder of shards beside its place, and renames it when it is whole.
+    """Writes a folder of shards under another name, and renames it when it is complete.
 
     Shards of the same collection that an interrupted writer left are kept; `finished` has their headers by number.
 
@@ -68,8 +68,8 @@ class FolderWriter:
     def __init__(self, folder: Path, collection: str, arrays: tuple[str, ...], overwrite: bool = False):
         self.folder, self.collection, self.arrays = folder, collection, arrays
         self.partial = _partial(folder)
-        self.finished: dict[int, Header] = {}
-        with writing(folder):
+        self.finished: dict[int, ShardHeader] = {}
+        with naming_write_errors(folder):
             _recover(folder)
             _check_target(folder, overwrite)
             self.partial.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ class FolderWriter:
                 self._keep_or_remove(path)
 
     def _keep_or_remove(self, path: Path) -> None:
-        """Keep a whole shard of this collection; remove what else an interrupted writer left."""
+        """Keep a complete shard of this collection; remove anything else that an interrupted writer left."""
         try:
             header = read_header(path, self.arrays)
         except FileError:
@@ -90,12 +90,19 @@ class FolderWriter:
             path.unlink()
 
     def write(self, number: int, total: int | None, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> None:
-        """Write one shard whole, or not at all; all shards but the last may leave open how many there are."""
+        """Write one shard completely or not at all.
+
+        Args:
+            number: the shard's place in the folder.
+            total: the number of all shards; None where it is not known before the last shard.
+            arrays: the shard's steps.
+            description: from `shard_description`.
+        """
         image = shard_image(self.collection, number, total, {name: arrays[name] for name in self.arrays}, description)
         path = self.partial / shard_name(number)
         part = path.with_name(path.name + ".partial")
         try:
-            with writing(path):
+            with naming_write_errors(path):
                 with open(part, "wb") as file:
                     file.write(image)
                     file.flush()
@@ -106,20 +113,20 @@ class FolderWriter:
             raise
 
     def finish(self) -> None:
-        """Rename the whole folder into place; an old one goes only then."""
-        with writing(self.folder):
+        """Rename the complete folder into place; only then is an old one removed."""
+        with naming_write_errors(self.folder):
             if self.folder.exists():
                 self.folder.rename(_previous(self.folder))
             self.partial.rename(self.folder)
             shutil.rmtree(_previous(self.folder), ignore_errors=True)
 
     def abandon(self) -> None:
-        """Remove what was written."""
+        """Remove all shards that were written."""
         shutil.rmtree(self.partial, ignore_errors=True)
 
 
 def _lacking(folder: Path, number: int, total: int | None) -> str:
-    """The sentence about a shard that is not there."""
+    """The message about a missing shard."""
     among = "" if total is None else f" of {total}"
     return f"{folder} lacks shard {number}{among}, {shard_name(number)}."
 
@@ -133,7 +140,10 @@ def _previous(folder: Path) -> Path:
 
 
 def _recover(folder: Path) -> None:
-    """An overwrite killed between its two renames left the old data aside: back with them; or they were done with."""
+    """Repair an overwrite that was killed between its two renames.
+
+    The old data are put back, or removed where the new data are in place.
+    """
     if _previous(folder).is_dir():
         if folder.exists():
             shutil.rmtree(_previous(folder))
@@ -142,7 +152,7 @@ def _recover(folder: Path) -> None:
 
 
 def _check_target(folder: Path, overwrite: bool) -> None:
-    """Nothing stands where the folder goes, or episodes that may be overwritten."""
+    """Refuse a target that exists, unless it holds nothing but episodes that may be overwritten."""
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -153,15 +163,15 @@ def _check_target(folder: Path, overwrite: bool) -> None:
 
 
 def _check_ours(folder: Path) -> None:
-    """A folder holds shards and nothing else, so that it may be replaced."""
+    """Refuse a folder that holds anything but shards: it must not be replaced."""
     for path in folder.iterdir():
         if not _NAME.fullmatch(path.name):
             raise FileError(f"{folder} holds something other than episodes, {path.name}; choose another folder.")
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns what can go wrong while writing into a sentence."""
+def naming_write_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the file system, while `path` is written, into a `FileError` that names the path."""
     try:
         yield
     except OSError as error:

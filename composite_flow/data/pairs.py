@@ -1,4 +1,4 @@
-"""The distinct (history, state) pairs of a dataset: what there is to analyse, each once."""
+"""The distinct (history, state) pairs of a dataset, and the episodes in which each occurs."""
 
 import equinox as eqx
 import numpy as np
@@ -7,19 +7,21 @@ from jaxtyping import Float, Int
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import InputError
 
-BLOCK_ROWS = 2**17  # pairs looked through at once
+BLOCK_ROWS = 2**17  # pairs that are read at once
 
 
 class DistinctPairs(eqx.Module):
-    """Each (history, state) pair once, and where it occurs.
+    """Each distinct (history, state) pair, and where it occurs.
+
+    An occurrence is a pair together with an episode in which it occurs. If `scores` has one score for each pair,
+    `scores[pair_of_occurrence]` are the scores in the episodes `episode_of_occurrence`.
 
     Attributes:
-        histories: encoded.
-        states: scaled.
+        histories: encoded histories.
+        states: scaled states.
         counts: how often each pair occurs in the data.
-        pair_of_occurrence: for every combination of a pair and an episode in which it occurs, the pair's row,
-        episode_of_occurrence: and the episode, by its place in the data. `scores[pair_of_occurrence]` beside
-            `episode_of_occurrence` are the scores of each episode.
+        pair_of_occurrence: the row of each occurrence's pair.
+        episode_of_occurrence: the number of each occurrence's episode in the data.
     """
 
     histories: Float[np.ndarray, "pairs history"]
@@ -33,8 +35,9 @@ def distinct_pairs(dataset: HistoryDataset, limit: int | None = None) -> Distinc
     """The distinct (history, state) pairs of all agents at all steps of a dataset, a block of steps at a time.
 
     Args:
-        dataset: or a part of a split.
-        limit: at most so many pairs, spread evenly over all in their sorted order; the episodes then lack the others.
+        dataset: the dataset, or a part of a split.
+        limit: keep at most this many pairs, spread evenly over all pairs in sorted order; the occurrences of the
+            others are left out.
 
     Raises:
         InputError: the limit is below one.
@@ -64,7 +67,7 @@ def distinct_pairs(dataset: HistoryDataset, limit: int | None = None) -> Distinc
 
 
 def _of_steps(dataset, steps):
-    """Distinct pairs of some steps, and for each pair and episode: the pair's row, the episode, how often."""
+    """The distinct pairs of some steps, and for each occurrence the pair's row, the episode and the count."""
     batch, episode = dataset.joint(steps), np.asarray(dataset.windows.episode_of_step)[steps]
     histories, states = np.asarray(batch.histories), np.asarray(batch.states)
     agents = histories.shape[1]
@@ -75,7 +78,7 @@ def _of_steps(dataset, steps):
 
 
 def _merged(rows):
-    """Each row once, in the order of their bytes, and the place of every row among them; −0 counts as 0."""
+    """The distinct rows in the order of their bytes, and the place of every row among them; −0 counts as 0."""
     rows = np.ascontiguousarray(rows + np.float32(0), np.float32)
     keys = rows.view(f"V{rows.shape[1] * rows.itemsize}")[:, 0]
     _, first, parents = np.unique(keys, return_index=True, return_inverse=True)

@@ -1,39 +1,47 @@
-"""Shards: episodes on disk, a folder of HDF5 files of whole episodes, `episodes-00000.h5` and on.
+"""Shards: episodes on disk, in a folder of HDF5 files of whole episodes, `episodes-00000.h5` and so on.
 
-Each shard describes itself: root attributes give the format, its version, the collection that the shard belongs to,
-its number and how many there are (0 where only the last one knows); the text `description` is JSON with the names and
-scaling of the state's features, the problem, the policy and the library versions; one checksummed data set per array.
+Each shard describes itself. Its root attributes give the format, the format's version, the collection that the shard
+belongs to, its number, and the number of all shards (0 where only the last shard knows it). The text `description` is
+JSON with the names and scaling of the state's features, the problem, the policy and the library versions. Each array
+is a checksummed data set.
 """
 
 import io
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from jaxtyping import Int
 
 from composite_flow.errors import FileError, InputError
+from composite_flow.files.hdf5 import reading_hdf5
 
-FORMAT = "composite-flow episodes"
-FORMAT_VERSION = 1
+SHARD_FORMAT = "composite-flow episodes"
+SHARD_FORMAT_VERSION = 1
 SHARD_BYTES = 64 * 2**20
-"""Size that shards are cut to, before compression."""
+"""Size of a shard before compression."""
 CHUNK_BYTES = 2**18
 """Size of the pieces that HDF5 compresses and reads at once."""
 MOST_RUNS = 32
-"""More scattered rows than this are read as one range: a read costs more than the rows between."""
+"""Rows in more runs than this are read as one range: a read costs more than the unneeded rows in between."""
 
 
 @dataclass(frozen=True)
-class Header:
-    """What a shard says of itself, but for its arrays; `total` is None where only the last shard knows it."""
+class ShardHeader:
+    """What a shard says about itself, without its arrays.
+
+    Attributes:
+        path: the shard's file.
+        collection: a digest by which shards of one collection recognise each other.
+        number: the shard's place in the folder.
+        total: the number of all shards; None where only the last shard knows it.
+        description: from `episodes.shard_description`.
+        shapes: the shape of each array.
+        dtypes: the type of each array.
+    """
 
     path: Path
     collection: str
@@ -45,21 +53,21 @@ class Header:
 
     @property
     def num_steps(self) -> int:
-        """Rows of its arrays."""
+        """Number of steps in the shard."""
         return next(iter(self.shapes.values()))[0]
 
 
 @dataclass(frozen=True, eq=False)
 class ShardedArray:
-    """An array that is read from its shards when it is indexed: by a slice or by an array of rows of any shape.
+    """An array that is read from its shards when it is indexed, by a slice or by an array of rows of any shape.
 
     Attributes:
-        name: of the array in each shard.
-        headers: of the shards, in order.
+        name: the array's name in each shard.
+        headers: the headers of the shards, in order.
     """
 
     name: str
-    headers: tuple[Header, ...]
+    headers: tuple[ShardHeader, ...]
 
     @property
     def stops(self) -> Int[np.ndarray, " shards"]:
@@ -68,17 +76,17 @@ class ShardedArray:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the whole array."""
+        """Shape of the whole array."""
         return (int(self.stops[-1]), *self.headers[0].shapes[self.name][1:])
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the whole array."""
+        """Type of the array's elements."""
         return self.headers[0].dtypes[self.name]
 
     @property
     def nbytes(self) -> int:
-        """Memory that the whole array takes."""
+        """Memory of the whole array."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -91,7 +99,7 @@ class ShardedArray:
         return self._read(wanted)[place.reshape(np.shape(rows))]
 
     def _read(self, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
-        """These rows, which ascend."""
+        """Read these rows, whose numbers ascend."""
         stops, parts = self.stops, [np.zeros((0, *self.shape[1:]), self.dtype)]
         for header, first, stop in zip(self.headers, np.concatenate([[0], stops[:-1]]), stops, strict=True):
             local = rows[np.searchsorted(rows, first) : np.searchsorted(rows, stop)] - first
@@ -100,10 +108,10 @@ class ShardedArray:
         return np.concatenate(parts)
 
 
-def _read_rows(header: Header, name: str, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
-    """Rows of one array of a shard: run by run, or as one range where they are scattered."""
+def _read_rows(header: ShardHeader, name: str, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
+    """Read rows of one array of a shard: run by run, or as one range where they are scattered."""
     runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
-    with _reading(header.path), h5py.File(header.path, "r") as file:
+    with reading_hdf5(header.path) as file:
         if file.attrs["collection"] != header.collection:
             raise FileError(f"{header.path} was replaced by other episodes since it was opened; load the folder again.")
         data = _dataset(file, name)
@@ -112,25 +120,25 @@ def _read_rows(header: Header, name: str, rows: Int[np.ndarray, " rows"]) -> np.
         return data[rows[0] : rows[-1] + 1][rows - rows[0]]
 
 
-def read_header(path: Path, arrays: tuple[str, ...]) -> Header:
-    """What a shard says of itself.
+def read_header(path: Path, arrays: tuple[str, ...]) -> ShardHeader:
+    """Read the header of a shard.
 
     Raises:
-        FileError: it is damaged, or no shard of this format.
+        FileError: the file is damaged, or is not a shard of this format.
     """
-    with _reading(path), h5py.File(path, "r") as file:
+    with reading_hdf5(path) as file:
         attributes: dict[str, Any] = dict(file.attrs)
-        if attributes.get("format") != FORMAT:
+        if attributes.get("format") != SHARD_FORMAT:
             raise FileError(f"{path} is an HDF5 file, but not a shard of episodes.")
-        if attributes["format_version"] != FORMAT_VERSION:
+        if attributes["format_version"] != SHARD_FORMAT_VERSION:
             raise FileError(
-                f"{path} has format version {file.attrs['format_version']}, but this library reads {FORMAT_VERSION}; "
-                f"use the library's version that wrote it."
+                f"{path} has format version {file.attrs['format_version']}, but this library reads "
+                f"{SHARD_FORMAT_VERSION}; use the library's version that wrote it."
             )
         sets = {name: _dataset(file, name) for name in arrays}
         if len({data.shape[0] for data in sets.values()}) != 1:
             raise FileError(f"{path} is damaged: its arrays have different numbers of steps.")
-        return Header(
+        return ShardHeader(
             path=path,
             collection=str(attributes["collection"]),
             number=int(attributes["shard"]),
@@ -141,36 +149,25 @@ def read_header(path: Path, arrays: tuple[str, ...]) -> Header:
         )
 
 
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """A data set of a shard; KeyError where there is none."""
+def _dataset(file: Any, name: str) -> Any:
+    """The data set (`h5py.Dataset`) of this name in a shard (`h5py.File`); raises KeyError where there is none."""
+    import h5py
+
     data = file[name]
     if not isinstance(data, h5py.Dataset):
         raise KeyError(name)
     return data
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turns what can go wrong while reading a shard into a sentence."""
-    if not path.is_file():
-        raise FileError(f"{path} does not exist.")
-    if not os.access(path, os.R_OK):
-        raise FileError(f"{path} may not be read; change its permissions.")
-    if not h5py.is_hdf5(path):
-        raise FileError(f"{path} is not an HDF5 file, or its beginning is damaged.")
-    try:
-        yield
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise FileError(f"{path} is truncated or damaged, and cannot be read ({error}).") from error
-
-
 def shard_image(
     collection: str, number: int, total: int | None, arrays: dict[str, np.ndarray], description: dict[str, Any]
 ) -> memoryview:
-    """A shard's bytes: built in memory, so that a full disk meets plain file writes and never HDF5."""
+    """The bytes of a shard's file, built in memory, so that HDF5 never writes to a full disk itself."""
+    import h5py
+
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
-        file.attrs.update(format=FORMAT, format_version=FORMAT_VERSION)
+        file.attrs.update(format=SHARD_FORMAT, format_version=SHARD_FORMAT_VERSION)
         file.attrs.update(collection=collection, shard=number, num_shards=total or 0)
         file["description"] = _json({**description, "versions": _versions()})
         for name, array in arrays.items():
@@ -186,12 +183,12 @@ def shard_name(number: int) -> str:
 
 
 def _versions() -> dict[str, str]:
-    """Of the libraries that the episodes depend on."""
+    """The versions of the libraries that the episodes depend on."""
     return {name: version(name) for name in ("jax", "numpy", "h5py")}
 
 
 def _json(description: dict[str, Any]) -> str:
-    """As text; raises where it cannot be."""
+    """The description as JSON text."""
     try:
         return json.dumps(description)
     except (TypeError, ValueError) as error:

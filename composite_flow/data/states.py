@@ -1,4 +1,4 @@
-"""Rows of states as values that can be sorted, compared and counted."""
+"""Compare and count states, each row of an array as one value."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -7,7 +7,7 @@ from composite_flow.errors import MismatchError
 
 
 def distinct(states: Float[np.ndarray, "rows state"]) -> Float[np.ndarray, "distinct state"]:
-    """Each row once."""
+    """The distinct rows."""
     return np.unique(_keys(states)).view(np.float32).reshape(-1, states.shape[1])
 
 
@@ -21,7 +21,7 @@ def are_among(
 def count(
     states: Float[np.ndarray, "rows state"], listed: Float[np.ndarray, "listed state"]
 ) -> Float[np.ndarray, " listed"]:
-    """How many rows equal each row of a list; equal rows of the list share their count evenly.
+    """How many rows equal each row of a list; the count is divided evenly among equal rows of the list.
 
     Raises:
         MismatchError: a row is not in the list.
@@ -37,6 +37,6 @@ def count(
 
 
 def _keys(states: Float[np.ndarray, "rows state"]) -> np.ndarray:
-    """Each row as one value, its bytes; −0 counts as 0."""
+    """Each row as one value, which can be sorted: its bytes; −0 counts as 0."""
     states = np.ascontiguousarray(states + np.float32(0), dtype=np.float32)
     return states.view(f"V{states.shape[1] * states.itemsize}")[:, 0]

@@ -1,4 +1,4 @@
-"""Windows of length H over the flat arrays of episodes, gathered on the fly."""
+"""Windows of length H over the flat arrays of episodes, gathered when they are needed."""
 
 from collections.abc import Iterator
 
@@ -12,20 +12,21 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from composite_flow.data.episodes import Episodes
 from composite_flow.data.scaling import Scaling
 from composite_flow.data.shards import ShardedArray
+from composite_flow.data.states import are_among
 from composite_flow.errors import InputError
 from composite_flow.history import History, HistoryLayout
 
 BLOCK_STEPS = 2**18
-"""Steps whose states are looked through at once."""
+"""Number of steps whose states are read at once."""
 
 
 class JointBatch(eqx.Module):
     """Every agent's history at the same steps, and the state there.
 
     Attributes:
-        histories: flat, as networks read them.
-        structured: the same, as exact beliefs read them; batch axes (steps, agents).
-        states: scaled to [0, 1].
+        histories: the flat histories that networks read.
+        structured: the same histories in the form that exact beliefs read; batch axes (steps, agents).
+        states: the states, scaled to [0, 1].
     """
 
     histories: Float[Array, "steps agents history"]
@@ -34,7 +35,7 @@ class JointBatch(eqx.Module):
 
 
 class PairBatch(eqx.Module):
-    """One agent's history at each of some steps, and the state there; as in `JointBatch`."""
+    """One agent's history at each of some steps, and the state there; attributes as in `JointBatch`."""
 
     histories: Float[Array, "pairs history"]
     structured: History
@@ -82,7 +83,7 @@ class Windows(eqx.Module):
 
     @property
     def device_arrays(self) -> tuple[Array, Array, Array]:
-        """Observations, actions, states, where they are on the device."""
+        """Observations, actions and states; they must be on the device."""
         arrays = self.observations, self.actions, self.states
         on_device = tuple(array for array in arrays if not isinstance(array, ShardedArray))
         assert len(on_device) == 3, "callers fetch the rows first"
@@ -90,12 +91,12 @@ class Windows(eqx.Module):
 
     @property
     def shard_stops(self) -> Int[np.ndarray, " shards"]:
-        """One past each shard's last step; in memory all is one shard."""
+        """One past each shard's last step; arrays in memory count as one shard."""
         return self.observations.stops if isinstance(self.observations, ShardedArray) else np.asarray([self.num_steps])
 
     @property
     def step_bytes(self) -> int:
-        """Memory of a step's arrays."""
+        """Memory of one step."""
         return sum(array.nbytes for array in (self.observations, self.actions, self.states)) // self.num_steps
 
     def pairs(self, steps: Int[Array, " k"], agents: Int[Array, " k"]) -> PairBatch:
@@ -107,13 +108,19 @@ class Windows(eqx.Module):
         return _joint(*self._fetched(steps))
 
     def rows(self, steps: Int[Array, " k"]) -> tuple[Int[Array, "k length"], Bool[Array, "k length"]]:
-        """Rows t − H + 1, …, t and which of them lie in t's episode; the others repeat its first row."""
+        """The rows t − H + 1, …, t of each step t, and which of them lie in its episode.
+
+        In place of the others stands the episode's first row.
+        """
         rows = steps[:, None] + jnp.arange(1 - self.layout.length, 1, dtype=jnp.int32)[None, :]
         starts = self.starts[steps][:, None]
         return jnp.maximum(rows, starts), rows >= starts
 
     def _fetched(self, steps: Int[Array, " k"]) -> tuple["Windows", Int[Array, " k"]]:
-        """Windows on the device that hold these steps, and their numbers in it: all of them, or the rows needed."""
+        """Windows on the device that hold these steps, and the numbers of the steps there.
+
+        Where the arrays are in shards, only the rows that are needed are read.
+        """
         if self.in_memory:
             return self, steps
         rows, mask = (np.asarray(array) for array in self.rows(steps))
@@ -121,10 +128,29 @@ class Windows(eqx.Module):
         starts = np.repeat(last + 1 - mask.sum(axis=1), self.layout.length)
         return self._with_rows(rows.reshape(-1), starts), jnp.asarray(last, jnp.int32)
 
-    def draw_episodes(
+    def portion(
+        self, key: PRNGKeyArray, episodes: Int[np.ndarray, " episodes"], num_bytes: int
+    ) -> tuple["Windows", Int[np.ndarray, " rows"]]:
+        """A random portion of these episodes in memory, and the steps that it holds.
+
+        Args:
+            key: draws the shards, and the episodes of the last shard.
+            episodes: the numbers of the episodes to draw from.
+            num_bytes: most memory of the portion's arrays. It fixes their size, to which they are padded.
+
+        Raises:
+            InputError: not one episode fits.
+        """
+        capacity = min(num_bytes // self.step_bytes, self.num_steps)
+        drawn = self._draw_episodes(key, episodes, capacity)
+        rows = np.flatnonzero(np.isin(np.asarray(self.episode_of_step), drawn))
+        starts, padding = np.searchsorted(rows, np.asarray(self.starts)[rows]), (0, capacity - len(rows))
+        return self._with_rows(np.pad(rows, padding, mode="edge"), np.pad(starts, padding, mode="edge")), rows
+
+    def _draw_episodes(
         self, key: PRNGKeyArray, episodes: Int[np.ndarray, " episodes"], capacity: int
     ) -> Int[np.ndarray, " drawn"]:
-        """Some of these episodes, of no more steps than that, shard by shard, in a random order."""
+        """Draw episodes shard by shard, in a random order, as long as all of them together fit into the capacity."""
         generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         shards = np.searchsorted(
             self.shard_stops, np.searchsorted(np.asarray(self.episode_of_step), episodes), side="right"
@@ -137,14 +163,8 @@ class Windows(eqx.Module):
             raise InputError("Not one episode fits into these bytes; allow more.")
         return episodes[order[:fitting]]
 
-    def restricted(self, rows: Int[np.ndarray, " rows"], capacity: int) -> "Windows":
-        """These steps alone, in memory; whole episodes, ascending, then padding up to `capacity` steps."""
-        padding = capacity - len(rows)
-        starts = np.searchsorted(rows, np.asarray(self.starts)[rows])
-        return self._with_rows(np.pad(rows, (0, padding), mode="edge"), np.pad(starts, (0, padding), mode="edge"))
-
     def _with_rows(self, rows: Int[np.ndarray, " rows"], starts: Int[np.ndarray, " rows"]) -> "Windows":
-        """These rows of the arrays on the device, with the starts of their episodes among them."""
+        """Windows over these rows of the arrays, on the device; `starts` are the first rows of their episodes."""
         arrays = (np.asarray(array[rows]) for array in (self.observations, self.actions, self.states))
         episodes = np.asarray(self.episode_of_step)[rows]
         return eqx.tree_at(
@@ -154,10 +174,16 @@ class Windows(eqx.Module):
         )
 
     def states_of(self, steps: Int[np.ndarray, " steps"]) -> Iterator[Float[np.ndarray, "block state"]]:
-        """The states of these steps, a block at a time, so that they never have to be in memory all at once."""
+        """The states of these steps, one block at a time, so that memory is bounded."""
         states = self.states if isinstance(self.states, ShardedArray) else np.asarray(self.states)
         for first in range(0, len(steps), BLOCK_STEPS):
             yield states[steps[first : first + BLOCK_STEPS]]
+
+    def are_in_states(
+        self, steps: Int[np.ndarray, " steps"], states: Float[np.ndarray, "listed state"]
+    ) -> Bool[np.ndarray, " steps"]:
+        """At which of these steps the state is one of the listed states."""
+        return np.concatenate([np.zeros(0, bool), *(are_among(block, states) for block in self.states_of(steps))])
 
 
 @eqx.filter_jit
@@ -179,12 +205,12 @@ def _joint(windows: Windows, steps: Int[Array, " k"]) -> JointBatch:
 
 
 def _on_device(array: np.ndarray | ShardedArray) -> Array | ShardedArray:
-    """On the device, unless it is read from shards."""
+    """The array on the device, unless it is read from shards."""
     return array if isinstance(array, ShardedArray) else jnp.asarray(array)
 
 
 def _zero_masked(history: History) -> History:
-    """Zeros where a history is masked, so that the structured and the flat form say the same."""
+    """Put zeros where a history is masked, so that the structured and the flat form agree."""
     return History(
         observations=jnp.where(history.mask[..., None], history.observations, 0.0),
         actions=jnp.where(history.mask[..., :-1], history.actions, 0),
@@ -193,8 +219,8 @@ def _zero_masked(history: History) -> History:
     )
 
 
-def checked(values: Int[Array, " k"] | Int[np.ndarray, " k"], count: int, name: str) -> Int[Array, " k"]:
-    """As int32 on the device, in range (which only concrete values can be checked for)."""
+def checked_indices(values: Int[Array, " k"] | Int[np.ndarray, " k"], count: int, name: str) -> Int[Array, " k"]:
+    """The indices as int32 on the device, once they are known to be in range; traced values are not checked."""
     if not isinstance(values, Tracer):
         host = np.asarray(values)
         if not host.size:

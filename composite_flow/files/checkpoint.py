@@ -2,16 +2,18 @@
 
 The arrays of a pytree are stored under their tree paths. The file's metadata holds a JSON description (what the
 file is, format version, library versions, whatever the caller adds) and a checksum over description and arrays. A
-file is written to `*.partial`, flushed to the disk and renamed into place, so that a reader or a run that was killed
-never finds half of one.
+file is written in a folder `*.partial`, flushed to the disk and renamed into place, so that a reader or a run that was
+killed never finds half of one. The folder is there because safetensors writes to temporary files of its own beside the
+file: what a killed run leaves of them is found and removed with it.
 """
 
 import importlib.metadata
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +52,14 @@ def save_checkpoint(
     metadata = {"composite_flow": text, "checksum": _checksum(text, arrays)}
     partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, partial, metadata)
-        _flush(partial)
-        os.replace(partial, path)
+        _remove(partial)
+        partial.mkdir(parents=True)
+        written = partial / path.name
+        save_file(arrays, written, metadata)
+        written.chmod(partial.stat().st_mode & 0o666)  # as the umask has it; safetensors lets only the owner read
+        _flush(written)
+        os.replace(written, path)
+        _remove(partial)
         _flush(path.parent)
     except (OSError, SafetensorError) as error:
         _remove(partial)
@@ -68,6 +74,16 @@ def load_description(path: str | os.PathLike) -> dict[str, Any]:
     """
     with _opened(path) as file:
         return _description(path, file.metadata())
+
+
+def array_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
+    """The shapes of a checkpoint's arrays by their tree paths, without reading them.
+
+    Raises:
+        FileError: the file is missing, damaged or foreign.
+    """
+    with _opened(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
 
 
 def load_checkpoint(path: str | os.PathLike, like: Any) -> Any:
@@ -173,8 +189,10 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:  # nothing more can be done; the next attempt writes over it
+def _remove(partial: Path) -> None:
+    """Remove what a writer left, a folder or (before version 0.2) a file; what cannot be removed stays."""
+    if partial.is_dir():
+        shutil.rmtree(partial, ignore_errors=True)
         return
+    with suppress(OSError):
+        partial.unlink(missing_ok=True)

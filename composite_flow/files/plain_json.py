@@ -1,4 +1,4 @@
-"""Plain values of settings and results: JSON files that are whole or not there, and in what two values differ."""
+"""Settings and results as plain values: JSON files that are written completely or not at all, and differences."""
 
 import dataclasses
 import json
@@ -12,17 +12,17 @@ import numpy as np
 from composite_flow.errors import FileError
 
 LATER = {"later": True}
-"""Metadata of a dataclass's field that came after results were committed; see `jsonable`."""
+"""Metadata for a field that was added to a dataclass after results had been saved; see `jsonable`."""
 
-_LONGEST = 24  # characters of a value that a sentence can hold
-_MOST = 3  # differences that it tells
-_ABSENT = "–"  # for what one of the two lacks
+_LONGEST = 24  # most characters of a value in a sentence
+_MOST = 3  # most differences in a sentence
+_ABSENT = "–"  # stands for a value that one of the two lacks
 
 
 def jsonable(value: Any) -> Any:
     """Turn dataclasses, arrays, and numbers that JSON lacks (nan and infinity become null) into plain values.
 
-    A field marked `LATER` is left out at its default, for the sake of results that were committed before it.
+    A field marked `LATER` is left out at its default, so that results saved before it was added still compare equal.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
@@ -45,7 +45,7 @@ def jsonable(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON to a partial file and rename it into place when it is whole.
+    """Write JSON to a partial file and rename it when it is complete.
 
     Raises:
         FileError: the file cannot be written, as on a full disk.
@@ -74,11 +74,11 @@ def read_json(path: Path) -> Any:
         raise FileError(f"{path} is not a readable JSON file ({error}); remove it to compute it again.") from error
 
 
-def told_differences(first: Any, second: Any) -> str:
-    """Where the first differs from the second, as "training.steps (8000, not 300)"; empty where nowhere.
+def describe_differences(first: Any, second: Any) -> str:
+    """The differences of two values in words, such as "training.steps (8000, not 300)"; empty where there are none.
 
     Args:
-        first, second: of dictionaries, lists and plain values.
+        first, second: nested dictionaries, lists and plain values.
     """
     found = [f"{path} ({_short(one)}, not {_short(other)})" for path, one, other in _differing("", first, second)]
     more = [f"{len(found) - _MOST} more"] if len(found) > _MOST else []

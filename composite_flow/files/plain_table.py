@@ -1,14 +1,14 @@
-"""Tables as plain values: a title, columns and rows, which the command line prints and Markdown holds."""
+"""Tables as plain values (a title, columns and rows), for the command line and for Markdown files."""
 
 from collections.abc import Iterable, Sequence
 
-Cell = str | float | int | bool | None
-PlainTable = tuple[str, Sequence[str], Sequence[Sequence[Cell]]]
+TableValue = str | float | int | bool | None
+PlainTable = tuple[str, Sequence[str], Sequence[Sequence[TableValue]]]
 """Title, header and rows; the first column holds names, the others numbers."""
 
 
-def text(value: Cell) -> str:
-    """A value as people read it; what is unknown is a dash."""
+def text(value: TableValue) -> str:
+    """A value as text for people; an unknown value is a dash."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -19,7 +19,7 @@ def text(value: Cell) -> str:
 
 
 def in_markdown(contents: Iterable[PlainTable]) -> str:
-    """Tables as text, numbers to the right; what is unknown is a dash."""
+    """Tables in Markdown, with numbers aligned to the right; an unknown value is a dash."""
     lines: list[str] = []
     for title, header, rows in contents:
         lines += [*title.split("\n"), "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]

@@ -1,7 +1,7 @@
 """The record of a run: its settings, written before it starts, so that a run that is resumed needs no other."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from composite_flow.errors import FileError, MismatchError
 from composite_flow.files.plain_json import read_json, write_json
@@ -9,11 +9,48 @@ from composite_flow.files.plain_json import read_json, write_json
 FREE_SETTINGS = ("minutes", "checkpoint_seconds")  # settings that a resumed run may change
 
 
-def start_record(path: Path, settings: dict[str, Any], product: str, *, resume: bool, overwrite: bool) -> None:
-    """Write the record of a new run, unless one is in the way, or was to be resumed and is not there: a FileError.
+@runtime_checkable
+class Settings(Protocol):
+    """What a run depends on."""
 
-    `product` is the file that a finished run leaves beside its record.
+    def flat(self) -> dict[str, Any]:
+        """One level of names, as in the record; JSON-able."""
+        ...
+
+    @classmethod
+    def from_flat(cls, values: dict[str, Any]) -> Any:
+        """The inverse of `flat`."""
+        ...
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def started_or_resumed(
+    path: Path, settings: AnySettings, defaults: AnySettings, product: str, *, resume: bool, overwrite: bool
+) -> AnySettings:
+    """The settings of a run: those given, kept in its record, or those kept there by the run that is resumed.
+
+    Args:
+        path: of the record, in the run's folder.
+        settings: as given now; of a run to resume, what differs from the defaults must agree with its own.
+        defaults: settings where none are given.
+        product: the file that a finished run leaves beside its record.
+        resume: go on with the run in the folder, if there is one.
+        overwrite: an earlier run in the folder may be replaced.
+
+    Raises:
+        FileError: a run is in the way, the folder holds none to resume, or the record is none of this version.
+        MismatchError: a setting was given that the run to resume does not have.
     """
+    if resume and path.exists():
+        return type(settings).from_flat(_kept(path, settings.flat(), defaults.flat()))
+    _start(path, settings.flat(), product, resume=resume, overwrite=overwrite)
+    return settings
+
+
+def _start(path: Path, settings: dict[str, Any], product: str, *, resume: bool, overwrite: bool) -> None:
+    """Write the record of a new run, unless one is in the way, or was to be resumed and is not there."""
     folder = path.parent
     if resume and folder.exists() and any(folder.iterdir()):
         raise FileError(f"{folder} holds no run to resume: {path.name} is missing; choose the folder of a run.")
@@ -22,13 +59,8 @@ def start_record(path: Path, settings: dict[str, Any], product: str, *, resume: 
     write_json(path, settings)
 
 
-def kept_settings(path: Path, given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """What the record of a run says, but with the limits in time that are given now.
-
-    Raises:
-        FileError: it is no such record.
-        MismatchError: a setting was given, other than the default, that the run does not have.
-    """
+def _kept(path: Path, given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """What the record of a run says, but with the limits in time that are given now."""
     kept = read_json(path)
     if not isinstance(kept, dict) or set(kept) != set(given):
         raise FileError(f"{path} is not the record of a run of this version; start anew with --overwrite.")

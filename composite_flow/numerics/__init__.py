@@ -1,1 +1,1 @@
-"""Numerical methods that know nothing of agents: eigenvalues, ranks, merged points, batches, the kernel."""
+"""Numerical methods that know nothing about agents: eigenvalues, ranks, linear systems, merging, batches, kernel."""

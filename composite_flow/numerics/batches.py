@@ -1,21 +1,22 @@
-"""Rows in batches: a compiled function over any number of rows, in bounded memory and few compilations."""
+"""Apply a compiled function to any number of rows in batches, with bounded memory and few compilations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 
 def in_batches(function: Callable[..., Any], arrays: Sequence[Any], batch_size: int) -> Any:
     """Apply a function to batches of rows and collect what it returns, rows along the leading axis.
 
     Args:
-        function: of as many arrays, row by row independent; compiled once for each size it meets.
-        arrays: all of the same number of rows, at least one.
-        batch_size: rows at a time. Fewer rows than that are filled up to a power of two, and the last batch to the
-            full size, by repeating the last row; what comes of the filling is dropped.
+        function: takes one batch of each array and treats its rows independently; compiled once for each size.
+        arrays: arrays with the same number of rows, at least one row.
+        batch_size: rows at a time. If there are fewer rows, they are padded to a power of two; otherwise the last
+            batch is padded to the full size. Padding repeats the last row, and its results are dropped.
 
     Returns:
         The function's results, on the host.
@@ -23,9 +24,13 @@ def in_batches(function: Callable[..., Any], arrays: Sequence[Any], batch_size: 
     count = len(arrays[0])
     batch_size = min(batch_size, 1 << (count - 1).bit_length())
     parts = []
-    for first in range(0, count, batch_size):
-        rows = np.minimum(np.arange(first, first + batch_size), count - 1)
+    for rows, kept in padded_batches(count, batch_size):
         results = function(*(jnp.asarray(np.asarray(array)[rows]) for array in arrays))
-        kept = min(batch_size, count - first)
         parts.append(jax.tree.map(lambda result, kept=kept: np.asarray(result)[:kept], results))
     return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
+
+
+def padded_batches(count: int, batch_size: int) -> Iterator[tuple[Int[np.ndarray, " batch"], int]]:
+    """The rows of each batch and how many of them count: the last batch repeats its last row up to the full size."""
+    for first in range(0, count, batch_size):
+        yield np.minimum(np.arange(first, first + batch_size), count - 1), min(batch_size, count - first)

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Smaller x count as this, since K_a diverges at 0 for m = 0; its powers a ≥ ½ are below the precision of float32.
+# Smaller x are replaced by this, since K_a diverges at 0 for m = 0; powers a ≥ ½ of it are below float32's precision.
 SMALLEST = 1e-30
 UNROLL = 16
 
@@ -42,7 +42,7 @@ def log_uniform_kernel(
     Returns:
         The log kernel. Its error is a few units of rounding of the largest of 1, x and a |log(x/a)|.
 
-    Source: Eq. 1 and 2 with σ ~ U[0, 1].
+    Source: Eq. 1, Eq. 2; with σ ~ U[0, 1].
     """
     x = jnp.maximum(squared_distance / 2, SMALLEST)
     return _log_scaled_kernel(x, (dimension - 1) / 2, minimum) - x
@@ -80,7 +80,7 @@ def _log_difference(x: Float[Array, "*batch"], a: float, minimum: float) -> Floa
 
 
 def _log_subtract(larger: Float[Array, "*batch"], smaller: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """log(e^larger − e^smaller); in branches that are not used the order may be reversed, so it is clipped."""
+    """log(e^larger − e^smaller); clipped, since the order may be reversed in branches whose result is not used."""
     return larger + jnp.log(-jnp.expm1(jnp.minimum(smaller - larger, -jnp.finfo(larger.dtype).eps)))
 
 

@@ -1,4 +1,4 @@
-"""Linear systems whose matrix is known only by its products with vectors.
+"""Solution of linear systems whose matrix is known only by its products with vectors.
 
 Generalised minimal residuals, restarted, on the Arnoldi basis of `spectrum`: with A V = V̂ H over the basis V of the
 Krylov space, x = V argmin_z ‖β e_1 − H z‖. Where the space closes early the answer is exact.
@@ -46,12 +46,12 @@ def krylov_solve(
     Args:
         apply: v ↦ A v, traceable.
         target: b.
-        depth: products for each Krylov space, at most the size are used.
+        depth: products for each Krylov space; more than the size of the system are never used.
         tolerance: relative residual at which to stop.
-        max_restarts: Krylov spaces; a residual above the tolerance afterwards is reported as it is.
+        max_restarts: most Krylov spaces; a residual that is still above the tolerance is reported as it is.
 
     Returns:
-        The vector with the smallest residual seen, and what it is worth.
+        The vector with the smallest residual seen, and that residual.
     """
     depth, norm = min(depth, target.shape[0]), jnp.linalg.norm(target)
     scale = jnp.where(norm > 0, norm, 1.0)
@@ -68,7 +68,7 @@ def krylov_solve(
         orthogonal, triangle = jnp.linalg.qr(hessenberg)
         better = x + solve_triangular(triangle, orthogonal.T @ first) @ basis
         remains = target - apply(better)
-        improved = jnp.linalg.norm(remains) < jnp.linalg.norm(rest)  # false where A is singular and this not finite
+        improved = jnp.linalg.norm(remains) < jnp.linalg.norm(rest)  # false for NaN, which a singular A can give
         return jnp.where(improved, better, x), jnp.where(improved, remains, rest), count + 1, improved
 
     start = (jnp.zeros_like(target), target, jnp.zeros((), jnp.int32), jnp.ones((), bool))

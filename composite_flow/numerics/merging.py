@@ -1,4 +1,4 @@
-"""Merging points that lie within a radius: end points of flows into fixed points, samples into candidates."""
+"""Merge points that lie within a radius: end points of flows become fixed points, samples become candidates."""
 
 import equinox as eqx
 import jax
@@ -12,10 +12,9 @@ class Merged(eqx.Module):
     Attributes:
         points: one member of each cluster; zeros where unused.
         mask: which rows are used.
-        labels: the cluster of each point that was merged, −1 where it has none: it was left out, or its cluster
-            would have been one too many.
-        counts: the number of points in each cluster, by weight.
-        leaders: the index of the member that stands for each cluster.
+        labels: the cluster of each given point; −1 where the point was left out or there was no room for its cluster.
+        counts: the sum of the weights of each cluster's points.
+        leaders: the index of the point that stands for each cluster.
     """
 
     points: Float[Array, "max_points state"]
@@ -33,14 +32,14 @@ def merge_points(
 ) -> Merged:
     """Merge points greedily: the first free point leads, and takes all free points within the radius.
 
-    Leaders are more than `radius` apart, and every point lies within `radius` of its leader. The outcome depends on
-    the order of the points and on nothing else.
+    Leaders are more than `radius` apart, and every point lies within `radius` of its leader. The order of the points
+    decides which of them lead.
 
     Args:
-        points: in the units of the radius; a point that is not finite is left out.
-        radius: Euclidean.
-        max_points: the most clusters; what is left then has label −1.
-        weights: how many each point counts for, 1 by default; one of weight 0 is left out.
+        points: points in the units of the radius; one that is not finite is left out.
+        radius: Euclidean distance.
+        max_points: most clusters; points for which no cluster is left have label −1.
+        weights: the number of points that each point stands for, 1 by default; one of weight 0 is left out.
 
     Returns:
         The clusters by falling count. Traceable; cost O(n · number of clusters).

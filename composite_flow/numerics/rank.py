@@ -1,10 +1,10 @@
-"""Ranks of matrices of floats: singular values, numerical rank at a stated threshold, effective rank.
+"""Ranks of floating-point matrices: singular values, numerical rank at a stated threshold, effective rank.
 
     #{k : σ_k > t σ_1}   (numerical, at the threshold t),        exp(−Σ_k p_k ln p_k), p_k = σ_k / Σ_j σ_j   (effective)
 
-The rank of a float matrix is a threshold. The paper states none; look at several (`THRESHOLDS`) and at the effective
-rank, which needs none. Large matrices that are known only by their products with vectors have their leading singular
-values from a random subspace.
+The rank of a floating-point matrix depends on a threshold. The paper states none, so look at several (`THRESHOLDS`)
+and at the effective rank, which needs none. For large matrices that are known only by their products with vectors, the
+leading singular values come from a random subspace.
 
 References: O. Roy and M. Vetterli, EUSIPCO 2007; N. Halko, P. G. Martinsson and J. A. Tropp, SIAM Review 53 (2011).
 """
@@ -69,7 +69,9 @@ def effective_rank(matrix: Float[Array, "*batch rows columns"]) -> Float[Array, 
         matrix: any leading batch axes.
 
     Returns:
-        The effective rank; 0 for a zero matrix. Source: Roy and Vetterli, EUSIPCO 2007.
+        The effective rank; 0 for a zero matrix.
+
+    Reference: Roy and Vetterli, EUSIPCO 2007.
     """
     return effective_rank_of_values(singular_values(matrix))
 
@@ -105,26 +107,26 @@ def randomised_singular_values(
 
         Q = orth((A Aᵀ)^q A Ω),  Ω Gaussian;      σ_k(A) ≈ σ_k(Qᵀ A)
 
-    But for rounding the values never exceed the true ones, and are exact where the rank is at most
-    num_values + oversampling; otherwise each power iteration reduces the error further, the more the faster the
-    values fall. Cost: (2q + 2) blocks of num_values + oversampling products.
+    Up to rounding, the values never exceed the true ones, and they are exact where the rank is at most
+    num_values + oversampling. Otherwise each power iteration reduces the error; it does so more where the values fall
+    faster. Cost: (2q + 2) blocks of num_values + oversampling products.
 
     Args:
         apply: v ↦ A v, `(columns,)` to `(rows,)`, traceable; it is mapped over blocks of vectors.
         apply_transposed: u ↦ Aᵀ u.
-        rows: of A.
-        columns: of A.
-        num_values: how many values to return, at most min(rows, columns) of them.
+        rows: number of rows of A.
+        columns: number of columns of A.
+        num_values: how many values to return, at most min(rows, columns).
         key: draws Ω.
         oversampling: additional directions of the subspace.
         power_iterations: q.
-        dtype: of the vectors.
-        has_residual: whether both maps return a pair, the product and the residual of a solve behind it.
+        dtype: type of the vectors.
+        has_residual: whether both maps return a pair: the product, and the residual of the solve that gave it.
 
     Returns:
-        The values, largest first; with `has_residual`, the largest residual of all products beside them.
+        The values, largest first; with `has_residual` a pair of these and the largest residual of all products.
 
-    Source: Halko, Martinsson and Tropp (2011), algorithms 4.4 and 5.1.
+    Reference: Halko, Martinsson and Tropp (2011), algorithms 4.4 and 5.1.
     """
     num_values = min(num_values, rows, columns)
     size = min(num_values + oversampling, rows, columns)

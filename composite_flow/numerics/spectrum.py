@@ -2,9 +2,9 @@
 
     ρ(A) = max_k |λ_k(A)|,        a fixed point y* is stable where ρ(J_f(y*)) < 1        (Theorem 2)
 
-Three answers to one question. `spectral_radius` is exact and needs LAPACK on the processor; `radius_bound` never
-says less than the truth and runs at the speed of matrix products anywhere; `arnoldi_radius` needs only products
-with vectors and says by its residual how far to trust it.
+There are three methods. `spectral_radius` is exact and needs LAPACK on the processor. `radius_bound` is never below the
+true radius and needs only matrix products, so it is fast on every device. `arnoldi_radius` needs only products with
+vectors, and its residual says how accurate it is.
 
 Reference: Y. Saad, Numerical Methods for Large Eigenvalue Problems (2011), chapters 6 and 7.
 """
@@ -24,8 +24,8 @@ def spectral_radius(matrix: Float[Array, "*batch size size"]) -> Float[Array, "*
         matrix: square matrices, any leading batch axes.
 
     Returns:
-        One radius for each matrix. Cost O(size³). With a GPU, JAX hands the decomposition to the
-        host's processor; `radius_bound` needs matrix products alone.
+        One radius for each matrix. Cost O(size³). With a GPU, JAX runs the decomposition on the host's processor;
+        `radius_bound` needs matrix products alone.
     """
     return jnp.max(jnp.abs(jnp.linalg.eigvals(matrix)), axis=-1)
 
@@ -35,9 +35,9 @@ def radius_bound(matrix: Float[Array, "size size"], num_squarings: int = 8) -> F
 
         ρ(A) ≤ min_{j ≤ k} ‖A^{2^j}‖^{1/2^j}                                              (Gelfand)
 
-    The power is rescaled at every squaring, and the rounding error of the products is carried along and added, so
-    that the bound holds in float32 too. It tends to ρ from above until that error takes over: a bound is tight for
-    matrices near normal, and a nilpotent one is not known to be zero.
+    The power is rescaled at every squaring, and a bound on the rounding error of the products is carried along and
+    added, so that the bound holds in float32 too. It tends to ρ from above until that error dominates: it is tight for
+    nearly normal matrices, but for a nilpotent matrix it stays above zero.
 
     Args:
         matrix: A.
@@ -81,7 +81,7 @@ def _rescaled(
     return power / divisor, error / divisor, log_scale
 
 
-class Radius(eqx.Module):
+class SpectralRadius(eqx.Module):
     """A spectral radius found by products with vectors.
 
     Attributes:
@@ -105,7 +105,7 @@ def arnoldi_radius(
     tolerance: float = 1e-3,
     max_restarts: int = 10,
     dtype: jnp.dtype | type = jnp.float32,
-) -> Radius:
+) -> SpectralRadius:
     """The spectral radius of a linear map that is known only by its products with vectors.
 
     Arnoldi's method, A V = V H + h v eᵀ, with full re-orthogonalisation, restarted from the dominant Ritz vector
@@ -116,15 +116,15 @@ def arnoldi_radius(
     Args:
         apply: v ↦ A v, traceable; call this function under `jit` or `vmap` with the weights as arguments there.
         size: the length of v.
-        key: draws the start and the fresh directions.
-        depth: products per restart, at most `size` of them are used.
+        key: draws the start and the new directions.
+        depth: products per restart; more than `size` are never used.
         tolerance: relative residual at which to stop.
-        max_restarts: how often to start again; a residual above the tolerance afterwards is reported as it is.
-        dtype: of the vectors.
+        max_restarts: most restarts; a residual that is still above the tolerance is reported as it is.
+        dtype: type of the vectors.
 
     Returns:
-        The radius and what it is worth. A random start has a component along every eigenvector almost surely, but
-        where it is tiny, `value` can belong to a smaller eigenvalue and still have a small residual.
+        The radius and its residual. A random start almost surely has a component along every eigenvector. But where
+        that component is tiny, `value` can belong to a smaller eigenvalue and still have a small residual.
     """
     depth = min(depth, size)
     key_start, key_directions = jax.random.split(key)
@@ -139,7 +139,7 @@ def arnoldi_radius(
         _, radius, count = carry
         return (radius.residual > tolerance * radius.value) & (count <= max_restarts)
 
-    nothing = Radius(jnp.zeros((), dtype), jnp.full((), jnp.inf, dtype), jnp.zeros((), bool))
+    nothing = SpectralRadius(jnp.zeros((), dtype), jnp.full((), jnp.inf, dtype), jnp.zeros((), bool))
     start = jax.random.normal(key_start, (size,), dtype)
     _, radius, _ = jax.lax.while_loop(unfinished, cycle, (start, nothing, jnp.zeros((), jnp.int32)))
     return radius
@@ -152,8 +152,8 @@ def arnoldi(
 
     Args:
         apply: v ↦ A v.
-        start: of the space.
-        key: draws fresh directions where the space closes.
+        start: first vector of the space.
+        key: draws new directions where the space closes.
         depth: number of basis vectors, at most the size.
 
     Returns:
@@ -184,7 +184,7 @@ def arnoldi(
 def _orthogonalise(
     basis: Float[Array, "rows size"], vector: Float[Array, " size"]
 ) -> tuple[Float[Array, " size"], Float[Array, " rows"]]:
-    """What of a vector lies outside the basis, and its coordinates inside; two passes are enough (Kahan, Parlett)."""
+    """The part of a vector outside the basis, and its coordinates inside; two passes are enough (Kahan, Parlett)."""
     first = basis @ vector
     rest = vector - first @ basis
     second = basis @ rest
@@ -192,12 +192,14 @@ def _orthogonalise(
 
 
 def _unit(vector: Float[Array, " size"]) -> Float[Array, " size"]:
-    """A vector of norm one in its direction; zero stays zero."""
+    """The vector scaled to norm one; zero stays zero."""
     norm = jnp.linalg.norm(vector)
     return vector / jnp.where(norm > 0, norm, 1.0)
 
 
-def _dominant(hessenberg: Float[Array, "rows depth"], broke: Bool[Array, ""]) -> tuple[Radius, Float[Array, " depth"]]:
+def _dominant(
+    hessenberg: Float[Array, "rows depth"], broke: Bool[Array, ""]
+) -> tuple[SpectralRadius, Float[Array, " depth"]]:
     """The dominant Ritz pair: its radius, and the real coordinates that restart the method."""
     depth = hessenberg.shape[1]
     values, vectors = jnp.linalg.eig(hessenberg[:depth])
@@ -205,4 +207,4 @@ def _dominant(hessenberg: Float[Array, "rows depth"], broke: Bool[Array, ""]) ->
     vector = vectors[:, index]
     residual = hessenberg[depth, depth - 1] * jnp.abs(vector[-1])
     # The real part of a complex vector spans the pair's plane together with its image.
-    return Radius(jnp.abs(values[index]), residual, broke), jnp.real(vector)
+    return SpectralRadius(jnp.abs(values[index]), residual, broke), jnp.real(vector)

@@ -1,4 +1,4 @@
-"""Draws an analysis: ranks against deviations with the bounds, and what the bounds are worth over ε."""
+"""Draws an analysis: ranks against deviations with the bounds, and how good the bounds are over ε."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def grid_lines(axes: Axes) -> None:
 
 
 def draw_bounds(cells: dict[str, list[dict[str, Any]]]) -> Figure:
-    """Rank against deviation with the bounds, and what the bounds are worth over ε."""
+    """Rank against deviation with the bounds, and how good the bounds are over ε."""
     figure = plt.figure(figsize=(12.5, 5.4), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=[1.6, 1])
     draw_scatter(figure.add_subplot(grid[:, 0]), next(iter(cells.values()))[0])

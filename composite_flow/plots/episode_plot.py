@@ -40,12 +40,20 @@ class Painter(Protocol):
         ...
 
 
+_PAINTERS: tuple[tuple[type[Problem], Callable[..., Painter]], ...] = (
+    (SMAX, BattlePainter),
+    (SensorNetwork, SensorPainter),
+)
+
+
 def painter_of(problem: Problem, record: EpisodeRecord) -> Painter:
-    """Who draws this problem's episodes: battles and sensor networks as they stand, others as rows of features."""
-    if isinstance(problem, SMAX):
-        return BattlePainter(problem, record)
-    if isinstance(problem, SensorNetwork):
-        return SensorPainter(problem, record)
+    """Who draws this problem's episodes: its own painter, or one of `_PAINTERS`, or else rows of features."""
+    own = problem.painter(record)
+    if own is not None:
+        return own
+    for kind, painter in _PAINTERS:
+        if isinstance(problem, kind):
+            return painter(problem, record)
     return FeaturePainter(problem, record)
 
 

@@ -52,6 +52,8 @@ def certainty(
         key: random key.
         num_samples: K, of each agent's own p̂.
         radius: r.
+
+    Source: Finding 1.
     """
     acting, kept = team.inputs.inference, memory.recollection
     assert kept is not None

@@ -23,7 +23,7 @@ from typing import Literal
 
 from composite_flow.errors import InputError
 from composite_flow.files.plain_json import LATER
-from composite_flow.policy.inputs import KINDS, InputKind
+from composite_flow.policy.inputs import OWN_ALONE, input_class
 from composite_flow.policy.sequence_network import MemoryKind
 
 
@@ -82,10 +82,10 @@ class MappoConfig:
 
     steps: int | float = 10_000_000
     """Budget in steps of the environment, all worlds together; rounded up to whole updates."""
-    inputs: InputKind = dataclasses.field(default="agent", metadata=LATER)
+    inputs: str = dataclasses.field(default=OWN_ALONE, metadata=LATER)
     """What the actor sees: its own observation alone, all observations, or also the state: true ("state"), inferred by
     each agent ("denoised") or by all together ("composite"), the one of least value among several ("safe"), or each
-    action's value over several ("mean", "quantile", "cvar")."""
+    action's value over several ("mean", "quantile", "cvar"); MODULE:CLASS for an input of your own."""
     own_observation: bool = dataclasses.field(default=True, metadata=LATER)
     """Whether an agent's own observation stands beside the state that it sees; in the paper the state stands alone."""
     memory: MemoryKind = "gru"
@@ -144,10 +144,9 @@ class MappoConfig:
                 raise InputError(f"The setting {field.name} must be finite and not negative, not {value}.")
             if value == 0 and field.name not in ("entropy", "discount", "trace", "checkpoint_seconds"):
                 raise InputError(f"The setting {field.name} must be positive.")
-        if self.inputs not in KINDS:
-            raise InputError(f"There is no input '{self.inputs}' of an actor: there are {', '.join(KINDS)}.")
-        if self.memory == "gru" and self.inputs == "safe":
-            raise InputError("The input 'safe' needs V(s) of single states, so a critic without memory: memory = none.")
+        if input_class(self.inputs).needs_state_values and self.memory == "gru":
+            needs = "needs V(s) of single states, so a critic without memory: memory = none"
+            raise InputError(f"The input '{self.inputs}' {needs}.")
         for name in ("discount", "trace"):
             if getattr(self, name) > 1:
                 raise InputError(f"The setting {name} must lie in [0, 1], not {getattr(self, name)}.")

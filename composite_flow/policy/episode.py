@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.errors import InputError
-from composite_flow.policy.rollout import tells_wins
+from composite_flow.policy.rollout import team_won
 from composite_flow.policy.team import Team, decide, fresh_memory
 from composite_flow.policy.trained import TrainedPolicy
-from composite_flow.problems.base import Problem
+from composite_flow.problems.base import Problem, tells_wins
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def record_episode(
         MismatchError: the policy is of a problem of other sizes.
     """
     policy.check(problem)
-    num_steps = getattr(problem, "num_steps", None) if num_steps is None else num_steps
+    num_steps = problem.num_steps if num_steps is None else num_steps
     if num_steps is None:
         raise InputError("This problem does not say how long its episodes are; give num_steps.")
     if num_steps < 1:
@@ -92,7 +92,6 @@ class _Steps(eqx.Module):
 def _rollout(problem: Problem, team: Team, key: PRNGKeyArray, num_steps: int, greedy: bool) -> _Steps:
     """So many steps of one world; those after its end are to be dropped."""
     key_reset, key_steps = jax.random.split(key)
-    won = getattr(problem, "won", lambda world: jnp.asarray(False))
 
     def step(carry, key_step):
         world, memory = carry
@@ -103,7 +102,8 @@ def _rollout(problem: Problem, team: Team, key: PRNGKeyArray, num_steps: int, gr
         samples = None if decision.samples is None else team.inputs.inference.scaling.unscale(decision.samples)
         world, reward, ends = problem.step(key_world, world, decision.actions)
         reward = reward.astype(jnp.float32)
-        return (world, memory), _Steps(state, observations, decision.actions, samples, reward, won(world), ends)
+        won = team_won(problem, world)
+        return (world, memory), _Steps(state, observations, decision.actions, samples, reward, won, ends)
 
     carry = (problem.reset(key_reset), fresh_memory(team, problem.num_agents))
     return jax.lax.scan(step, carry, jax.random.split(key_steps, num_steps))[1]

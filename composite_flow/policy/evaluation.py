@@ -6,7 +6,6 @@ from its own key alone: two policies, or two sights, meet the same starts, whate
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,20 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from composite_flow.data.progress import CountProgress
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.metrics import clopper_pearson, decibels, normal_interval
 from composite_flow.policy.certainty import certainty
-from composite_flow.policy.rollout import carried, choose_tree, squared_error, tells_wins
+from composite_flow.policy.rollout import carried, choose_tree, squared_error, team_won
 from composite_flow.policy.team import Team, TeamMemory, decide, fresh_memory
 from composite_flow.policy.trained import TrainedPolicy
-from composite_flow.problems.base import Problem, World
+from composite_flow.problems.base import Problem, World, tells_wins
 
 MOST_WORLDS = 256
 """Worlds that run at once, at most."""
 
 _EVALUATION = 2**32 - 4  # a number that training folds into no key
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +108,7 @@ def evaluate_policy(
     lost: float = 0.0,
     num_samples: int = 8,
     certain_radius: float = 0.5,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> PolicyEvaluation:
     """Let a team play whole episodes that no training has seen.
 
@@ -175,10 +173,9 @@ def _first_episodes(
         return _advance(problem, policy, episode, num_samples, radius)
 
     episodes = jax.lax.while_loop(lambda all_: ~jnp.all(all_.over), jax.vmap(advance), jax.vmap(start)(numbers))
-    won: Any = getattr(problem, "won", lambda world: jnp.asarray(False))
     return {
         "returns": episodes.earned,
-        "wins": jax.vmap(lambda episode: won(episode.world))(episodes).astype(jnp.float32),
+        "wins": jax.vmap(lambda episode: team_won(problem, episode.world))(episodes).astype(jnp.float32),
         "lengths": episodes.length,
         "squared_error": episodes.squared_error,
         "certain": episodes.certain,

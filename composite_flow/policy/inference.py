@@ -1,16 +1,16 @@
 """How a team infers the state while it acts: local histories that grow step by step, and a few calls of the denoiser.
 
-Each agent alone: y ← f(τ_i, y), from each of its samples. Together, by composite diffusion: one y goes through all
-agents, in a new order each time, and each of them acts on what it sent on last. Only histories and denoiser decide;
-the true state is never read.
+Each agent alone: y ← f(τ_i, y), from each of its samples. Together, by composite diffusion or another composition
+rule: one message goes through all agents, in a new order each time, and each of them acts on the state that it sent on
+last. Only histories and denoiser decide; the true state is never read.
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from composite_flow.composite.reconstruct import agent_context
+from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message, agent_context, message_bytes
 from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import Denoiser
 from composite_flow.history import History, HistoryLayout
@@ -25,8 +25,9 @@ class Inference(eqx.Module):
         calls: of the denoiser by each agent.
         samples: that each agent draws; composite diffusion has one.
         warm: whether a step starts from the last step's estimate.
-        together: by composite diffusion, instead of each agent alone.
-        lost: chance that a message of composite diffusion is lost; who should have got it goes on from its own y.
+        together: by a composition rule, instead of each agent alone.
+        lost: chance that a message of the team is lost; who should have got it starts anew from its own y.
+        rule: what agents do with a message; by default composite diffusion's.
     """
 
     layout: HistoryLayout = eqx.field(static=True)
@@ -36,6 +37,7 @@ class Inference(eqx.Module):
     warm: bool = eqx.field(static=True, default=True)
     together: bool = eqx.field(static=True, default=False)
     lost: float = eqx.field(static=True, default=0.0)
+    rule: CompositionRule = DEFINITION_6
 
     @property
     def messages(self) -> int:
@@ -44,8 +46,8 @@ class Inference(eqx.Module):
 
     @property
     def message_bytes(self) -> int:
-        """Size of a message: one state of 32-bit numbers."""
-        return 4 * len(self.scaling.minimum)
+        """Size of a message: by composite diffusion one state of 32-bit numbers."""
+        return message_bytes(self.rule, len(self.scaling.minimum))
 
 
 class Recollection(eqx.Module):
@@ -59,7 +61,7 @@ class Recollection(eqx.Module):
 
     window: History
     y: Float[Array, "agents samples state"]
-    message: Float[Array, " state"]
+    message: Message
 
 
 def fresh_recollection(inference: Inference) -> Recollection:
@@ -72,7 +74,8 @@ def fresh_recollection(inference: Inference) -> Recollection:
         jnp.zeros((agents, length), bool),
         jnp.arange(agents, dtype=jnp.int32),
     )
-    return Recollection(window, jnp.zeros((agents, inference.samples, state_size)), jnp.zeros(state_size))
+    message = inference.rule.start(jnp.zeros(state_size))
+    return Recollection(window, jnp.zeros((agents, inference.samples, state_size)), message)
 
 
 def infer(
@@ -101,7 +104,7 @@ def infer(
     noise = jax.random.normal(key_noise, (len(observations) + 1, *recollection.y.shape[1:]))
     from_noise = ~begun | (not inference.warm)
     y = jnp.where(from_noise, noise[1:], recollection.y)
-    message = jnp.where(from_noise, noise[0, 0], recollection.message)
+    message = _either(from_noise, inference.rule.start(noise[0, 0]), recollection.message)
     if inference.together:
         y, message = _together(inference, denoiser, contexts, y, message, key_hops)
     else:
@@ -123,20 +126,31 @@ def _alone(inference: Inference, denoiser: Denoiser, contexts, y):
 
 
 def _together(inference: Inference, denoiser: Denoiser, contexts, y, message, key):
-    """Composite diffusion: as many sweeps as calls, each in an order of its own."""
+    """By the rule: as many sweeps as calls, each in an order of its own."""
     key_order, key_lost = jax.random.split(key)
-    num_agents = len(y)
+    num_agents, rule = len(y), inference.rule
     agents = jnp.broadcast_to(jnp.arange(num_agents, dtype=jnp.int32)[None], (inference.calls, num_agents))
-    order = jax.random.permutation(key_order, agents, axis=1, independent=True).reshape(-1)
+    order = jax.random.permutation(key_order, agents, axis=1, independent=True)
 
     def hop(carry, step):
         (y, message), (agent, key_hop) = carry, step
         if inference.lost:
-            message = jnp.where(jax.random.bernoulli(key_hop, inference.lost), y[agent, 0], message)
-        message = denoiser.denoise(agent_context(contexts, agent), message)
-        return (y.at[agent, 0].set(message), message), None
+            is_lost = jax.random.bernoulli(key_hop, inference.lost)
+            message = _either(is_lost, rule.start(y[agent, 0]), message)
+        message = rule.hop(denoiser, agent_context(contexts, agent), message, None)
+        return (y.at[agent, 0].set(rule.state(message)), message), None
 
-    return jax.lax.scan(hop, (y, message), (order, jax.random.split(key_lost, len(order))))[0]
+    def sweep(carry, steps):
+        y, message = jax.lax.scan(hop, carry, steps)[0]
+        return (y, rule.end_sweep(message)), None
+
+    keys = jax.random.split(key_lost, order.size).reshape(order.shape)
+    return jax.lax.scan(sweep, (y, message), (order, keys))[0]
+
+
+def _either(condition: Bool[Array, ""], first: Message, second: Message) -> Message:
+    """The first message where the condition holds, else the second."""
+    return jax.tree.map(lambda *leaves: jnp.where(condition, *leaves), first, second)
 
 
 def _seen(window: History, observations: Float[Array, "agents observation"]) -> History:

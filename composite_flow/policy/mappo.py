@@ -13,17 +13,16 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from composite_flow.policy.choices import entropy, has_choice, log_probability
 from composite_flow.policy.config import MappoConfig
-from composite_flow.policy.inputs import VALUING, Inputs
+from composite_flow.policy.inputs import OWN_ALONE, OwnObservation, PolicyInput
 from composite_flow.policy.ppo.advantages import advantages_and_returns, standardised
 from composite_flow.policy.ppo.loss import divergences, huber_losses, policy_losses, value_losses, weighted_mean
 from composite_flow.policy.ppo.value_norm import ValueNorm
 from composite_flow.policy.rollout import Finished, Live, Piece, play, start_worlds, state_value
-from composite_flow.policy.sequence_network import SequenceNetwork
+from composite_flow.policy.sequence_network import Networks, SequenceNetwork
 from composite_flow.policy.setup import Setup
 from composite_flow.policy.teaching import Teaching, new_teaching, taught
-from composite_flow.policy.team import Networks, Team
+from composite_flow.policy.team import Team, entropy, has_choice, log_probability
 from composite_flow.problems.base import Problem
 
 MOST_UPDATES = 64
@@ -85,14 +84,17 @@ class Lesson(eqx.Module):
     returns: Float[Array, "*pieces steps"]
 
 
-def new_networks(problem: Problem, config: MappoConfig, key: PRNGKeyArray, inputs: Inputs | None = None) -> Networks:
-    """Networks before the first update."""
-    inputs, (key_actor, key_critic) = inputs or Inputs(), jax.random.split(key)
+def new_networks(
+    problem: Problem, config: MappoConfig, key: PRNGKeyArray, inputs: PolicyInput | None = None
+) -> Networks:
+    """Networks before the first update; of actors that see their own observation alone, where no input is given."""
+    inputs = inputs or OwnObservation(OWN_ALONE)
+    key_actor, key_critic = jax.random.split(key)
     seen, others = inputs.size(problem), (config.width, config.depth)
     own = (config.actor_width or config.width, config.depth, config.memory)
     actor = SequenceNetwork(seen, problem.num_actions, *own, gain=config.output_gain, key=key_actor)
     critic = SequenceNetwork(problem.state_size, 1, *others, config.memory, gain=1.0, key=key_critic)
-    if inputs.kind not in VALUING:
+    if not inputs.needs_action_values:
         return Networks(actor, critic)
     key_values, known = jax.random.fold_in(key, 2), problem.state_size + problem.num_agents
     return Networks(actor, critic, SequenceNetwork(known, problem.num_actions, *others, "none", 1.0, key=key_values))

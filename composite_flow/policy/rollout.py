@@ -91,11 +91,6 @@ class Piece(eqx.Module):
     steps: Step
 
 
-def tells_wins(problem: Problem) -> bool:
-    """Whether the problem has a method `won(world)`, which says of an episode's last world whether the team won."""
-    return callable(getattr(problem, "won", None))
-
-
 def start_worlds(problem: Problem, team: Team, key: PRNGKeyArray, count: int) -> Live:
     """So many new episodes."""
     return jax.vmap(lambda key_world: _start(problem, team, key_world))(jax.random.split(key, count))
@@ -190,12 +185,14 @@ def squared_error(team: Team, samples: Float[Array, "agents samples state"] | No
 
 def _finished(problem: Problem, after: Live, ends: Bool[Array, ""]) -> Finished:
     """What a step adds to the sums over finished episodes: nothing where it ended none."""
-    won: Any = getattr(problem, "won", None) if tells_wins(problem) else None
-    wins = jnp.asarray(False) if won is None else won(after.world)
-    counts = ends.astype(jnp.float32)
-    return Finished(
-        counts, counts * after.earned, counts * after.length.astype(jnp.float32), counts * wins.astype(jnp.float32)
-    )
+    counts, wins = ends.astype(jnp.float32), team_won(problem, after.world).astype(jnp.float32)
+    return Finished(counts, counts * after.earned, counts * after.length.astype(jnp.float32), counts * wins)
+
+
+def team_won(problem: Problem, world: World) -> Bool[Array, ""]:
+    """Whether the team has won in an episode's last world; never where the problem does not tell."""
+    won = problem.won(world)
+    return jnp.asarray(False) if won is None else won
 
 
 def _start(problem: Problem, team: Team, key: PRNGKeyArray) -> Live:

@@ -20,25 +20,25 @@ from jaxtyping import PRNGKeyArray
 
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
-from composite_flow.files.plain_json import jsonable, told_differences
+from composite_flow.files.plain_json import describe_differences, jsonable
 from composite_flow.model import MODEL_FILE, Model
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import CURVES_FILE, Row, TensorBoard, rows_of, write_curves
 from composite_flow.policy.mappo import MOST_UPDATES, learn, new_learner, team_of
-from composite_flow.policy.rollout import tells_wins
-from composite_flow.policy.saving import POLICY_FILE, VALUES_FILE, save_policy
+from composite_flow.policy.saving import POLICY_FILE, STATE_VALUES_FILE, VALUES_FILE, save_policy
 from composite_flow.policy.setup import Setup, prepare
 from composite_flow.policy.trained import TrainedPolicy, team_that_acts, weights_digest
-from composite_flow.problems.base import Problem
+from composite_flow.problems.base import Problem, tells_wins
 from composite_flow.training.interrupt import interrupt_flag
 
 TRAINING_FILE = "policy_training.safetensors"
 
 _BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows and an interrupt is heard
 _INIT, _PROBE = 2**32 - 1, 2**32 - 3  # numbers that no update has, folded into the key
+_FILES = (POLICY_FILE, TRAINING_FILE, CURVES_FILE, VALUES_FILE, STATE_VALUES_FILE, MODEL_FILE)
 _FREE = ("checkpoint_seconds",)  # settings that a resumed run may change
 
-Progress = Callable[[int, int, list[Row]], None]
+PolicyProgress = Callable[[int, int, list[Row]], None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,12 +63,12 @@ def train_policy(
     folder: str | os.PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: PolicyProgress | None = None,
 ) -> PolicyTraining:
     """Train a policy by MAPPO (`mappo.py`).
 
     Args:
-        problem: the world; one with a method `won(world)` also gets a win rate.
+        problem: the world; one that tells who won also gets a win rate.
         config: settings.
         key: fixes everything that is drawn at random.
         denoiser: a trained model, from whose denoiser a run starts whose agents infer the state.
@@ -137,7 +137,7 @@ class _Run:
         for name, value in jsonable(self.identity()).items():
             # a setting that did not exist yet had its default
             if stored.get(name, jsonable(getattr(MappoConfig, name, None))) != value:
-                told = told_differences({name: stored.get(name)}, {name: value})
+                told = describe_differences({name: stored.get(name)}, {name: value})
                 raise MismatchError(
                     f"{path} was written by another run: {told}; resume it with the same problem, settings and key, or "
                     "start anew in another folder."
@@ -219,7 +219,7 @@ class _Run:
 
 def _clear(folder: Path | None, overwrite: bool) -> None:
     """Remove an earlier run, where that is allowed: a resumed run must not find its checkpoint."""
-    for name in () if folder is None else (POLICY_FILE, TRAINING_FILE, CURVES_FILE, VALUES_FILE, MODEL_FILE):
+    for name in () if folder is None else _FILES:
         path = Path(folder or "") / name
         if path.exists():
             if not overwrite:

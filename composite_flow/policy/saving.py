@@ -1,10 +1,12 @@
 """Trained policies on disk: one folder, that of the run.
 
 `policy.safetensors` holds the actor and what tells how it acts. Where its input needs V(s) or Q(s, a), they stand in
-`values.safetensors`; where agents infer the state, the denoiser is a model (`model.safetensors`) that all other
-commands read as well.
+`values.safetensors`, or, where it needs both, V(s) in `state_values.safetensors`. Where agents infer the state, the
+denoiser is a model (`model.safetensors`) that all other commands read as well. `policy_run.json` is the record of the
+training, written before it starts, so that a run that is resumed needs no other setting.
 """
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -12,24 +14,75 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from composite_flow.errors import FileError
+from composite_flow.errors import FileError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.plain_json import jsonable
+from composite_flow.files.run_record import started_or_resumed
 from composite_flow.model import Model, check_same_description, load
-from composite_flow.policy.config import MappoConfig
+from composite_flow.policy.config import InferenceConfig, MappoConfig
 from composite_flow.policy.inference import Inference
-from composite_flow.policy.inputs import VALUING, Inputs
-from composite_flow.policy.sequence_network import SequenceNetwork
-from composite_flow.policy.team import Networks, Team
+from composite_flow.policy.inputs import OWN_ALONE, PolicyInput, policy_input
+from composite_flow.policy.sequence_network import Networks, SequenceNetwork
+from composite_flow.policy.team import Team
 from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems import Problem, problem_from_description
 
 POLICY_FILE = "policy.safetensors"
 VALUES_FILE = "values.safetensors"
+STATE_VALUES_FILE = "state_values.safetensors"
 SETTINGS_FILE = "policy_run.json"
 
 _SIZES = ("num_agents", "num_actions", "observation_size")
 _INFERENCE = ("calls", "samples", "warm", "together")
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicySettings:
+    """What a run depends on.
+
+    Attributes:
+        problem: as the command line names it.
+        training: settings of MAPPO.
+        seed: fixes everything that is drawn at random.
+        denoiser: folder of the model that it starts from.
+    """
+
+    problem: str
+    training: MappoConfig = dataclasses.field(default_factory=MappoConfig)
+    seed: int = 0
+    denoiser: str | None = None
+
+    def flat(self) -> dict[str, Any]:
+        """One level of names, as in the record."""
+        others = {"problem": self.problem, "seed": self.seed, "denoiser": self.denoiser}
+        return jsonable({**dataclasses.asdict(self.training), **others})
+
+    @classmethod
+    def from_flat(cls, values: dict[str, Any]) -> "PolicySettings":
+        """The inverse of `flat`."""
+        training = {name: value for name, value in values.items() if name not in ("problem", "seed", "denoiser")}
+        training["inference"] = InferenceConfig(**training["inference"])
+        return cls(values["problem"], MappoConfig(**training), values["seed"], values["denoiser"])
+
+
+def start_or_resume(folder: Path, settings: PolicySettings, *, resume: bool, overwrite: bool) -> PolicySettings:
+    """The settings of a run: those given, kept in its record, or those kept there by the run that is resumed.
+
+    Args:
+        folder: of the run.
+        settings: as given now; of a run to resume, what differs from the defaults must agree with its own.
+        resume: go on with the run in the folder, if there is one.
+        overwrite: an earlier run in the folder may be replaced.
+
+    Raises:
+        FileError: a run is in the way, or the folder holds none to resume.
+        MismatchError: another problem, or a setting that the run to resume does not have.
+    """
+    path, defaults = folder / SETTINGS_FILE, PolicySettings(settings.problem)
+    kept = started_or_resumed(path, settings, defaults, POLICY_FILE, resume=resume, overwrite=overwrite)
+    if kept.problem != settings.problem:
+        raise MismatchError(f"{folder} was started for {kept.problem}; name that problem, or choose another --out.")
+    return kept
 
 
 def save_policy(
@@ -66,11 +119,11 @@ def save_policy(
         "depth": config.depth,
         "memory": config.memory,
     }
-    values = team.networks.critic if team.networks.values is None else team.networks.values
-    if values is not None:
+    for name, file in _value_files(team.inputs).items():
+        values: SequenceNetwork = getattr(team.networks, name)
         sizes = {"inputs": values.num_inputs, "outputs": int(values.head.out_features)}
         weighing = {**sizes, "width": config.width, "depth": config.depth, "memory": "none"}
-        save_checkpoint(folder / VALUES_FILE, values, {"kind": "policy values", "network": weighing}, overwrite)
+        save_checkpoint(folder / file, values, {"kind": "policy values", "network": weighing}, overwrite)
     stored = {
         "kind": "policy",
         "sizes": {name: getattr(policy, name) for name in _SIZES},
@@ -102,7 +155,7 @@ def load_policy(folder: str | os.PathLike, *, greedy: bool = False) -> TrainedPo
     if stored.get("inference"):
         model = load(folder)
         denoiser, inference = model.denoiser, Inference(model.layout, model.scaling, **stored["inference"])
-    inputs = Inputs(**stored.get("inputs", {}), inference=inference)
+    inputs = policy_input(**{"kind": OWN_ALONE, **stored.get("inputs", {})}, inference=inference)
     networks = _read_networks(path, stored, inputs)
     steps = int(stored.get("steps", 0))
     return TrainedPolicy(Team(networks, inputs, denoiser), **stored["sizes"], greedy=greedy, steps=steps)
@@ -141,16 +194,22 @@ def check_trained_in(folder: str | os.PathLike, problem: Problem) -> None:
         check_same_description(trained_in, jsonable(problem.description), what, "use one of the problem's own")
 
 
-def _read_networks(path: Path, stored: dict[str, Any], inputs: Inputs) -> Networks:
+def _value_files(inputs: PolicyInput) -> dict[str, str]:
+    """Where the networks stand that an input needs beside the actor."""
+    if not inputs.needs_state_values:
+        return {"values": VALUES_FILE} if inputs.needs_action_values else {}
+    if not inputs.needs_action_values:
+        return {"critic": VALUES_FILE}
+    return {"critic": STATE_VALUES_FILE, "values": VALUES_FILE}
+
+
+def _read_networks(path: Path, stored: dict[str, Any], inputs: PolicyInput) -> Networks:
     actor = load_checkpoint(path, _empty(stored["network"]))
-    values_path = path.parent / VALUES_FILE
-    if inputs.kind == "safe":
-        return Networks(actor, _read_values(values_path))
-    return Networks(actor, None, _read_values(values_path) if inputs.kind in VALUING else None)
-
-
-def _read_values(path: Path) -> SequenceNetwork:
-    return load_checkpoint(path, _empty(load_description(path)["network"]))
+    files = {name: path.parent / file for name, file in _value_files(inputs).items()}
+    return Networks(
+        actor,
+        **{name: load_checkpoint(file, _empty(load_description(file)["network"])) for name, file in files.items()},
+    )
 
 
 def _empty(settings: dict[str, Any]) -> SequenceNetwork:

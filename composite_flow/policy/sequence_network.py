@@ -7,7 +7,7 @@ recurrent cell), biases zero. The normalisations have no weights of their own: e
 can do the same, and their gradients would take as long as all else.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -97,6 +97,38 @@ class SequenceNetwork(eqx.Module):
         for layer in self.layers:
             features = _normalised(jax.nn.relu(layer(features)))
         return features
+
+
+class Networks(eqx.Module):
+    """What MAPPO trains.
+
+    Attributes:
+        actor: shared by all agents.
+        critic: V(s); None in a team that only acts and does not need it.
+        values: Q(s, a), where the actor's input needs it; else None.
+    """
+
+    actor: SequenceNetwork
+    critic: Any = None
+    values: Any = None
+
+    def least_valued(self, samples: Float[Array, "samples state"]) -> Float[Array, " state"]:
+        """The state with the smallest value, arg min V(s) over the samples, by a critic without memory."""
+        memory = self.critic.fresh_memory()
+        values = jax.vmap(lambda state: self.critic.step(memory, state)[1][0])(samples)
+        return samples[jnp.argmin(values)]
+
+    def action_values(
+        self, samples: Float[Array, "samples state"], agent: Float[Array, " agents"]
+    ) -> Float[Array, "samples actions"]:
+        """Q(s, a) of one agent's actions in each state, in the critic's units.
+
+        Args:
+            samples: states.
+            agent: the agent's number, one-hot.
+        """
+        memory = self.values.fresh_memory()
+        return jax.vmap(lambda state: self.values.step(memory, jnp.concatenate([state, agent]))[1])(samples)
 
 
 @jax.custom_vjp

@@ -13,7 +13,7 @@ from composite_flow.model import Model, check_same_description
 from composite_flow.network import Network
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.inference import Inference
-from composite_flow.policy.inputs import INFERRING, SAMPLING, Inputs
+from composite_flow.policy.inputs import PolicyInput, input_class, policy_input
 from composite_flow.problems.base import Problem
 from composite_flow.training.loss import sample_pairs
 
@@ -29,7 +29,7 @@ class Setup(eqx.Module):
         history_range: smallest and largest value of each history column, for a new one.
     """
 
-    inputs: Inputs = Inputs()
+    inputs: PolicyInput
     denoiser: Any = None
     history_range: tuple[Float[Array, " history"], ...] = ()
 
@@ -49,27 +49,27 @@ def prepare(problem: Problem, config: MappoConfig, key: PRNGKeyArray, model: Mod
         InputError: a denoiser that is not needed or missing, or that cannot learn.
         MismatchError: it is of another problem or length of histories.
     """
-    kind, settings = config.inputs, config.inference
-    if kind not in INFERRING:
+    kind, settings, chosen = config.inputs, config.inference, input_class(config.inputs)
+    if not chosen.infers:
         if model is not None:
             raise InputError(f"The input '{kind}' needs no denoiser; leave it out, or choose another input.")
-        return Setup(Inputs(kind, config.own_observation))
+        return Setup(policy_input(kind, config.own_observation))
     options = {
         "calls": settings.calls,
-        "samples": settings.samples if kind in SAMPLING else 1,
+        "samples": settings.samples if chosen.weighs_samples else 1,
         "warm": settings.warm,
-        "together": kind == "composite",
+        "together": chosen.together,
     }
     if model is not None:
         _check(model, problem, config)
         inference = Inference(model.layout, model.scaling, **options)
-        return Setup(Inputs(kind, config.own_observation, inference, settings.level), model.denoiser)
+        return Setup(policy_input(kind, config.own_observation, inference, settings.level), model.denoiser)
     if settings.denoiser_updates == 0:
         raise InputError("With denoiser_updates = 0 no denoiser learns: give a trained one, or a positive number.")
     dataset = HistoryDataset(collect(problem, _PROBE_EPISODES, key=key), settings.history)
     inference = Inference(dataset.layout, dataset.scaling, **options)
     histories, _ = sample_pairs(dataset, key, _PROBE_PAIRS)
-    inputs = Inputs(kind, config.own_observation, inference, settings.level)
+    inputs = policy_input(kind, config.own_observation, inference, settings.level)
     return Setup(inputs, None, (histories.min(axis=0), histories.max(axis=0)))
 
 

@@ -1,4 +1,7 @@
-"""A team that acts: what each agent sees and infers, then what it does. Training and trained policies share it."""
+"""A team that acts: what each agent sees and infers, then what it does. Training and trained policies share it.
+
+An agent chooses among available actions, π(a) ∝ exp(logit_a) on those, zero on all others.
+"""
 
 from typing import Any
 
@@ -7,26 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from composite_flow.policy.choices import choose, choose_best, log_probability
 from composite_flow.policy.inference import Recollection, after_actions, fresh_recollection, infer
-from composite_flow.policy.inputs import Inputs, actor_inputs, what_is_shown
-from composite_flow.policy.sequence_network import SequenceNetwork
+from composite_flow.policy.inputs import OWN_ALONE, Known, OwnObservation, PolicyInput
+from composite_flow.policy.sequence_network import Networks
 
 _INFER = 2**32 - 1  # a number that no agent has, folded into the key
-
-
-class Networks(eqx.Module):
-    """What MAPPO trains.
-
-    Attributes:
-        actor: shared by all agents.
-        critic: V(s); None in a team that only acts and does not need it.
-        values: Q(s, a), where the actor's input needs it; else None.
-    """
-
-    actor: SequenceNetwork
-    critic: Any = None
-    values: Any = None
 
 
 class Team(eqx.Module):
@@ -39,7 +27,7 @@ class Team(eqx.Module):
     """
 
     networks: Networks
-    inputs: Inputs = Inputs()
+    inputs: PolicyInput = OwnObservation(OWN_ALONE)
     denoiser: Any = None
 
 
@@ -93,16 +81,14 @@ def decide(
         state: the true one, read only where the team's input is the state.
         greedy: take the likeliest actions instead of drawing them.
     """
-    recollection, samples, own = memory.recollection, None, None
+    recollection, samples, own, histories = memory.recollection, None, None, None
     if recollection is not None:
         inference = team.inputs.inference
         recollection = infer(inference, team.denoiser, recollection, observations, jax.random.fold_in(key, _INFER))
-        samples = recollection.y
+        samples, histories = recollection.y, recollection.window
         own = inference.scaling.unscale(samples)
-    networks = team.networks
-    shown = what_is_shown(team.inputs, networks.critic, networks.values, observations, state, own)
-    inputs = actor_inputs(team.inputs, observations, shown)
-    actor_memory, logits = jax.vmap(networks.actor.step)(memory.actor, inputs)
+    inputs = team.inputs.rows(Known(observations, state, own, histories, team.networks, team.denoiser))
+    actor_memory, logits = jax.vmap(team.networks.actor.step)(memory.actor, inputs)
     if greedy:
         actions = jax.vmap(choose_best)(logits, available)
     else:
@@ -111,3 +97,41 @@ def decide(
     if recollection is not None:
         recollection = after_actions(recollection, actions)
     return TeamMemory(actor_memory, recollection), Decision(actions, log_probabilities, inputs, samples)
+
+
+def masked(logits: Float[Array, " actions"], available: Bool[Array, " actions"]) -> Float[Array, " actions"]:
+    """The logits, −∞ where an action is not available."""
+    return jnp.where(available, logits, -jnp.inf)
+
+
+def choose(key: PRNGKeyArray, logits: Float[Array, " actions"], available: Bool[Array, " actions"]) -> Int[Array, ""]:
+    """Draw an action from π."""
+    return jax.random.categorical(key, masked(logits, available)).astype(jnp.int32)
+
+
+def choose_best(logits: Float[Array, " actions"], available: Bool[Array, " actions"]) -> Int[Array, ""]:
+    """The likeliest action; the first of equals."""
+    return jnp.argmax(masked(logits, available)).astype(jnp.int32)
+
+
+def log_probability(
+    logits: Float[Array, " actions"], available: Bool[Array, " actions"], action: Int[Array, ""]
+) -> Float[Array, ""]:
+    """log π(a)."""
+    logarithms = jax.nn.log_softmax(masked(logits, available))
+    # A sum instead of an index, whose gradient would be a slow scatter.
+    return jnp.sum(jnp.where(jnp.arange(len(logits)) == action, logarithms, 0.0))
+
+
+def entropy(logits: Float[Array, " actions"], available: Bool[Array, " actions"]) -> Float[Array, ""]:
+    """−Σ π log π over the available actions.
+
+    The logarithms of zero are replaced before they are multiplied, as 0 · ∞ would also spoil the gradient.
+    """
+    logarithms = jax.nn.log_softmax(masked(logits, available))
+    return -jnp.sum(jnp.exp(logarithms) * jnp.where(available, logarithms, 0.0))
+
+
+def has_choice(available: Bool[Array, "*agents actions"]) -> Bool[Array, "*agents"]:
+    """Whether there is more than one action to choose from."""
+    return jnp.sum(available, axis=-1) > 1

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from composite_flow.errors import InputError, MismatchError
-from composite_flow.policy.inputs import VALUING
-from composite_flow.policy.sequence_network import SequenceNetwork
-from composite_flow.policy.team import Networks, Team, TeamMemory, decide, fresh_memory
+from composite_flow.policy.inputs import OWN_ALONE
+from composite_flow.policy.sequence_network import Networks, SequenceNetwork
+from composite_flow.policy.team import Team, TeamMemory, decide, fresh_memory
 from composite_flow.problems.base import Policy
 from composite_flow.problems.host import AnyProblem
 
@@ -43,7 +43,7 @@ class TrainedPolicy(Policy):
         """A digest of the weights, and what else tells this policy from others."""
         about = {"kind": "mappo", "weights": weights_digest(self.actor), "steps": self.steps, "greedy": self.greedy}
         kind = self.team.inputs.kind
-        return about if kind == "agent" else {**about, "inputs": kind, "denoiser": weights_digest(self.team.denoiser)}
+        return about if kind == OWN_ALONE else {**about, "inputs": kind, "denoiser": weights_digest(self.team.denoiser)}
 
     def start(self, num_agents: int) -> TeamMemory:
         """What the team remembers before an episode."""
@@ -55,7 +55,7 @@ class TrainedPolicy(Policy):
         Raises:
             InputError: the policy needs the true state, which only `evaluate_policy` and training can give it.
         """
-        if self.team.inputs.kind == "state":
+        if self.team.inputs.reads_state:
             raise InputError("A policy that acts on the true state cannot act where only observations are to be had.")
         memory, decision = decide(self.team, key, memory, observations, available, greedy=self.greedy)
         return memory, decision.actions
@@ -76,14 +76,14 @@ class TrainedPolicy(Policy):
 
 def team_that_acts(team: Team) -> Team:
     """Without the networks that only learning needs."""
-    kind, networks = team.inputs.kind, team.networks
-    critic = networks.critic if kind == "safe" else None
-    values = networks.values if kind in VALUING else None
+    inputs, networks = team.inputs, team.networks
+    critic = networks.critic if inputs.needs_state_values else None
+    values = networks.values if inputs.needs_action_values else None
     return dataclasses.replace(team, networks=Networks(networks.actor, critic, values))
 
 
 def weights_digest(weights: Any) -> str:
-    """Tells arrays from others."""
+    """A digest of all arrays, by which weights are told from others."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(eqx.filter(weights, eqx.is_array)):
         digest.update(np.asarray(leaf).tobytes())

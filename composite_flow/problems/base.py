@@ -9,7 +9,7 @@ computed from these, and everything learned is held against it.
 """
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -21,12 +21,25 @@ Memory = Any
 
 
 class Problem(eqx.Module):
-    """A team of agents in a world that none of them sees whole (Dec-POMDP)."""
+    """A team of agents in a world that none of them sees whole (Dec-POMDP).
+
+    `num_steps`, `won` and `painter` are optional; what stands here is their default.
+
+    Attributes:
+        num_agents: size of the team.
+        num_actions: that each agent chooses from.
+        observation_size: features that an agent observes.
+        state_size: features of the state.
+        num_steps: most steps of an episode; None where the problem does not say. Then `collect` must be told, and
+            inferred states cannot be learned along with a policy.
+    """
 
     num_agents: eqx.AbstractVar[int]
     num_actions: eqx.AbstractVar[int]
     observation_size: eqx.AbstractVar[int]
     state_size: eqx.AbstractVar[int]
+    # Not annotated, so that it is no field: a subclass may have fields without defaults before its own.
+    num_steps = cast("int | None", None)
 
     @abstractmethod
     def reset(self, key: PRNGKeyArray) -> World:
@@ -58,7 +71,27 @@ class Problem(eqx.Module):
     @property
     @abstractmethod
     def description(self) -> dict[str, Any]:
-        """JSON-able; `problem_from_description` rebuilds the same problem from it."""
+        """JSON-able; `problem_from_description` rebuilds the same problem from it.
+
+        Its "kind" is that of `register_problem`, or "MODULE:FACTORY"; all else are the factory's arguments by name.
+        """
+
+    def won(self, world: World) -> Bool[Array, ""] | None:
+        """Whether the team has won, asked of an episode's last world. A problem that can tell defines it."""
+        return None
+
+    def painter(self, record: Any) -> Any:
+        """Who draws an episode in `play`: a `plots.episode_plot.Painter`, or None for features of the state as rows.
+
+        Args:
+            record: of the episode, a `policy.episode.EpisodeRecord`.
+        """
+        return None
+
+
+def tells_wins(problem: Problem) -> bool:
+    """Whether the problem defines `won`."""
+    return type(problem).won is not Problem.won
 
 
 class Policy(eqx.Module):

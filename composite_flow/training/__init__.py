@@ -1,7 +1,7 @@
-"""Training by Eq. (1): what is minimised, by which steps, on which data and devices.
+"""Training by Eq. (1): the loss, the steps that minimise it, and their data and devices.
 
-Read `fit` (the loop), `config` (its settings), `loss` and `flow_loss` (what is minimised), `optimiser` (a step),
-`streaming` (data larger than memory), `devices` (several of them) and `interrupt`.
+Read `fit` (the loop), `config` (its settings), `loss` and `flow_loss` (the losses), `optimiser` (a step), `streaming`
+(data larger than memory), `devices` (training on several devices) and `interrupt`.
 """
 
 from composite_flow.training.config import DEFAULT_STEPS, TrainingConfig

@@ -5,14 +5,15 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from composite_flow.errors import InputError
 from composite_flow.files.plain_json import LATER
-from composite_flow.network import Activation, HistoryAt, Initial
+from composite_flow.network import Activation, HistoryAt, InitialWeights
 from composite_flow.training.flow_loss import CANDIDATES, FlowLosses
 from composite_flow.training.loss import pair_losses
-from composite_flow.training.optimiser import Precision
+from composite_flow.training.optimiser import MatmulPrecision, Schedule
 
 DEFAULT_STEPS = 10_000
 
@@ -21,8 +22,8 @@ DEFAULT_STEPS = 10_000
 class TrainingConfig:
     """Settings of a training run; the command line takes its options from here.
 
-    The budget is `steps` or `epochs`, `minutes`, or one of the first two with `minutes` as a limit; along a cosine
-    the learning rate reaches zero at whichever end comes first.
+    The budget is given by `steps` or `epochs`, by `minutes`, or by one of the first two with `minutes` as a limit. With
+    the cosine schedule, the learning rate reaches zero at the end that comes first.
 
     Raises:
         InputError: a setting is out of range, or both `steps` and `epochs` are given.
@@ -36,27 +37,27 @@ class TrainingConfig:
     """Where the network sees the history: in every hidden layer, or at the input (the paper)."""
     activation: Activation = "relu"
     """Activation of the hidden layers."""
-    initial: Initial = "uniform"
+    initial: InitialWeights = "uniform"
     """Initial weights; "identity" carries y through the layers, for states of a hundred features or more."""
     batch: int = 512
     """Pairs (history, state) per step."""
     flow_points: int = dataclasses.field(default=0, metadata=LATER)
-    """Further points per step, an even number up to the batch: where flows go and Eq. (1) does not, for partial flows
-    over states that come again (flow_loss.py)."""
+    """Additional points per step, an even number up to the batch. They lie where flows go but the noisy states of
+    Eq. (1) do not, and help partial flows over states that occur again and again (flow_loss.py)."""
     learning_rate: float = 1e-3
     """Adam's highest rate."""
     warmup: int = 500
     """Steps over which the rate rises from zero; high rates need it."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """How the rate goes on: to zero along a cosine over the budget, or not at all."""
+    """The rate after the warmup: it falls to zero along a cosine over the budget, or it stays constant."""
     steps: int | None = None
     """Budget in optimiser steps; 10,000 if no budget is given."""
     epochs: int | float | None = None
     """Budget in passes over all pairs of the training data."""
     minutes: int | float | None = None
-    """Budget in minutes of training, evaluation aside; not reproducible to the bit."""
+    """Budget in minutes of training, without evaluations; such a run is not reproducible to the bit."""
     average: float = 0.999
-    """Decay of the averaged weights that are used as the denoiser instead of the last ones; 0 switches this off."""
+    """Decay of the averaged weights, which the denoiser uses in place of the last weights; 0 switches this off."""
     record_every: int = 200
     """Steps between two points of the learning curve."""
     evaluate_every: int = 2000
@@ -64,10 +65,11 @@ class TrainingConfig:
     checkpoint_seconds: float = 60.0
     """Time between two checkpoints."""
     resident_gigabytes: float = 1.0
-    """Size of the shares of training data that are read from disk: each evaluate_every steps learn from another one,
-    while the next is read. So two are in memory."""
-    precision: Precision = dataclasses.field(default="float32", metadata=LATER)
-    """Factors of matrix products in training; "bfloat16" is faster on GPUs, sums and weights stay in float32."""
+    """Size of the portions of training data that are read from disk. After every evaluate_every steps training uses
+    another portion, and the next one is read meanwhile, so two portions are in memory."""
+    precision: MatmulPrecision = dataclasses.field(default="float32", metadata=LATER)
+    """Type of the factors of matrix products in training. "bfloat16" is faster on GPUs; sums and weights stay in
+    float32."""
 
     def __post_init__(self):
         if self.steps is not None and self.epochs is not None:
@@ -98,16 +100,28 @@ class TrainingConfig:
 
     @property
     def drawn(self) -> int:
-        """Pairs that a step draws from the data."""
+        """Number of pairs that a step draws from the data."""
         return self.batch * (1 + CANDIDATES) if self.flow_points else self.batch
 
     @property
     def losses(self) -> Callable[..., Float[Array, " losses"]]:
-        """Of (network, histories, states, key), for the pairs that a step draws."""
+        """The function that returns the losses of the pairs of a step, from (network, histories, states, key)."""
         return FlowLosses(self.batch, self.flow_points) if self.flow_points else pair_losses
 
+    def rate_schedule(self, total_steps: int | None, elapsed: float = 0.0) -> Schedule:
+        """The schedule of the learning rate.
+
+        Args:
+            total_steps: the planned number of steps; None where minutes alone decide.
+            elapsed: share of the budget in minutes that is used.
+        """
+        falls = self.schedule == "cosine"
+        per_step = 1.0 / total_steps if falls and total_steps is not None else 0.0
+        numbers = (self.learning_rate, float(self.warmup), per_step, elapsed if falls else 0.0)
+        return Schedule(*(jnp.array(number) for number in numbers))
+
     def total_steps(self, num_pairs: int) -> int | None:
-        """Planned optimiser steps for so many pairs of training data; None where minutes alone decide."""
+        """Planned optimiser steps for this many pairs of training data; None where minutes alone decide."""
         if self.epochs is not None:
             return math.ceil(self.epochs * num_pairs / self.batch)
         if self.steps is None and self.minutes is not None:

@@ -3,8 +3,8 @@
 All devices of all processes form one mesh with the axis "batch". What a step draws does not depend on the mesh, so
 that the learning curve is that of one device up to the rounding of sums over the batch.
 
-With several processes, each calls `jax.distributed.initialize` before anything else and then runs the same program on
-the same data, with one folder that all can read. The first process says how much time has passed, and writes.
+With several processes, each calls `hosts.join_hosts` before anything else and then runs the same program on the same
+data, with one folder that all can read. The first process says how much time has passed, and writes.
 """
 
 from typing import Any
@@ -79,6 +79,18 @@ def in_any_process(flag: bool) -> bool:
 def is_first_process() -> bool:
     """Whether this process writes the files."""
     return jax.process_index() == 0
+
+
+def texts_of_all(text: str) -> list[str]:
+    """Every process's text, in the order of the processes."""
+    if jax.process_count() == 1:
+        return [text]
+    own = np.frombuffer(text.encode(), np.uint8)
+    sizes = np.ravel(multihost_utils.process_allgather(np.asarray(len(own))))
+    padded = np.zeros(max(1, *sizes), np.uint8)
+    padded[: len(own)] = own
+    rows = multihost_utils.process_allgather(padded)
+    return [bytes(row[:size]).decode() for row, size in zip(rows, sizes, strict=True)]
 
 
 def _copied(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:

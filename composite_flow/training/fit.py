@@ -26,7 +26,7 @@ from composite_flow.deviation import measured_radius
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.run_record import FREE_SETTINGS
-from composite_flow.model import MODEL_FILE, Model
+from composite_flow.model import MODEL_FILE, Model, default_state_names
 from composite_flow.network import Network
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.devices import (
@@ -39,17 +39,17 @@ from composite_flow.training.devices import (
 )
 from composite_flow.training.interrupt import interrupt_flag
 from composite_flow.training.loss import Pairs, arrays_of, denoising_loss, sample_pairs
-from composite_flow.training.optimiser import Schedule, Task, TrainingState, initial_state, train_steps
-from composite_flow.training.streaming import Shares, probe
+from composite_flow.training.optimiser import Task, TrainingState, initial_state, train_steps
+from composite_flow.training.progress import Progress, training_progress
+from composite_flow.training.streaming import DataStream, probe_pairs
 
 TRAINING_FILE = "training.safetensors"
 
 _BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows and an interrupt is heard
 _RADIUS_PAIRS = 1024  # validation pairs whose deviations give the radius
-_INIT, _SHARES = 2**32 - 1, 2**32 - 2  # numbers that no step has, folded into the key
+_INIT, _STREAM = 2**32 - 1, 2**32 - 2  # numbers that no step has, folded into the key
 
 Evaluate = Callable[[Denoiser, int], Mapping[str, float]]
-Progress = Callable[[int, int, float], None]
 HistoryRange = tuple[Float[Array, " history"], Float[Array, " history"]]
 
 
@@ -64,25 +64,25 @@ def fit(
     overwrite: bool = False,
     evaluate: Evaluate | None = None,
     until: Callable[[Mapping[str, float]], bool] | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = True,
     ideal_loss: float | None = None,
     state_names: Sequence[str] | None = None,
     description: Mapping[str, Any] | None = None,
     history_range: HistoryRange | None = None,
 ) -> Model:
-    """Train a network on (history, state) pairs of all agents by Eq. (1).
+    """Train a network on (history, state) pairs of all agents by Eq. (1), as `config` says.
 
     Args:
         train: pairs to fit.
         validation: pairs to report the loss on, or None.
-        config: settings.
-        key: random key; initial weights, batches and noise follow from it.
+        key: initial weights, batches and noise follow from it.
         folder: where `training.safetensors` (while it runs) and `model.safetensors` (at the end) are written.
         resume: whether to go on from the folder's checkpoint, where there is one.
         overwrite: whether an earlier run in the folder may be replaced.
         evaluate: called now and then with the denoiser and the step; what it returns joins the learning curve.
         until: called with each point of the learning curve; training ends once it returns True.
-        progress: called about twice a second with the step, the planned steps and the loss.
+        progress: a bar on standard error, in a log a line a minute; False for none; or a function that is called about
+            twice a second with the step, the planned steps and the loss.
         ideal_loss: floor of the loss; the learning curve then has the excess over it.
         state_names: a name for each feature of the state, for the model; "state 0", "state 1", … by default.
         description: what else the model is to remember, such as problem and split; JSON-able.
@@ -98,15 +98,15 @@ def fit(
     """
     run = _Run(train, validation, config or TrainingConfig(), key, folder, ideal_loss, history_range)
     run.prepare(resume, overwrite)
-    with run.shares, interrupt_flag() as interrupted:
+    with run.stream, interrupt_flag() as interrupted, training_progress(progress) as tell:
         reached = False
         while not (run.finished or reached):
             run.train_block()
             if run.at_record:
                 run.record(evaluate)
                 reached = in_any_process(until is not None and until(run.curves[-1]))
-            if progress is not None:
-                progress(run.step, run.planned_steps, run.loss)
+            if tell is not None:
+                tell(run.step, run.planned_steps, run.loss)
             stops = in_any_process(interrupted.is_set())
             if run.checkpoint_is_due or stops:
                 run.save()
@@ -125,9 +125,9 @@ class _Run:
         self.total = config.total_steps(train.num_steps * train.layout.num_agents)
         num_bytes, key_probe = int(1e9 * config.resident_gigabytes), jax.random.key(0)
         self.validation = None if validation is None else validation.resident(key_probe, num_bytes)
-        self.shares = Shares(
+        self.stream = DataStream(
             train,
-            jax.random.fold_in(key, _SHARES),
+            jax.random.fold_in(key, _STREAM),
             num_bytes,
             config.evaluate_every,
             self.total,
@@ -136,7 +136,7 @@ class _Run:
         self.curves: list[dict[str, int | float]] = []
         self.seconds, self.saved, self.loss = 0.0, time.monotonic(), math.nan
         self.pace = 1  # steps of the next compiled call
-        histories, states, self.fingerprint = probe(train.resident(key_probe, num_bytes))
+        histories, states, self.fingerprint = probe_pairs(train.resident(key_probe, num_bytes))
         limits = history_range or (histories.min(axis=0), histories.max(axis=0))
         self.start = partial(_fresh_state, key, config, *limits, states.shape[1])
 
@@ -226,13 +226,9 @@ class _Run:
 
     def task(self) -> Task:
         config = self.config
-        falls = config.schedule == "cosine"
-        per_step = 1.0 / self.total if falls and self.total is not None else 0.0
-        numbers = (config.learning_rate, float(config.warmup), per_step, self.elapsed if falls else 0.0)
-        schedule = Schedule(*(jnp.array(number) for number in numbers))
-        key, schedule = on_all((self.key, schedule), self.mesh)
+        key, schedule = on_all((self.key, config.rate_schedule(self.total, self.elapsed)), self.mesh)
         options = {"losses": config.losses, "precision": config.precision, "mesh": self.mesh}
-        return Task(self.shares.at(self.step), key, schedule, config.drawn, config.average, **options)
+        return Task(self.stream.at(self.step), key, schedule, config.drawn, config.average, **options)
 
     def record(self, evaluate: Evaluate | None) -> None:
         """Add a point to the learning curve."""
@@ -271,7 +267,7 @@ class _Run:
             scaling=self.train.scaling,
             radius=self.radius(),
             curves=tuple(self.curves),
-            state_names=tuple(state_names or (f"state {index}" for index in range(self.state.network.state_size))),
+            state_names=tuple(state_names or default_state_names(self.state.network.state_size)),
             description={"config": dataclasses.asdict(self.config), "data": self.fingerprint, **description},
         )
         if self.folder is not None and is_first_process():

@@ -1,4 +1,4 @@
-"""Ctrl-C as a flag."""
+"""Handling of Ctrl-C: the first one sets a flag, so that a training run can stop between two compiled calls."""
 
 import signal
 import threading
@@ -8,7 +8,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def interrupt_flag() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a flag, so that no compiled call is cut short; a second one interrupts at once."""
+    """Within this context the first Ctrl-C sets the flag, and a second one interrupts at once.
+
+    Outside of the main thread, which alone gets signals, the flag is never set.
+    """
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield flag

@@ -1,9 +1,9 @@
-"""The denoising loss, its Monte Carlo mean and its floor.
+"""The denoising loss, its Monte Carlo mean and its lower bound.
 
     L(θ) = E_{(τ_i, s), σ ~ U[0, 1], z ~ N(0, I)} ‖s − f_θ(τ_i, s + σ z)‖²                              (Eq. 1)
 
-summed over the state's features, averaged over pairs of all agents. It is smallest for the posterior mean: the
-ideal denoiser's loss is the floor, and what a network's loss has above it is the excess.
+summed over the state's features, averaged over pairs of all agents. The posterior mean minimises it, so the ideal
+denoiser's loss is the floor. The excess of a network is its loss minus the floor.
 """
 
 from typing import Protocol, runtime_checkable
@@ -18,12 +18,12 @@ from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
 from composite_flow.history import HistoryLayout
 
-_BATCH = 512  # pairs at once
+_BATCH = 512  # pairs at a time
 
 
 @runtime_checkable
 class Pairs(Protocol):
-    """What training asks of a dataset of (history, state) pairs; a pytree that `jit` can carry."""
+    """The dataset of (history, state) pairs that training needs; a pytree, so that `jit` accepts it."""
 
     @property
     def layout(self) -> HistoryLayout:
@@ -32,7 +32,7 @@ class Pairs(Protocol):
 
     @property
     def scaling(self) -> Scaling:
-        """Of the states to [0, 1]."""
+        """The scaling of the states to [0, 1]."""
         ...
 
     @property
@@ -41,18 +41,18 @@ class Pairs(Protocol):
         ...
 
     def resident(self, key: PRNGKeyArray, num_bytes: int) -> "Pairs":
-        """A random share of this size that is in memory, so that `sample` can draw from it; itself where it is."""
+        """A random portion of at most this size in memory, for `sample`; the dataset itself where it is in memory."""
         ...
 
     def sample(
         self, key: PRNGKeyArray, batch: int
     ) -> tuple[Float[Array, "batch history"], Float[Array, "batch state"]]:
-        """Pairs drawn uniformly, with replacement, over steps and agents."""
+        """Draw pairs uniformly over steps and agents, with replacement."""
         ...
 
 
 class MeanLoss(eqx.Module):
-    """A Monte Carlo mean of Eq. (1): its value and its standard error."""
+    """A Monte Carlo estimate of Eq. (1): the mean and its standard error."""
 
     value: float
     standard_error: float
@@ -61,7 +61,10 @@ class MeanLoss(eqx.Module):
 def pair_losses(
     denoiser: Denoiser, histories: Float[Array, "batch history"], states: Float[Array, "batch state"], key: PRNGKeyArray
 ) -> Float[Array, " batch"]:
-    """‖s − f(τ, s + σ z)‖² of each pair, with σ ~ U[0, 1] and z ~ N(0, I) (Eq. 1)."""
+    """‖s − f(τ, s + σ z)‖² of each pair, with σ ~ U[0, 1] and z ~ N(0, I).
+
+    Source: Eq. 1.
+    """
     return squared_errors(denoiser, histories, noisy_states(states, key), states)
 
 
@@ -78,20 +81,20 @@ def squared_errors(
     y: Float[Array, "batch state"],
     states: Float[Array, "batch state"],
 ) -> Float[Array, " batch"]:
-    """‖s − f(τ, y)‖² of each."""
+    """‖s − f(τ, y)‖² of each example."""
     denoised = jax.vmap(lambda history, y: denoiser.denoise(denoiser.condition(history), y))(histories, y)
     return jnp.sum((denoised - states) ** 2, axis=-1)
 
 
 def arrays_of(dataset: Pairs) -> Pairs:
-    """The dataset without what a compiled function cannot carry; `sample` needs its arrays and sizes only."""
+    """The dataset without the parts that a compiled function cannot take; `sample` needs only arrays and sizes."""
     return eqx.filter(dataset, eqx.is_array)
 
 
 def sample_pairs(
     dataset: Pairs, key: PRNGKeyArray, num_pairs: int
 ) -> tuple[Float[Array, "pairs history"], Float[Array, "pairs state"]]:
-    """Pairs of a dataset, drawn in one compiled call."""
+    """Draw pairs of a dataset in one compiled call."""
     return _sample_pairs(arrays_of(dataset), key, num_pairs)
 
 
@@ -107,13 +110,15 @@ def denoising_loss(
 
     Args:
         denoiser: the learned or the ideal one.
-        dataset: where the pairs come from.
-        key: random key; by default the one of `fit`'s validation loss. Losses under the same key see the same draws,
-            so that their difference is less noisy than either.
+        dataset: the dataset from which pairs are drawn.
+        key: random key; by default the one of `fit`'s validation loss. Losses with the same key use the same draws, so
+            their difference is less noisy than each of them.
         num_samples: number of draws, rounded up to full batches.
 
     Raises:
-        InputError: no samples are asked for.
+        InputError: the number of samples is below one.
+
+    Source: Eq. 1.
     """
     if num_samples < 1:
         raise InputError(f"A mean loss needs at least one sample, not {num_samples}.")
@@ -125,7 +130,10 @@ def denoising_loss(
 def ideal_loss(
     denoiser: Denoiser, dataset: Pairs, key: PRNGKeyArray | None = None, num_samples: int = 4096
 ) -> MeanLoss:
-    """The floor of the training loss: Eq. (1) of the ideal denoiser, which no denoiser can be below in expectation."""
+    """The floor of the training loss: the ideal denoiser's loss, below which no denoiser's expected loss can be.
+
+    Source: Eq. 1, Eq. 2.
+    """
     return denoising_loss(denoiser, dataset, key, num_samples)
 
 

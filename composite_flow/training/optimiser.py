@@ -1,10 +1,10 @@
-"""Steps of Adam on the denoising loss, or another one, many to one compiled call.
+"""Steps of Adam on the denoising loss or on another one, many steps in one compiled call.
 
-Step t draws its batch and its noise from `fold_in(key, t)` and nothing else, and the number of steps of a call is
-not compiled in. So the bits of the result do not depend on where a run was cut into calls.
+Step t draws its batch and its noise from `fold_in(key, t)` alone, and the number of steps of a call is not a constant
+of the compiled program. So the bits of the result do not depend on how a run was divided into calls.
 
-Matrix products in bfloat16 take factors that are rounded to it and sum in float32; weights, gradients and all else
-stay in float32.
+Matrix products in bfloat16 round their factors to it and sum in float32; weights, gradients and everything else stay
+in float32.
 """
 
 from collections.abc import Callable
@@ -21,18 +21,18 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from composite_flow.training.devices import split, whole
 from composite_flow.training.loss import Pairs, pair_losses
 
-Precision = Literal["float32", "bfloat16"]
+MatmulPrecision = Literal["float32", "bfloat16"]
 
-# Before the averages of Adam have settled, and at high rates, single batches have gradients that would kill units.
+# Clipping protects units from single batches with large gradients, at high rates and before Adam's averages are good.
 _ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
 
 
 class TrainingState(eqx.Module):
-    """All that a step of training reads and writes.
+    """The part of a training run that every step changes.
 
     Attributes:
-        network: what is trained; an Equinox module of arrays.
-        average: their running average; None where it is not used.
+        network: the network in training, an Equinox module of arrays.
+        average: the running average of its weights; None where it is not used.
         optimiser: Adam's moments.
         step: number of steps made.
         loss_sum: sum of the steps' losses since it was last set to zero.
@@ -51,15 +51,15 @@ class TrainingState(eqx.Module):
 
 
 class Schedule(eqx.Module):
-    """A linear rise to the highest rate, then a cosine to zero over the budget, whichever of steps and time is further.
+    """The learning rate: a linear rise to the highest rate, and a cosine to zero over the budget.
 
         rate(t) = highest · min(1, (t + 1) / warmup) · (1 + cos(π min(1, max(t · per_step, elapsed)))) / 2
 
     Attributes:
         highest: rate after the rise.
         warmup: steps of the rise, at least one.
-        per_step: share of the budget that a step uses; 0 where steps are not limited or the rate stays.
-        elapsed: share of the budget in time that is used; 0 where time is not limited or the rate stays.
+        per_step: share of the budget in steps that one step uses; 0 where there is no such budget or no cosine.
+        elapsed: share of the budget in time that is used; 0 where there is no such budget or no cosine.
     """
 
     highest: Float[Array, ""]
@@ -76,16 +76,16 @@ class Schedule(eqx.Module):
 
 
 class Task(eqx.Module):
-    """What a step reads and does not write.
+    """The part of a training run that steps read but do not change.
 
     Attributes:
-        dataset: where the pairs come from.
+        dataset: the dataset from which pairs are drawn.
         key: random key of the run.
-        schedule: of the learning rate.
-        batch: pairs per step.
+        schedule: the schedule of the learning rate.
+        batch: number of pairs that a step draws.
         average: decay of the averaged weights; 0 where they are not used.
-        losses: the loss of each pair, of (network, histories, states, key).
-        precision: of the factors in matrix products.
+        losses: returns the loss of each pair, from (network, histories, states, key).
+        precision: type of the factors in matrix products.
         mesh: the devices that share the batch; None where there is only one.
     """
 
@@ -95,7 +95,7 @@ class Task(eqx.Module):
     batch: int = eqx.field(static=True)
     average: float = eqx.field(static=True)
     losses: Callable[..., Float[Array, " batch"]] = eqx.field(static=True, default=pair_losses)
-    precision: Precision = eqx.field(static=True, default="float32")
+    precision: MatmulPrecision = eqx.field(static=True, default="float32")
     mesh: Mesh | None = eqx.field(static=True, default=None)
 
 
@@ -108,18 +108,18 @@ def initial_state(network: Any, averaged: bool) -> TrainingState:
 
 @eqx.filter_jit(donate="all-except-first")
 def train_steps(task: Task, state: TrainingState, count: Int[Array, ""]) -> TrainingState:
-    """Make `count` steps; the given state's buffers are reused for the new one."""
+    """Make `count` steps; the new state reuses the buffers of the given one, which must not be used afterwards."""
     with _products(task.precision):
         return jax.lax.fori_loop(0, count, lambda _, state: whole(train_step(task, state), task.mesh), state)
 
 
-def _products(precision: Precision) -> AbstractContextManager:
-    """Matrix products that are traced inside, and their gradients, have this precision."""
+def _products(precision: MatmulPrecision) -> AbstractContextManager:
+    """A context in which traced matrix products and their gradients have this precision."""
     return nullcontext() if precision == "float32" else jax.default_matmul_precision("BF16_BF16_F32")
 
 
 def train_step(task: Task, state: TrainingState) -> TrainingState:
-    """One step, for a compiled loop of one's own."""
+    """One step of Adam; a compiled loop can call it."""
     key_pairs, key_noise = jax.random.split(jax.random.fold_in(task.key, state.step))
     histories, states = split(task.dataset.sample(key_pairs, task.batch), task.mesh)
     loss, gradient = eqx.filter_value_and_grad(_mean_loss)(state.network, histories, states, key_noise, task.losses)
@@ -136,7 +136,7 @@ def _mean_loss(network, histories, states, key, losses) -> Float[Array, ""]:
 
 
 def _averaged(average: Any, network: Any, step: Int[Array, ""], decay: float) -> Any:
-    """The running average, with a shorter memory in the first steps so that the initial weights are forgotten."""
+    """The running average; in the first steps its memory is shorter, so that the initial weights are forgotten."""
     early = (1.0 + step.astype(jnp.float32)) / (10.0 + step.astype(jnp.float32))
     keep = 1.0 - jnp.minimum(decay, early)
     # This form leaves what is not trained exactly as it is.

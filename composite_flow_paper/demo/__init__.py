@@ -1,1 +1,1 @@
-"""The demonstration: nine sensors agree on where two targets are."""
+"""Demo: nine sensors agree on where two targets are."""

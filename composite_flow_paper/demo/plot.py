@@ -1,5 +1,6 @@
 """The demo's picture: one reconstruction, hop by hop, and what one sensor alone makes of its own view."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,26 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from composite_flow.plots.style import BLUE, FAINT, GREEN, INK, MUTED, ORANGE, save_figure, styled
+from composite_flow_paper.demo.report import GROUP
+from composite_flow_paper.experiment import Result
+from composite_flow_paper.shared.cells import of_group
 
 _VALUES = LinearSegmentedColormap.from_list("values", [FAINT, "#f6d796", ORANGE, "#b45f06"])
 _REACHED = 0.5  # two states are at least √2 apart
 _MAPS = 5  # networks in the upper row beside the truth
 
 
-def draw(result: dict[str, Any], out: Path) -> tuple[Path, Path]:
+def draw(result: Result, out: Path) -> Sequence[Path]:
     """Draw `reconstruction.svg` and `.png` from what the demo computed."""
+    (found,) = of_group(result.cells, GROUP)
     with styled():
         figure = Figure(figsize=(11.5, 6.4))
         rows = figure.add_gridspec(2, 1, height_ratios=(1.0, 1.25), hspace=0.34)
         maps = rows[0].subgridspec(1, _MAPS + 1, wspace=0.1)
         graphs = rows[1].subgridspec(1, 2, width_ratios=(1.45, 1.0), wspace=0.2)
-        _draw_maps([figure.add_subplot(maps[0, place]) for place in range(_MAPS + 1)], result)
-        _draw_distances(figure.add_subplot(graphs[0, 0]), result["drawn"])
-        _draw_masses(figure.add_subplot(graphs[0, 1]), result)
+        _draw_maps([figure.add_subplot(maps[0, place]) for place in range(_MAPS + 1)], found)
+        _draw_distances(figure.add_subplot(graphs[0, 0]), found["drawn"])
+        _draw_masses(figure.add_subplot(graphs[0, 1]), found)
         return save_figure(figure, out / "reconstruction")
 
 

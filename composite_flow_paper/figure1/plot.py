@@ -11,7 +11,9 @@ from matplotlib.gridspec import GridSpecFromSubplotSpec
 from composite_flow.plots.sensor_map import draw_network, grid_positions
 from composite_flow.plots.style import BLUE, FAINT, GREEN, INK, MUTED, ORANGE, RED, save_figure, styled
 from composite_flow.problems.sensor import SensorNetwork
-from composite_flow_paper.figure1.experiment import MISS, SHOWN
+from composite_flow_paper.experiment import Result
+from composite_flow_paper.figure1.cell import MISS, SHOWN
+from composite_flow_paper.shared.cells import of_group
 
 TITLES = {
     "observable": "Collectively observable: the target is in area 1",
@@ -20,13 +22,13 @@ TITLES = {
 STATES = ("1", "2", "3", "4")
 
 
-def draw(result: dict[str, Any], out: Path) -> list[Path]:
+def draw(result: Result, out: Path) -> list[Path]:
     """Write figure1.svg and figure1.png from the first seed's cells."""
     with styled():
         figure = plt.figure(figsize=(13, 9.4))
         rows = figure.add_gridspec(2, 1, hspace=0.04)
         for index, case in enumerate(MISS):
-            draw_case(figure.add_subfigure(rows[index]), case, result["cells"][case][0])
+            draw_case(figure.add_subfigure(rows[index]), case, of_group(result.cells, case)[0])
         paths = save_figure(figure, out / "figure1")
         plt.close(figure)
     return list(paths)

@@ -22,16 +22,18 @@ from composite_flow.plots.style import (
     save_figure,
     styled,
 )  # fmt: skip
+from composite_flow_paper.experiment import Result
+from composite_flow_paper.shared.cells import of_group
 
 TRUE, ORIGIN = (1.0, 1.0), (0.0, 0.0)
 
 
-def draw(result: dict[str, Any], out: Path) -> list[Path]:
+def draw(result: Result, out: Path) -> list[Path]:
     """Write figure2-flows (a to f), figure2-bounds (g.1) and, where there are battles, figure2-battles (g.2).
 
     SVG and PNG each; flows and scatters are the first seed's.
     """
-    cells = dict(result["cells"])
+    cells = {name: of_group(result.cells, name) for name in result.cells}
     battles = cells.pop("battles", None)
     with styled():
         paths = save_figure(draw_flows(cells["kept"][0]["flows"]), out / "figure2-flows")

@@ -5,16 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from composite_flow.files.plain_table import Cell, PlainTable, text
+from composite_flow.files.plain_table import PlainTable, TableValue, text
+from composite_flow_paper.figure2.cell import Figure2Settings
+from composite_flow_paper.shared.cells import Results, of_group
 
 TITLES = {"kept": "all states", "withheld": "a tenth withheld", "battles": "battles"}
 
 
-def summarise(cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Each number over the seeds: its mean, smallest and largest; and of what world battles are."""
-    found = {name: summarise_seeds(parts) for name, parts in cells.items()}
-    if battles := cells.get("battles"):
-        found["battles"]["world"] = battles[0]["world"]
+def summarise(settings: Figure2Settings, results: Results) -> dict[str, Any]:
+    """Each number over the seeds: its mean, smallest and largest; and what is told of the battles' episodes."""
+    found = {name: summarise_seeds(of_group(results, name)) for name in results}
+    if "battles" in found:
+        found["battles"]["world"] = of_group(results, "battles")[0]["world"]
     return found
 
 
@@ -82,10 +84,10 @@ def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
     return [(title, titles, rows), *(bounds_table(TITLES[name], part) for name, part in summary.items())]
 
 
-def pair_rows(part: Mapping[str, Any]) -> list[tuple[str, Cell]]:
+def pair_rows(part: Mapping[str, Any]) -> list[tuple[str, TableValue]]:
     """What is told of all pairs of one kind of run."""
     shares: list[float | None] = [one / all_ for one, all_ in zip(part["stable"], part["pairs"], strict=True)]
-    rows: list[tuple[str, Cell]] = [
+    rows: list[tuple[str, TableValue]] = [
         ("pairs", " and ".join(f"{count:,}" for count in dict.fromkeys(part["pairs"]))),
         ("stable", spanned(over_seeds(shares))),
         ("deviation, median", spanned(part["median_deviation"])),

@@ -1,1 +1,1 @@
-"""Figure 3: bounds on deviations."""
+"""Figure 3: what makes fixed points deviate."""

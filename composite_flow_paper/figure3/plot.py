@@ -10,21 +10,23 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from composite_flow.plots.style import BLUE, INK, MUTED, RED, save_figure, styled
+from composite_flow_paper.experiment import Result
+from composite_flow_paper.figure3.cell import Figure3Settings
+from composite_flow_paper.figure3.report import TITLES, panels_of
 
-TITLES = {"width": "network width", "states": "number of states", "samples": "training pairs"}
-MEASURES = (("deviation", "deviations", "deviation ‖D‖"), ("rank", "ranks", "rank of J⁺"))
+DRAWN = (("deviation", "deviations", "deviation ‖D‖"), ("rank", "ranks", "rank of J⁺"))
 _BINS = 24
 
 
-def draw(result: dict[str, Any], out: Path) -> list[Path]:
+def draw(result: Result[Figure3Settings], out: Path) -> list[Path]:
     """One figure of three panels, deviations above and ranks below."""
-    largest = result["summary"]["largest_possible_rank"]
+    panels, largest = panels_of(result.settings, result.cells), result.summary["largest_possible_rank"]
     with styled():
         figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), sharex="col", sharey="row", layout="constrained")
-        for column, (panel, cells) in enumerate(result["panels"].items()):
-            summary = result["summary"][panel]
-            for axis, (measure, drawn, label) in zip(axes[:, column], MEASURES, strict=True):
-                draw_panel(axis, cells, measure, drawn, edges_of(result, drawn, largest))
+        for column, (panel, cells) in enumerate(panels.items()):
+            summary = result.summary[panel]
+            for axis, (measure, drawn, label) in zip(axes[:, column], DRAWN, strict=True):
+                draw_panel(axis, cells, measure, drawn, edges_of(panels, drawn, largest))
                 axis.set_title(trend_text(summary[f"{measure}_mean_trend"]), fontsize=8, fontweight="normal")
                 if column == 0:
                     axis.set_ylabel(label)
@@ -39,11 +41,11 @@ def draw(result: dict[str, Any], out: Path) -> list[Path]:
     return list(paths)
 
 
-def edges_of(result: dict[str, Any], drawn: str, largest: int) -> np.ndarray:
+def edges_of(panels: dict[str, Any], drawn: str, largest: int) -> np.ndarray:
     """Bins that all panels share: a bin for each rank, or equal ratios from the smallest deviation to the largest."""
     if drawn == "ranks":
         return np.arange(largest + 2) - 0.5
-    parts = [part for cells in result["panels"].values() for row in cells for part in row]
+    parts = [part for cells in panels.values() for row in cells for part in row]
     values = np.concatenate([part["drawn"][drawn] for part in parts])
     values = values[values > 0]
     return np.geomspace(values.min(), values.max() * (1 + 1e-6), _BINS + 1)

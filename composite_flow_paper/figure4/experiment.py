@@ -5,98 +5,22 @@
 
 Beside the picture: how often all samples are exact over held-out episodes, with all states seen in training and with
 a tenth of them withheld; where partial flows end, after training by Eq. (1) alone, after training also where flows go
-(`flow_loss.py`), and with the ideal denoiser, the latter two also stirred (`composite.py`); and how long training
-takes until 99% of the samples are exact, for our recipe and for the paper's (history at the input, width 1024).
+(`training/flow_loss.py`), and with the ideal denoiser, the latter two also stirred (`composite/reconstruct.py`); and
+how long training takes until 99% of the samples are exact, for our recipe and for the paper's (history at the input,
+width 1024).
 """
 
-import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import jax
-from jaxtyping import PRNGKeyArray
-
-from composite_flow.composite.reconstruct import reconstruct_batch
-from composite_flow.denoiser import Denoiser
-from composite_flow.files.plain_json import LATER
-from composite_flow.metrics import exact_states
-from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.training.fit import TrainingConfig
-from composite_flow_paper.figure4.flows import compute_partial, draw_flows
-from composite_flow_paper.figure4.report import reaches_rate, summarise
-from composite_flow_paper.shared.cells import Progress, cell
-from composite_flow_paper.shared.sensor_runs import (
-    SensorData,
-    SensorSettings,
-    choose_steps,
-    collect_sensors,
-    composite_quality,
-    train_sensors,
-)
-
-# Ours: history at every layer, small batches, a high rate that warms up and decays.
-OURS = TrainingConfig(width=256, batch=256, steps=8_000, learning_rate=2e-3, average=0.999, evaluate_every=400)
-# The same, also where flows go. A network that starts as the identity learns these points better.
-FLOWS = replace(OURS, steps=7_600, initial="identity", flow_points=128, evaluate_every=1000)
-# The paper's network and batch; it names no optimiser: Adam at the constant rate that did best in short trials.
-PAPER = TrainingConfig(
-    width=1024,
-    batch=512,
-    history_at="input",
-    minutes=60,
-    learning_rate=5e-4,
-    schedule="constant",
-    average=0.0,
-    evaluate_every=1000,
-)
-
-
-@dataclass(frozen=True)
-class Figure4Settings:
-    """What Figure 4 depends on.
-
-    Attributes:
-        rows, columns, num_targets: the sensor network.
-        ours: data and training of our recipe.
-        flows: training also where flows go, on the same data; None leaves it out.
-        num_ideal: joint histories, with two samples each, of the ideal denoiser's partial flows; 0 leaves them out.
-        paper: training by the paper's recipe, for the comparison of times; None leaves it out.
-        withhold_states: share of states withheld in the second run of each seed.
-        num_seeds: training seeds of our recipe.
-        num_paper_seeds: training seeds of the paper's recipe.
-        num_histories: joint histories of held-out episodes.
-        num_samples: samples of composite diffusion for each.
-        num_participants: sizes of the random teams of partial flows.
-        num_sweeps: passes through all participants.
-        stir: scale of the noise that stirs partial flows, beside those that are not.
-        num_stirred_sweeps: passes of a stirred flow, a search that takes its time.
-        num_stirred: joint histories of stirred flows.
-        num_drawn: samples in each panel of the picture.
-        num_hops: iterations shown, one agent each.
-    """
-
-    rows: int = 5
-    columns: int = 5
-    num_targets: int = 2
-    ours: SensorSettings = field(default_factory=lambda: SensorSettings(num_episodes=4096, training=OURS))
-    flows: TrainingConfig | None = field(default=FLOWS, metadata=LATER)
-    num_ideal: int = field(default=100, metadata=LATER)
-    paper: TrainingConfig | None = PAPER
-    withhold_states: float = 0.1
-    num_seeds: int = 3
-    num_paper_seeds: int = 1
-    num_histories: int = 400
-    num_samples: int = 8
-    num_participants: tuple[int, ...] = (3, 6, 12, 20)
-    num_sweeps: int = 6
-    stir: float = field(default=0.2, metadata=LATER)
-    num_stirred_sweeps: int = field(default=60, metadata=LATER)
-    num_stirred: int = field(default=200, metadata=LATER)
-    num_drawn: int = 150
-    num_hops: int = 6
-
+from composite_flow_paper.experiment import Experiment
+from composite_flow_paper.figure4.cell import Figure4Settings, compute_ideal, compute_paper, compute_rates
+from composite_flow_paper.figure4.plot import draw
+from composite_flow_paper.figure4.report import summarise, tables
+from composite_flow_paper.shared.cells import Cell
+from composite_flow_paper.shared.sensor_runs import SensorSettings
 
 PRESETS = {
     "smoke": Figure4Settings(
@@ -134,120 +58,25 @@ PRESETS = {
 }
 
 
-def run(settings: Figure4Settings, out: Path, *, seed: int, overwrite: bool, progress: Progress) -> dict[str, Any]:
-    """Compute every run and seed that is not there yet, and sum up."""
+def cells(settings: Figure4Settings, seed: int) -> Sequence[Cell]:
+    """Ours, with states withheld, trained where flows go; then the ideal denoiser and the paper's recipe."""
     alone = replace(settings, paper=None)  # what all cells but the paper's depend on
     withheld = replace(alone, ours=replace(settings.ours, withhold_states=settings.withhold_states))
-
-    def cells(name: str, count: int, compute, changed: Figure4Settings = alone) -> list[dict[str, Any]]:
-        kept, results = replace(changed, num_seeds=1, num_paper_seeds=1), []
-        for one in range(seed, seed + count):
-            progress(f"{name}, seed {one}")
-            results.append(
-                cell(out / f"{name}-seed{one}.json", kept, lambda one=one: compute(one, progress), overwrite)
-            )
-        return results
-
-    found = {
-        "ours": cells("ours", settings.num_seeds, partial(compute_rates, settings)),
-        "withheld": cells("withheld", settings.num_seeds, partial(compute_rates, withheld)),
-    }
+    count = settings.num_seeds
+    runs = [("ours", count, alone, partial(compute_rates, settings)),
+            ("withheld", count, alone, partial(compute_rates, withheld))]  # fmt: skip
     if settings.flows is not None:
         flows = replace(alone, ours=replace(settings.ours, training=settings.flows))
-        found["flows"] = cells("flows", settings.num_seeds, partial(compute_rates, flows, stirred=True), flows)
+        runs.append(("flows", count, flows, partial(compute_rates, flows, stirred=True)))
     if settings.num_ideal:
-        found["ideal"] = cells("ideal", 1, partial(compute_ideal, settings))
+        runs.append(("ideal", 1, alone, partial(compute_ideal, settings)))
     if settings.paper is not None:
-        found["paper"] = cells("paper", settings.num_paper_seeds, partial(compute_paper, settings), settings)
-    return {"summary": summarise(found), "cells": found}
-
-
-def collected(settings: Figure4Settings, key: PRNGKeyArray) -> SensorData:
-    """The sensor network with its episodes."""
-    return collect_sensors(
-        SensorNetwork.grid(settings.rows, settings.columns, settings.num_targets), settings.ours, key=key
-    )
-
-
-def compute_rates(settings: Figure4Settings, seed: int, progress: Progress, *, stirred: bool = False) -> dict[str, Any]:
-    """Train by our recipe; exact-state rates of whole and partial flows on held-out episodes, and what is drawn."""
-    key_data, key_train, key_choice, key_rate, key_partial, key_draw = jax.random.split(jax.random.key(seed), 6)
-    data = collected(settings, key_data)
-    model = train_sensors(data, settings.ours, key=key_train, progress=progress)
-    steps = choose_steps(data.test.seen, settings.num_histories, key_choice)
-    unseen, ends = data.test.unseen, partial(team_flows, settings, data, model.denoiser, steps, key=key_partial)
-    return {
-        "seen": count_exact(settings, model.denoiser, data.test, steps, key=key_rate),
-        "unseen": None
-        if unseen is None
-        else count_exact(
-            settings, model.denoiser, unseen, choose_steps(unseen, settings.num_histories, key_choice), key=key_rate
-        ),
-        "partial": ends(settings.num_samples),
-        "stirred": ends(settings.num_samples // 2, stirred=True) if stirred else None,
-        "drawn": draw_flows(
-            data, model.denoiser, steps, num_drawn=settings.num_drawn, num_hops=settings.num_hops, key=key_draw
-        ),
-        "curves": model.curves,
-        "train_seconds": model.curves[-1]["seconds"],
-    }
-
-
-def team_flows(
-    settings: Figure4Settings,
-    data: SensorData,
-    denoiser: Denoiser,
-    steps,
-    num_samples: int,
-    *,
-    key: PRNGKeyArray,
-    stirred: bool = False,
-) -> list[dict[str, Any]]:
-    """Where flows of random teams end, for each size of team; stirred also those of the whole team."""
-    num_agents = data.problem.num_agents
-    if stirred:
-        steps = steps[: settings.num_stirred]
-        sweeps = dict.fromkeys((*settings.num_participants, num_agents), settings.num_stirred_sweeps)
-    else:
-        # as many hops as the whole team makes, since a small one needs more sweeps to come to rest
-        sweeps = {size: math.ceil(settings.num_sweeps * num_agents / size) for size in settings.num_participants}
-    options = {"num_samples": num_samples, "stir": settings.stir if stirred else 0.0}
+        runs.append(("paper", settings.num_paper_seeds, settings, partial(compute_paper, settings)))
     return [
-        compute_partial(data, denoiser, steps, size, num_sweeps=count, key=jax.random.fold_in(key, size), **options)
-        for size, count in sweeps.items()
+        Cell(name, one, replace(asked, num_seeds=1, num_paper_seeds=1), partial(compute, one))
+        for name, number, asked, compute in runs
+        for one in range(seed, seed + number)
     ]
 
 
-def compute_ideal(settings: Figure4Settings, seed: int, progress: Progress) -> dict[str, Any]:
-    """The partial flows of the ideal denoiser, on the first of the same joint histories."""
-    key_data, _, key_choice, _, key_partial, _ = jax.random.split(jax.random.key(seed), 6)
-    data = collected(settings, key_data)
-    steps = choose_steps(data.test.seen, settings.num_histories, key_choice)[: settings.num_ideal]
-    ends = partial(team_flows, settings, data, data.ideal, steps, 2, key=key_partial)
-    return {"partial": ends(), "stirred": ends(stirred=True)}
-
-
-def compute_paper(settings: Figure4Settings, seed: int, progress: Progress) -> dict[str, Any]:
-    """Train by the paper's recipe until 99% of the validation samples are exact, or until its budget ends."""
-    assert settings.paper is not None
-    key_data, key_train, *_ = jax.random.split(jax.random.key(seed), 6)
-    data = collected(settings, key_data)
-    sensors = replace(settings.ours, training=settings.paper)
-    model = train_sensors(data, sensors, key=key_train, progress=progress, until=reaches_rate)
-    return {"curves": model.curves, "train_seconds": model.curves[-1]["seconds"]}
-
-
-def count_exact(settings: Figure4Settings, denoiser: Denoiser, dataset, steps, *, key: PRNGKeyArray) -> dict[str, Any]:
-    """How many samples of composite diffusion, in random orders from N(0, I), are the true state."""
-    joint = dataset.joint(steps)
-    samples = reconstruct_batch(
-        denoiser, joint.histories, key=key, num_samples=settings.num_samples, num_sweeps=settings.num_sweeps
-    ).samples
-    exact = exact_states(samples, joint.states[:, None])
-    return {
-        "exact": int(exact.sum()),
-        "samples": exact.size,
-        "histories_with_all_exact": int(exact.all(axis=1).sum()),
-        "histories": exact.shape[0],
-        **composite_quality(denoiser, dataset, steps, key=key),
-    }
+EXPERIMENT = Experiment("figure4", PRESETS, cells, summarise, tables, draw)

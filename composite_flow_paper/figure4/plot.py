@@ -9,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from composite_flow.plots.style import BLUE, FAINT, GREEN, INK, MUTED, ORANGE, PURPLE, RED, save_figure, styled
-from composite_flow_paper.figure4.report import RATE
+from composite_flow_paper.experiment import Result
+from composite_flow_paper.figure4.cell import RATE
+from composite_flow_paper.shared.cells import of_group
 
 ROWS = {
     "composite": "(a) composite",
@@ -17,12 +19,12 @@ ROWS = {
 }
 
 
-def draw(result: dict[str, Any], out: Path) -> list[Path]:
+def draw(result: Result, out: Path) -> list[Path]:
     """Write figure4 (flows of the first seed) and figure4_training (all seeds' curves), as SVG and PNG.
 
     Partial flows are drawn as they are after training where flows go, where a network was trained so.
     """
-    cells = result["cells"]
+    cells = {name: of_group(result.cells, name) for name in result.cells}
     drawn = cells["ours"][0]["drawn"]
     if "flows" in cells:
         drawn = {**drawn, "partial": cells["flows"][0]["drawn"]["partial"]}

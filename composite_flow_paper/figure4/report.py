@@ -5,15 +5,28 @@ from typing import Any
 
 import numpy as np
 
+from composite_flow.files.plain_table import PlainTable, TableValue
 from composite_flow.metrics import rate_lower_bound
+from composite_flow_paper.figure4.cell import Figure4Settings, reaches_rate
+from composite_flow_paper.shared.cells import Results, of_group
 
-RATE = 0.99
-"""Share of exact samples that is aimed at."""
-
-
-def reaches_rate(point: Mapping[str, float]) -> bool:
-    """Whether a point of the learning curve has 99% of its samples exact."""
-    return point.get("exact_rate_composite", 0.0) >= RATE
+KINDS = ("partial", "stirred")
+RATES = (
+    ("ours, all states in training", ("exact_rate",)),
+    ("ours, a tenth of the states withheld: seen ones", ("exact_rate_with_withheld_states",)),
+    ("ours, a tenth of the states withheld: unseen ones", ("exact_rate_unseen_states",)),
+    ("trained also where flows go", ("flows", "exact_rate")),
+)
+"""Of the first table: what people read, and the path of the number in the summary."""
+TEAMS = (
+    ("ours", ("partial",)),
+    ("trained also where flows go", ("flows", "partial")),
+    ("trained also where flows go, stirred", ("flows", "stirred")),
+    ("ideal denoiser", ("ideal", "partial")),
+    ("ideal denoiser, stirred", ("ideal", "stirred")),
+)
+"""Of the second table, likewise."""
+ENDS = (("inside", "in a state that all members allow"), ("identified", "in the true one, where they allow no other"))
 
 
 def seconds_to_rate(curves: list[dict[str, float]]) -> float | None:
@@ -21,38 +34,49 @@ def seconds_to_rate(curves: list[dict[str, float]]) -> float | None:
     return next((point["seconds"] for point in curves if reaches_rate(point)), None)
 
 
-def summarise(cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Rates with lower 95% bounds over the seeds, and times."""
-    ours = [seconds_to_rate(one["curves"]) for one in cells["ours"]]
-    summary = {
-        "exact_rate": rate_of([one["seen"] for one in cells["ours"]], "exact", "samples"),
-        "exact_rate_with_withheld_states": rate_of([one["seen"] for one in cells["withheld"]], "exact", "samples"),
-        "exact_rate_unseen_states": rate_of(
-            [one["unseen"] for one in cells["withheld"] if one["unseen"]], "exact", "samples"
-        ),
-        "partial": partial_rates(cells["ours"], "partial"),
-        "train_seconds": [one["train_seconds"] for one in cells["ours"]],
-        "seconds_to_rate": ours,
-    }
+def summarise(settings: Figure4Settings, results: Results) -> dict[str, Any]:
+    """Rates with lower 95% bounds over the seeds, and times, of the runs that are there."""
+    cells = {name: of_group(results, name) for name in results}
+    summary: dict[str, Any] = {}
+    if "ours" in cells:
+        summary["exact_rate"] = seen_rate(cells["ours"])
+        summary["partial"] = partial_rates(cells["ours"], "partial")
+        summary["train_seconds"] = [one["train_seconds"] for one in cells["ours"]]
+        summary["seconds_to_rate"] = [seconds_to_rate(one["curves"]) for one in cells["ours"]]
+    if "withheld" in cells:
+        unseen = [one["unseen"] for one in cells["withheld"] if one["unseen"]]
+        summary["exact_rate_with_withheld_states"] = seen_rate(cells["withheld"])
+        summary["exact_rate_unseen_states"] = rate_of(unseen, "exact", "samples")
     if "flows" in cells:
         summary["flows"] = {
-            "exact_rate": rate_of([one["seen"] for one in cells["flows"]], "exact", "samples"),
-            "partial": partial_rates(cells["flows"], "partial"),
-            "stirred": partial_rates(cells["flows"], "stirred"),
+            "exact_rate": seen_rate(cells["flows"]),
+            **{kind: partial_rates(cells["flows"], kind) for kind in KINDS},
             "train_seconds": [one["train_seconds"] for one in cells["flows"]],
         }
     if "ideal" in cells:
-        summary["ideal"] = {kind: partial_rates(cells["ideal"], kind) for kind in ("partial", "stirred")}
-    if cells.get("paper"):
-        paper = [seconds_to_rate(one["curves"]) for one in cells["paper"]]
-        summary["paper_seconds_to_rate"] = paper
-        summary["paper_seconds_trained"] = [one["train_seconds"] for one in cells["paper"]]
-        summary["paper_best_rate"] = [best_rate(one["curves"]) for one in cells["paper"]]
-        if all(ours):
-            reached = [t or one["train_seconds"] for t, one in zip(paper, cells["paper"], strict=True)]
-            summary["speed_ratio"] = float(np.median(reached) / np.median(np.asarray(ours)))
-            summary["speed_ratio_is_lower_bound"] = not all(paper)
-    return summary
+        summary["ideal"] = {kind: partial_rates(cells["ideal"], kind) for kind in KINDS}
+    return {**summary, **(times_beside_ours(cells) if "paper" in cells else {})}
+
+
+def times_beside_ours(cells: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """How long the paper's recipe takes, and by how many times longer than ours, if all of ours reach the rate."""
+    ours = [seconds_to_rate(one["curves"]) for one in cells.get("ours", [])]
+    paper = [seconds_to_rate(one["curves"]) for one in cells["paper"]]
+    found = {
+        "paper_seconds_to_rate": paper,
+        "paper_seconds_trained": [one["train_seconds"] for one in cells["paper"]],
+        "paper_best_rate": [best_rate(one["curves"]) for one in cells["paper"]],
+    }
+    if ours and all(ours):
+        reached = [t or one["train_seconds"] for t, one in zip(paper, cells["paper"], strict=True)]
+        found["speed_ratio"] = float(np.median(reached) / np.median(np.asarray(ours)))
+        found["speed_ratio_is_lower_bound"] = not all(paper)
+    return found
+
+
+def seen_rate(cells: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
+    """Of the samples on held-out episodes in states seen in training."""
+    return rate_of([one["seen"] for one in cells], "exact", "samples")
 
 
 def partial_rates(cells: list[dict[str, Any]], kind: str) -> dict[int, dict[str, Any]]:
@@ -64,8 +88,10 @@ def partial_rates(cells: list[dict[str, Any]], kind: str) -> dict[int, dict[str,
     }
 
 
-def rate_of(parts: Sequence[dict[str, Any]], successes: str, trials: str) -> dict[str, float]:
-    """The rate over all seeds and its lower 95% bound."""
+def rate_of(parts: Sequence[dict[str, Any]], successes: str, trials: str) -> dict[str, float] | None:
+    """The rate over all seeds and its lower 95% bound; None where there was nothing to try."""
+    if not parts:
+        return None
     counts = [part[successes] for part in parts], [part[trials] for part in parts]
     return {"rate": sum(counts[0]) / sum(counts[1]), "lower_bound": rate_lower_bound(*counts)}
 
@@ -73,14 +99,70 @@ def rate_of(parts: Sequence[dict[str, Any]], successes: str, trials: str) -> dic
 def identified_bound(parts: Sequence[dict[str, Any]]) -> dict[str, float] | None:
     """Rate of the true state where the team identifies it; None where no team did."""
     parts = [part for part in parts if part["identified_samples"]]
-    if not parts:
-        return None
-    return {
-        **rate_of(parts, "identified_exact", "identified_samples"),
-        "samples": sum(part["identified_samples"] for part in parts),
-    }
+    rate = rate_of(parts, "identified_exact", "identified_samples")
+    return rate and {**rate, "samples": sum(part["identified_samples"] for part in parts)}
 
 
 def best_rate(curves: list[dict[str, float]]) -> float:
     """The highest exact rate along a learning curve."""
     return max((point["exact_rate_composite"] for point in curves if "exact_rate_composite" in point), default=0.0)
+
+
+def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
+    """Rates of the whole team, of partial teams by their size, and the times of training."""
+    whole = (
+        "Figure 4: samples of composite diffusion that are the true state, in brackets the lower 95% bound over seeds"
+    )
+    rows = [(words, with_bound(at_path(summary, path))) for words, path in RATES]
+    sizes = list(dict.fromkeys(size for _, path in TEAMS for size in at_path(summary, path) or {}))
+    partial = [
+        (f"{words}: {what}", *(with_bound((found.get(size) or {}).get(kind)) for size in sizes))
+        for words, path in TEAMS
+        if (found := at_path(summary, path))
+        for kind, what in (
+            ("inside", "in a state that all members allow"),
+            ("identified", "the true state, if certain"),
+        )
+    ]
+    about = "Figure 4: where flows of random teams end, by the number of agents; in brackets the lower 95% bound"
+    return [
+        (whole, ["", "exact samples"], [row for row in rows if row[1] is not None]),
+        *([(about, ["", *sizes], partial)] if partial else []),
+        *times_table(summary),
+    ]
+
+
+def times_table(summary: Mapping[str, Any]) -> list[PlainTable]:
+    """Seconds of training, evaluation aside, to 99% exact samples; of ours and of the paper's recipe."""
+    rows: list[tuple[TableValue, ...]] = []
+    if "seconds_to_rate" in summary:
+        rows.append(("ours", listed(summary["seconds_to_rate"]), listed(summary["train_seconds"]), None))
+    if "paper_seconds_to_rate" in summary:
+        best = ", ".join(f"{rate:.1%}" for rate in summary["paper_best_rate"])
+        reached, trained = summary["paper_seconds_to_rate"], summary["paper_seconds_trained"]
+        rows.append(("the paper's recipe", listed(reached), listed(trained), best))
+    if not rows:
+        return []
+    title = "Figure 4: seconds of training, a number for each seed; – where 99% are never exact"
+    if (ratio := summary.get("speed_ratio")) is not None:
+        least = "at least " if summary["speed_ratio_is_lower_bound"] else ""
+        title += f"\nThe paper's recipe takes {least}{ratio:.1f} times as long as ours."
+    return [(title, ["", "to 99% exact samples", "in all", "best rate"], rows)]
+
+
+def at_path(summary: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """The value at the end of the path; None where there is none."""
+    found: Any = summary
+    for name in path:
+        found = (found or {}).get(name)
+    return found
+
+
+def with_bound(rate: Mapping[str, float] | None) -> str | None:
+    """A rate and its lower bound."""
+    return None if rate is None else f"{rate['rate']:.2%} ({rate['lower_bound']:.2%})"
+
+
+def listed(seconds: Sequence[float | None]) -> str:
+    """A number for each seed."""
+    return ", ".join("–" if value is None else f"{value:.0f}" for value in seconds)

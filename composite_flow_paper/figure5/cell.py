@@ -21,26 +21,27 @@ from composite_flow.network import Network
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import Row, recent
 from composite_flow.policy.evaluation import PolicyEvaluation, evaluate_policy
-from composite_flow.policy.inputs import INFERRING, Inputs
-from composite_flow.policy.rollout import tells_wins
+from composite_flow.policy.inputs import input_class, policy_input
 from composite_flow.policy.run import train_policy
+from composite_flow.policy.saving import PolicySettings, start_or_resume
 from composite_flow.policy.sequence_network import SequenceNetwork
-from composite_flow.policy.settings import PolicySettings, start_or_resume
 from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems import problem_from_text
-from composite_flow.problems.base import Problem
+from composite_flow.problems.base import Problem, tells_wins
 from composite_flow.problems.smax_sight import OtherSight
-from composite_flow_paper.shared.cells import Progress
+from composite_flow_paper.shared.cells import Progress, Workspace
 
 MATCHED = "matched"
 """The curve of the input `agent` whose actor has as many weights as actor and denoiser of `denoised` together."""
 REMEMBERING = "remembering"
 """The curve of the input `agent` with a recurrent actor: inference remembers H steps, this one whole episodes."""
 
+CURVES = ("agent", MATCHED, "observations", "state", "denoised", "composite")
+
 
 @dataclass(frozen=True)
-class World:
-    """Where teams learn.
+class Panel:
+    """A world where teams learn, with a panel of its own.
 
     Attributes:
         name: in files and tables.
@@ -60,7 +61,7 @@ class World:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationSettings:
     """How trained teams are evaluated.
 
     Attributes:
@@ -79,8 +80,8 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What a cell depends on.
+class Team:
+    """One team, which learns in one world with one input of its actors: all that its cell depends on.
 
     Attributes:
         world: where.
@@ -90,16 +91,15 @@ class Cell:
         points: of the learning curve that is kept.
     """
 
-    world: World
+    world: Panel
     curve: str
     seed: int
-    evaluation: Evaluation = field(default_factory=Evaluation)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     points: int = 100
 
-    @property
-    def name(self) -> str:
-        """Of its file."""
-        return f"{self.world.name}-{self.curve}-seed{self.seed}"
+    def folder(self, out: Path) -> Path:
+        """Of its training run, which stays beside the cells."""
+        return out / "policies" / self.world.name / f"{self.curve}-seed{self.seed}"
 
     @property
     def config(self) -> MappoConfig:
@@ -107,7 +107,31 @@ class Cell:
         return config_of(self.world, self.curve)
 
 
-def config_of(world: World, curve: str) -> MappoConfig:
+@dataclass(frozen=True)
+class Figure5Settings:
+    """What Figure 5 depends on.
+
+    Attributes:
+        worlds: a panel each.
+        curves: of all worlds: inputs of the actor, and `MATCHED`.
+        evaluation: of the trained teams.
+        points: of each learning curve.
+        num_seeds: of training.
+    """
+
+    worlds: tuple[Panel, ...]
+    curves: tuple[str, ...] = CURVES
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    points: int = 100
+    num_seeds: int = 3
+
+
+def group_of(world: str, curve: str) -> str:
+    """The group of the cells of one curve in one world, both given by their names."""
+    return f"{world}-{curve}"
+
+
+def config_of(world: Panel, curve: str) -> MappoConfig:
     """How the teams of a curve learn: they differ in the actor's input alone, and two of them in the actor itself."""
     if curve == REMEMBERING:
         return replace(world.policy, inputs="agent", memory="gru")
@@ -123,7 +147,7 @@ def num_weights(problem: Problem, config: MappoConfig) -> int:
     """Weights of all networks that act on observations alone: actor and denoiser; counted, not drawn."""
     width = config.actor_width or config.width
     own = num_parameters(_shape(lambda key: _actor(problem, config, config.inputs, width, key)))
-    if config.inputs not in INFERRING:
+    if not input_class(config.inputs).infers:
         return own
     settings, sizes = config.inference, (problem.observation_size, problem.num_actions, problem.num_agents)
     layout = HistoryLayout(settings.history, *sizes)
@@ -139,31 +163,26 @@ def _shape(build) -> Any:
 
 def _actor(problem: Problem, config: MappoConfig, kind, width: int, key) -> SequenceNetwork:
     """An actor, as `new_networks` builds it."""
-    seen = Inputs(kind, config.own_observation).size(problem)
+    seen = policy_input(kind, config.own_observation).size(problem)
     return SequenceNetwork(
         seen, problem.num_actions, width, config.depth, config.memory, gain=config.output_gain, key=key
     )
 
 
-def compute(cell: Cell, folder: Path, overwrite: bool, progress: Progress) -> dict[str, Any]:
-    """Train, or go on training, and evaluate.
-
-    Args:
-        cell: what.
-        folder: of the run.
-        overwrite: start anew, whatever is there.
-        progress: told what is going on.
-    """
-    problem, config = problem_from_text(cell.world.problem), cell.config
-    resume = not overwrite
-    start_or_resume(folder, PolicySettings(cell.world.problem, config, cell.seed), resume=resume, overwrite=overwrite)
+def compute(team: Team, workspace: Workspace) -> dict[str, Any]:
+    """Train, or go on training, and evaluate."""
+    problem, config, folder = problem_from_text(team.world.problem), team.config, team.folder(workspace.folder)
+    options: dict[str, Any] = {"resume": not workspace.overwrite, "overwrite": workspace.overwrite}
+    start_or_resume(folder, PolicySettings(team.world.problem, config, team.seed), **options)
     measure = measure_of(problem)
 
     def tell(steps, total, rows):
-        progress(f"{cell.name}: step {steps:,} of {total:,}, {measure.replace('_', ' ')} {recent(rows, measure)}")
+        workspace.progress(
+            f"training: step {steps:,} of {total:,}, {measure.replace('_', ' ')} {recent(rows, measure)}"
+        )
 
-    key = jax.random.key(cell.seed)
-    trained = train_policy(problem, config, key=key, folder=folder, resume=resume, overwrite=overwrite, progress=tell)
+    key = jax.random.key(team.seed)
+    trained = train_policy(problem, config, key=key, folder=folder, progress=tell, **options)
     last: dict[str, Any] = trained.curves[-1]
     return {
         "measure": measure,
@@ -171,8 +190,8 @@ def compute(cell: Cell, folder: Path, overwrite: bool, progress: Progress) -> di
         "steps_per_second": last["steps"] / last["seconds"],
         "weights": num_weights(problem, config),
         "actor_width": config.actor_width or config.width,
-        "curve": thinned(trained.curves, cell.points),
-        **evaluated(cell, problem, trained.policy, progress),
+        "curve": thinned(trained.curves, team.points),
+        **evaluated(team, problem, trained.policy, workspace.progress),
     }
 
 
@@ -181,9 +200,9 @@ def measure_of(problem: Problem) -> str:
     return "win_rate" if tells_wins(problem) else "return"
 
 
-def evaluated(cell: Cell, problem: Problem, policy: TrainedPolicy, progress: Progress) -> dict[str, Any]:
+def evaluated(team: Team, problem: Problem, policy: TrainedPolicy, progress: Progress) -> dict[str, Any]:
     """As it was trained; and, of some curves, with other sights and lost messages."""
-    settings, key = cell.evaluation, jax.random.key(cell.seed)
+    settings, key = team.evaluation, jax.random.key(team.seed)
 
     def judge(problem: Problem, lost: float, samples: int) -> dict[str, Any]:
         result = evaluate_policy(
@@ -192,15 +211,15 @@ def evaluated(cell: Cell, problem: Problem, policy: TrainedPolicy, progress: Pro
         )  # fmt: skip
         return told(result)
 
-    progress(f"{cell.name}: evaluation")
+    progress("evaluation")
     final, changed = judge(problem, 0.0, settings.samples), {}
-    if cell.curve in settings.robust:
-        for sight in cell.world.sights:
-            progress(f"{cell.name}: evaluation at sight {sight:g}")
+    if team.curve in settings.robust:
+        for sight in team.world.sights:
+            progress(f"evaluation at sight {sight:g}")
             changed[f"sight {sight:g}"] = judge(OtherSight(problem, sight), 0.0, 0)  # pyright: ignore[reportArgumentType]
-    if cell.curve == "composite":
+    if team.curve == "composite":
         for lost in settings.lost:
-            progress(f"{cell.name}: evaluation with {lost:.0%} of the messages lost")
+            progress(f"evaluation with {lost:.0%} of the messages lost")
             changed[f"{lost:.0%} of the messages lost"] = judge(problem, lost, 0)
     return {"final": final, "changed": changed}
 

@@ -1,7 +1,7 @@
 """Figure 5: MAPPO whose actors see their own observation, all observations, the true state, or an inferred one.
 
 A cell is one world, one curve, one seed: a team is trained, its learning curve kept, and its policy evaluated on
-episodes of its own (`figure5_run.py`). The critic sees the true state in every curve. The paper's curves are `agent`,
+episodes of its own (`cell.py`). The critic sees the true state in every curve. The paper's curves are `agent`,
 `observations`, `state` and `denoised`; ours beside them `composite`, and `matched`: `agent` with an actor that has as
 many weights as actor and denoiser of `denoised` together. Where sensors overlook targets the state is worth most, and
 so is memory: `remembering` stands there as well, `agent` with a recurrent actor.
@@ -12,60 +12,46 @@ says whether it is confirmed, contradicted or undecided, at the end of training 
 Each run's folder, `policies/WORLD/CURVE-seedSEED`, is one as `train-policy` leaves it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, cast
 
-from composite_flow.files.plain_json import write_json
 from composite_flow.policy.config import InferenceConfig, MappoConfig
-from composite_flow_paper.figure5.cell import MATCHED, REMEMBERING, Cell, Evaluation, World, compute
+from composite_flow_paper.experiment import Experiment
+from composite_flow_paper.figure5.cell import (
+    CURVES,
+    MATCHED,
+    REMEMBERING,
+    EvaluationSettings,
+    Figure5Settings,
+    Panel,
+    Team,
+    compute,
+    group_of,
+)
+from composite_flow_paper.figure5.plot import draw
 from composite_flow_paper.figure5.report import summarise
-from composite_flow_paper.figure5.tables import markdown, tables
-from composite_flow_paper.shared.cells import Progress, cell, kept
-from composite_flow_paper.shared.process_pool import side_by_side
+from composite_flow_paper.figure5.tables import tables
+from composite_flow_paper.shared.cells import Cell
 
-__all__ = ["PRESETS", "Figure5Settings", "cells_of", "run", "tables"]
-
-CURVES = ("agent", MATCHED, "observations", "state", "denoised", "composite")
 WEIGHING = ("mean", "quantile", "cvar")
 
 
-@dataclass(frozen=True)
-class Figure5Settings:
-    """What Figure 5 depends on.
-
-    Attributes:
-        worlds: a panel each.
-        curves: of all worlds: inputs of the actor, and `MATCHED`.
-        evaluation: of the trained teams.
-        points: of each learning curve.
-        num_seeds: of training.
-    """
-
-    worlds: tuple[World, ...]
-    curves: tuple[str, ...] = CURVES
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    points: int = 100
-    num_seeds: int = 3
-
-
-def _battles(policy: MappoConfig) -> tuple[World, World]:
+def _battles(policy: MappoConfig) -> tuple[Panel, Panel]:
     """The paper's map, and the same where less is seen."""
     far, near = "zerg_5_vs_5-sight9", "zerg_5_vs_5-sight4"
     return (
-        World(far, "smax:zerg_5_vs_5,sight=9", policy, sights=(7.0, 5.0)),
-        World(near, "smax:zerg_5_vs_5,sight=4", policy, sights=(3.0,), more_seen=far),
+        Panel(far, "smax:zerg_5_vs_5,sight=9", policy, sights=(7.0, 5.0)),
+        Panel(near, "smax:zerg_5_vs_5,sight=4", policy, sights=(3.0,), more_seen=far),
     )
 
 
-def _sensors(policy: MappoConfig) -> tuple[World, World]:
+def _sensors(policy: MappoConfig) -> tuple[Panel, Panel]:
     seen, missed = "sensors3x3", "sensors3x3-miss"
     also = (REMEMBERING,) if policy.memory == "none" else ()  # otherwise every curve remembers
     return (
-        World(seen, "sensor:3x3,targets=2", policy),
-        World(missed, "sensor:3x3,targets=2,miss=0.5", policy, more_seen=seen, also=also),
+        Panel(seen, "sensor:3x3,targets=2", policy),
+        Panel(missed, "sensor:3x3,targets=2,miss=0.5", policy, more_seen=seen, also=also),
     )
 
 
@@ -109,9 +95,9 @@ _TINY = MappoConfig(
 
 PRESETS = {
     "smoke": Figure5Settings(
-        worlds=(World("sensors2x2", "sensor:2x2,steps=4", _TINY),),
+        worlds=(Panel("sensors2x2", "sensor:2x2,steps=4", _TINY),),
         curves=("agent", MATCHED, "state", "denoised", "composite", "cvar"),
-        evaluation=Evaluation(episodes=200, samples=4, lost=(0.5,)),
+        evaluation=EvaluationSettings(episodes=200, samples=4, lost=(0.5,)),
         points=10,
         num_seeds=2,
     ),
@@ -126,46 +112,19 @@ PRESETS = {
 }
 
 
-def run(
-    settings: Figure5Settings, out: Path, *, seed: int, overwrite: bool, progress: Progress, jobs: int = 1
-) -> dict[str, Any]:
-    """Compute every cell that is not there yet, `jobs` of them at a time, and sum up what is there after each."""
-    cells = cells_of(settings, seed)
-    found = {} if overwrite else {one: result for one in cells if (result := kept(_path(out, one), one)) is not None}
-    summary = _summed_up(settings, out, found)
-    missing = [one for one in cells if one not in found]
-    for one in side_by_side(partial(_compute, out, overwrite), missing, jobs, progress):
-        found[one] = cast(dict, kept(_path(out, one), one))
-        summary = _summed_up(settings, out, found)
-    return {"summary": summary}
-
-
-def _path(out: Path, one: Cell) -> Path:
-    return out / f"{one.name}.json"
-
-
-def _compute(out: Path, overwrite: bool, one: Cell, progress: Progress) -> None:
-    folder = out / "policies" / one.world.name / f"{one.curve}-seed{one.seed}"
-    cell(_path(out, one), one, partial(compute, one, folder, overwrite, progress), overwrite)
-
-
-def _summed_up(settings: Figure5Settings, out: Path, found: Mapping[Cell, dict[str, Any]]) -> dict[str, Any]:
-    named = {(one.world.name, one.curve, one.seed): result for one, result in found.items()}
-    summary = summarise(settings.worlds, settings.curves, settings.num_seeds, named)
-    write_json(out / "summary.json", summary)
-    (out / "figure5.md").write_text(markdown(summary))
-    return summary
-
-
-def cells_of(settings: Figure5Settings, seed: int) -> list[Cell]:
+def cells(settings: Figure5Settings, seed: int) -> Sequence[Cell]:
     """World by world, and seed by seed within: an interrupted sweep has whole panels, and whole seeds of others.
 
     `MATCHED` comes after all others, as it takes longest: each of its weights learns from each step of each agent.
     """
-    cells = [
-        Cell(world, curve, one, settings.evaluation, settings.points)
+    teams = [
+        Team(world, curve, one, settings.evaluation, settings.points)
         for world in settings.worlds
         for one in range(seed, seed + settings.num_seeds)
         for curve in (*settings.curves, *world.also)
     ]
-    return sorted(cells, key=lambda cell: cell.curve == MATCHED)
+    teams = sorted(teams, key=lambda team: team.curve == MATCHED)
+    return [Cell(group_of(team.world.name, team.curve), team.seed, team, partial(compute, team)) for team in teams]
+
+
+EXPERIMENT = Experiment("figure5", PRESETS, cells, summarise, tables, draw)

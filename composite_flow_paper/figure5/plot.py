@@ -21,6 +21,7 @@ from composite_flow.plots.style import (
     save_figure,
     styled,
 )  # fmt: skip
+from composite_flow_paper.experiment import Result
 from composite_flow_paper.figure5.tables import MEASURES, TITLES
 
 STYLES: dict[str, dict[str, Any]] = {
@@ -39,9 +40,9 @@ STYLES: dict[str, dict[str, Any]] = {
 _ACROSS = 3  # panels of one row; more stand in two
 
 
-def draw(result: dict[str, Any], out: Path) -> list[Path]:
+def draw(result: Result, out: Path) -> list[Path]:
     """Two figures of a panel per world: what teams earn or win while they learn, and the PSNR of inferred states."""
-    worlds = {name: world for name, world in result["summary"]["worlds"].items() if world["curves"]}
+    worlds = {name: world for name, world in result.summary["worlds"].items() if world["curves"]}
     with styled():
         paths = [
             *_figure(worlds, "learning", out / "figure5"),

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from composite_flow_paper.figure5.cell import MATCHED, REMEMBERING, World
+from composite_flow_paper.figure5.cell import MATCHED, REMEMBERING, Figure5Settings, Panel, group_of
+from composite_flow_paper.shared.cells import Results, of_group
 from composite_flow_paper.shared.interquartile import Contrast, Runs, contrast, interquartile_mean, stratified_interval
 
 ORDER = (("state", "denoised"), ("denoised", "agent"))
@@ -25,36 +26,27 @@ MOMENTS = ("final", "throughout")
 
 _WINDOWS = 20
 
-Found = Mapping[tuple[str, str, int], Mapping[str, Any]]
 
-
-def summarise(worlds: Sequence[World], curves: Sequence[str], num_seeds: int, found: Found) -> dict[str, Any]:
-    """Everything that tables and pictures show, of the cells that are there.
-
-    Args:
-        worlds: panels.
-        curves: of all worlds.
-        num_seeds: planned.
-        found: results by names of world and curve, and seed.
-    """
+def summarise(settings: Figure5Settings, results: Results) -> dict[str, Any]:
+    """Everything that tables and pictures show, of the cells that are there."""
     cells = {
-        world.name: {
-            curve: [cell for (*names, _), cell in found.items() if names == [world.name, curve]]
-            for curve in (*curves, *world.also)
-        }
-        for world in worlds
+        world.name: {curve: of_group(results, group_of(world.name, curve)) for curve in (*settings.curves, *world.also)}
+        for world in settings.worlds
     }
     return {
-        "cells": {"done": len(found), "planned": num_seeds * sum(map(len, cells.values()))},
-        "worlds": {world.name: _world(world, cells) for world in worlds},
-        "overall": _overall(cells, curves),
+        "cells": {
+            "done": sum(len(parts) for curves in cells.values() for parts in curves.values()),
+            "planned": settings.num_seeds * sum(map(len, cells.values())),
+        },
+        "worlds": {world.name: _world(world, cells) for world in settings.worlds},
+        "overall": _overall(cells, settings.curves),
     }
 
 
 # --- a world
 
 
-def _world(world: World, cells: Mapping[str, Mapping[str, list[Any]]]) -> dict[str, Any]:
+def _world(world: Panel, cells: Mapping[str, Mapping[str, list[Any]]]) -> dict[str, Any]:
     here = {curve: parts for curve, parts in cells[world.name].items() if parts}
     measure = next((parts[0]["measure"] for parts in here.values()), None)
     compared = {f"{first} over {second}": _compared(here, first, second) for first, second in COMPARED}

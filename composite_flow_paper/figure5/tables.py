@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from composite_flow.files.plain_table import PlainTable, in_markdown
+from composite_flow.files.plain_table import PlainTable
 from composite_flow_paper.figure5.cell import MATCHED, REMEMBERING
 from composite_flow_paper.figure5.report import MOMENTS, signed
 
@@ -21,11 +21,6 @@ TITLES = {
     "cvar": "inferred, CVaR of Q",
 }
 MEASURES = {"win_rate": "win rate", "return": "return"}
-
-
-def markdown(summary: Mapping[str, Any]) -> str:
-    """The tables in Markdown."""
-    return in_markdown(tables(summary))
 
 
 def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:

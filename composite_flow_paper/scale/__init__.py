@@ -1,1 +1,1 @@
-"""Beyond the paper: composite diffusion among a hundred sensors."""
+"""Scale, beyond the paper: composite diffusion among a hundred sensors, and what a thousand cost."""

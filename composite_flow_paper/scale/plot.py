@@ -1,16 +1,19 @@
 """The picture of the scale experiment, from its result: what a call costs, what it takes to learn."""
 
 from pathlib import Path
-from typing import Any
 
 from matplotlib import pyplot as plt
 
 from composite_flow.plots.style import BLUE, MUTED, ORANGE, save_figure, styled
+from composite_flow_paper.experiment import Result
+from composite_flow_paper.scale.cell import ScaleSettings
+from composite_flow_paper.scale.report import TRAINED, costs_of
+from composite_flow_paper.shared.cells import of_group
 
 
-def draw(result: dict[str, Any], out: Path) -> list[Path]:
+def draw(result: Result[ScaleSettings], out: Path) -> list[Path]:
     """Write scale.svg and scale.png."""
-    costs, trained = result["cells"]["costs"], result["cells"]["trained"]
+    costs, trained = costs_of(result.settings, result.cells), of_group(result.cells, TRAINED)
     with styled():
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
         inputs = [one["inputs"] for one in costs]

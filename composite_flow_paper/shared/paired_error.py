@@ -1,8 +1,8 @@
-"""The gap between two estimators in decibels, paired by test sample, with intervals.
+"""The difference of two estimators' PSNRs in decibels, paired by test sample, with intervals.
 
-    gap = 10 log10( Σ_t e_t / Σ_t e'_t )
+    difference = 10 log10( Σ_t e_t / Σ_t e'_t )
 
-where e_t and e'_t are the squared errors of the two at the same step t: the difference of their PSNRs. Steps of one
+where e_t and e'_t are the squared errors of the two at the same step t. Steps of one
 episode are alike, so that episodes are drawn anew for intervals, each with all its steps.
 """
 
@@ -43,7 +43,7 @@ class EpisodeErrors:
         return cls(np.asarray(kept["counts"]), {name: np.asarray(row) for name, row in kept["means"].items()})
 
     def to_json(self) -> dict[str, Any]:
-        """Five digits of each mean: errors of 1e-5 of themselves, far below what a gap's interval shows."""
+        """Five digits of each mean: errors of 1e-5 of themselves, far below what an interval shows."""
         return {
             "counts": self.counts.tolist(),
             "means": {name: [float(f"{mean:.5g}") for mean in row] for name, row in self.means.items()},
@@ -60,12 +60,12 @@ class EpisodeErrors:
         return EpisodeErrors(self.counts, {**self.means, **other.means})
 
 
-def paired_gap(errors: EpisodeErrors, reference: str, better: str) -> dict[str, Any]:
+def psnr_difference(errors: EpisodeErrors, reference: str, better: str) -> dict[str, Any]:
     """By how many decibels one estimator's PSNR is above another's, with a 95% bootstrap over episodes.
 
     Args:
         errors: of both.
-        reference, better: their names; the gap is positive where `better` errs less.
+        reference, better: their names; the difference is positive where `better` errs less.
 
     Returns:
         `decibels`, `standard_error` and the percentile `interval`; one episode tells nothing about these two.
@@ -76,12 +76,12 @@ def paired_gap(errors: EpisodeErrors, reference: str, better: str) -> dict[str, 
     if count == 1:
         return {"decibels": float(value), "standard_error": None, "interval": None}
     drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1.0 / count), _RESAMPLES)
-    gaps = _decibels((drawn @ sums.T).T)
+    resampled = _decibels((drawn @ sums.T).T)
     tail = (1.0 - _LEVEL) / 2.0
     return {
         "decibels": float(value),
-        "standard_error": float(gaps.std(ddof=1)),
-        "interval": [float(limit) for limit in np.quantile(gaps, (tail, 1.0 - tail))],
+        "standard_error": float(resampled.std(ddof=1)),
+        "interval": [float(limit) for limit in np.quantile(resampled, (tail, 1.0 - tail))],
     }
 
 
@@ -90,26 +90,26 @@ def _decibels(sums: Float[np.ndarray, "two *batch"]) -> Float[np.ndarray, "*batc
     return 10.0 * (np.log10(np.maximum(sums[0], 1e-30)) - np.log10(np.maximum(sums[1], 1e-30)))
 
 
-def mean_gap(gaps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean of a gap over seeds, with a 95% interval that is the wider of two at each end.
+def mean_psnr_difference(differences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of a difference over seeds, with a 95% interval that is the wider of two at each end.
 
     One knows the scatter of test episodes within the seeds alone, mean ± 1.96 √(Σ se²) / m; the other the scatter
     between the seeds, mean ± t_{m−1} sd / √m, and degenerates where few of them agree by chance.
 
     Args:
-        gaps: as `paired_gap` gives them, one per seed.
+        differences: as `psnr_difference` gives them, one per seed.
 
     Returns:
-        `decibels`, `interval` (None where neither exists), the `seeds`' own gaps, and what is `shown` by that:
+        `decibels`, `interval` (None where neither exists), the `seeds`' own values, and what is `shown` by that:
         "higher", "lower" or "not decided".
     """
-    values = np.array([one["decibels"] for one in gaps])
+    values, count = np.array([one["decibels"] for one in differences]), len(differences)
     mean, widths = float(values.mean()), []
-    if all(one["standard_error"] is not None for one in gaps):
-        errors = np.array([one["standard_error"] for one in gaps])
-        widths.append(stats.norm.ppf(0.5 + _LEVEL / 2) * np.sqrt(np.sum(errors**2)) / len(gaps))
-    if len(gaps) > 1:
-        widths.append(stats.t.ppf(0.5 + _LEVEL / 2, len(gaps) - 1) * values.std(ddof=1) / np.sqrt(len(gaps)))
+    if all(one["standard_error"] is not None for one in differences):
+        errors = np.array([one["standard_error"] for one in differences])
+        widths.append(stats.norm.ppf(0.5 + _LEVEL / 2) * np.sqrt(np.sum(errors**2)) / count)
+    if count > 1:
+        widths.append(stats.t.ppf(0.5 + _LEVEL / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
     if not widths:
         return {"decibels": mean, "interval": None, "seeds": values.tolist(), "shown": "not decided"}
     width = float(max(widths))

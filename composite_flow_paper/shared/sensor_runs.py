@@ -17,7 +17,7 @@ from composite_flow.model import Model
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.training.fit import TrainingConfig, fit
 from composite_flow.training.loss import ideal_loss
-from composite_flow_paper.shared.cells import Progress
+from composite_flow_paper.shared.cells import Progress, told_steps
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def train_sensors(
         key=key_fit,
         evaluate=evaluate,
         until=until,
-        progress=lambda step, total, loss: progress(f"training: step {step} of {total}, loss {loss:.3f}"),
+        progress=told_steps(progress),
         ideal_loss=ideal_loss(data.ideal, data.validation).value,
     )
 

@@ -1,1 +1,1 @@
-"""Table 1: composite against individual diffusion in battles."""
+"""Table 1: individual against composite diffusion in battles."""

@@ -6,7 +6,6 @@ its calls, from the same noises, at joint histories that it was trained on and a
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,10 +20,17 @@ from composite_flow.denoiser import Denoiser
 from composite_flow.metrics import decibels
 from composite_flow.problems.smax import SMAX
 from composite_flow.training.fit import TrainingConfig, fit
-from composite_flow_paper.shared.cells import Progress
-from composite_flow_paper.shared.paired_error import EpisodeErrors, paired_gap
+from composite_flow_paper.shared.cells import Workspace, told_steps
+from composite_flow_paper.shared.paired_error import EpisodeErrors, psnr_difference
+from composite_flow_paper.table1.battles import (
+    Battle,
+    BattleEpisodes,
+    Division,
+    EpisodeSettings,
+    battle_episodes,
+    divide,
+)
 from composite_flow_paper.table1.common_information import saved
-from composite_flow_paper.table1.worlds import Parts, World, Worlds, WorldSettings, divide
 
 RIVALS = ("plain", "stronger", "joint_regression", "variational")
 
@@ -41,13 +47,13 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """Of its cells."""
         return f"{self.race}-sight{self.sight:g}-width{self.width}-samples{self.samples}-length{self.length}"
 
     @property
-    def world(self) -> World:
+    def battle(self) -> Battle:
         """Where it is trained and tested."""
-        return World(self.race, self.sight)
+        return Battle(self.race, self.sight)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Table1Settings:
     Attributes:
         default: the setting that all panels share.
         width, samples, length, sight, race: each panel's values, the default's among them.
-        worlds: policies and episodes.
+        worlds: policies and episodes of the battles.
         training: of every network, but for the width.
         num_histories: joint histories of each part that are reconstructed.
         num_samples: samples of each; a multiple of the agents gives each agent as many individual flows.
@@ -72,7 +78,7 @@ class Table1Settings:
     length: tuple[int, ...] = (1, 5, 10)
     sight: tuple[float, ...] = (5, 9)
     race: tuple[str, ...] = ("zerg", "terran", "protoss")
-    worlds: WorldSettings = field(default_factory=WorldSettings)
+    worlds: EpisodeSettings = field(default_factory=EpisodeSettings)
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
             batch=256, steps=8000, learning_rate=1e-3, record_every=1000, evaluate_every=1000
@@ -85,62 +91,65 @@ class Table1Settings:
     num_seeds: int = 3
 
 
-def parts_of(settings: WorldSettings, setting: Setting, seed: int, worlds: Worlds) -> Parts:
-    """One seed's division of the setting's world."""
-    episodes = worlds[setting.world].episodes
-    return divide(episodes, settings, setting.samples, setting.length, seed)
+def columns_of(settings: Table1Settings) -> dict[str, list[Setting]]:
+    """The settings of each panel."""
+    return {
+        panel: [replace(settings.default, **{panel: value}) for value in getattr(settings, panel)]
+        for panel in ("width", "samples", "length", "sight", "race")
+    }
+
+
+def divided(
+    settings: EpisodeSettings, setting: Setting, seed: int, workspace: Workspace
+) -> tuple[BattleEpisodes, Division]:
+    """The episodes of the setting's battle, and one seed's division of them."""
+    played = battle_episodes(settings, setting.battle, workspace.folder, workspace.progress)
+    return played, divide(played.episodes, settings, setting.samples, setting.length, seed)
 
 
 def compute(
-    settings: Table1Settings,
-    setting: Setting,
-    seed: int,
-    worlds: Worlds,
-    progress: Progress,
-    folder: Path | None = None,
-    extras: bool = False,
+    settings: Table1Settings, setting: Setting, seed: int, workspace: Workspace, *, extras: bool = False
 ) -> dict[str, Any]:
-    """Train one network and reconstruct.
+    """Train one network and reconstruct; an interrupted training goes on from the scratch folder.
 
     Args:
         settings: of the experiment.
         setting: of this cell.
         seed: of the division of the episodes and of training.
-        worlds: where episodes come from.
-        progress: told what is going on.
-        folder: keeps the training of an interrupted cell.
+        workspace: where episodes are.
         extras: all baselines as well, and what common information saves.
     """
     key_fit, key_judge = jax.random.split(jax.random.key(seed))
-    parts = parts_of(settings.worlds, setting, seed, worlds)
+    played, division = divided(settings.worlds, setting, seed, workspace)
     model = fit(
-        parts.train,
+        division.train,
         None,
         replace(settings.training, width=setting.width),
         key=key_fit,
-        folder=folder,
-        resume=folder is not None,
-        history_range=parts.history_range,
-        progress=lambda step, total, loss: progress(f"{setting.name}: step {step} of {total}, loss {loss:.3f}"),
+        folder=workspace.scratch,
+        resume=True,
+        history_range=division.history_range,
+        progress=told_steps(workspace.progress),
     )
+    workspace.progress("reconstruction")
     estimator = denoising(model.denoiser, settings, key_judge, tuple(BASELINES) if extras else ("individual_flow",))
     return {
-        "world": worlds[setting.world].facts,
+        "world": played.facts,
         "parameters": num_parameters(model.denoiser),
         "train_seconds": model.curves[-1]["seconds"],
         "final_loss": model.curves[-1]["loss"],
-        **judged(settings, parts, seed, estimator, ("individual", "composite")),
-        "common": common_information(settings, worlds[setting.world].problem, parts, seed, model.denoiser, key_judge)
+        **judged(settings, division, seed, estimator, ("individual", "composite")),
+        "common": common_information(settings, played.problem, division, seed, model.denoiser, key_judge)
         if extras
         else None,
     }
 
 
 def common_information(
-    settings: Table1Settings, problem: SMAX, parts: Parts, seed: int, denoiser: Denoiser, key: PRNGKeyArray
+    settings: Table1Settings, problem: SMAX, division: Division, seed: int, denoiser: Denoiser, key: PRNGKeyArray
 ) -> dict[str, Any]:
     """What it saves at the test steps."""
-    joint = parts.test.joint(parts.test_steps(settings.num_histories, seed))
+    joint = division.test.joint(division.test_steps(settings.num_histories, seed))
     return saved(problem, denoiser, joint, key=key, num_samples=settings.num_samples, num_sweeps=settings.num_sweeps)
 
 
@@ -169,15 +178,19 @@ def denoising(
 
 
 def judged(
-    settings: Table1Settings, parts: Parts, seed: int, estimator: Estimator, pair: tuple[str, str] | None
+    settings: Table1Settings, division: Division, seed: int, estimator: Estimator, pair: tuple[str, str] | None
 ) -> dict[str, Any]:
-    """PSNR of each estimator on training and test steps, the gap of a pair of them, and the test episodes' errors."""
+    """PSNR of each estimator on training and test steps, a pair's difference, and the test episodes' errors."""
     count = settings.num_histories
-    train = errors_at(parts.train, parts.train_steps(count, seed), estimator)
-    test = errors_at(parts.test, parts.test_steps(count, seed), estimator)
+    train = errors_at(division.train, division.train_steps(count, seed), estimator)
+    test = errors_at(division.test, division.test_steps(count, seed), estimator)
     return {
-        "train": {"psnr": psnrs(train), "gap": paired_gap(train, *pair) if pair else None},
-        "test": {"psnr": psnrs(test), "gap": paired_gap(test, *pair) if pair else None, "episodes": test.to_json()},
+        "train": {"psnr": psnrs(train), "gap": psnr_difference(train, *pair) if pair else None},
+        "test": {
+            "psnr": psnrs(test),
+            "gap": psnr_difference(test, *pair) if pair else None,
+            "episodes": test.to_json(),
+        },
     }
 
 

@@ -14,7 +14,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.composite.given import Given, give
-from composite_flow.composite.reconstruct import composite_flow
+from composite_flow.composite.plan import make_plan
+from composite_flow.composite.reconstruct import states_by_sweep
+from composite_flow.composite.sampling import Sampling
 from composite_flow.data.dataset import JointBatch
 from composite_flow.denoiser import Denoiser
 from composite_flow.metrics import decibels
@@ -79,16 +81,11 @@ def errors_by_sweep(
 @eqx.filter_jit
 def _squares_by_sweep(denoiser, histories, states, private, key, num_samples: int, num_sweeps: int):
     """Summed squared errors, (steps, sweeps)."""
-    num_agents = histories.shape[1]
-    flows = jax.vmap(composite_flow, in_axes=(None, None, None, 0))
+    plan = make_plan(histories.shape[1], Sampling(num_samples=num_samples, num_sweeps=num_sweeps))
 
     def one(example):
         history, state, counts, key = example
-        key_noise, key_order = jax.random.split(key)
-        listed = jnp.broadcast_to(jnp.arange(num_agents, dtype=jnp.int32)[None], (num_sweeps, num_agents))
-        order = jax.random.permutation(key_order, listed, axis=1, independent=True).reshape(-1)
-        noise = jax.random.normal(key_noise, (num_samples, denoiser.state_size))
-        ends = flows(denoiser, jax.vmap(denoiser.condition)(history), order, noise)[:, num_agents::num_agents]
+        ends = states_by_sweep(denoiser, history, key, plan)
         return jnp.sum(jnp.where(counts[None, None], (ends - state[None, None]) ** 2, 0.0), axis=(0, 2))
 
     examples = (histories, states, private, jax.random.split(key, len(states)))

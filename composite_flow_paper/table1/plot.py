@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from composite_flow.plots.style import BLUE, FAINT, INK, MUTED, ORANGE, save_figure, styled
+from composite_flow_paper.experiment import Result
 
 TITLES = {
     "width": "network width",
@@ -23,9 +24,9 @@ HIGHEST = 16.0
 """Gaps above this, in decibels, stand at the upper edge with their number: memorised samples would dwarf all others."""
 
 
-def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
+def draw(result: Result, out: Path) -> list[Path]:
     """A panel for each group of columns; the gaps of train and test with intervals, the paper's beside them."""
-    columns = result["summary"]["columns"]
+    columns = result.summary["columns"]
     panels = [(name, list(group)) for name, group in groupby(columns, key=lambda column: column["panel"])]
     with styled():
         figure, axes = plt.subplots(

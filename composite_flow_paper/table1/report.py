@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from composite_flow.errors import MismatchError
-from composite_flow.files.plain_json import told_differences
-from composite_flow.files.plain_table import PlainTable, in_markdown
-from composite_flow_paper.shared.paired_error import EpisodeErrors, mean_gap, paired_gap
+from composite_flow.files.plain_json import describe_differences
+from composite_flow.files.plain_table import PlainTable
+from composite_flow_paper.shared.cells import Results, of_group
+from composite_flow_paper.shared.paired_error import EpisodeErrors, mean_psnr_difference, psnr_difference
+from composite_flow_paper.table1.cell import Setting, Table1Settings, columns_of
 
 PANELS = {"width": "width", "samples": "samples", "length": "H =", "sight": "sight", "race": ""}
 """What stands before a column's value."""
@@ -77,29 +79,22 @@ ROWS = (
 )
 """Of the second table: the cell, the estimator in it, and what people read."""
 
-Cells = Mapping[tuple[str, int], Mapping[str, Any]]
 
-
-def summarise(settings: Any, columns: Mapping[str, Sequence[Any]], cells: Cells) -> dict[str, Any]:
-    """Everything that the table and the picture show, of the cells that are there.
-
-    Args:
-        settings: of the experiment.
-        columns: the settings of each panel.
-        cells: results by name and seed.
-    """
+def summarise(settings: Table1Settings, results: Results) -> dict[str, Any]:
+    """Everything that the table and the picture show, of the cells that are there."""
+    columns = columns_of(settings)
     planned = {setting.name for panel in columns.values() for setting in panel} | set(settings.rivals)
     return {
-        "cells": {"done": len(cells), "planned": len(planned) * settings.num_seeds},
+        "cells": {"done": sum(map(len, results.values())), "planned": len(planned) * settings.num_seeds},
         "settings": len(planned) - len(settings.rivals),
         "default": settings.default.name,
         "columns": [
-            _column(panel, place, setting, len(panel_settings), _of(cells, setting.name))
+            _column(panel, place, setting, len(panel_settings), of_group(results, setting.name))
             for panel, panel_settings in columns.items()
             for place, setting in enumerate(panel_settings)
         ],
-        "rows": _rows(settings, cells),
-        "common": _common(_of(cells, settings.default.name)),
+        "rows": _rows(settings, results),
+        "common": _common(of_group(results, settings.default.name)),
     }
 
 
@@ -120,11 +115,7 @@ def paper_place(panel: str, value: Any, place: int, count: int) -> int:
     return round(place * (len(PAPER_VALUES[panel]) - 1) / max(1, count - 1))
 
 
-def _of(cells: Cells, name: str) -> list[Mapping[str, Any]]:
-    return [result for (one, _), result in cells.items() if one == name]
-
-
-def _column(panel: str, place: int, setting: Any, count: int, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _column(panel: str, place: int, setting: Setting, count: int, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     theirs = paper_place(panel, getattr(setting, panel), place, count)
     paper = {split: {name: PAPER[split][name][panel][theirs] for name in METHODS} for split in SPLITS}
     return {
@@ -134,7 +125,9 @@ def _column(panel: str, place: int, setting: Any, count: int, found: Sequence[Ma
         "seeds": len(found),
         "world": found[0]["world"] if found else None,
         "psnr": {split: {name: _mean_psnr(found, split, name) for name in METHODS} for split in SPLITS},
-        "gap": {split: mean_gap([one[split]["gap"] for one in found]) if found else None for split in SPLITS},
+        "gap": {
+            split: mean_psnr_difference([one[split]["gap"] for one in found]) if found else None for split in SPLITS
+        },
         "paper": {
             "value": PAPER_VALUES[panel][theirs],
             "psnr": paper,
@@ -147,17 +140,17 @@ def _mean_psnr(found: Sequence[Mapping[str, Any]], split: str, estimator: str) -
     return float(np.mean([one[split]["psnr"][estimator] for one in found])) if found else None
 
 
-def _rows(settings: Any, cells: Cells) -> list[dict[str, Any]]:
+def _rows(settings: Table1Settings, results: Results) -> list[dict[str, Any]]:
     """What each estimator reaches at the default setting, and how far composite diffusion is above it on test steps."""
-    composite = {seed: one for (name, seed), one in cells.items() if name == settings.default.name}
+    composite = results.get(settings.default.name, {})
     rows = []
     for kind, estimator, title in ROWS:
         name = settings.default.name if kind == "denoiser" else kind
         found = {
             seed: one
-            for (cell, seed), one in cells.items()
+            for seed, one in results.get(name, {}).items()
             # cells of before an estimator was added lack it
-            if cell == name and estimator in one["test"]["psnr"]
+            if estimator in one["test"]["psnr"]
         }
         if not found:
             continue
@@ -184,7 +177,7 @@ def _above(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], estimat
     gaps = []
     for ours, theirs in pairs:
         if ours["world"] != theirs["world"]:
-            told = told_differences(ours["world"], theirs["world"])
+            told = describe_differences(ours["world"], theirs["world"])
             raise MismatchError(
                 f"Composite diffusion and '{estimator}' were judged on different episodes: they differ in {told}; "
                 "remove the JSON file of the older of the two to compute it again."
@@ -193,16 +186,11 @@ def _above(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], estimat
         both = EpisodeErrors(second.counts, {"rival": second.means[estimator]}).beside(
             EpisodeErrors(first.counts, {"composite": first.means["composite"]})
         )
-        gaps.append(paired_gap(both, "rival", "composite"))
-    return mean_gap(gaps) if gaps else None
+        gaps.append(psnr_difference(both, "rival", "composite"))
+    return mean_psnr_difference(gaps) if gaps else None
 
 
 # --- for people
-
-
-def markdown(summary: Mapping[str, Any]) -> str:
-    """The tables in Markdown."""
-    return in_markdown(tables(summary))
 
 
 def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:

@@ -3,15 +3,14 @@
 | rival | what it is | parameters |
 |---|---|---|
 | `plain` | the denoiser with the history at the input alone (the paper's) | fewer |
-| `stronger` | residual blocks with layer normalisation, conditioned by an encoder (`rivals/residual.py`) | more |
-| `joint_regression` | sees every history at once (`rivals/regression.py`); its best step on validation counts | equal |
-| `variational` | conditional variational autoencoder (`rivals/variational.py`) | equal |
+| `stronger` | residual blocks with layer normalisation, conditioned by an encoder (`baselines/residual.py`) | more |
+| `joint_regression` | sees every history at once (`baselines/regression.py`), at its best step on validation | equal |
+| `variational` | conditional variational autoencoder (`baselines/variational.py`) | equal |
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -19,37 +18,46 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from composite_flow.baselines.regression import JointPairs, joint_regression, regressed, regression_losses, side_by_side
+from composite_flow.baselines.regression import (
+    JointPairs,
+    concatenated_histories,
+    joint_regression,
+    regression_estimates,
+    regression_losses,
+)
 from composite_flow.baselines.residual import ResidualNetwork
-from composite_flow.baselines.training import Losses, Trained, Validate, matching_width, num_parameters, train_rival
+from composite_flow.baselines.training import (
+    Losses,
+    TrainedBaseline,
+    Validate,
+    matching_width,
+    num_parameters,
+    train_baseline,
+)
 from composite_flow.baselines.variational import VariationalAutoencoder, evidence_losses, prior_samples
 from composite_flow.data.dataset import JointBatch
 from composite_flow.network import Network
 from composite_flow.training.loss import pair_losses
-from composite_flow_paper.shared.cells import Progress
-from composite_flow_paper.table1.cell import Setting, Table1Settings, compute, denoising, judged, parts_of
-from composite_flow_paper.table1.worlds import Parts, Worlds
+from composite_flow_paper.shared.cells import Progress, Workspace, told_steps
+from composite_flow_paper.table1.battles import Division
+from composite_flow_paper.table1.cell import Setting, Table1Settings, compute, denoising, divided, judged
 
 _BATCH = 64  # joint histories at once
 
 
 def compute_rival(
-    rival: str,
-    settings: Table1Settings,
-    setting: Setting,
-    seed: int,
-    worlds: Worlds,
-    progress: Progress,
-    folder: Path | None = None,
+    rival: str, settings: Table1Settings, setting: Setting, seed: int, workspace: Workspace
 ) -> dict[str, Any]:
     """Train one rival and judge it; arguments as in `compute`. Only `plain` keeps an interrupted training."""
     if rival == "plain":
         plain = replace(settings, training=replace(settings.training, history_at="input"))
-        return compute(plain, setting, seed, worlds, progress, folder)
-    parts = parts_of(settings.worlds, setting, seed, worlds)
+        return compute(plain, setting, seed, workspace)
+    played, division = divided(settings.worlds, setting, seed, workspace)
     key_train, key_judge = jax.random.split(jax.random.key(seed))
-    task = {"settings": settings, "setting": setting, "parts": parts, "key": key_train, "progress": progress}
-    facts = {"world": worlds[setting.world].facts}
+    task = {
+        "settings": settings, "setting": setting, "division": division, "key": key_train,
+        "progress": workspace.progress,
+    }  # fmt: skip
     started = time.monotonic()
     if rival == "stronger":
         trained = stronger(**task)
@@ -61,33 +69,33 @@ def compute_rival(
         trained = variational(**task)
         estimator, pair = _decoding(trained.best, settings, key_judge), ("individual", "individual_mean")
     return {
-        **facts,
+        "world": played.facts,
         "parameters": num_parameters(trained.best),
         "train_seconds": time.monotonic() - started,
         "best_step": trained.best_step,
         "curves": trained.curves,
-        **judged(settings, parts, seed, estimator, pair),
+        **judged(settings, division, seed, estimator, pair),
     }
 
 
 def stronger(
-    settings: Table1Settings, setting: Setting, parts: Parts, key: PRNGKeyArray, progress: Progress
-) -> Trained:
+    settings: Table1Settings, setting: Setting, division: Division, key: PRNGKeyArray, progress: Progress
+) -> TrainedBaseline:
     """The stronger denoiser, of as many units."""
-    minimum, maximum = parts.history_range
-    options = (parts.train.state_size, setting.width, settings.training.depth)
+    minimum, maximum = division.history_range
+    options = (division.train.state_size, setting.width, settings.training.depth)
     return _trained(
-        lambda key: ResidualNetwork(minimum, maximum, *options, key=key), settings, parts.train, key, progress
+        lambda key: ResidualNetwork(minimum, maximum, *options, key=key), settings, division.train, key, progress
     )
 
 
 def regression(
-    settings: Table1Settings, setting: Setting, parts: Parts, key: PRNGKeyArray, progress: Progress
-) -> Trained:
+    settings: Table1Settings, setting: Setting, division: Division, key: PRNGKeyArray, progress: Progress
+) -> TrainedBaseline:
     """Joint regression with as many parameters as the denoiser."""
-    size = parts.train.state_size
-    minimum, maximum = (jnp.tile(limit, parts.train.num_agents) for limit in parts.history_range)
-    validation = parts.validation
+    size = division.train.state_size
+    minimum, maximum = (jnp.tile(limit, division.train.num_agents) for limit in division.history_range)
+    validation = division.validation
     stride = max(1, validation.num_steps // (2 * settings.num_histories))
     joint = validation.joint(validation.steps[::stride])
 
@@ -97,24 +105,24 @@ def regression(
     def validate(network: Network) -> float:
         return float(jnp.mean((_regressed(network, joint.histories) - joint.states) ** 2))
 
-    width = matching_width(build, _parameters_of_the_denoiser(settings, setting, parts))
+    width = matching_width(build, _parameters_of_the_denoiser(settings, setting, division))
     return _trained(
-        lambda key: build(width, key), settings, JointPairs(parts.train), key, progress, regression_losses, validate
+        lambda key: build(width, key), settings, JointPairs(division.train), key, progress, regression_losses, validate
     )
 
 
 def variational(
-    settings: Table1Settings, setting: Setting, parts: Parts, key: PRNGKeyArray, progress: Progress
-) -> Trained:
+    settings: Table1Settings, setting: Setting, division: Division, key: PRNGKeyArray, progress: Progress
+) -> TrainedBaseline:
     """A conditional variational autoencoder with as many parameters as the denoiser."""
-    minimum, maximum = parts.history_range
+    minimum, maximum = division.history_range
 
     def build(width: int, key: PRNGKeyArray) -> VariationalAutoencoder:
-        options = (parts.train.state_size, width, settings.training.depth)
+        options = (division.train.state_size, width, settings.training.depth)
         return VariationalAutoencoder(minimum, maximum, *options, key=key)
 
-    width = matching_width(build, _parameters_of_the_denoiser(settings, setting, parts))
-    return _trained(lambda key: build(width, key), settings, parts.train, key, progress, evidence_losses)
+    width = matching_width(build, _parameters_of_the_denoiser(settings, setting, division))
+    return _trained(lambda key: build(width, key), settings, division.train, key, progress, evidence_losses)
 
 
 def _trained(
@@ -125,25 +133,23 @@ def _trained(
     progress: Progress,
     losses: Losses = pair_losses,
     validate: Validate | None = None,
-) -> Trained:
-    def tell(step: int, total: int, loss: float) -> None:
-        progress(f"training: step {step} of {total}, loss {loss:.3f}")
-
-    return train_rival(build, data, settings.training, key=key, losses=losses, validate=validate, progress=tell)
+) -> TrainedBaseline:
+    options = {"losses": losses, "validate": validate, "progress": told_steps(progress)}
+    return train_baseline(build, data, settings.training, key=key, **options)
 
 
-def _parameters_of_the_denoiser(settings: Table1Settings, setting: Setting, parts: Parts) -> int:
+def _parameters_of_the_denoiser(settings: Table1Settings, setting: Setting, division: Division) -> int:
     """How many parameters the default column's network has."""
-    sizes = (parts.train.layout, parts.train.state_size, setting.width, settings.training.depth)
+    sizes = (division.train.layout, division.train.state_size, setting.width, settings.training.depth)
     return num_parameters(eqx.filter_eval_shape(lambda key: Network(*sizes, key=key), jax.random.key(0)))
 
 
 @eqx.filter_jit
 def _regressed(network: Network, histories: Float[Array, "steps agents history"]) -> Float[Array, "steps state"]:
-    return regressed(network, side_by_side(histories))
+    return regression_estimates(network, concatenated_histories(histories))
 
 
-def _regressing(trained: Trained):
+def _regressing(trained: TrainedBaseline):
     """The regression's answers, of its best step on validation episodes and of its last."""
 
     def estimate(joint: JointBatch) -> dict[str, Float[Array, "steps 1 state"]]:

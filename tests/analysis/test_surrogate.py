@@ -12,7 +12,12 @@ from composite_flow.analysis.neighbourhood import (
     smallest_epsilon,
 )
 from composite_flow.analysis.surrogate import history_rank, surrogate, surrogates, surrogates_at_quantiles
-from composite_flow.analysis.surrogate_worth import bound_worth, capacity_worth, cover, rank_correlation
+from composite_flow.analysis.surrogate_bounds import (
+    compare_bound,
+    compare_capacity,
+    compare_surrogate_bounds,
+    rank_correlation,
+)
 from composite_flow.errors import InputError
 
 HISTORY, STATE, PAIRS = 6, 3, 120
@@ -144,17 +149,17 @@ def test_neither_residual_nor_root_bounds_each_sample(scale):
 
 
 def test_cover_counts_strictly_and_gives_ratios():
-    worth = cover(np.array([1.0, 2.0, 3.0, 0.0]), np.array([1.0, 1.0, 1.0, 0.0]))
+    worth = compare_bound(np.array([1.0, 2.0, 3.0, 0.0]), np.array([1.0, 1.0, 1.0, 0.0]))
     assert worth.share == 0.5 and worth.ratio_median == 2.0 and worth.count == 4
     assert worth.interval == pytest.approx((0.0676, 0.9324), abs=1e-4)
-    assert cover(np.zeros(0), np.zeros(0)).share is None
+    assert compare_bound(np.zeros(0), np.zeros(0)).share is None
 
 
 def test_bound_worth_leaves_invalid_anchors_out():
     histories, states, jacobians = make_pairs()
     found = surrogates(histories, states, jacobians, [0, 1, 2], [0.0, 10.0])
     norms = np.array([0.5, 1.0, 2.0]) * found.root[:, 1]
-    few, all_pairs = bound_worth(found, norms)
+    few, all_pairs = compare_surrogate_bounds(found, norms)
     assert few.num_invalid == 3 and few.root.share is None and few.bound is None
     assert all_pairs.num_invalid == 0 and all_pairs.root.share == pytest.approx(1 / 3)
     assert all_pairs.root.ratio_median == pytest.approx(1.0)
@@ -164,11 +169,11 @@ def test_bound_worth_leaves_invalid_anchors_out():
 def test_capacity_compares_the_two_groups():
     """r(M) = 3 here; anchors with rank below 3 were made to deviate more."""
     found = surrogates(*make_pairs(), np.arange(6), [10.0])
-    (worth,) = capacity_worth(found, np.array([1, 2, 2, 3, 3, 4]), np.array([4.0, 5.0, 6.0, 1.0, 2.0, 4.0]))
+    (worth,) = compare_capacity(found, np.array([1, 2, 2, 3, 3, 4]), np.array([4.0, 5.0, 6.0, 1.0, 2.0, 4.0]))
     assert (worth.num_over, worth.num_under) == (3, 3)
     assert (worth.median_over, worth.median_under) == (2.0, 5.0)
     assert worth.under_deviates_more == pytest.approx(8.5 / 9)
-    (empty,) = capacity_worth(found, np.full(6, 9), np.ones(6))
+    (empty,) = compare_capacity(found, np.full(6, 9), np.ones(6))
     assert empty.num_under == 0 and empty.median_under is None and empty.p_value is None
 
 

@@ -19,9 +19,9 @@ from composite_flow.baselines import (
     num_parameters,
     prior_samples,
     regression_losses,
-    train_rival,
+    train_baseline,
 )
-from composite_flow.baselines.regression import regressed, side_by_side
+from composite_flow.baselines.regression import concatenated_histories, regression_estimates
 from composite_flow.baselines.variational import divergence
 from composite_flow.data import Episodes, HistoryDataset
 from composite_flow.denoiser import check_denoiser
@@ -69,9 +69,9 @@ def bits(num_steps, *, linear):
 def test_joint_regression_reaches_least_squares(key):
     dataset = bits(400, linear=True)
     joint = dataset.joint(dataset.steps)
-    inputs = np.asarray(side_by_side(joint.histories))
+    inputs = np.asarray(concatenated_histories(joint.histories))
     size = inputs.shape[1]
-    trained = train_rival(
+    trained = train_baseline(
         lambda key: Affine(jnp.zeros((size, 2)), jnp.zeros(2)),
         JointPairs(dataset),
         CONFIG,
@@ -81,24 +81,24 @@ def test_joint_regression_reaches_least_squares(key):
     ones = np.concatenate([inputs, np.ones((400, 1), np.float32)], axis=1)
     solution, *_ = np.linalg.lstsq(ones, np.asarray(joint.states), rcond=None)
     # steps are small at the cosine's end: what is left is the noise of its batches
-    assert np.allclose(regressed(trained.last, jnp.asarray(inputs)), ones @ solution, atol=0.01)
+    assert np.allclose(regression_estimates(trained.last, jnp.asarray(inputs)), ones @ solution, atol=0.01)
 
 
 def test_joint_regression_learns_what_no_agent_knows_alone(key):
     """The second feature is the exclusive or of both agents' bits; the optimum is the mean of each of four groups."""
     dataset = bits(400, linear=False)
     joint = dataset.joint(dataset.steps)
-    inputs, states = side_by_side(joint.histories), np.asarray(joint.states)
+    inputs, states = concatenated_histories(joint.histories), np.asarray(joint.states)
     minimum, maximum = inputs.min(axis=0), inputs.max(axis=0)
-    trained = train_rival(
+    trained = train_baseline(
         lambda key: joint_regression(minimum, maximum, 2, 32, 2, key=key),
         JointPairs(dataset),
         CONFIG,
         key=key,
         losses=regression_losses,
-        validate=lambda network: float(jnp.mean((regressed(network, inputs) - states) ** 2)),
+        validate=lambda network: float(jnp.mean((regression_estimates(network, inputs) - states) ** 2)),
     )
-    answers, rows = np.asarray(regressed(trained.best, inputs)), np.asarray(inputs)
+    answers, rows = np.asarray(regression_estimates(trained.best, inputs)), np.asarray(inputs)
     for group in np.unique(rows, axis=0):
         inside = (rows == group).all(axis=1)
         # the groups' means are known to 0.1 / √100; learned ones follow the batches
@@ -114,7 +114,7 @@ def test_joint_pairs_are_never_of_padding(key):
     histories, states = JointPairs(padded).sample(key, 16)
     joint = dataset.joint(jnp.full(16, 7))
     np.testing.assert_array_equal(states, joint.states)
-    np.testing.assert_array_equal(histories, side_by_side(joint.histories))
+    np.testing.assert_array_equal(histories, concatenated_histories(joint.histories))
 
 
 def test_a_rival_with_the_denoisers_loss_is_fits_own_network(key):
@@ -128,7 +128,7 @@ def test_a_rival_with_the_denoisers_loss_is_fits_own_network(key):
     def build(key):
         return Network(dataset.layout, 2, 8, 1, key=key).with_history_range(minimum, maximum)
 
-    trained = train_rival(build, dataset, config, key=key)
+    trained = train_baseline(build, dataset, config, key=key)
     jax.tree.map(np.testing.assert_array_equal, trained.last, model.denoiser)
     assert [point["loss"] for point in trained.curves] == pytest.approx([point["loss"] for point in model.curves])
 
@@ -168,7 +168,7 @@ def test_the_autoencoder_draws_what_one_history_allows(key):
     zeros, ends = np.zeros((400, 1), np.int32), np.ones(400, bool)
     dataset = HistoryDataset(Episodes.from_arrays(observations=seen, actions=zeros, states=states, ends=ends))
     history = dataset.joint(dataset.steps[:1]).histories[0, 0]
-    trained = train_rival(
+    trained = train_baseline(
         lambda key: VariationalAutoencoder(history, history, 1, 16, 1, key=key),
         dataset,
         CONFIG,
@@ -207,4 +207,4 @@ def test_widths_match_parameters():
 def test_a_budget_in_minutes_is_refused(key):
     config = dataclasses.replace(CONFIG, steps=None, minutes=1)
     with pytest.raises(InputError, match="steps alone"):
-        train_rival(lambda key: jnp.zeros(1), bits(10, linear=True), config, key=key)
+        train_baseline(lambda key: jnp.zeros(1), bits(10, linear=True), config, key=key)

@@ -7,7 +7,7 @@ import pytest
 from teams import Linear, ideal_sensors, joint_histories
 
 from composite_flow.certificate.checks import certify, certify_batch
-from composite_flow.certificate.reliability import smallest_distance, what_checks_are_worth
+from composite_flow.certificate.reliability import measure_reliability, smallest_distance
 from composite_flow.composite.reconstruct import reconstruct, reconstruct_batch
 from composite_flow.denoiser import Fixed
 from composite_flow.errors import InputError
@@ -118,7 +118,7 @@ def test_ideal_sensors_are_accepted_and_right_and_the_assumptions_hold(key):
         SensorNetwork.grid(2, 2, num_targets=1), Fixed(0.3)
     )  # compiles ten times faster than U[0, 1]
     states = denoiser.belief.states
-    worth = what_checks_are_worth(
+    worth = measure_reliability(
         denoiser, joint_histories(denoiser, states), states, key=key, radius=0.05, num_samples=4, num_balls=16
     )
     assert worth.num_samples == 16
@@ -133,7 +133,7 @@ def test_a_team_that_ignores_what_it_sees_is_accepted_and_wrong(key):
     ignorant = Linear(jnp.zeros((2, 3)), jnp.zeros((2, 3, 3)))
     states = jnp.eye(3)
     histories = jnp.broadcast_to(jnp.eye(2)[None], (3, 2, 2))
-    worth = what_checks_are_worth(ignorant, histories, states, key=key, radius=0.1, num_samples=2, num_balls=4)
+    worth = measure_reliability(ignorant, histories, states, key=key, radius=0.1, num_samples=2, num_balls=4)
     assert worth.accepted_share == 1.0 and worth.wrong_among_accepted == 1.0
     assert worth.right_rejected_share is None and worth.within_radius == 0.0
 

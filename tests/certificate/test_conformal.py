@@ -15,7 +15,7 @@ from composite_flow.certificate.calibration import (
     deviation_scores,
     estimate_radius,
     estimate_scores,
-    halves,
+    split_for_calibration,
 )
 from composite_flow.certificate.checks import certify
 from composite_flow.certificate.conformal import (
@@ -150,11 +150,11 @@ def test_estimate_radius_counts_episodes_with_accepted_samples(dataset, key):
 
 
 def test_halves_share_no_episode(dataset, key):
-    calibration, evaluation = halves(dataset, key=key, fraction=0.75)
+    calibration, evaluation = split_for_calibration(dataset, key=key, fraction=0.75)
     assert len(calibration.episode_ids) == 18 and len(evaluation.episode_ids) == 6
     assert set(calibration.episode_ids) | set(evaluation.episode_ids) == set(range(24))
     with pytest.raises(InputError):
-        halves(dataset, key=key, fraction=0.001)
+        split_for_calibration(dataset, key=key, fraction=0.001)
 
 
 def test_certify_takes_either_kind(key):

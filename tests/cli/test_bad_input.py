@@ -54,10 +54,21 @@ def test_missing_folders_are_named(folder, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_jobs_that_would_share_nothing_are_refused(tmp_path, capsys):
-    assert "figure1" in sentence(capsys, "reproduce", "figure1", "--jobs", "2", "--out", tmp_path / "out")
-    few = sentence(capsys, "reproduce", "figure5", "--preset", "smoke", "--jobs", "0", "--out", tmp_path / "out")
-    assert "job" in few and not list(tmp_path.glob("out/*seed*"))
+@pytest.mark.parametrize(
+    "asked, told",
+    [
+        (["figure5", "--preset", "smoke", "--jobs", "0"], "job"),
+        (["figure1", "--preset", "smoke", "--jobs", "10000"], "cores"),
+        (["figure1", "--preset", "smoke", "--cluster", "local", "--jobs", "0"], "job"),
+        (["figure1", "--preset", "smoke", "--cluster", "slurm"], "no SLURM here"),
+        (["figure1", "--preset", "smoke", "--partition", "long"], "--cluster slurm"),
+        (["demo", "--preset", "paper"], "smoke, laptop"),
+    ],
+)
+def test_cells_that_cannot_be_computed_as_asked_are_refused(tmp_path, capsys, monkeypatch, asked, told):
+    monkeypatch.setenv("PATH", str(tmp_path))  # no SLURM, wherever tests run
+    assert told in sentence(capsys, "reproduce", *asked, "--out", tmp_path / "out")
+    assert not list(tmp_path.glob("out/*.json"))
 
 
 @pytest.mark.parametrize("keep", [0, 100, 0.5, 0.99])

@@ -1,5 +1,6 @@
 """The command line as people use it: from a problem's name to estimates, and on after an interruption."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -7,12 +8,12 @@ import sys
 import time
 
 import h5py
+import jax
 import numpy as np
 import pytest
 
 import composite_flow as cf
 from composite_flow import cli, training
-from composite_flow.cli.reproduce import flat_rows
 from composite_flow.files.plain_json import read_json
 from composite_flow.runs import RunSettings, fingerprint, open_run
 
@@ -88,6 +89,34 @@ def test_own_data_means_the_test_episodes_and_foreign_data_all(trained):
     assert (own.part, foreign.part) == ("test", "all")
     assert own.dataset.episode_ids.tolist() == own.model.description["split"]["test"]
     assert foreign.dataset.num_steps == 12 * 8
+
+
+@pytest.fixture(scope="module")
+def fitted(trained):
+    """A folder with a model that `fit` saved by itself, of states with names of their own."""
+    dataset = cf.HistoryDataset(cf.Episodes.load(trained / "a"))
+    config = cf.TrainingConfig(width=16, depth=2, batch=32, steps=20)
+    cf.fit(dataset, dataset, config, key=jax.random.key(0), folder=trained / "fitted")
+    return trained / "fitted"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "reconstruct", "analyze"])
+def test_a_model_without_a_split_is_judged_on_all_data_and_told_so(command, trained, fitted, tmp_path, capsys):
+    opened = open_run(fitted, trained / "a")
+    assert opened.part == "unknown" and opened.dataset.num_steps == 120 * 8
+    assert opened.model.state_names == tuple(cf.Episodes.load(trained / "a").state_names)
+    few = ["--joint", "2"] + (["--samples", "1"] if command != "analyze" else ["--anchors", "4", "--max-pairs", "40"])
+    assert cli.main([command, str(fitted), str(trained / "b"), "--out", str(tmp_path), *few]) == 0
+    printed = capsys.readouterr()
+    assert "all episodes, training episodes perhaps among them" in printed.out + printed.err
+
+
+def test_a_model_without_a_radius_wants_one(trained, fitted, tmp_path, capsys):
+    dataclasses.replace(cf.load(fitted), radius=None).save(tmp_path / "run")
+    arguments = ["reconstruct", str(tmp_path / "run"), str(trained / "b"), "--joint", "1", "--samples", "1"]
+    assert cli.main([*arguments, "--out", str(tmp_path / "a")]) == 1
+    assert "give one with --radius" in capsys.readouterr().err
+    assert cli.main([*arguments, "--out", str(tmp_path / "a"), "--radius", "0.1"]) == 0
 
 
 def test_evaluate_has_the_promised_keys(trained, capsys):
@@ -175,7 +204,7 @@ def test_wrong_usage_exits_with_2(capsys):
 
 
 def test_every_command_has_help(capsys):
-    for command in ("demo", "collect", "import", "train", "evaluate", "reconstruct", "analyze", "reproduce"):
+    for command in ("demo", "collect", "import", "train", "evaluate", "reconstruct", "analyze", "reproduce", "inspect"):
         with pytest.raises(SystemExit) as stopped:
             cli.main([command, "--help"])
         assert stopped.value.code == 0
@@ -185,18 +214,3 @@ def test_every_command_has_help(capsys):
 def test_compiled_programs_go_to_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cli.cache_folder() == tmp_path
-
-
-def test_the_package_imports_quickly():
-    """Nothing that only the command line or single functions need is loaded with the package."""
-    slow = ("matplotlib", "tyro", "rich", "scipy.stats", "scipy.spatial", "diffrax")
-    code = f"import sys, composite_flow; print([name for name in {slow} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
-
-
-def test_all_names_of_the_public_face_exist():
-    assert all(hasattr(cf, name) for name in cf.__all__)
-
-
-def test_nested_results_flatten_to_rows():
-    assert list(flat_rows({"a_b": {"c": 1.0, "d": [1]}, "e": None})) == [("a b: c", 1.0), ("e", None)]

@@ -3,6 +3,7 @@
 import pytest
 
 from composite_flow.cli import reporting
+from composite_flow.training import progress
 
 SENTENCES = ("seed 0", "training: step 1", "training: step 2", "seed 1", "training: step 1")
 
@@ -19,13 +20,13 @@ def test_a_sentence_about_the_same_work_waits(capsys):
 
 
 def test_and_comes_after_a_minute(capsys, monkeypatch):
-    monkeypatch.setattr(reporting, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     assert lines_told(capsys) == list(SENTENCES)
 
 
 @pytest.mark.parametrize(("quiet", "told"), [(60.0, []), (0.0, ["training: 1 of 3. early", "training: 3 of 3. late"])])
 def test_a_bar_becomes_a_line_a_minute_and_one_at_the_end(capsys, monkeypatch, quiet, told):
-    monkeypatch.setattr(reporting, "_QUIET_SECONDS", quiet)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", quiet)
     with reporting.progress_bar("training") as advance:
         advance(1, 3, "early")
         advance(3, 3, "late")

@@ -9,6 +9,7 @@ from teams import Linear, consistent_sets, encode_observations, ideal_sensors, i
 from composite_flow.baselines.flows import baseline_batch, individual_flow, parallel_mean
 from composite_flow.composite.plan import make_plan, stir_scales
 from composite_flow.composite.reconstruct import composite_flow, reconstruct, reconstruct_batch
+from composite_flow.composite.sampling import Sampling
 from composite_flow.errors import InputError
 from composite_flow.metrics import exact_states
 from composite_flow.problems.sensor import SensorNetwork
@@ -128,7 +129,7 @@ def test_stirred_flows_leave_the_points_between_states(key):
 
 def test_the_last_sweep_is_not_stirred(linear, key):
     """So that its path is one of Definition 6, which the checks look at."""
-    assert np.allclose(stir_scales(make_plan(3, "fixed", None, 2, 5, 1.0, 0.1, 4, 0.0, 0.2)), [0.2, 0.15, 0.1, 0.05, 0])
+    assert np.allclose(stir_scales(make_plan(3, Sampling(num_sweeps=5, stir=0.2))), [0.2, 0.15, 0.1, 0.05, 0])
     estimate = reconstruct(linear, jnp.eye(3), key=key, num_samples=2, stir=0.5)
     trajectories = jax.vmap(composite_flow, in_axes=(None, None, None, 0), out_axes=1)
     contexts = jax.vmap(linear.condition)(jnp.eye(3))

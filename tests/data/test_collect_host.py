@@ -30,7 +30,7 @@ class OnHost(HostProblem):
         self.problem, self.losses = problem, losses
         for name in ("num_agents", "num_actions", "observation_size", "state_size"):
             setattr(self, name, getattr(problem, name))
-        self.num_steps = getattr(problem, "num_steps", 6)
+        self.num_steps = problem.num_steps or 6
         self.resets, self.is_closed, self.seen = 0, False, True
 
     def reset(self, key):

@@ -1,5 +1,6 @@
 """A checkpoint comes back bit for bit, or is refused with a sentence that names the file and the fault."""
 
+import os
 import resource
 import signal
 
@@ -114,6 +115,25 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path):
     ):
         with pytest.raises(FileError, match=fault):
             load_checkpoint(path, like)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_files_may_be_read_by_whom_the_umask_lets(tmp_path, tree, umask, mode):
+    before = os.umask(umask)
+    try:
+        save_checkpoint(tmp_path / "x", tree)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == mode
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path, tree):
+    (tmp_path / "x.partial").mkdir()
+    (tmp_path / "x.partial" / ".tmp0").write_bytes(b"half")
+    (tmp_path / "y.partial").write_bytes(b"half of a file, as versions before 0.2 left it")
+    for name in ("x", "y"):
+        save_checkpoint(tmp_path / name, tree)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "y"]
 
 
 def test_a_disk_that_is_full_leaves_the_old_file_alone(tmp_path, tree):

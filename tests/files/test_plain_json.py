@@ -2,7 +2,7 @@
 
 import pytest
 
-from composite_flow.files.plain_json import told_differences
+from composite_flow.files.plain_json import describe_differences
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from composite_flow.files.plain_json import told_differences
     ],
 )
 def test_differences_are_told_with_their_paths(first, second, told):
-    assert told_differences(first, second) == told
+    assert describe_differences(first, second) == told

@@ -5,21 +5,11 @@ import json
 import jax.numpy as jnp
 import pytest
 
-from composite_flow.training.fit import TrainingConfig
-from composite_flow_paper.demo import experiment as demo
-from composite_flow_paper.demo import plot as demo_plot
+from composite_flow_paper.demo import cell as demo
+from composite_flow_paper.demo.experiment import EXPERIMENT
+from composite_flow_paper.experiment import run
 
-SMALL = demo.DemoSettings(
-    rows=2,
-    columns=2,
-    num_targets=1,
-    num_episodes=128,
-    training=TrainingConfig(width=48, depth=4, batch=128, steps=1500, learning_rate=3e-3, warmup=100),
-    num_histories=16,
-    num_samples=4,
-    num_starts=256,
-    num_drawn=8,
-)
+SMALL = EXPERIMENT.presets["smoke"]
 KEYS = {"psnr_composite", "psnr_individual", "exact_rate_composite", "exact_rate_individual"}
 KEYS |= {"exact_rate_unseen_states", "accepted_share", "wrong_among_accepted", "denoiser_calls", "baselines", "demo"}
 
@@ -27,9 +17,11 @@ KEYS |= {"exact_rate_unseen_states", "accepted_share", "wrong_among_accepted", "
 @pytest.mark.slow
 def test_demo_reaches_the_true_state_and_keeps_its_results(tmp_path):
     told = []
-    result = demo.run(SMALL, tmp_path, progress=told.append)
+    ran = run(EXPERIMENT, SMALL, tmp_path, progress=told.append)
+    (result,) = ran.cells["demo"].values()
+    assert told[0] == "collecting episodes" and "reconstructing held-out episodes" in told
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert set(summary) == KEYS
+    assert set(summary) == KEYS and summary == ran.summary
     assert summary["exact_rate_composite"] >= 0.99
     assert summary["accepted_share"] >= 0.9
     assert summary["exact_rate_composite"] > summary["exact_rate_individual"]
@@ -42,9 +34,9 @@ def test_demo_reaches_the_true_state_and_keeps_its_results(tmp_path):
         assert row["total_variation"] < 0.25
     together = jnp.asarray(result["drawn"]["distances_together"])
     assert float(together[:, -1].max()) < demo.SAME_STATE
-    assert all(path.stat().st_size > 10_000 for path in demo_plot.draw(result, tmp_path))
+    assert all((tmp_path / f"reconstruction.{kind}").stat().st_size > 10_000 for kind in ("svg", "png"))
     told.clear()
-    assert demo.run(SMALL, tmp_path, progress=told.append) == result
+    assert run(EXPERIMENT, SMALL, tmp_path, progress=told.append).cells == ran.cells
     assert not told
 
 

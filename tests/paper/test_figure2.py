@@ -1,16 +1,8 @@
-"""Figure 2: means over seeds are those of its cells, and committed cells are those that its command asks for."""
-
-import json
-from dataclasses import replace
-from pathlib import Path
+"""Figure 2: means over seeds are those of its cells."""
 
 import pytest
 
-from composite_flow.files.plain_json import jsonable
-from composite_flow_paper.figure2.experiment import PRESETS
 from composite_flow_paper.figure2.report import over_seeds, pair_rows, summarise_seeds
-
-COMMITTED = Path(__file__).parents[2] / "docs" / "results" / "figure2-laptop"
 
 
 def cell(correlation, share, radius):
@@ -52,11 +44,3 @@ def test_summary_averages_the_seeds():
 def test_a_missing_seed_gives_no_mean():
     assert over_seeds([1.0, None]) is None
     assert over_seeds([1.0, 3.0]) == {"mean": 2.0, "low": 1.0, "high": 3.0}
-
-
-@pytest.mark.parametrize("name", ["kept", "battles"])
-def test_the_command_goes_on_from_the_committed_cells(name):
-    laptop = PRESETS["laptop"]
-    asked = laptop.battles if name == "battles" else replace(laptop, num_seeds=1, battles=None)
-    for one in range(laptop.num_seeds):
-        assert json.loads((COMMITTED / f"{name}-seed{one}.json").read_text())["settings"] == jsonable(asked)

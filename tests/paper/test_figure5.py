@@ -1,6 +1,5 @@
 """Figure 5: interquartile means against SciPy, verdicts by hand, and a sweep whose cells say what evaluation says."""
 
-import json
 import shutil
 from dataclasses import replace
 
@@ -10,19 +9,19 @@ import pytest
 from scipy import stats
 
 import composite_flow as cf
-from composite_flow.files.plain_json import jsonable, read_json
+from composite_flow.files.plain_json import read_json
 from composite_flow.policy.evaluation import PolicyEvaluation, evaluate_policy
-from composite_flow_paper.figure5 import cell as figure5_run
-from composite_flow_paper.figure5 import experiment as figure5
-from composite_flow_paper.figure5 import plot as figure5_plot
+from composite_flow_paper.experiment import run
+from composite_flow_paper.figure5 import cell as figure5
 from composite_flow_paper.figure5.cell import MATCHED, REMEMBERING, config_of, num_weights, thinned
+from composite_flow_paper.figure5.experiment import EXPERIMENT
 from composite_flow_paper.figure5.report import ordering, smoothed
 from composite_flow_paper.shared.interquartile import Runs, contrast, interquartile_mean, stratified_interval
 
-SMOKE = figure5.PRESETS["smoke"]
+SMOKE = EXPERIMENT.presets["smoke"]
 WORLD = replace(SMOKE.worlds[0], policy=replace(SMOKE.worlds[0].policy, checkpoint_seconds=0.0), also=(REMEMBERING,))
 SETTINGS = replace(
-    SMOKE, worlds=(WORLD,), curves=("agent", "denoised"), evaluation=figure5_run.Evaluation(episodes=64, samples=0)
+    SMOKE, worlds=(WORLD,), curves=("agent", "denoised"), evaluation=figure5.EvaluationSettings(episodes=64, samples=0)
 )
 
 
@@ -143,7 +142,7 @@ def test_smoothing_skips_what_is_unknown():
 
 @pytest.mark.parametrize("preset", ["smoke", "laptop"])
 def test_curves_differ_in_the_input_alone_and_weights_match(preset):
-    for world in figure5.PRESETS[preset].worlds[::2]:  # the others have the sizes of these
+    for world in EXPERIMENT.presets[preset].worlds[::2]:  # the others have the sizes of these
         problem, matched = cf.problem_from_text(world.problem), config_of(world, MATCHED)
         denoised = config_of(world, "denoised")
         assert num_weights(problem, matched) == pytest.approx(num_weights(problem, denoised), rel=0.02)
@@ -153,10 +152,10 @@ def test_curves_differ_in_the_input_alone_and_weights_match(preset):
 
 
 def test_laptop_asks_for_what_it_must():
-    laptop = figure5.PRESETS["laptop"]
+    laptop = EXPERIMENT.presets["laptop"]
     assert laptop.num_seeds >= 3 and laptop.evaluation.episodes >= 1000
     assert all(world.policy.steps >= 2_000_000 for world in laptop.worlds)
-    names = [cell.name for cell in figure5.cells_of(laptop, 0)]
+    names = [cell.name for cell in EXPERIMENT.cells(laptop, 0)]
     assert len(set(names)) == len(names) == 3 * (4 * 6 + 1)
 
 
@@ -173,15 +172,15 @@ def test_teams_are_also_evaluated_with_less_sight_and_without_some_messages(monk
         asked.append((getattr(problem, "num_steps", problem), lost, num_samples, num_episodes))
         return PolicyEvaluation(np.array([1.0, 3.0]), None, np.array([4, 4]), 20.0, None, None, 8.0, 128.0)
 
-    monkeypatch.setattr(figure5_run, "evaluate_policy", evaluate)
-    monkeypatch.setattr(figure5_run, "OtherSight", lambda problem, sight: sight)
+    monkeypatch.setattr(figure5, "evaluate_policy", evaluate)
+    monkeypatch.setattr(figure5, "OtherSight", lambda problem, sight: sight)
     world = replace(WORLD, sights=(2.0,))
     problem = cf.problem_from_text(world.problem)
-    settings = figure5_run.Evaluation(episodes=7, samples=3, lost=(0.1,))
+    settings = figure5.EvaluationSettings(episodes=7, samples=3, lost=(0.1,))
     found = {}
     for curve in ("state", "agent", "composite"):
-        cell = figure5_run.Cell(world, curve, 0, settings)
-        found[curve] = figure5_run.evaluated(cell, problem, None, quiet)  # pyright: ignore[reportArgumentType]
+        team = figure5.Team(world, curve, 0, settings)
+        found[curve] = figure5.evaluated(team, problem, None, quiet)  # pyright: ignore[reportArgumentType]
     assert asked == [(4, 0.0, 3, 7)] * 2 + [(2.0, 0.0, 0, 7), (4, 0.0, 3, 7), (2.0, 0.0, 0, 7), (4, 0.1, 0, 7)]
     assert found["composite"]["final"]["return"] == 2.0
     assert found["composite"]["final"]["standard_errors"] == {"return": 1.0, "length": 0.0}
@@ -192,11 +191,10 @@ def test_teams_are_also_evaluated_with_less_sight_and_without_some_messages(monk
 @pytest.mark.slow
 def test_sweep(tmp_path, monkeypatch):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    result = figure5.run(SETTINGS, whole, seed=0, overwrite=False, progress=quiet)
-    summary = json.loads(json.dumps(jsonable(result["summary"])))
+    summary = run(EXPERIMENT, SETTINGS, whole, progress=quiet).summary
     assert summary["cells"] == {"done": 6, "planned": 6}
     assert list(summary["worlds"][WORLD.name]["curves"]) == ["agent", "denoised", REMEMBERING]
-    for cell in figure5.cells_of(SETTINGS, 0):
+    for cell in EXPERIMENT.cells(SETTINGS, 0):
         curve = read_json(whole / f"{cell.name}.json")["result"]["curve"]
         # sensors earn at most 0.8 in each of four steps
         assert curve["return"][0] < curve["return"][-1] < 3.2 and curve["steps"][-1] == 6_400
@@ -212,13 +210,13 @@ def test_sweep(tmp_path, monkeypatch):
     assert part["final"]["mean"] == pytest.approx(np.mean(part["final"]["runs"]))
     assert summary["worlds"][WORLD.name]["ordering"]["final"]["verdict"] == "not measured"
     assert "| denoised (inferred state) above agent (own observation) |" in (whole / "figure5.md").read_text()
-    assert all(path.stat().st_size > 10_000 for path in figure5_plot.draw({"summary": summary}, whole))
+    assert all((whole / f"{stem}.png").stat().st_size > 10_000 for stem in ("figure5", "figure5_psnr"))
 
     # as if killed in the middle of the last run: nothing is saved after this
     shutil.copytree(whole, killed)
     (killed / f"{name}.json").unlink()
     shutil.rmtree(killed / "policies" / WORLD.name / "denoised-seed1")
-    train = figure5_run.train_policy
+    train = figure5.train_policy
 
     class Killed(Exception):
         pass
@@ -228,17 +226,11 @@ def test_sweep(tmp_path, monkeypatch):
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(
-            figure5_run, "train_policy", lambda *args, **options: train(*args, **{**options, "progress": kill})
-        )
-        figure5.run(SETTINGS, killed, seed=0, overwrite=False, progress=quiet)
-    figure5.run(SETTINGS, killed, seed=0, overwrite=False, progress=quiet)
+        patch.setattr(figure5, "train_policy", lambda *args, **options: train(*args, **{**options, "progress": kill}))
+        run(EXPERIMENT, SETTINGS, killed, progress=quiet)
+    run(EXPERIMENT, SETTINGS, killed, progress=quiet)
     ours, theirs = (read_json(out / f"{name}.json")["result"] for out in (killed, whole))
     assert without_clock(ours) == without_clock(theirs)
 
-    def refuse(*_):
-        raise AssertionError("a cell that is there is not computed again")
-
-    monkeypatch.setattr(figure5, "compute", refuse)
-    again = figure5.run(SETTINGS, whole, seed=0, overwrite=False, progress=quiet)
-    assert json.loads(json.dumps(jsonable(again["summary"]))) == summary
+    told = []
+    assert run(EXPERIMENT, SETTINGS, whole, progress=told.append).summary == summary and not told

@@ -1,15 +1,11 @@
 """The smallest presets of the figures say what the figures claim; pictures are drawn from the kept results alone."""
 
-import json
-
 import pytest
 
-from composite_flow.files.plain_json import jsonable
-from composite_flow_paper.figure1 import experiment as figure1
-from composite_flow_paper.figure1 import plot as figure1_plot
-from composite_flow_paper.figure4 import experiment as figure4
-from composite_flow_paper.figure4 import plot as figure4_plot
+from composite_flow_paper.experiment import run
+from composite_flow_paper.figure1.experiment import EXPERIMENT as FIGURE1
 from composite_flow_paper.figure4 import report as figure4_report
+from composite_flow_paper.figure4.experiment import EXPERIMENT as FIGURE4
 
 
 def quiet(message):
@@ -21,9 +17,9 @@ pytestmark = pytest.mark.usefixtures("permissive")
 
 @pytest.mark.slow
 def test_figure1(tmp_path):
-    settings = figure1.PRESETS["smoke"]
-    result = json.loads(json.dumps(jsonable(figure1.run(settings, tmp_path, seed=0, overwrite=False, progress=quiet))))
-    for summary in result["summary"].values():
+    settings = FIGURE1.presets["smoke"]
+    summaries = run(FIGURE1, settings, tmp_path, progress=quiet).summary
+    for summary in summaries.values():
         assert summary["num_histories"] == 12
         assert summary["fixed_points_are_consistent_states"] == 1.0
         assert summary["shared_fixed_points_are_possible_states"] == 1.0
@@ -32,17 +28,16 @@ def test_figure1(tmp_path):
         assert summary["largest_radius"] < 1.0
         # 1000 starts: the standard error of a mass is at most 0.016, of two up to 0.022
         assert summary["largest_distance_learned_to_ideal"] < 0.1
-    assert result["summary"]["observable"]["num_joint_histories"] == 4
-    assert result["summary"]["unobservable"]["num_joint_histories"] == 9
-    paths = figure1_plot.draw(result, tmp_path)
-    assert {path.suffix for path in paths} == {".svg", ".png"} and all(path.stat().st_size > 10_000 for path in paths)
+    assert summaries["observable"]["num_joint_histories"] == 4
+    assert summaries["unobservable"]["num_joint_histories"] == 9
+    assert all((tmp_path / f"figure1.{kind}").stat().st_size > 10_000 for kind in ("svg", "png"))
 
 
 @pytest.mark.slow
 def test_figure4(tmp_path):
-    settings = figure4.PRESETS["smoke"]
-    result = json.loads(json.dumps(jsonable(figure4.run(settings, tmp_path, seed=0, overwrite=False, progress=quiet))))
-    summary = result["summary"]
+    settings = FIGURE4.presets["smoke"]
+    result = run(FIGURE4, settings, tmp_path, progress=quiet)
+    summary = result.summary
     assert summary["exact_rate"]["rate"] >= 0.95
     assert 0 < summary["exact_rate"]["lower_bound"] <= summary["exact_rate"]["rate"]
     assert summary["exact_rate_unseen_states"]["rate"] <= 1.0
@@ -52,10 +47,10 @@ def test_figure4(tmp_path):
     stirred = summary["ideal"]["stirred"]
     assert list(stirred) == ["2", "5", "9"] and all(one["inside"]["rate"] == 1.0 for one in stirred.values())
     assert summary["flows"]["stirred"]["5"]["inside"]["rate"] >= summary["flows"]["partial"]["5"]["inside"]["rate"]
-    assert len(result["cells"]["ours"]) == len(result["cells"]["paper"]) == 1
-    again = figure4.run(settings, tmp_path, seed=0, overwrite=False, progress=quiet)
-    assert json.loads(json.dumps(jsonable(again))) == result
-    assert all(path.stat().st_size > 10_000 for path in figure4_plot.draw(result, tmp_path))
+    assert len(result.cells["ours"]) == len(result.cells["paper"]) == 1
+    told = []
+    assert run(FIGURE4, settings, tmp_path, progress=told.append).cells == result.cells and not told
+    assert all((tmp_path / f"{name}.png").stat().st_size > 10_000 for name in ("figure4", "figure4_training"))
 
 
 def test_a_flow_that_reaches_the_rate_is_timed_at_its_first_point():

@@ -1,9 +1,9 @@
-"""Gaps in decibels against hand-computed ones; their intervals against known cases."""
+"""Differences in decibels against hand-computed ones; their intervals against known cases."""
 
 import numpy as np
 import pytest
 
-from composite_flow_paper.shared.paired_error import EpisodeErrors, mean_gap, paired_gap
+from composite_flow_paper.shared.paired_error import EpisodeErrors, mean_psnr_difference, psnr_difference
 
 
 def test_errors_are_averaged_within_episodes():
@@ -15,19 +15,19 @@ def test_errors_are_averaged_within_episodes():
     assert again.counts.tolist() == [1, 2] and again.means["a"].tolist() == [10.0, 2.0]
 
 
-def test_a_gap_is_that_of_the_summed_errors():
+def test_a_difference_is_that_of_the_summed_errors():
     """Steps, not episodes, have equal weights: (1 · 4 + 3 · 2) / (1 · 1 + 3 · 0) = 10, that is 10 dB."""
     errors = EpisodeErrors(np.array([1, 3]), {"individual": np.array([4.0, 2.0]), "composite": np.array([1.0, 0.0])})
-    assert paired_gap(errors, "individual", "composite")["decibels"] == pytest.approx(10.0)
-    assert paired_gap(errors, "composite", "individual")["decibels"] == pytest.approx(-10.0)
+    assert psnr_difference(errors, "individual", "composite")["decibels"] == pytest.approx(10.0)
+    assert psnr_difference(errors, "composite", "individual")["decibels"] == pytest.approx(-10.0)
 
 
 def test_a_constant_ratio_has_no_scatter_however_episodes_differ():
     """What pairing is for: episodes of very different difficulty, one estimator always half as wrong."""
     hard = np.geomspace(1e-3, 1.0, 40)
-    gap = paired_gap(EpisodeErrors(np.full(40, 5), {"a": hard, "b": hard / 2}), "a", "b")
-    assert gap["decibels"] == pytest.approx(10 * np.log10(2))
-    assert gap["interval"] == pytest.approx([gap["decibels"]] * 2) and gap["standard_error"] < 1e-12
+    found = psnr_difference(EpisodeErrors(np.full(40, 5), {"a": hard, "b": hard / 2}), "a", "b")
+    assert found["decibels"] == pytest.approx(10 * np.log10(2))
+    assert found["interval"] == pytest.approx([found["decibels"]] * 2) and found["standard_error"] < 1e-12
 
 
 def test_the_standard_error_is_that_of_the_delta_method():
@@ -35,38 +35,38 @@ def test_the_standard_error_is_that_of_the_delta_method():
     generator = np.random.default_rng(0)
     a, b = generator.gamma(4.0, 1.0, 400), generator.gamma(4.0, 0.5, 400)
     expected = 10 / np.log(10) * np.std(a / a.mean() - b / b.mean()) / np.sqrt(400)
-    gap = paired_gap(EpisodeErrors(np.ones(400, int), {"a": a, "b": b}), "a", "b")
+    found = psnr_difference(EpisodeErrors(np.ones(400, int), {"a": a, "b": b}), "a", "b")
     # 2,000 resamples know a standard error within 1.6% (one in √4000); four of these
-    assert gap["standard_error"] == pytest.approx(expected, rel=0.07)
-    low, high = gap["interval"]
+    assert found["standard_error"] == pytest.approx(expected, rel=0.07)
+    low, high = found["interval"]
     assert high - low == pytest.approx(2 * 1.96 * expected, rel=0.1)
-    assert low < gap["decibels"] < high
+    assert low < found["decibels"] < high
 
 
 def test_steps_of_one_episode_do_not_count_as_many():
     """Ten equal steps in each episode know no more than one."""
     generator = np.random.default_rng(1)
     means = {"a": generator.gamma(4.0, 1.0, 50), "b": generator.gamma(4.0, 1.0, 50)}
-    once, often = (paired_gap(EpisodeErrors(np.full(50, count), means), "a", "b") for count in (1, 10))
+    once, often = (psnr_difference(EpisodeErrors(np.full(50, count), means), "a", "b") for count in (1, 10))
     assert once["interval"] == pytest.approx(often["interval"])
     assert once["standard_error"] == pytest.approx(often["standard_error"])
 
 
 def test_one_episode_has_no_interval():
-    gap = paired_gap(EpisodeErrors(np.array([3]), {"a": np.array([2.0]), "b": np.array([1.0])}), "a", "b")
-    assert gap["interval"] is None and mean_gap([gap])["shown"] == "not decided"
+    found = psnr_difference(EpisodeErrors(np.array([3]), {"a": np.array([2.0]), "b": np.array([1.0])}), "a", "b")
+    assert found["interval"] is None and mean_psnr_difference([found])["shown"] == "not decided"
 
 
 def test_the_mean_over_seeds_has_the_wider_interval():
     close = [{"decibels": value, "standard_error": 0.3} for value in (1.0, 1.0, 1.0)]
     # seeds agree: 1.96 · √(3 · 0.3²) / 3
-    assert mean_gap(close)["interval"] == pytest.approx([1 - 0.33948, 1 + 0.33948], abs=1e-4)
-    assert mean_gap(close)["shown"] == "higher"
+    assert mean_psnr_difference(close)["interval"] == pytest.approx([1 - 0.33948, 1 + 0.33948], abs=1e-4)
+    assert mean_psnr_difference(close)["shown"] == "higher"
     apart = [{"decibels": value, "standard_error": 0.01} for value in (0.0, 1.0, 2.0)]
     # they do not: t_2 = 4.3027 times 1 / √3
-    assert mean_gap(apart)["interval"] == pytest.approx([1 - 2.4841, 1 + 2.4841], abs=1e-3)
-    assert mean_gap(apart)["shown"] == "not decided"
-    assert mean_gap([{"decibels": -2.0, "standard_error": 0.1}])["shown"] == "lower"
+    assert mean_psnr_difference(apart)["interval"] == pytest.approx([1 - 2.4841, 1 + 2.4841], abs=1e-3)
+    assert mean_psnr_difference(apart)["shown"] == "not decided"
+    assert mean_psnr_difference([{"decibels": -2.0, "standard_error": 0.1}])["shown"] == "lower"
 
 
 def test_other_steps_are_not_paired():

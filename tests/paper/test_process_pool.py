@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from composite_flow.errors import CompositeFlowError, InputError
-from composite_flow_paper.shared.process_pool import shares_of_cores, side_by_side
+from composite_flow_paper.process_pool import processes, shares_of_cores
 
 CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 TWO_CORES = pytest.mark.skipif(len(CORES) < 2, reason="there is one core, or nothing can be pinned to it")
@@ -20,6 +20,16 @@ TWO_CORES = pytest.mark.skipif(len(CORES) < 2, reason="there is one core, or not
 
 def quiet(message):
     """Progress that nobody reads."""
+
+
+def always(part):
+    """Nothing waits for anything."""
+    return True
+
+
+def compute_all(work, parts, jobs, progress):
+    """The parts in the order in which they are done."""
+    return list(processes(jobs)(work, parts, always, progress))
 
 
 def note(folder, part, progress):
@@ -59,7 +69,7 @@ def wait_for(path, seconds=60.0):
 @TWO_CORES
 def test_each_part_runs_once_on_its_share_of_the_cores(tmp_path):
     told, parts = [], ["a", "b", "c"]
-    assert sorted(side_by_side(partial(note, tmp_path), parts, 2, told.append)) == parts
+    assert sorted(compute_all(partial(note, tmp_path), parts, 2, told.append)) == parts
     found = [json.loads((tmp_path / part).read_text()) for part in parts]
     shares = [sorted(share) for share in shares_of_cores(2)]
     assert [found[0]["cores"], found[1]["cores"]] == shares and found[2]["cores"] in shares
@@ -68,7 +78,7 @@ def test_each_part_runs_once_on_its_share_of_the_cores(tmp_path):
 
 
 def test_one_job_is_this_process(tmp_path):
-    assert list(side_by_side(partial(note, tmp_path), ["a"], 1, quiet)) == ["a"]
+    assert compute_all(partial(note, tmp_path), ["a"], 1, quiet) == ["a"]
     assert json.loads((tmp_path / "a").read_text())["process"] == os.getpid()
 
 
@@ -81,20 +91,20 @@ def test_shares_are_disjoint_and_use_every_core():
 @TWO_CORES
 def test_an_error_stops_the_others_which_keep_what_they_have(tmp_path):
     with pytest.raises(InputError, match="Nothing can be done"):
-        list(side_by_side(partial(run_until_stopped, tmp_path), ["works", "fails"], 2, quiet))
+        compute_all(partial(run_until_stopped, tmp_path), ["works", "fails"], 2, quiet)
     assert (tmp_path / "kept").exists()
 
 
 @TWO_CORES
 def test_a_process_that_dies_is_told():
     with pytest.raises(CompositeFlowError, match="process that computed a ended with code 3"):
-        list(side_by_side(die, ["a"], 2, quiet))
+        compute_all(die, ["a"], 2, quiet)
 
 
 @pytest.mark.parametrize("jobs", [0, 10_000])
 def test_as_many_jobs_as_there_are_cores(jobs):
     with pytest.raises(InputError, match="job"):
-        list(side_by_side(die, ["a"], jobs, quiet))
+        processes(jobs)
 
 
 @TWO_CORES
@@ -103,9 +113,8 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path, how):
     program = (
         "import signal, sys; from functools import partial; from pathlib import Path;"
         "signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored where tests run in the background
-        "from test_side_by_side import run_until_stopped, quiet;"
-        "from composite_flow_paper.shared.process_pool import side_by_side;"
-        "list(side_by_side(partial(run_until_stopped, Path(sys.argv[1])), ['works'], 2, quiet))"
+        "from test_process_pool import compute_all, run_until_stopped, quiet;"
+        "compute_all(partial(run_until_stopped, Path(sys.argv[1])), ['works'], 2, quiet)"
     )
     here = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     parent = subprocess.Popen([sys.executable, "-c", program, tmp_path], env=here, stderr=subprocess.DEVNULL)

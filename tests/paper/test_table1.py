@@ -10,19 +10,20 @@ import pytest
 from composite_flow.data import Episodes
 from composite_flow.data.pairs import distinct_pairs
 from composite_flow.errors import InputError, MismatchError
-from composite_flow.files.plain_json import jsonable
 from composite_flow.problems import unseen_share
+from composite_flow_paper.experiment import run, tasks_of
 from composite_flow_paper.figure2 import battles as figure2_battles
-from composite_flow_paper.shared.paired_error import EpisodeErrors, paired_gap
-from composite_flow_paper.table1 import experiment as table1
-from composite_flow_paper.table1 import plot as table1_plot
-from composite_flow_paper.table1.report import PAPER, markdown, paper_place
-from composite_flow_paper.table1.worlds import Worlds, divide
+from composite_flow_paper.shared.cells import Cell, Preparation, Workspace
+from composite_flow_paper.shared.paired_error import EpisodeErrors, psnr_difference
+from composite_flow_paper.table1.battles import battle_episodes, divide
+from composite_flow_paper.table1.cell import columns_of
+from composite_flow_paper.table1.experiment import EXPERIMENT
+from composite_flow_paper.table1.report import PAPER, paper_place
 
 # One width, one length and no plain network, as each more means to compile all of it again.
 RIVALS = ("stronger", "joint_regression", "variational")
-SETTINGS = replace(table1.PRESETS["smoke"], width=(32,), length=(2,), rivals=RIVALS)
-WORLD = SETTINGS.default.world
+SETTINGS = replace(EXPERIMENT.presets["smoke"], width=(32,), length=(2,), rivals=RIVALS)
+BATTLE = SETTINGS.default.battle
 TIMES = ("train_seconds",)
 
 
@@ -39,23 +40,23 @@ pytestmark = pytest.mark.usefixtures("permissive")
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """A sweep killed in its second cell, the summary that it left, and the result of the sweep that went on."""
+    """A sweep killed in its second cell, the summary and table that it left, and what the sweep that went on gave."""
     out = tmp_path_factory.mktemp("table1")
 
     def kill(message):
-        if message.startswith("training: step 200"):
+        if message.startswith("stronger-seed0, training: step 200"):
             raise Killed
 
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         with pytest.raises(Killed):
-            table1.run(SETTINGS, out, seed=0, overwrite=False, progress=kill)
-        left = json.loads((out / "summary.json").read_text())
-        return out, left, table1.run(SETTINGS, out, seed=0, overwrite=False, progress=quiet)["summary"]
+            run(EXPERIMENT, SETTINGS, out, progress=kill)
+        left = json.loads((out / "summary.json").read_text()), (out / "table1.md").read_text()
+        return out, left, run(EXPERIMENT, SETTINGS, out, progress=quiet).summary
 
 
 @pytest.fixture(scope="module")
 def episodes(swept):
-    return Episodes.load(swept[0] / "data" / WORLD.name)
+    return Episodes.load(swept[0] / "data" / BATTLE.name)
 
 
 def result_of(path):
@@ -65,12 +66,12 @@ def result_of(path):
 
 @pytest.mark.slow
 def test_a_killed_sweep_leaves_the_summary_of_what_is_done(swept):
-    _, left, summary = swept
+    _, (left, text), summary = swept
     assert left["cells"] == {"done": 1, "planned": 5} and summary["cells"] == {"done": 5, "planned": 5}
     assert [row["cell"] for row in left["rows"]] == ["denoiser"] * 7
     done = [column for column in left["columns"] if column["seeds"]]
     assert {column["setting"] for column in done} == {SETTINGS.default.name}
-    assert "(1 of 5 cells)" in markdown(left) and "| – |" in markdown(left)
+    assert "(1 of 5 cells)" in text and "| – |" in text
     first = [column for column in summary["columns"] if column["setting"] == SETTINGS.default.name]
     assert done == first
 
@@ -85,45 +86,35 @@ def test_a_cell_computed_again_is_the_same(swept, tmp_path):
     for path in out.glob("*-seed0.json"):
         if path.name not in names:
             (tmp_path / path.name).write_text(path.read_text())
-    table1.run(SETTINGS, tmp_path, seed=0, overwrite=False, progress=quiet)
+    run(EXPERIMENT, SETTINGS, tmp_path, progress=quiet)
     for name in names:
         assert result_of(tmp_path / name) == result_of(out / name)
 
 
-@pytest.mark.slow
-def test_jobs_train_the_teams_of_missing_cells_alone(swept, tmp_path, monkeypatch):
-    """With the episodes there, or without them where every cell is there, nobody has to learn."""
-    out, _, _ = swept
-    asked = []
-    monkeypatch.setattr(table1, "side_by_side", lambda work, worlds, jobs, progress: asked.append((worlds, jobs)) or [])
-    table1.run(SETTINGS, out, seed=0, overwrite=False, progress=quiet, jobs=2)
-    for path in out.glob("*-seed0.json"):
-        (tmp_path / path.name).write_text(path.read_text())
-    table1.run(SETTINGS, tmp_path, seed=0, overwrite=False, progress=quiet, jobs=2)
-    (tmp_path / "stronger-seed0.json").unlink()
-    monkeypatch.setattr(table1, "compute_rival", lambda *_, **__: {})
-    monkeypatch.setattr(table1, "summarise", lambda *_: {})
-    monkeypatch.setattr(table1, "markdown", lambda _: "")
-    table1.run(SETTINGS, tmp_path, seed=0, overwrite=False, progress=quiet, jobs=3)
-    assert asked == [([], 2), ([], 2), ([WORLD], 3)]
+def test_a_battle_is_prepared_once_before_the_first_cell_that_needs_it(tmp_path):
+    settings = replace(SETTINGS, sight=(5, 9), rivals=("stronger",))
+    tasks = tasks_of(EXPERIMENT.cells(settings, 0), tmp_path)
+    assert [(type(task), task.name) for task in tasks[:3]] == [
+        (Preparation, "data/zerg-sight9"),
+        (Cell, f"{settings.default.name}-seed0"),
+        (Cell, "stronger-seed0"),
+    ]
+    assert [task.name for task in tasks if isinstance(task, Preparation)] == ["data/zerg-sight9", "data/zerg-sight5"]
+    (tmp_path / "data" / "zerg-sight9").mkdir(parents=True)
+    there = tasks_of(EXPERIMENT.cells(settings, 0), tmp_path)
+    assert [task.name for task in there if isinstance(task, Preparation)] == ["data/zerg-sight5"]
 
 
 @pytest.mark.slow
-def test_nothing_is_computed_twice_and_other_settings_are_refused(swept, monkeypatch):
+def test_nothing_is_computed_twice_and_other_settings_are_refused(swept):
     out, _, summary = swept
-
-    def refuse(*_, **__):
-        raise AssertionError("a cell that is there is not computed again")
-
-    monkeypatch.setattr(table1, "compute", refuse)
-    monkeypatch.setattr(table1, "compute_rival", refuse)
-    again = table1.run(SETTINGS, out, seed=0, overwrite=False, progress=quiet)
-    assert jsonable(again["summary"]) == jsonable(summary)
+    told = []
+    assert run(EXPERIMENT, SETTINGS, out, progress=told.append).summary == summary and not told
     # fewer columns need no other cells
     fewer = replace(SETTINGS, samples=(300,), rivals=("stronger",))
-    assert table1.run(fewer, out, seed=0, overwrite=False, progress=quiet)["summary"]["cells"]["done"] == 2
+    assert run(EXPERIMENT, fewer, out, progress=told.append).summary["cells"]["done"] == 2 and not told
     with pytest.raises(MismatchError, match="other settings"):
-        table1.run(replace(SETTINGS, num_histories=50), out, seed=0, overwrite=False, progress=quiet)
+        run(EXPERIMENT, replace(SETTINGS, num_histories=50), out, progress=quiet)
 
 
 @pytest.mark.slow
@@ -141,7 +132,7 @@ def test_numbers_belong_together(swept):
         assert errors.counts.sum() == SETTINGS.num_histories
         # five digits are kept: 1e-5 of an error is 4e-5 dB
         assert -10 * np.log10(errors.mean("composite")) == pytest.approx(kept["psnr"]["composite"], abs=1e-4)
-        assert paired_gap(errors, "individual", "composite")["decibels"] == pytest.approx(
+        assert psnr_difference(errors, "individual", "composite")["decibels"] == pytest.approx(
             column["gap"]["test"]["decibels"], abs=2e-4
         )
 
@@ -178,7 +169,7 @@ def test_a_cell_of_before_an_estimator_was_added_is_read_without_it(swept, tmp_p
     kept = json.loads(path.read_text())
     del kept["result"]["test"]["psnr"]["composite_averaged"]
     path.write_text(json.dumps(kept))
-    rows = table1.run(SETTINGS, tmp_path, seed=0, overwrite=False, progress=quiet)["summary"]["rows"]
+    rows = run(EXPERIMENT, SETTINGS, tmp_path, progress=quiet).summary["rows"]
     assert rows == [row for row in summary["rows"] if row["estimator"] != "composite_averaged"]
 
 
@@ -199,14 +190,14 @@ def test_what_the_smallest_preset_shows(swept):
 @pytest.mark.slow
 def test_every_table_says_what_nobody_sees(swept, episodes):
     out, _, summary = swept
-    share = float(unseen_share(SETTINGS.worlds.problem(WORLD), episodes.states[:]))
+    share = float(unseen_share(SETTINGS.worlds.problem(BATTLE), episodes.states[:]))
     assert 0 < share < 1
     assert all(column["world"]["unseen_share"] == pytest.approx(share) for column in summary["columns"])
     text = (out / "table1.md").read_text()
     assert (
         text.count("not collectively observable") == 2 and "Common information" in text and f"| {share:.0%} |" in text
     )
-    assert all(path.stat().st_size > 10_000 for path in table1_plot.draw({"summary": jsonable(summary)}, out))
+    assert all((out / f"table1.{kind}").stat().st_size > 10_000 for kind in ("svg", "png"))
 
 
 @pytest.mark.slow
@@ -234,15 +225,15 @@ def test_a_policy_of_another_problem_is_refused(swept):
     out, _, _ = swept
     other = replace(SETTINGS.worlds, num_steps=19)
     with pytest.raises(MismatchError, match=r"trained in another problem: they differ in num_steps \(20, not 19\)"):
-        Worlds(other, out, quiet)[WORLD]
+        battle_episodes(other, BATTLE, out, quiet)
 
 
 def test_fourteen_columns_from_ten_settings():
     for name in ("laptop", "paper"):
-        columns = table1.columns_of(table1.PRESETS[name])
+        columns = columns_of(EXPERIMENT.presets[name])
         settings = [setting for panel in columns.values() for setting in panel]
         assert len(settings) == 14 and len(set(settings)) == 10
-        assert settings.count(table1.PRESETS[name].default) == 5
+        assert settings.count(EXPERIMENT.presets[name].default) == 5
     for split in PAPER.values():
         for panel, values in columns.items():
             assert [len(numbers[panel]) for numbers in split.values()] == [len(values)] * 2
@@ -261,10 +252,10 @@ def test_figure_2_analyses_the_same_battles(swept, episodes):
     smoke = figure2_battles.PRESETS["smoke"]
     few = replace(smoke.analysis, num_anchors=4, num_shifts=8, num_joint=2, num_splits=2)
     settings = replace(smoke, num_steps=80, analysis=few)
-    found = figure2_battles.computing(settings, out, quiet)(settings, 0, quiet)
+    found = figure2_battles.compute(settings, 0, Workspace(out, out / "scratch", False, quiet))
     steps = divide(episodes, settings.worlds, 80, settings.setting.length, 0).train
     assert found["pairs"]["pairs"] == len(distinct_pairs(steps).states)
     widest = found["surrogate"]["epsilons"][-1]
     assert widest["quantile"] == 1.0 and widest["neighbours"] == found["pairs"]["pairs"]
-    assert found["world"] == Worlds(SETTINGS.worlds, out, quiet)[WORLD].facts
+    assert found["world"] == battle_episodes(SETTINGS.worlds, BATTLE, out, quiet).facts
     assert max(found["drawn"]["deviations"]) <= found["pairs"]["deviation"]["max"] * 1.001  # written with four digits

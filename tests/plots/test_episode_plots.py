@@ -9,6 +9,7 @@ import pytest
 from counter_world import CounterWorld
 from matplotlib.collections import PathCollection
 from PIL import Image
+from ring_world import PaintedRing, Ring
 from teams import ideal_sensors
 
 import composite_flow as cf
@@ -21,10 +22,9 @@ from composite_flow.plots.episode_plot import draw_still
 from composite_flow.plots.episode_sensors import area_places, sensor_places
 from composite_flow.policy.episode import EpisodeRecord, record_episode
 from composite_flow.policy.inference import Inference
-from composite_flow.policy.inputs import Inputs
-from composite_flow.policy.saving import save_policy
+from composite_flow.policy.inputs import policy_input
+from composite_flow.policy.saving import SETTINGS_FILE, save_policy
 from composite_flow.policy.sequence_network import SequenceNetwork
-from composite_flow.policy.settings import SETTINGS_FILE
 from composite_flow.policy.team import Networks, Team
 from composite_flow.policy.trained import TrainedPolicy
 
@@ -32,7 +32,7 @@ PROBLEM = cf.problem_from_text("sensor:2x2,steps=3")
 CONFIG = cf.MappoConfig(inputs="denoised", memory="none", width=8, depth=1)
 
 
-def random_policy(problem, inputs=Inputs(), denoiser=None):  # noqa: B008 (frozen)
+def random_policy(problem, inputs=policy_input("agent"), denoiser=None):  # noqa: B008 (frozen)
     """Acts by weights that are drawn at random."""
     sizes = problem.num_agents, problem.num_actions, problem.observation_size
     actor = SequenceNetwork(inputs.size(problem), sizes[1], 8, 1, "none", 1.0, key=jax.random.key(3))
@@ -41,7 +41,7 @@ def random_policy(problem, inputs=Inputs(), denoiser=None):  # noqa: B008 (froze
 
 def inferring_policy(problem, layout, denoiser, calls):
     inference = Inference(layout, Scaling.identity(problem.state_size), calls=calls, samples=1)
-    return random_policy(problem, Inputs("denoised", inference=inference), denoiser)
+    return random_policy(problem, policy_input("denoised", inference=inference), denoiser)
 
 
 @pytest.fixture(scope="module")
@@ -249,3 +249,14 @@ def test_other_problems_are_rows_of_features_up_to_now():
     assert np.isnan(shown[0][:, step + 1 :]).all() and shown[0].shape == record.states.T.shape
     for agent in range(3):
         np.testing.assert_array_equal(shown[1 + agent][:, : step + 1], record.observations[: step + 1, agent].T)
+
+
+def test_a_problem_may_draw_itself():
+    problem = PaintedRing(4)
+    record = record_episode(problem, random_policy(problem), key=jax.random.key(1))
+    figure = draw_still(problem, record, 1)
+    assert [mark[1:] for mark in marks(figure.axes[0])] == [(record.states[1].argmax(), 0)]
+    assert [axes.get_title(loc="left") for axes in figure.axes[1:]] == ["Agent 0", "Agent 1"]
+    assert figure.texts[-1].get_text() == "The dot is the target."
+    plain = draw_still(Ring(4), record, 1)
+    assert not marks(plain.axes[0]) and plain.axes[0].images

@@ -16,9 +16,10 @@ from composite_flow.errors import InputError, MismatchError
 from composite_flow.history import HistoryLayout
 from composite_flow.model import Model
 from composite_flow.network import Network
+from composite_flow.policy import inputs
 from composite_flow.policy.config import InferenceConfig
 from composite_flow.policy.inference import Inference, after_actions, fresh_recollection, infer
-from composite_flow.policy.inputs import KINDS, Inputs, least_valued, summarised
+from composite_flow.policy.inputs import Known, input_names, policy_input
 from composite_flow.policy.mappo import new_networks
 from composite_flow.policy.run import TRAINING_FILE
 from composite_flow.policy.setup import prepare
@@ -123,30 +124,74 @@ def _permutations(agents):
 
 def test_summaries_of_action_values_by_hand():
     values = jnp.array([[4.0, 0.0], [1.0, 2.0], [3.0, 8.0], [2.0, 6.0]])
-    np.testing.assert_allclose(summarised(values, "mean", 0.5), [2.5, 4.0])
-    np.testing.assert_allclose(summarised(values, "quantile", 0.5), [2.5, 4.0])
-    np.testing.assert_allclose(summarised(values, "quantile", 0.25), [1.75, 1.5])
-    np.testing.assert_allclose(summarised(values, "cvar", 0.5), [1.5, 1.0])
-    np.testing.assert_allclose(summarised(values, "cvar", 0.25), [1.0, 0.0])
-    np.testing.assert_allclose(summarised(values, "cvar", 0.3), [1.5, 1.0])  # never less than the share that is asked
+
+    class Given(Known):
+        """One agent's action values, as they are."""
+
+        @property
+        def action_values(self):
+            return values[None]
+
+    def shown(kind, level):
+        return policy_input(kind, level=level).shown(Given(jnp.zeros((1, 1))))[0]
+
+    np.testing.assert_allclose(shown("mean", 0.5), [2.5, 4.0])
+    np.testing.assert_allclose(shown("quantile", 0.5), [2.5, 4.0])
+    np.testing.assert_allclose(shown("quantile", 0.25), [1.75, 1.5])
+    np.testing.assert_allclose(shown("cvar", 0.5), [1.5, 1.0])
+    np.testing.assert_allclose(shown("cvar", 0.25), [1.0, 0.0])
+    np.testing.assert_allclose(shown("cvar", 0.3), [1.5, 1.0])  # never less than the share that is asked
 
 
 def test_the_least_valued_state_by_hand(key):
-    critic = new_networks(PROBLEM, CONFIG, key).critic
+    networks = new_networks(PROBLEM, CONFIG, key)
+    critic = networks.critic
     samples = jax.random.uniform(key, (7, PROBLEM.state_size))
     values = [float(critic.step(critic.fresh_memory(), state)[1][0]) for state in samples]
-    np.testing.assert_array_equal(least_valued(critic, samples), samples[np.argmin(values)])
+    np.testing.assert_array_equal(networks.least_valued(samples), samples[np.argmin(values)])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", input_names())
 def test_sizes_of_the_actors_input(kind):
     """Own observation (4 + 1 of a sensor), what is shown, agent."""
     observation, state, actions = PROBLEM.observation_size, PROBLEM.state_size, PROBLEM.num_actions
     shown = {"agent": 0, "observations": 4 * observation, "mean": actions, "quantile": actions, "cvar": actions}
     own = 0 if kind == "observations" else observation
-    assert Inputs(kind).size(PROBLEM) == own + shown.get(kind, state) + 4
+    assert policy_input(kind).size(PROBLEM) == own + shown.get(kind, state) + 4
     kept = observation if kind == "agent" else 0
-    assert Inputs(kind, own=False).size(PROBLEM) == kept + shown.get(kind, state) + 4
+    assert policy_input(kind, own=False).size(PROBLEM) == kept + shown.get(kind, state) + 4
+
+
+class FirstSample(cf.PolicyInput):
+    """An input of one's own: half of a state drawn from the agent's own p̂."""
+
+    infers = True
+
+    def columns(self, problem):
+        return problem.state_size
+
+    def shown(self, known):
+        assert known.histories.mask.shape == (4, 2) and known.denoiser is not None
+        return known.samples[:, 0] / 2
+
+
+def test_an_input_of_ones_own_is_a_class_and_a_name(key, monkeypatch):
+    monkeypatch.setattr(inputs._INPUTS, "_registered", {})
+    cf.register_policy_input("half", FirstSample)
+    assert input_names()[-1] == "half"
+    config = dataclasses.replace(CONFIG, inputs="half", steps=640)
+    seen = cf.train_policy(PROBLEM, config, key=key).policy.team.inputs
+    assert isinstance(seen, FirstSample) and seen.kind == "half" and seen.inference.samples == 1
+    for name, given, sentence in (
+        ("half", FirstSample, "'half' exists already"),
+        ("agent", FirstSample, "'agent' exists already"),
+        ("a:b", FirstSample, "use a letter"),
+        ("other", HistoryLayout, "must be a subclass"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            cf.register_policy_input(name, given)
+    with pytest.raises(InputError, match="no input 'belief' of an actor: there are agent, .* cvar, half"):
+        cf.MappoConfig(inputs="belief")
 
 
 @pytest.fixture(scope="module")
@@ -222,5 +267,5 @@ def test_what_cannot_be_is_refused(trained, tmp_path, capsys, key):
     assert cli.main([*arguments, "--denoiser", str(folder), "--history", "4"]) == 1
     assert "steps in a history" in capsys.readouterr().err and not (tmp_path / "new").exists()
     with pytest.raises(InputError, match="true state"):
-        policy = eqx.tree_at(lambda p: p.team.inputs, cf.load_policy(folder), Inputs("state"))
+        policy = eqx.tree_at(lambda p: p.team.inputs, cf.load_policy(folder), policy_input("state"))
         cf.collect(PROBLEM, 1, key=key, policy=policy)

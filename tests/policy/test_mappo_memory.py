@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import composite_flow as cf
-from composite_flow.policy.choices import entropy
 from composite_flow.policy.mappo import Lesson, _actor_loss, new_networks
 from composite_flow.policy.rollout import Piece, Step
+from composite_flow.policy.team import entropy
 from composite_flow.problems import TabularProblem
 
 CONFIG = cf.MappoConfig(

@@ -7,7 +7,7 @@ import numpy as np
 
 from composite_flow.data.scaling import Scaling
 from composite_flow.history import HistoryLayout
-from composite_flow.policy.replay import empty_replay
+from composite_flow.policy.teaching import empty_replay
 
 LAYOUT = HistoryLayout(length=3, observation_size=2, num_actions=4, num_agents=2)
 WORLDS, ROLLOUT, ROLLOUTS = 3, 4, 3

@@ -12,8 +12,9 @@ from counter_world import CounterWorld
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import rows_of
 from composite_flow.policy.mappo import Measures, new_networks
-from composite_flow.policy.rollout import play, start_worlds, tells_wins
+from composite_flow.policy.rollout import play, start_worlds
 from composite_flow.policy.team import Team
+from composite_flow.problems.base import tells_wins
 
 CONFIG = MappoConfig(width=8, depth=1, worlds=5, rollout=24, piece=6)
 

@@ -74,7 +74,7 @@ def test_two_by_two_is_the_papers():
     ("text", "message"),
     [
         ("chess", "sensor:ROWSxCOLUMNS, tabular:tiger, tabular:xor, smax:SCENARIO"),
-        ("tabular:chess", "there are sensor"),
+        ("tabular:chess", "there are tiger, xor"),
         ("sensor:5", "write sensor:ROWSxCOLUMNS"),
         ("sensor:5x-5", "write sensor:ROWSxCOLUMNS"),
         ("sensor:5x5,colour=3", "unknown option 'colour': there are targets"),

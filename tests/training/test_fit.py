@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -103,7 +104,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path, uninterrupted):
 
 def test_a_process_killed_while_it_trains_resumes_to_the_same_bits(tmp_path, uninterrupted):
     script = (
-        "import sys, time, jax; sys.path.insert(0, 'tests')\n"
+        f"import sys, time, jax; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_fit import CONFIG, TABLE, fit\n"
         "def progress(step, total, loss):\n"
         "    print(step, flush=True)\n"

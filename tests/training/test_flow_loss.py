@@ -12,7 +12,13 @@ from composite_flow.denoiser import Uniform
 from composite_flow.errors import InputError
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.training.fit import TrainingConfig, fit
-from composite_flow.training.flow_loss import FlowLosses, contradicted_points, drawn_for, log_odds, undecided_points
+from composite_flow.training.flow_loss import (
+    FlowLosses,
+    contradicted_points,
+    draw_candidates,
+    log_kernel_ratio,
+    undecided_points,
+)
 from composite_flow.training.loss import pair_losses
 from composite_flow_paper.shared.sensor_runs import SensorSettings, collect_sensors
 
@@ -40,16 +46,16 @@ def weighted_means(drawn, weights):
 
 
 def test_pairs_drawn_for_a_point_have_the_ideal_answer_as_their_mean():
-    drawn = np.asarray(drawn_for(jnp.tile(Y, (DRAWS, 1)), STATES[STATE_OF], jax.random.key(0)))
+    drawn = np.asarray(draw_candidates(jnp.tile(Y, (DRAWS, 1)), STATES[STATE_OF], jax.random.key(0)))
     for history, mean, error in weighted_means(drawn, np.ones(DRAWS)):
         np.testing.assert_allclose(mean, answer(history), atol=5 * error.max() + 1e-6)
 
 
 def test_pairs_drawn_for_a_moved_point_have_it_by_their_odds():
     moved = Y + jnp.array([-0.5, 0.4, 0.3, 0.4])
-    drawn = np.asarray(drawn_for(jnp.tile(moved, (DRAWS, 1)), STATES[STATE_OF], jax.random.key(1)))
+    drawn = np.asarray(draw_candidates(jnp.tile(moved, (DRAWS, 1)), STATES[STATE_OF], jax.random.key(1)))
     states = STATES[STATE_OF[drawn]]
-    odds = log_odds(jnp.tile(Y, (DRAWS, 1)), jnp.tile(moved, (DRAWS, 1)), states)
+    odds = log_kernel_ratio(jnp.tile(Y, (DRAWS, 1)), jnp.tile(moved, (DRAWS, 1)), states)
     assert np.ptp(np.asarray(odds)) > 1.0  # the points differ enough for the weights to matter
     for history, mean, error in weighted_means(drawn, np.exp(np.asarray(odds, np.float64))):
         np.testing.assert_allclose(mean, answer(history), atol=5 * error.max() + 1e-6)
@@ -71,7 +77,7 @@ def answered(ideal, near, histories, states):
 def test_contradicted_points_seldom_have_a_rival_of_an_allowed_state_for_an_answer(sensors):
     histories, states = sensors.train.sample(jax.random.key(3), 1024)
     near = sensors.train.sample(jax.random.key(4), 512)[1]
-    drawn = drawn_for(near + 0.45 * jax.random.normal(jax.random.key(5), near.shape), states, jax.random.key(6))
+    drawn = draw_candidates(near + 0.45 * jax.random.normal(jax.random.key(5), near.shape), states, jax.random.key(6))
     allowed, own = answered(sensors.ideal, near, histories[drawn], states[drawn])
     without_weights = np.mean(~own[allowed])
     lesson = contradicted_points(sensors.ideal, near, histories, states, 256, jax.random.key(5))

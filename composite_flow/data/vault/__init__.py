@@ -1,1 +1,1 @@
-"""Import of the vaults in which OG-MARL publishes replays."""
+"""Import of vaults, the format in which OG-MARL publishes its data sets."""

@@ -1,7 +1,7 @@
-"""Where a vault's episodes start and end: a first look at its flags and states, before anything is written.
+"""Where a vault's episodes start and end: a first pass over its flags and states, before anything is written.
 
-An episode ends where every agent has terminated or was truncated (the dead of a team that fights on have terminated),
-or where padding follows. Padding are steps with mask 0, or, without a mask, those whose whole state is −∞.
+An episode ends where every agent has terminated or was truncated, or where padding follows. (In a team that fights on,
+the dead agents have terminated.) A step is padding if its mask is 0 or, without a mask, if its whole state is −∞.
 """
 
 from collections.abc import Iterator
@@ -11,24 +11,24 @@ from functools import reduce
 import numpy as np
 from jaxtyping import Bool, Int
 
-from composite_flow.data.vault.store import Part, Vault
+from composite_flow.data.vault.store import Vault, VaultPart
 from composite_flow.errors import FileError
 
 BLOCK_BYTES = 2**25
-"""Memory of the states that are looked through at once."""
+"""Memory of the states that are read at once."""
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
-    """The parts of a vault that are read, checked to fit together."""
+class VaultParts:
+    """The parts of a vault that the import reads, after checking that they fit together."""
 
-    observations: Part
-    actions: Part
-    states: Part
-    ends: tuple[Part, ...]
-    rewards: Part | None
-    availability: Part | None
-    mask: Part | None
+    observations: VaultPart
+    actions: VaultPart
+    states: VaultPart
+    ends: tuple[VaultPart, ...]
+    rewards: VaultPart | None
+    availability: VaultPart | None
+    mask: VaultPart | None
 
     @property
     def num_agents(self) -> int:
@@ -37,26 +37,26 @@ class Parts:
 
     @property
     def observation_size(self) -> int:
-        """Features that an agent observes, flattened."""
+        """Number of features that an agent observes, flattened."""
         return int(np.prod(self.observations.shape[1:]))
 
     @property
     def state_size(self) -> int:
-        """Features of the state."""
+        """Number of features of the state."""
         return self.states.shape[0]
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """A vault's whole episodes, and what else a look at all of it tells.
+class VaultEpisodes:
+    """A vault's complete episodes, and counts from the pass over the whole vault.
 
     Attributes:
-        rows: of the batch, for each episode.
-        starts: first step of each.
-        stops: one past the last step of each.
-        num_actions: that an agent chooses from.
-        dropped_steps: of episodes that the vault cuts off.
-        padding_steps: that hold nothing.
+        rows: the batch row of each episode.
+        starts: the first step of each episode.
+        stops: one past the last step of each episode.
+        num_actions: number of actions that an agent chooses from.
+        dropped_steps: number of steps of episodes that the vault cuts off.
+        padding_steps: number of steps that are padding.
         states_repeat: whether every state equals the one before it in its episode.
     """
 
@@ -70,11 +70,11 @@ class Found:
 
     @property
     def lengths(self) -> Int[np.ndarray, " episodes"]:
-        """Steps of each episode."""
+        """Number of steps of each episode."""
         return self.stops - self.starts
 
     def shards(self, most_steps: int) -> list[slice]:
-        """Consecutive episodes of at most that many steps together, or one that is longer."""
+        """Groups of consecutive episodes with at most `most_steps` steps together; a longer episode stands alone."""
         cuts, filled = [0], 0
         for number, length in enumerate(self.lengths.tolist()):
             if filled and filled + length > most_steps:
@@ -83,8 +83,8 @@ class Found:
             filled += length
         return [slice(first, stop) for first, stop in zip(cuts, [*cuts[1:], len(self.rows)], strict=True)]
 
-    def runs(self, episodes: slice) -> Iterator[tuple[int, int, int]]:
-        """Row, first and last step of stretches of episodes that follow each other without a gap."""
+    def stretches(self, episodes: slice) -> Iterator[tuple[int, int, int]]:
+        """Row, first step and last step of each stretch of episodes that follow each other without a gap."""
         rows, starts, stops = self.rows[episodes], self.starts[episodes], self.stops[episodes]
         breaks = np.flatnonzero((rows[1:] != rows[:-1]) | (starts[1:] != stops[:-1])) + 1
         for first, stop in zip([0, *breaks], [*breaks, len(rows)], strict=True):
@@ -93,7 +93,7 @@ class Found:
 
 @dataclass
 class _Counts:
-    """What is counted over all blocks."""
+    """Counts over all blocks of a vault."""
 
     padding: int = 0
     pairs: int = 0
@@ -101,14 +101,14 @@ class _Counts:
     num_actions: int = 0
 
 
-def find_parts(vault: Vault) -> Parts:
-    """Open the parts that are read, and check that they speak of the same agents.
+def find_parts(vault: Vault) -> VaultParts:
+    """Open the parts that the import reads, and check that all have the same agents.
 
     Raises:
-        FileError: a part is missing, or has other axes than it must have; the sentence names it.
+        FileError: a part is missing or has the wrong axes; the sentence names it.
     """
     ends = tuple(part for part in map(vault.find, ("terminals", "truncations")) if part is not None)
-    parts = Parts(
+    parts = VaultParts(
         observations=vault.need("observations"),
         actions=vault.need("actions"),
         states=vault.need("infos.state"),
@@ -121,8 +121,8 @@ def find_parts(vault: Vault) -> Parts:
     return parts
 
 
-def _check_shapes(vault: Vault, parts: Parts) -> None:
-    """Each part has its axes, and all have the same agents in the same order."""
+def _check_shapes(vault: Vault, parts: VaultParts) -> None:
+    """Refuse parts with wrong axes, or with other agents than the observations or another order of them."""
     where, state, actions = vault.path, parts.states, parts.actions
     if len(parts.observations.shape) < 2:
         raise FileError(f"{where}: observations must be (batch, time, agents, features).")
@@ -140,11 +140,11 @@ def _check_shapes(vault: Vault, parts: Parts) -> None:
             raise FileError(f"{where}: {part.name} and observations are of different agents.")
 
 
-def find_episodes(vault: Vault, parts: Parts) -> Found:
-    """Look through a vault's flags and states, block by block.
+def find_episodes(vault: Vault, parts: VaultParts) -> VaultEpisodes:
+    """Find a vault's complete episodes from its flags and states, block by block.
 
     Raises:
-        FileError: there is no whole episode, or a flag is neither 0 nor 1.
+        FileError: there is no complete episode, or a flag is neither 0 nor 1.
     """
     counts = _Counts()
     bounds = [_bounds(*_flags_of_row(vault, parts, row, counts)) for row in range(vault.num_rows)]
@@ -155,7 +155,7 @@ def find_episodes(vault: Vault, parts: Parts) -> Found:
             f"{vault.path} holds no whole episode in {vault.num_rows} × {vault.num_steps} steps: "
             f"{names} nowhere say of all agents that it is over."
         )
-    return Found(
+    return VaultEpisodes(
         rows=np.repeat(np.arange(len(bounds)), [len(pair[0]) for pair in bounds]),
         starts=starts,
         stops=stops,
@@ -167,9 +167,9 @@ def find_episodes(vault: Vault, parts: Parts) -> Found:
 
 
 def _flags_of_row(
-    vault: Vault, parts: Parts, row: int, counts: _Counts
+    vault: Vault, parts: VaultParts, row: int, counts: _Counts
 ) -> tuple[Bool[np.ndarray, " steps"], Bool[np.ndarray, " steps"]]:
-    """Which steps of a row are no padding, and at which of them all agents are done."""
+    """Which steps of a row are not padding, and at which of them all agents are done."""
     real, done = np.zeros(vault.num_steps, bool), np.zeros(vault.num_steps, bool)
     at_once = max(1, BLOCK_BYTES // (4 * parts.state_size))
     for first in range(0, vault.num_steps, at_once):
@@ -191,8 +191,8 @@ def _flags_of_row(
     return real, done
 
 
-def _read_flags(vault: Vault, part: Part, row: int, block: slice, real: Bool[np.ndarray, " steps"] | slice):
-    """Flags of each agent, or of all in one column; what stands in padding is not looked at."""
+def _read_flags(vault: Vault, part: VaultPart, row: int, block: slice, real: Bool[np.ndarray, " steps"] | slice):
+    """The flags of each agent, or one column that holds for all agents; values in padding are not checked."""
     values = part.read(row, block.start, block.stop)
     values = values[:, None] if values.ndim == 1 else values
     if not np.isin(values[real], (0, 1)).all():
@@ -203,7 +203,7 @@ def _read_flags(vault: Vault, part: Part, row: int, block: slice, real: Bool[np.
 def _bounds(
     real: Bool[np.ndarray, " steps"], done: Bool[np.ndarray, " steps"]
 ) -> tuple[Int[np.ndarray, " episodes"], Int[np.ndarray, " episodes"]]:
-    """First steps of a row's episodes, and one past their last; one without an end is left out."""
+    """The first step of each episode of a row, and one past its last step; an episode without an end is left out."""
     padding_follows = np.append(~real[1:], False)
     ends = real & (done | padding_follows)
     begins = real & ~np.insert((real & ~ends)[:-1], 0, False)

@@ -1,21 +1,21 @@
-"""Importing vaults: OG-MARL's replays as `Episodes`.
+"""Import of vaults: OG-MARL's data sets as `Episodes`.
 
-A vault's rows are steps, one episode after another: the state and what each agent saw of it, what it then did, and
-the reward of that. A first pass finds the episodes (`vault_episodes`); the second reads one shard's steps at a time,
-so that memory does not grow with the vault. The state that an episode's last action leads to is in no vault.
+A vault holds steps, one episode after another: the state, what each agent saw of it, the action that it took then, and
+the reward. A first pass finds the episodes (`episodes`). A second pass reads the steps of one shard at a time, so that
+memory does not grow with the vault. The state to which an episode's last action leads is not in a vault.
 
-**What the vault cuts off is dropped.** OG-MARL's converted data sets stop with an episode, but its recorders write
-their buffer after a fixed number of steps, wherever the episode stands. Such a last episode has no end that means
-anything, and one that fills the whole vault means that ends were not written.
+**Incomplete episodes are dropped.** OG-MARL's converted data sets stop at the end of an episode, but its recorders
+write their buffer after a fixed number of steps, which can cut an episode off. The end of such an episode means
+nothing. If one episode fills the whole vault, its ends were not written.
 
-**Padding.** Steps of padding are dropped, whatever they hold. A feature of an observation that is −∞ is missing, and
-becomes 0, as OG-MARL fills up observations of different sizes. An action whose legality is −∞ does not exist for that
-agent. Anything else that is not finite is refused.
+**Padding.** Padding steps are dropped, whatever they hold. A feature of an observation that is −∞ is missing and
+becomes 0, because OG-MARL pads observations of different sizes in this way. An action whose legality is −∞ does not
+exist for that agent. Any other value that is not finite is refused.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,28 +24,27 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from composite_flow.data.episodes import ARRAYS, Episodes, describe
+from composite_flow.data.episodes import ARRAYS, Episodes, shard_description
 from composite_flow.data.folder import FolderWriter
+from composite_flow.data.progress import CountProgress
 from composite_flow.data.scaling import Scaling
 from composite_flow.data.shards import SHARD_BYTES
-from composite_flow.data.vault.episodes import Found, Parts, find_episodes, find_parts
-from composite_flow.data.vault.store import STORE_FILE, Part, Vault, open_vault
+from composite_flow.data.vault.episodes import VaultEpisodes, VaultParts, find_episodes, find_parts
+from composite_flow.data.vault.store import STORE_FILE, Vault, VaultPart, open_vault
 from composite_flow.errors import FileError
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """What came of a vault.
+    """The result of `import_vault`.
 
     Attributes:
-        episodes: as `Episodes.load` opens them.
-        uid: of the vault that was read.
-        dropped_steps: of episodes that the vault cuts off.
-        padding_steps: that hold nothing.
+        episodes: the episodes, opened by `Episodes.load`.
+        uid: the identifier of the vault that was read.
+        dropped_steps: number of steps of episodes that the vault cuts off.
+        padding_steps: number of steps that are padding.
         states_repeat: whether every state equals the one before it in its episode. OG-MARL's `ExperienceRecorder`
-            writes an episode's first state and legal actions at all of its steps, so that the true ones are lost.
+            writes an episode's first state and legal actions at all of its steps, and the true ones are lost.
     """
 
     episodes: Episodes
@@ -62,23 +61,24 @@ def import_vault(
     uid: str | None = None,
     overwrite: bool = False,
     shard_bytes: int = SHARD_BYTES,
-    progress: Progress | None = None,
+    progress: CountProgress | None = None,
 ) -> Imported:
-    """Read a vault of OG-MARL's into a folder of episodes.
+    """Convert a vault of OG-MARL into a folder of episodes.
 
-    The team's reward is the mean of the agents', who in StarCraft all get the same. The same call after an
-    interruption goes on.
+    The team's reward is the mean of the agents' rewards, which are all equal in StarCraft. After an interruption the
+    same call continues.
 
     Args:
-        path: the vault's folder, or that of several, such as `zerg_5_vs_5.vlt`.
-        folder: a new or empty one, or one of episodes that may be overwritten.
-        uid: which of several vaults; may be left out where there is only one.
-        overwrite: replace the episodes there, once the new ones are whole.
+        path: the vault's folder, or a folder of several vaults, such as `zerg_5_vs_5.vlt`.
+        folder: a folder that is new or empty, or that holds episodes that may be overwritten.
+        uid: which of several vaults; it can be left out where there is only one.
+        overwrite: replace the episodes there, once the new ones are complete.
         shard_bytes: size of a shard before compression.
-        progress: called with the number of steps done and of all, now and then.
+        progress: called now and then with the number of steps that are done and of all steps.
 
     Returns:
-        The episodes, with states in the vault's own units, scaled by their min–max unless they lie in [0, 1].
+        The episodes, with states in the vault's own units; states that do not lie in [0, 1] are scaled by their minimum
+        and maximum.
 
     Raises:
         FileError: there is no vault, a part is missing or cannot be used, or the folder is in the way.
@@ -102,43 +102,43 @@ def import_vault(
 
 
 def _collection(vault: Vault, shards: Sequence[slice]) -> str:
-    """A digest of the vault as it stands, by which shards know whether they belong together."""
+    """A digest of the vault as it is now; it shows whether shards belong to the same collection."""
     digest = hashlib.sha256(json.dumps([str(vault.path), vault.num_steps, [s.stop for s in shards]]).encode())
     digest.update((vault.path / STORE_FILE).read_bytes())
     return digest.hexdigest()
 
 
 def _description(vault: Vault, states: Float[np.ndarray, "steps state"]) -> dict[str, Any]:
-    """What a shard says beside its arrays; vaults of one name, whatever their uid, are of one problem."""
+    """The description in a shard; vaults of one name belong to one problem, whatever their uid."""
     names = tuple(f"state {i}" for i in range(states.shape[1]))
     scaling = Scaling(jnp.asarray(states.min(axis=0)), jnp.asarray(states.max(axis=0)))
     problem = {"kind": "vault", "vault": vault.name}
     policy = {"kind": "vault", "uid": vault.uid, "format": vault.version, "metadata": vault.metadata}
-    return describe(names, scaling, problem, policy, measured=True)
+    return shard_description(names, scaling, problem, policy, measured=True)
 
 
-def _read_shard(vault: Vault, parts: Parts, found: Found, shard: slice) -> dict[str, np.ndarray]:
+def _read_shard(vault: Vault, parts: VaultParts, found: VaultEpisodes, shard: slice) -> dict[str, np.ndarray]:
     """Flat arrays of a shard's episodes."""
-    runs = [_Run(vault, parts, found.num_actions, *run).arrays() for run in found.runs(shard)]
-    arrays = {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+    stretches = [_Stretch(vault, parts, found.num_actions, *stretch).arrays() for stretch in found.stretches(shard)]
+    arrays = {name: np.concatenate([stretch[name] for stretch in stretches]) for name in stretches[0]}
     ends = np.zeros(len(arrays["states"]), bool)
     ends[np.cumsum(found.lengths[shard]) - 1] = True
     return {**arrays, "ends": ends}
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
+class _Stretch:
     """Consecutive steps of a row of a vault, without padding."""
 
     vault: Vault
-    parts: Parts
+    parts: VaultParts
     num_actions: int
     row: int
     first: int
     stop: int
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All but the ends of episodes."""
+        """The arrays of these steps, without the ends of episodes."""
         seen, states = self.read(self.parts.observations), self.read(self.parts.states)
         seen = seen.reshape(len(seen), self.parts.num_agents, -1)
         return {
@@ -149,36 +149,36 @@ class _Run:
             "availability": self.availability(),
         }
 
-    def read(self, part: Part) -> np.ndarray:
-        """These steps of a part."""
+    def read(self, part: VaultPart) -> np.ndarray:
+        """Read these steps of a part."""
         return part.read(self.row, self.first, self.stop)
 
     def actions(self) -> np.ndarray:
-        """Each agent's action."""
+        """The action of each agent."""
         taken, wanted = self.read(self.parts.actions), f"whole numbers from 0 to {self.num_actions - 1}"
         return self.checked("actions", taken, np.isin(taken, np.arange(self.num_actions)), wanted).astype(np.int32)
 
     def rewards(self) -> np.ndarray:
-        """The mean over the agents, in float64, in which equal rewards stay as they are."""
+        """The mean reward of the agents; in float64 the mean of equal rewards is exactly that reward."""
         if self.parts.rewards is None:
             return np.zeros(self.stop - self.first)
         return self.read(self.parts.rewards).reshape(self.stop - self.first, -1).astype(np.float64).mean(axis=1)
 
     def availability(self) -> np.ndarray:
-        """Which actions each agent may take; all where the vault does not say."""
+        """Which actions each agent may take; all actions where the vault does not say it."""
         if self.parts.availability is None:
             return np.ones((self.stop - self.first, self.parts.num_agents, self.num_actions), bool)
         legal = self.read(self.parts.availability)
         return self.checked("infos.legals", legal == 1, np.isin(legal, (0, 1, -np.inf)), "zeros and ones")
 
     def floats(self, name: str, values: np.ndarray) -> np.ndarray:
-        """As finite float32."""
+        """The values as float32, once they are known to be finite."""
         with np.errstate(over="ignore"):
             values = np.ascontiguousarray(values, np.float32)
         return self.checked(name, values, np.isfinite(values), "finite numbers")
 
     def checked(self, name: str, values: np.ndarray, fine: np.ndarray, wanted: str) -> np.ndarray:
-        """The values, where all are fine; else the sentence about the first step where some are not."""
+        """Return the values if all are `fine`; otherwise raise an error about the first step where some are not."""
         if not fine.all():
             step = self.first + int(np.argwhere(~fine)[0][0])
             raise FileError(

@@ -1,8 +1,8 @@
 """Vaults: OG-MARL's data sets in Flashbax's format, opened part by part and read in pieces.
 
-A vault is a folder with `metadata.json`, which tells its parts and their shapes, and a store of one Zarr array for
-each part, (batch, time, …), written as long as the number in the array `vault_index` says. Flashbax's own reader takes
-it whole into memory; here each part is read where it is needed, with the store's library alone (tensorstore).
+A vault is a folder with `metadata.json`, which lists its parts and their shapes, and a store with one Zarr array
+(batch, time, …) for each part. The array `vault_index` says how many time steps are written. Flashbax's own reader
+loads a vault whole into memory. Here each part is read in pieces, and the store's library (tensorstore) is enough.
 
 OG-MARL has written two layouts, and both are read. Since February 2024 agents are an axis:
 
@@ -14,8 +14,9 @@ OG-MARL has written two layouts, and both are read. Since February 2024 agents a
     infos.legals           (batch, time, agents, actions)   optional
     mask or infos.mask     (batch, time)                optional
 
-Before, and from its `ExperienceRecorder`, each of them but the state is a folder of parts, one for each agent:
-`observations.agent_0` (batch, time, …), and so on. The agents' axis may also be missing where all agents share a value.
+In earlier vaults, and in those of its `ExperienceRecorder`, each of these but the state is a folder with one part for
+each agent: `observations.agent_0` (batch, time, …), and so on. The agents' axis can also be missing where all agents
+have the same value.
 """
 
 import json
@@ -34,20 +35,20 @@ from composite_flow.errors import FileError, InputError
 
 METADATA_FILE = "metadata.json"
 STORE_FILE = "manifest.ocdbt"
-FORMAT_VERSION = 1
-"""The whole part of Flashbax's version number; versions 1.0 to 1.2 differ in how they compress."""
+VAULT_FORMAT_VERSION = 1
+"""The integer part of Flashbax's version number; versions 1.0 to 1.2 differ only in their compression."""
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class VaultPart:
     """One part of a vault: one array, or one for each agent.
 
     Attributes:
-        folder: of the vault.
-        name: such as `infos.state`.
+        folder: the vault's folder.
+        name: the part's name, such as `infos.state`.
         stores: the open arrays.
-        shapes: of one step of each.
-        agents: their names, in order; None where it is one array.
+        shapes: the shape of one step of each array.
+        agents: the agents' names, in order; None where the part is one array.
     """
 
     folder: Path
@@ -58,14 +59,14 @@ class Part:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one step, with the agents' axis where there is one; agents of fewer features count as the widest."""
+        """The shape of one step, with the agents' axis where there is one; agents with fewer features are padded."""
         if self.agents is None:
             return self.shapes[0]
         widest = np.max(np.asarray(self.shapes, int).reshape(len(self.shapes), -1), axis=0)
         return (len(self.agents), *widest.tolist())
 
     def read(self, row: int, first: int, stop: int) -> np.ndarray:
-        """Steps of one row of the batch; agents of fewer features are filled up with zeros."""
+        """Read steps of one row of the batch; agents with fewer features are padded with zeros."""
         with _reading(self.folder, self.name):
             arrays = [store[row, first:stop].read().result() for store in self.stores]
         if self.agents is None:
@@ -81,13 +82,13 @@ class Vault:
     """An open vault.
 
     Attributes:
-        path: its folder.
-        name: of the set of vaults that it is in, such as `zerg_5_vs_5`.
-        uid: its own, such as `Good`.
-        version: of the format.
+        path: the vault's folder.
+        name: the name of the set of vaults to which it belongs, such as `zerg_5_vs_5`.
+        uid: the vault's own name in that set, such as `Good`.
+        version: the version of the format.
         num_steps: length of the time axis, as far as it is written.
-        shapes: of its arrays, by their dotted names.
-        metadata: what its writer has added.
+        shapes: the shapes of its arrays, by their dotted names.
+        metadata: what the vault's writer has added.
     """
 
     path: Path
@@ -105,11 +106,11 @@ class Vault:
 
     @property
     def listed(self) -> str:
-        """The names of what it holds, the agents' numbers left out."""
+        """The names of the vault's arrays, without the agents' numbers."""
         return ", ".join(dict.fromkeys(re.sub(r"\d+$", "*", name) for name in self.shapes))
 
-    def find(self, name: str) -> Part | None:
-        """Open a part, if there is one of that name; agents in the order of their numbers, agent_10 after agent_9."""
+    def find(self, name: str) -> VaultPart | None:
+        """Open the part of this name, if there is one; agents are sorted by number, so agent_10 follows agent_9."""
         leaves = sorted((leaf for leaf in self.shapes if leaf == name or leaf.startswith(f"{name}.")), key=_numbers_in)
         if not leaves:
             return None
@@ -120,10 +121,12 @@ class Vault:
         if any(self.shapes[leaf][0] != self.num_rows for leaf in leaves):
             raise FileError(f"{self.path}: {name} differs from other parts in the length of its batch axis.")
         with _reading(self.path, name):
-            return Part(self.path, name, tuple(_open_store(self.path, f"{leaf}.") for leaf in leaves), steps, agents)
+            return VaultPart(
+                self.path, name, tuple(_open_store(self.path, f"{leaf}.") for leaf in leaves), steps, agents
+            )
 
-    def need(self, name: str) -> Part:
-        """`find`, of a part that must be there."""
+    def need(self, name: str) -> VaultPart:
+        """Open the part of this name, which must exist."""
         part = self.find(name)
         if part is None:
             raise FileError(f"{self.path} lacks the part {name}, or names it differently; it holds {self.listed}.")
@@ -134,12 +137,12 @@ def open_vault(path: Path, uid: str | None = None) -> Vault:
     """Open a vault for reading.
 
     Args:
-        path: the vault's folder; or the folder of several, of which `uid` names one.
-        uid: needed where there is more than one: a newest one would be no sensible choice among `Good` and `Poor`.
+        path: the vault's folder, or a folder of several vaults, of which `uid` names one.
+        uid: needed where there are several; the newest of `Good` and `Poor` would be no sensible default.
 
     Raises:
-        FileError: there is no vault, it is damaged, or of an unknown version.
-        InputError: which one is not clear, or tensorstore is missing.
+        FileError: there is no vault, or it is damaged or of an unknown version.
+        InputError: it is not clear which vault is meant, or tensorstore is missing.
     """
     folder = _choose(path, uid)
     metadata = _metadata(folder)
@@ -182,7 +185,7 @@ def _choose(path: Path, uid: str | None) -> Path:
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
-    """What a vault says of itself, checked to be of a known version."""
+    """Read a vault's metadata, and check that its version is known."""
     path = folder / METADATA_FILE
     try:
         metadata = json.loads(path.read_text())
@@ -191,8 +194,10 @@ def _metadata(folder: Path) -> dict[str, Any]:
         raise FileError(f"{path} is damaged or foreign: it is not the metadata of a vault ({error!r}).") from error
     if not isinstance(structure, dict):
         raise FileError(f"{path} tells of one array instead of named parts; OG-MARL's vaults hold named parts.")
-    if math.floor(version) != FORMAT_VERSION:
-        raise FileError(f"{path} is of version {version} of the format, but versions {FORMAT_VERSION}.x are read here.")
+    if math.floor(version) != VAULT_FORMAT_VERSION:
+        raise FileError(
+            f"{path} is of version {version} of the format, but versions {VAULT_FORMAT_VERSION}.x are read here."
+        )
     if not (folder / STORE_FILE).is_file():
         raise FileError(f"{folder} is not whole: it lacks {STORE_FILE}, the index of its arrays.")
     return metadata
@@ -214,12 +219,12 @@ def _leaves(folder: Path, structure: dict[str, Any], prefix: str = "") -> Iterat
 
 
 def _numbers_in(name: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers by value."""
+    """A key for sorting names so that numbers in them are compared by value."""
     return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", name)]
 
 
 def _open_store(folder: Path, name: str) -> Any:
-    """An array of a vault, for reading."""
+    """Open an array of a vault for reading."""
     try:
         import tensorstore  # pyright: ignore[reportMissingImports] (an extra)
     except ImportError as error:
@@ -230,7 +235,7 @@ def _open_store(folder: Path, name: str) -> Any:
 
 @contextmanager
 def _reading(folder: Path, name: str) -> Iterator[None]:
-    """Turns what can go wrong in the store into a sentence."""
+    """Turn any error of the store into a `FileError` that names the vault and the part."""
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from composite_flow.policy.choices import choose, choose_best, entropy, has_choice, log_probability
 from composite_flow.policy.ppo.loss import divergences, huber_losses, policy_losses, value_losses, weighted_mean
+from composite_flow.policy.team import choose, choose_best, entropy, has_choice, log_probability
 
 LOGITS = jnp.array([0.3, 5.0, -0.2, 1.1])
 AVAILABLE = jnp.array([True, False, True, True])

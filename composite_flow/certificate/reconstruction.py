@@ -1,0 +1,67 @@
+"""What a team infers and how far to trust it, in the state's own units: an estimate with its checks."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from composite_flow.certificate.checks import Certificate
+from composite_flow.composite.reconstruct import Estimate
+from composite_flow.data.scaling import Scaling
+
+
+class Reconstruction(eqx.Module):
+    """An estimate with its checks, in the state's own units; any leading axes are batch axes.
+
+    Attributes:
+        state: the candidate that most samples reached.
+        candidates: the distinct end points, most frequent first.
+        shares: each candidate's share of the samples.
+        mask: which rows of `candidates` are filled.
+        state_names: a name for each feature of the state.
+        estimate: the same in scaled units, with samples, order and number of messages.
+        certificate: the checks of every sample.
+    """
+
+    state: Float[Array, "*batch state"]
+    candidates: Float[Array, "*batch candidates state"]
+    shares: Float[Array, "*batch candidates"]
+    mask: Bool[Array, "*batch candidates"]
+    state_names: tuple[str, ...] = eqx.field(static=True)
+    estimate: Estimate
+    certificate: Certificate
+
+    @classmethod
+    def of(
+        cls, estimate: Estimate, certificate: Certificate, scaling: Scaling, state_names: tuple[str, ...]
+    ) -> "Reconstruction":
+        """From an estimate in scaled units and its checks."""
+        return cls(
+            state=scaling.unscale(estimate.state),
+            candidates=scaling.unscale(estimate.candidates),
+            shares=estimate.shares,
+            mask=estimate.mask,
+            state_names=state_names,
+            estimate=estimate,
+            certificate=certificate,
+        )
+
+    @property
+    def named_state(self) -> dict[str, Any]:
+        """The state by the names of its features: a number each, or a list of them along the batch axes."""
+        return dict(zip(self.state_names, np.moveaxis(np.asarray(self.state), -1, 0).tolist(), strict=True))
+
+    @property
+    def accepted(self) -> Bool[Array, "*batch"]:
+        """Whether every sample that ended nearest to the estimate passed all checks."""
+        samples, candidates = self.estimate.samples[..., :, None, :], self.estimate.candidates[..., None, :, :]
+        distances = jnp.linalg.norm(samples - candidates, axis=-1)
+        nearest = jnp.argmin(jnp.where(self.mask[..., None, :], distances, jnp.inf), axis=-1)
+        return jnp.all(self.certificate.accepted | (nearest != 0), axis=-1)
+
+    @property
+    def accepted_share(self) -> Float[Array, "*batch"]:
+        """Share of the samples that passed all checks."""
+        return jnp.mean(self.certificate.accepted, axis=-1)

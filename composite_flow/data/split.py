@@ -1,0 +1,76 @@
+"""Which episodes go into which part of a split, and which states are withheld from training."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from composite_flow.errors import InputError
+
+
+def check_fractions(fractions: Sequence[float], withhold_states: float) -> Float[np.ndarray, " parts"]:
+    """The fractions of training, validation and test as an array, once both arguments are known to be usable.
+
+    Args:
+        fractions: the fraction of the episodes for each of the three parts.
+        withhold_states: the fraction of the distinct states to withhold.
+
+    Raises:
+        InputError: the fractions are not three positive numbers that sum to 1, or `withhold_states` is not in [0, 1).
+    """
+    shares = np.asarray(fractions, np.float64)
+    if shares.shape != (3,) or np.any(shares <= 0) or abs(shares.sum() - 1) > 1e-6:
+        raise InputError(f"fractions must be three positive shares that sum to 1, not {tuple(fractions)}.")
+    if not 0 <= withhold_states < 1:
+        raise InputError(f"withhold_states must be a share from 0 to below 1, not {withhold_states}.")
+    return shares
+
+
+def split_episodes(
+    episodes: Int[np.ndarray, " episodes"], fractions: Float[np.ndarray, " parts"], key: PRNGKeyArray
+) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " validation"], Int[np.ndarray, " test"]]:
+    """Divide episodes at random into training, validation and test; each part gets at least one.
+
+    Args:
+        episodes: the numbers of the episodes.
+        fractions: the fraction of the episodes for each of the three parts.
+        key: draws the episodes of each part.
+
+    Raises:
+        InputError: there are fewer than three episodes.
+    """
+    if len(episodes) < 3:
+        raise InputError(f"A split into three parts needs at least three episodes, not {len(episodes)}.")
+    episodes = np.asarray(jax.random.permutation(key, jnp.asarray(episodes)))
+    num_test = min(max(1, round(fractions[2] * len(episodes))), len(episodes) - 2)
+    num_validation = min(max(1, round(fractions[1] * len(episodes))), len(episodes) - num_test - 1)
+    test, validation, train = np.split(episodes, [num_test, num_test + num_validation])
+    return train, validation, test
+
+
+def steps_of_episodes(
+    episode_of_step: Int[np.ndarray, " all_steps"],
+    steps: Int[Array, " steps"],
+    episode_ids: Int[np.ndarray, " episodes"],
+) -> Int[np.ndarray, " chosen"]:
+    """The given steps that belong to these episodes.
+
+    Raises:
+        InputError: an episode has none of the steps.
+    """
+    rows = np.asarray(steps)
+    episodes = episode_of_step[rows]
+    unknown = np.setdiff1d(episode_ids, episodes)
+    if len(unknown):
+        raise InputError(f"Episode {unknown[0]} is not in this dataset.")
+    return rows[np.isin(episodes, episode_ids)]
+
+
+def draw_states(
+    states: Float[np.ndarray, "distinct state"], fraction: float, key: PRNGKeyArray
+) -> Float[np.ndarray, "withheld state"]:
+    """A random fraction of the distinct states, at least one of them."""
+    count = max(1, round(fraction * len(states)))
+    return states[np.asarray(jax.random.permutation(key, len(states)))[:count]]

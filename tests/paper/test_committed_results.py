@@ -1,0 +1,62 @@
+"""The committed cells are those that the laptop presets ask for; what is drawn from them is what is committed.
+
+Tables are compared byte for byte. Pixels may differ by one in 255, as rounding on another machine can move a colour
+so far; another matplotlib or another font would show as more, and then the pictures are to be drawn and committed anew.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from composite_flow.files.plain_json import read_json
+from composite_flow_paper import experiments
+from composite_flow_paper.experiment import load_experiment, read_result, tables_in_markdown
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+NAMES = sorted(set(experiments()) - {"demo"})  # whose numbers alone are committed
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def committed(request):
+    """An experiment, what its committed cells come to, and their folder."""
+    experiment = load_experiment(request.param)
+    folder = RESULTS / f"{request.param}-laptop"
+    return experiment, read_result(experiment, experiment.presets["laptop"], folder), folder
+
+
+def assert_close(found, kept):
+    """The same words, and numbers but for the order in which a machine adds."""
+    if isinstance(found, dict):
+        assert found.keys() == kept.keys()
+        for name, value in found.items():
+            assert_close(value, kept[name])
+    elif isinstance(found, list):
+        assert len(found) == len(kept)
+        for one, other in zip(found, kept, strict=True):
+            assert_close(one, other)
+    else:
+        assert found == (pytest.approx(kept, rel=1e-9) if isinstance(kept, float) else kept)
+
+
+@pytest.mark.slow
+def test_every_cell_is_there_and_they_come_to_what_is_committed(committed):
+    experiment, result, folder = committed
+    cells = experiment.cells(result.settings, 0)
+    assert sum(map(len, result.cells.values())) == len(cells)
+    assert {cell.path(folder) for cell in cells} == {*folder.glob("*.json")} - {folder / "summary.json"}
+    assert_close(result.summary, read_json(folder / "summary.json"))
+    assert tables_in_markdown(experiment, result, len(cells)) == (folder / f"{experiment.name}.md").read_text()
+
+
+@pytest.mark.slow
+def test_pictures_drawn_from_the_cells_are_the_committed_ones(committed, tmp_path):
+    experiment, result, folder = committed
+    paths = experiment.draw(result, tmp_path)
+    assert {path.name for path in paths} == {path.name for kind in ("png", "svg") for path in folder.glob(f"*.{kind}")}
+    for path in paths:
+        if path.suffix == ".png":
+            drawn, kept = imread(path), imread(folder / path.name)
+            assert drawn.shape == kept.shape
+            assert np.abs(drawn - kept).max() <= 1.001 / 255

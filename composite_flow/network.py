@@ -11,6 +11,7 @@ Feeding the history to every hidden layer passes the stage in which a network ig
 than feeding it at the input; separate fan-ins for the two paths help the same way.
 """
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import equinox as eqx
@@ -86,7 +87,7 @@ class Network(eqx.Module):
             InputError: a size below one, or an unknown option.
         """
         history_size = layout if isinstance(layout, int) else layout.size
-        _check_sizes(history=history_size, state=state_size, width=width, depth=depth)
+        check_sizes(history=history_size, state=state_size, width=width, depth=depth)
         _check_option("history_at", history_at, HistoryAt)
         _check_option("activation", activation, Activation)
         _check_option("initial", initial, InitialWeights)
@@ -164,10 +165,16 @@ def _carrying(drawn: tuple[Float[Array, "_ _"], ...]) -> tuple[Float[Array, "_ _
     return (first, *(0.5 * weights + jnp.eye(width) for weights in others), jnp.zeros_like(output))
 
 
-def _check_sizes(**sizes: int) -> None:
+def check_sizes(**sizes: int) -> None:
+    """Refuse a size of a network that is below one, by its name."""
     for name, size in sizes.items():
         if size < 1:
             raise InputError(f"A network's {name} must have a size of at least 1, not {size}.")
+
+
+def activation_function(name: Activation) -> Callable[[Float[Array, "*batch units"]], Float[Array, "*batch units"]]:
+    """The function that an activation names."""
+    return _ACTIVATIONS[name]
 
 
 def _check_option(name: str, value: str, known: object) -> None:

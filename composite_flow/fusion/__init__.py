@@ -1,0 +1,24 @@
+"""What the team says together: each agent answers once, and answers add up, for any subset of the team, in any order.
+
+Read `answers` (what one agent says) and `fuse` (how answers add up), then `ideal` (where sums are exact), `network`
+(the answers that training fits) and `loss` (by what), `features` for the types of a state's features.
+"""
+
+from composite_flow.fusion.answers import Answer, Answers, Prior, answer_each, prior_of
+from composite_flow.fusion.features import FeatureTypes, find_types
+from composite_flow.fusion.fuse import TeamEstimate, fuse, taking_part
+from composite_flow.fusion.network import AnswerNetwork
+
+__all__ = [
+    "Answer",
+    "AnswerNetwork",
+    "Answers",
+    "FeatureTypes",
+    "Prior",
+    "TeamEstimate",
+    "answer_each",
+    "find_types",
+    "fuse",
+    "prior_of",
+    "taking_part",
+]

@@ -1,0 +1,102 @@
+"""The types of a state's features, which decide in what terms agents answer: numbers, binary features, one of k.
+
+A feature is binary where it is 0 or 1 in every training state. Binary features side by side of which exactly one is 1
+in every training state are a group, one of k. All others are numbers.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from composite_flow.errors import InputError
+
+
+class FeatureTypes(eqx.Module):
+    """The type of each feature of the state.
+
+    Attributes:
+        binary: features that are 0 or 1 and stand in no group.
+        groups: first and one past the last feature of each group, one of k.
+        size: number of features of the state.
+    """
+
+    binary: tuple[int, ...] = eqx.field(static=True)
+    groups: tuple[tuple[int, int], ...] = eqx.field(static=True)
+    size: int = eqx.field(static=True)
+
+    def __check_init__(self):
+        named = [*self.binary, *(place for first, stop in self.groups for place in range(first, stop))]
+        if len(set(named)) < len(named) or any(not 0 <= place < self.size for place in named):
+            raise InputError(f"Each of the {self.size} features has one type; {named} names one twice or none of them.")
+
+    @property
+    def is_binary(self) -> Bool[np.ndarray, " state"]:
+        """Which features are binary and stand in no group."""
+        return np.isin(np.arange(self.size), self.binary)
+
+    @property
+    def in_group(self) -> Bool[np.ndarray, " state"]:
+        """Which features stand in a group."""
+        return np.isin(np.arange(self.size), [p for first, stop in self.groups for p in range(first, stop)])
+
+    @property
+    def is_number(self) -> Bool[np.ndarray, " state"]:
+        """Which features are numbers."""
+        return ~(self.is_binary | self.in_group)
+
+    @property
+    def values_sent(self) -> int:
+        """Numbers in an answer: three for each number, one for each other feature."""
+        return self.size + 2 * int(self.is_number.sum())
+
+    def probabilities(self, logits: Float[Array, "*batch state"]) -> Float[Array, "*batch state"]:
+        """Log-odds of binary features and log-probabilities of groups as probabilities; numbers are left as they are.
+
+        The logistic function for a binary feature, the softmax over the features of a group.
+        """
+        found = jnp.where(jnp.asarray(self.is_binary), jax.nn.sigmoid(logits), logits)
+        for first, stop in self.groups:
+            found = found.at[..., first:stop].set(jax.nn.softmax(logits[..., first:stop], axis=-1))
+        return found
+
+    def in_words(self) -> str:
+        """What was found, for people."""
+        numbers = int(self.is_number.sum())
+        parts = [f"{numbers} numbers" if numbers else "", f"{len(self.binary)} binary" if self.binary else ""]
+        parts += [f"one of {stop - first}" for first, stop in self.groups]
+        return ", ".join(part for part in parts if part)
+
+
+def find_types(states: Float[np.ndarray, "states state"]) -> FeatureTypes:
+    """The types of the features of these states, scaled to [0, 1].
+
+    Raises:
+        InputError: there are no states.
+    """
+    if not len(states):
+        raise InputError("The types of features are found in training states; give at least one.")
+    zero_or_one = np.all((states == 0) | (states == 1), axis=0)
+    groups = _groups(states, zero_or_one)
+    grouped = {place for first, stop in groups for place in range(first, stop)}
+    binary = tuple(int(place) for place in np.flatnonzero(zero_or_one) if place not in grouped)
+    return FeatureTypes(binary, groups, states.shape[1])
+
+
+def _groups(states: np.ndarray, zero_or_one: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """Shortest runs of neighbouring binary features of which exactly one is 1 in every state, from the left."""
+    found, first = [], 0
+    while first < states.shape[1]:
+        total = np.zeros(len(states))
+        stop = first
+        while stop < states.shape[1] and zero_or_one[stop]:
+            total += states[:, stop]
+            stop += 1
+            if total.max() > 1:
+                break
+            if total.min() == 1 and stop - first > 1:
+                found.append((first, stop))
+                break
+        first = stop if found and found[-1] == (first, stop) else first + 1
+    return tuple(found)

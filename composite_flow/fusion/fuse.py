@@ -1,0 +1,90 @@
+"""Fusion: answers add up, for any subset of the team, in any order.
+
+    numbers            ŝ_A = s̄ + Σ η_i / (P_0 + Σ λ_i),    P_A = P_0 + Σ ρ_i
+    binary features    logit ŝ_A = logit s̄ + Σ l_i
+    one of k           log ŝ_A = log s̄ + Σ l_i, normalised
+
+with sums over the participants A. Where λ = ρ this is the product of Gaussians in information form, as in an
+information filter; for the other types a log-opinion pool. Each agent sends one answer, so that n participants make
+n messages, and a lost answer is an agent that does not take part.
+"""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from composite_flow.errors import InputError
+from composite_flow.fusion.answers import Answer, Prior
+
+
+class TeamEstimate(eqx.Module):
+    """What a team says together, scaled like the data; any leading axes are batch axes.
+
+    Attributes:
+        mean: ŝ_A; of binary features and groups the probability.
+        variance: 1/P_A of numbers, ŝ (1 − ŝ) of all other features.
+        participants: whose answers were added up.
+        messages: answers sent.
+        message_bytes: size of one of them, in 32-bit numbers.
+    """
+
+    mean: Float[Array, "*batch state"]
+    variance: Float[Array, "*batch state"]
+    participants: Bool[Array, "*batch agents"]
+    messages: Array
+    message_bytes: int = eqx.field(static=True)
+
+
+def taking_part(num_agents: int, participants: Sequence[int] | None) -> Bool[np.ndarray, " agents"]:
+    """Which agents take part; all of them where none is named.
+
+    Raises:
+        InputError: none is left, one is unknown, or one is named twice, whose answer would count twice.
+    """
+    if participants is None:
+        return np.ones(num_agents, bool)
+    named = [int(agent) for agent in participants]
+    if not named:
+        raise InputError("participants is empty; name at least one agent whose answer counts.")
+    unknown = [agent for agent in named if not 0 <= agent < num_agents]
+    if unknown:
+        raise InputError(f"participants names agent {unknown[0]}, but the agents are 0 to {num_agents - 1}.")
+    if len(set(named)) < len(named):
+        raise InputError("participants names an agent twice; an answer counts once.")
+    return np.isin(np.arange(num_agents), named)
+
+
+def add_up(answers: Answer, participants: Bool[Array, " agents"]) -> Answer:
+    """The sum of the participants' answers."""
+
+    def total(part: Float[Array, "agents numbers"]) -> Float[Array, " numbers"]:
+        return jnp.sum(jnp.where(participants[:, None], part, 0.0), axis=0)
+
+    return jax.tree.map(total, answers)
+
+
+def fuse(prior: Prior, answers: Answer, participants: Bool[Array, " agents"]) -> TeamEstimate:
+    """What the participants say together.
+
+    Args:
+        prior: of the model that answered.
+        answers: of every agent, agents along the leading axis; those of others than participants are not read.
+        participants: which of them count; `taking_part` makes it from a list.
+    """
+    mean, variance = posterior(prior, add_up(answers, participants))
+    numbers = prior.types.values_sent + answers.free.shape[-1]
+    return TeamEstimate(mean, variance, participants, jnp.sum(participants, dtype=jnp.int32), 4 * numbers)
+
+
+def posterior(prior: Prior, total: Answer) -> tuple[Float[Array, " state"], Float[Array, " state"]]:
+    """Mean and variance of each feature, given the sum of the answers."""
+    is_number = jnp.asarray(prior.types.is_number)
+    number = prior.mean + total.evidence / (prior.precision + total.weight)
+    probability = prior.types.probabilities(prior.logits + total.evidence)
+    mean = jnp.where(is_number, number, probability)
+    spread = jnp.where(is_number, 1.0 / (prior.precision + total.precision), mean * (1.0 - mean))
+    return mean, spread

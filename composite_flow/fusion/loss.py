@@ -1,0 +1,65 @@
+"""What fusion is trained by: the error of what random teams say together, and of what they claim of that error.
+
+    numbers            ‖s − ŝ_A‖² + 0.02 · ½ Σ_k (e_k² P_A,k − log P_A,k),  e = s − ŝ_A without its gradient
+    binary features    −s log ŝ_A − (1 − s) log(1 − ŝ_A)
+    one of k           −Σ s log ŝ_A
+
+averaged over a few teams A of each step: all prefixes of a random order of the agents where they are few, else the
+whole team and teams of random sizes. So every size of team is trained, and a lost answer costs what it must.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from composite_flow.fusion.answers import Answer, Prior
+from composite_flow.fusion.network import AnswerNetwork
+
+MOST_PREFIXES = 8  # up to so many agents every size of team is trained in each step
+NUM_TEAMS = 4  # teams of a step, where agents are more
+CLAIM_SHARE = 0.02  # weight of the claim's likelihood beside the squared error
+
+
+def draw_teams(key: PRNGKeyArray, num_agents: int) -> Bool[Array, "teams agents"]:
+    """The teams that learn from one step."""
+    key_order, key_size = jax.random.split(key)
+    if num_agents <= MOST_PREFIXES:
+        place = jax.random.permutation(key_order, num_agents)
+        return place[None, :] <= jnp.arange(num_agents)[:, None]
+    kept = jax.random.uniform(key_size, (NUM_TEAMS,)).at[0].set(1.0)
+    drawn = jax.random.uniform(key_order, (NUM_TEAMS, num_agents)) < kept[:, None]
+    someone = jax.nn.one_hot(jax.random.randint(key_order, (NUM_TEAMS,), 0, num_agents), num_agents, dtype=bool)
+    return jnp.where(jnp.any(drawn, axis=1, keepdims=True), drawn, someone)
+
+
+def fusion_losses(
+    network: AnswerNetwork,
+    histories: Float[Array, "batch agents history"],
+    states: Float[Array, "batch state"],
+    key: PRNGKeyArray,
+) -> Float[Array, " batch"]:
+    """The loss of each step, averaged over its teams."""
+    answers = jax.vmap(network.answer_each)(histories)
+    keys = jax.random.split(key, len(states))
+    teams = jax.vmap(lambda k: draw_teams(k, histories.shape[1]))(keys)
+    return jax.vmap(lambda a, t, s: jnp.mean(team_losses(network.prior, team_sums(a, t), s)))(answers, teams, states)
+
+
+def team_sums(answers: Answer, teams: Bool[Array, "teams agents"]) -> Answer:
+    """The sums of each team's answers, teams along the leading axis."""
+    return jax.tree.map(lambda part: teams.astype(part.dtype) @ part, answers)
+
+
+def team_losses(prior: Prior, total: Answer, state: Float[Array, " state"]) -> Float[Array, " teams"]:
+    """The loss of each team's sum."""
+    prior, types = jax.lax.stop_gradient(prior), prior.types
+    error = state[None] - (prior.mean[None] + total.evidence / (prior.precision[None] + total.weight))
+    precision = prior.precision[None] + total.precision
+    claim = 0.5 * (jax.lax.stop_gradient(error**2) * precision - jnp.log(precision))
+    logits = prior.logits[None] + total.evidence
+    binary = jax.nn.softplus(logits) - state[None] * logits
+    loss = jnp.where(types.is_number, error**2 + CLAIM_SHARE * claim, jnp.where(types.is_binary, binary, 0.0))
+    loss = jnp.sum(loss, axis=1)
+    for first, stop in types.groups:
+        loss -= jax.nn.log_softmax(logits[:, first:stop], axis=1) @ state[first:stop]
+    return loss

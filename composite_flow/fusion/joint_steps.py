@@ -1,0 +1,44 @@
+"""What answers learn from: the histories of all agents at the same step, and the state there."""
+
+import equinox as eqx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from composite_flow.data.dataset import HistoryDataset
+from composite_flow.data.scaling import Scaling
+from composite_flow.history import HistoryLayout
+
+
+class JointSteps(eqx.Module):
+    """A dataset whose samples are whole joint histories; training reads it as it reads pairs."""
+
+    dataset: HistoryDataset
+
+    @property
+    def layout(self) -> HistoryLayout:
+        """Sizes and columns of each agent's history."""
+        return self.dataset.layout
+
+    @property
+    def scaling(self) -> Scaling:
+        """Maps the states to [0, 1]."""
+        return self.dataset.scaling
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps; each gives one joint history."""
+        return self.dataset.num_steps
+
+    def resident(self, key: PRNGKeyArray, num_bytes: int) -> "JointSteps":
+        """A random portion of this size that is in memory."""
+        return JointSteps(self.dataset.resident(key, num_bytes))
+
+    def sample(
+        self, key: PRNGKeyArray, batch: int
+    ) -> tuple[Float[Array, "batch agents history"], Float[Array, "batch state"]]:
+        """Joint histories and scaled states, drawn uniformly over steps with replacement; traceable.
+
+        Raises:
+            InputError: the episodes are not in memory.
+        """
+        joint = self.dataset.windows.joint(self.dataset.drawn_steps(key, batch))
+        return joint.histories, joint.states

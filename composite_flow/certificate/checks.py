@@ -121,7 +121,7 @@ def certify(
     Raises:
         InputError: if the histories or the radius cannot be used, or the estimate is of another rule than Definition 6.
 
-    Source: appendix A.6, step 2; Theorem 7, which does not follow from the checks.
+    Source: appendix A.6, Theorem 7; of A.6 it is step 2, and Theorem 7 does not follow from the checks.
     """
     histories = check_histories(denoiser, histories, axes=2)
     batch = histories[None], jax.tree.map(lambda leaf: leaf[None], estimate)

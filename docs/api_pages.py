@@ -31,6 +31,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "denoiser", "network", "linear_gaussian", "flow", "probability_ode", "push_forward", "fixed_points", "jacobian",
         "relu_jacobian", "sensitivity", "deviation", "composite", "certificate", "analysis", "belief", "history",
     ),
+    "Beyond the paper": (
+        "fusion",
+    ),
     "Data and worlds": ("data", "problems"),
     "Training and runs": ("training", "baselines", "model", "evaluation", "runs", "metrics"),
     "Policies": ("policy",),

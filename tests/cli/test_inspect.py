@@ -15,7 +15,7 @@ from composite_flow.files.checkpoint import save_checkpoint
 from composite_flow.files.estimates import Estimates
 from composite_flow.files.plain_json import write_json
 from composite_flow.policy.run import train_policy
-from composite_flow.policy.settings import PolicySettings
+from composite_flow.policy.saving import PolicySettings
 from composite_flow.runs import SETTINGS_FILE, RunSettings, train_run
 from composite_flow.training.config import TrainingConfig
 

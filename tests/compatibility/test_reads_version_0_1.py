@@ -89,11 +89,11 @@ def test_an_unfinished_training_goes_on_to_the_same_model(files, capsys):
     assert result["step"] == 1500
     resumed, uninterrupted = cf.load(files / "unfinished"), cf.load(files / "run")
     assert list(resumed.curves[: len(before)]) == before
-    assert resumed.radius == pytest.approx(uninterrupted.radius, rel=1e-2)
+    assert resumed.radius == pytest.approx(uninterrupted.radius, rel=1e-3)
     for name in ("loss", "validation_loss", "psnr_composite"):
-        assert resumed.curves[-1][name] == pytest.approx(uninterrupted.curves[-1][name], rel=1e-2)
+        assert resumed.curves[-1][name] == pytest.approx(uninterrupted.curves[-1][name], rel=3e-4)
     for one, other in zip(resumed.denoiser.state_weights, uninterrupted.denoiser.state_weights, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-2)
+        np.testing.assert_allclose(one, other, atol=3e-4)  # batches drawn a step later: 1e-3
 
 
 @pytest.mark.parametrize(("folder", "inputs"), POLICIES.items())

@@ -7,9 +7,11 @@ it cancels its jobs. What else a site asks for, such as an account, is told by s
 (`SBATCH_ACCOUNT`, `SBATCH_QOS`, ...).
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from composite_flow_paper.process_pool import Executor, Ready, Work, cache_setti
 from composite_flow_paper.shared.cells import Progress
 
 _PAUSE = 0.5  # seconds between two looks at the jobs, most of which are looks at files
+_LEVEL = "SUBMITIT_LOG_LEVEL"
 _DASHES = "-" * 22
 _QUIET = 30.0  # seconds between two lines of a job's log about the same work
 
@@ -68,11 +71,12 @@ def open_executor(cluster: Cluster, folder: Path) -> Any:
         InputError: submitit is not installed, or there is no SLURM here.
     """
     try:
-        import submitit
+        with _logging_left_alone():
+            from submitit import AutoExecutor
     except ModuleNotFoundError as error:
         raise InputError("Clusters need submitit: pip install 'composite-flow[slurm]'.") from error
     try:
-        executor = submitit.AutoExecutor(folder, cluster=cluster.kind)
+        executor = AutoExecutor(folder, cluster=cluster.kind)
     except RuntimeError as error:
         raise InputError(
             "There is no SLURM here, as `srun` is not found; run this command on a node that submits jobs, or leave "
@@ -85,6 +89,18 @@ def open_executor(cluster: Cluster, folder: Path) -> Any:
         **({"slurm_partition": cluster.partition} if cluster.partition is not None else {}),
     )
     return executor
+
+
+@contextmanager
+def _logging_left_alone() -> Iterator[None]:
+    """Submitit, when it is imported, sets up logging anew, which closes all handlers of this process; not in here."""
+    with_level = os.environ.get(_LEVEL)
+    os.environ[_LEVEL] = "NOCONFIG"
+    try:
+        yield
+    finally:
+        del os.environ[_LEVEL]
+        os.environ.update({} if with_level is None else {_LEVEL: with_level})
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,9 @@ core each get nearly twice as far as one after the other on both. Each task leav
 
 On an interrupt, or after an error in one of them, all are asked to stop as Ctrl-C does, and waited for, so that what
 they keep is whole; a second interrupt ends them at once. Processes whose parent is gone stop at their next message.
+
+How XLA divides a product depends on the number of its threads, and the last bits of the sum with it. Processes
+therefore have as many threads as one job would have, on fewer cores: a little slower, and with the same results.
 """
 
 import multiprocessing
@@ -33,6 +36,7 @@ Executor = Callable[[Work, Sequence[Any], Ready, Progress], Iterator[Any]]
 """Computes tasks, each once it is ready, in their order where several are; yields each when it is done."""
 
 _SPAWN = multiprocessing.get_context("spawn")  # forked processes hang once JAX has started threads
+_THREADS = "NPROC"  # XLA's own variable, before it counts the cores
 _CACHE = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
 
 
@@ -88,7 +92,7 @@ def _in_processes(
     try:
         while waiting or running:
             while free and (task := next_ready(waiting, ready)) is not None:
-                running.append(_start(work, task, free.pop(0)))
+                running.append(_start(work, task, free.pop(0), sum(map(len, shares))))
             for told in wait([worker.told for worker in running]):
                 worker = next(worker for worker in running if worker.told is told)
                 message = _heard(worker)
@@ -119,9 +123,9 @@ def shares_of_cores(jobs: int) -> list[frozenset[int]]:
     return [frozenset(known[place::jobs]) for place in range(jobs)]
 
 
-def _start(work: Work, task: Any, cores: frozenset[int]) -> _Worker:
+def _start(work: Work, task: Any, cores: frozenset[int], num_threads: int) -> _Worker:
     told, tell = _SPAWN.Pipe(duplex=False)
-    process = _SPAWN.Process(target=_work, args=(work, task, tell, cache_settings()))
+    process = _SPAWN.Process(target=_work, args=(work, task, tell, cache_settings(), num_threads))
     with _pinned(cores):
         process.start()
     tell.close()
@@ -142,11 +146,12 @@ def _pinned(cores: frozenset[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _work(work: Work, task: Any, tell: Connection, cache: dict[str, Any]) -> None:
+def _work(work: Work, task: Any, tell: Connection, cache: dict[str, Any], num_threads: int) -> None:
     """Compute a task in a process of its own, and send what it tells, its error, or None at the end."""
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C in a terminal reaches the parent alone, which asks once
     signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the parent ignores it, as in the background
+    os.environ.setdefault(_THREADS, str(num_threads))
     use_cache(cache)
     try:
         work(task, partial(_tell, tell))
@@ -155,6 +160,7 @@ def _work(work: Work, task: Any, tell: Connection, cache: dict[str, Any]) -> Non
         tell.send(error)
     except KeyboardInterrupt:
         pass
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that is kept is whole, and the process is about to end
 
 
 def _tell(tell: Connection, message: str) -> None:

@@ -35,7 +35,8 @@ def compute_all(work, parts, jobs, progress):
 def note(folder, part, progress):
     """Leaves in a file where it ran."""
     progress(f"{part}: begun")
-    (folder / part).write_text(json.dumps({"cores": sorted(os.sched_getaffinity(0)), "process": os.getpid()}))
+    found = {"cores": sorted(os.sched_getaffinity(0)), "process": os.getpid(), "threads": os.environ.get("NPROC")}
+    (folder / part).write_text(json.dumps(found))
 
 
 def run_until_stopped(folder, part, progress):
@@ -73,6 +74,8 @@ def test_each_part_runs_once_on_its_share_of_the_cores(tmp_path):
     found = [json.loads((tmp_path / part).read_text()) for part in parts]
     shares = [sorted(share) for share in shares_of_cores(2)]
     assert [found[0]["cores"], found[1]["cores"]] == shares and found[2]["cores"] in shares
+    # as many threads as one job has: another number may give other bits
+    assert {one["threads"] for one in found} == {os.environ.get("NPROC", str(len(CORES)))}
     assert len({os.getpid(), *(one["process"] for one in found)}) == 4
     assert {line for message in told for line in message.splitlines()} == {f"{part}: begun" for part in parts}
 

@@ -1,5 +1,6 @@
 """Everything under test runs with shapes checked, strict promotion and warnings as errors."""
 
+import gc
 import os
 
 from xla_flags import known_flags
@@ -33,6 +34,27 @@ def pytest_collection_modifyitems(items):
     """Files with slow tests first, so that no worker is left with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_mappings():
+    """Give back compiled programs before the kernel refuses more of them, which ends the process in the middle of JAX.
+
+    Each keeps some memory mappings, of which Linux allows a process 65,530.
+    """
+    yield
+    if number_of_mappings() > 40_000:
+        jax.clear_caches()
+        gc.collect()
+
+
+def number_of_mappings():
+    """Memory mappings of this process; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/maps", "rb") as maps:
+            return sum(1 for _ in maps)
+    except OSError:
+        return 0
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from teams import ideal_sensors
 
 import composite_flow as cf
 from composite_flow.errors import InputError
@@ -115,11 +114,10 @@ def test_a_whole_belief_alone_is_the_agents_own(key):
 
 def test_an_ideal_agent_alone_says_its_exact_marginals(key):
     problem = cf.SensorNetwork.grid(3, 3, num_targets=2, miss=0.3)
-    denoiser = ideal_sensors(problem)
-    batch = cf.HistoryDataset(cf.collect(problem, 8, key=key)).joint(np.arange(8))
-    states = np.asarray(problem.states())
+    dataset = cf.HistoryDataset(cf.collect(problem, 8, key=key))
+    batch, states = dataset.joint(np.arange(8)), np.asarray(problem.states())
     prior = prior_of(states, FeatureTypes(tuple(range(states.shape[1])), (), states.shape[1]))
-    ideal = IdealAnswers(denoiser.belief, prior)
+    ideal = IdealAnswers(cf.BeliefModel(problem, dataset.layout), prior)
     belief = cf.exact_belief(problem, batch.structured)
     for agent in range(9):
         found = fuse(prior, answer_each(ideal, batch.histories[0]), jnp.asarray(taking_part(9, [agent])))

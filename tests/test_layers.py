@@ -1,6 +1,9 @@
 """Data flows one way: no module imports, directly or through others, from one that imports it."""
 
 import ast
+import re
+import sys
+import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -54,6 +57,26 @@ def layer(name: str) -> int:
 def test_the_library_stands_below_experiments_and_these_below_the_command_line():
     assert set(map(layer, IMPORTS)) == {0, 1, 2}
     assert not {(name, other) for name, others in IMPORTS.items() for other in others if layer(other) > layer(name)}
+
+
+def missing_types(path: Path) -> set[str]:
+    """The foreign packages whose types `make check` cannot read, and of which no comment tells it so."""
+    lines = path.read_text().splitlines()
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        if names and "reportMissingImports" not in lines[node.lineno - 1]:
+            found |= {name.partition(".")[0] for name in names}
+    return found - set(sys.stdlib_module_names) - {"composite_flow", EXPERIMENTS}
+
+
+def test_the_types_of_every_import_are_there_when_they_are_checked():
+    """`make check` on a new machine installs the package with its extra `dev`, and nothing else."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = project["dependencies"] + project["optional-dependencies"]["dev"]
+    installed = {re.match(r"[\w-]+", requirement).group() for requirement in required}
+    assert set.union(*map(missing_types, PATHS)) <= installed
 
 
 def test_the_root_has_the_chapters_of_the_paper_and_no_others():

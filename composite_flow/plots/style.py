@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib.rcsetup import cycler
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 INK = "#22262e"
 MUTED = "#8a919e"

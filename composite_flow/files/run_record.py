@@ -6,8 +6,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from composite_flow.errors import FileError, MismatchError
 from composite_flow.files.plain_json import read_json, write_json
 
-FREE_SETTINGS = ("minutes", "checkpoint_seconds", "learn")  # that a resumed run may change: what it has learned stays
-LATER_SETTINGS = ("learn",)  # that records before version 0.2 lack; they were written under the defaults
+# What a resumed run may change; checkpoints see to it that what was learned stays, and goes on as it began.
+FREE_SETTINGS = ("minutes", "checkpoint_seconds", "learn", "fusion_steps")
+LATER_SETTINGS = ("learn", "fusion_steps")  # that records before version 0.2 lack; they were written under the defaults
 
 
 @runtime_checkable

@@ -64,6 +64,8 @@ class TrainingConfig:
     """Budget in optimiser steps; 10,000 if no budget is given."""
     epochs: int | float | None = None
     """Budget in passes over all pairs of the training data."""
+    fusion_steps: int | None = dataclasses.field(default=None, metadata=LATER)
+    """Budget of fusion in optimiser steps, where it is another: answers learn in fewer steps than a denoiser."""
     minutes: int | float | None = None
     """Budget in minutes of training, without evaluations; such a run is not reproducible to the bit."""
     average: float = 0.999
@@ -89,6 +91,7 @@ class TrainingConfig:
             "learning_rate",
             "warmup",
             "steps",
+            "fusion_steps",
             "epochs",
             "minutes",
             "record_every",
@@ -142,15 +145,15 @@ class TrainingConfig:
         numbers = (self.learning_rate, float(self.warmup), per_step, elapsed if falls else 0.0)
         return Schedule(*(jnp.array(number) for number in numbers))
 
-    def total_steps(self, num_pairs: int, pairs_per_step: int | None = None) -> int | None:
-        """Planned optimiser steps for this many pairs of training data; None where minutes alone decide.
+    def total_steps(self, num_samples: int, batch: int | None = None) -> int | None:
+        """Planned optimiser steps for this many samples of training data; None where minutes alone decide.
 
         Args:
-            num_pairs: of the training data.
-            pairs_per_step: that a step learns from; `batch` where not given.
+            num_samples: pairs, or joint histories, of the training data.
+            batch: samples of a step; `batch` of these settings where not given.
         """
         if self.epochs is not None:
-            return math.ceil(self.epochs * num_pairs / (pairs_per_step or self.batch))
+            return math.ceil(self.epochs * num_samples / (batch or self.batch))
         if self.steps is None and self.minutes is not None:
             return None
         return self.steps or DEFAULT_STEPS

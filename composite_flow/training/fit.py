@@ -96,28 +96,29 @@ def fit(
             hears = (evaluate, until) if run.stage.name == "denoiser" else (None, None)
             run.prepare(resume)
             run.train(*hears, _among(tell, number, len(runs)), interrupted)
-    return _model(runs, data, folder, state_names, description or {})
+    about = {"config": dataclasses.asdict(config), "data": data.fingerprint, **(description or {})}
+    model = _model(runs, data, state_names, about)
+    if folder is not None and is_first_process():
+        model.save(folder, overwrite=True)
+    return model
 
 
 def _model(
-    runs: Sequence[TrainingRun], data: TrainingData, folder, state_names: Sequence[str] | None, description
+    runs: Sequence[TrainingRun], data: TrainingData, state_names: Sequence[str] | None, about: dict[str, Any]
 ) -> Model:
-    """The model of all trained networks, written where there is a folder."""
-    learned, config = {run.stage.name: run.network for run in runs}, runs[0].config
+    """The model of all trained networks."""
+    learned = {run.stage.name: run.network for run in runs}
     denoiser = learned.get("denoiser")
-    model = Model(
+    return Model(
         denoiser=NoDenoiser(data.state_size) if denoiser is None else denoiser,
         layout=data.train.layout,
         scaling=data.train.scaling,
         radius=None if denoiser is None else _radius(denoiser, data.validation),
         curves=tuple(point for run in runs for point in run.curves),
         state_names=tuple(state_names or default_state_names(data.state_size)),
-        description={"config": dataclasses.asdict(config), "data": data.fingerprint, **description},
+        description=about,
         fusion=None if "answers" not in learned else _fusion(learned["answers"], data.validation),
     )
-    if folder is not None and is_first_process():
-        model.save(folder, overwrite=True)
-    return model
 
 
 def _fusion(answers: AnswerNetwork, validation: Pairs | None) -> LearnedFusion:

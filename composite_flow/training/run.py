@@ -70,11 +70,8 @@ class TrainingRun:
     ):
         self.data, self.floor, self.folder = data, floor, None if folder is None else Path(folder)
         self.stage = stage = stage_of(name, data.train, config, data.limits, data.state_size)
-        minutes = None if config.minutes is None else config.minutes / len(config.stages)
-        self.config, self.mesh = dataclasses.replace(config, minutes=minutes), mesh_of_all(stage.drawn)
+        self.config, self.total, self.mesh = stage.config, stage.total, mesh_of_all(stage.drawn)
         self.key = key if stage.number is None else jax.random.fold_in(key, stage.number)
-        num_pairs = data.train.num_steps * data.train.layout.num_agents
-        self.total = config.total_steps(num_pairs, stage.pairs_per_step)
         self.stream = DataStream(
             stage.samples,
             jax.random.fold_in(self.key, _STREAM),

@@ -4,7 +4,7 @@ A stage says from which samples a network learns, how it starts, by which loss, 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from composite_flow.training.loss import Pairs, denoising_loss, sample_pairs
 HistoryRange = tuple[Float[Array, " history"], Float[Array, " history"]]
 
 _SAMPLE_BYTES, _MOST_SAMPLES = 100e6, 4096
+_WARMUP_SHARE = 10  # at most a tenth of the steps: answers are often trained for few
 FEWEST_JOINT = 64  # joint histories per step of large teams: gradients of fewer are too noisy
 
 
@@ -36,24 +37,24 @@ class Stage:
         name: of the network within the model.
         file: its checkpoint in the run's folder.
         number: folded into the run's key; None for the run's key itself.
-        prefix: of its names in the learning curve.
+        config: settings; minutes are this stage's share of them.
+        total: planned steps; None where minutes alone decide.
         samples: what each step draws from: pairs, or joint histories.
         build: returns the untrained network, for a key; a pytree.
         losses: returns the loss of each sample, from (network, samples, states, key).
         drawn: samples of a step.
-        pairs_per_step: (history, state) pairs that a step learns from.
         judge: returns the quality of a network on held-out data, by name.
     """
 
     name: str
     file: str
     number: int | None
-    prefix: str
+    config: TrainingConfig
+    total: int | None
     samples: Pairs
     build: Callable[[PRNGKeyArray], Any]
     losses: Callable[..., Float[Array, " losses"]]
     drawn: int
-    pairs_per_step: int
     judge: Callable[[Any, Pairs], dict[str, float]]
 
 
@@ -70,6 +71,8 @@ def stage_of(name: str, train: Pairs, config: TrainingConfig, limits: HistoryRan
     Raises:
         InputError: answers are to be learned from data whose joint histories are not known.
     """
+    if config.minutes is not None:
+        config = replace(config, minutes=config.minutes / len(config.stages))
     return {"denoiser": _denoiser, "answers": _answers}[name](train, config, limits, state_size)
 
 
@@ -94,12 +97,12 @@ def _denoiser(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_
         name="denoiser",
         file=TRAINING_FILE,
         number=None,
-        prefix="",
+        config=config,
+        total=config.total_steps(train.num_steps * train.layout.num_agents),
         samples=train,
         build=eqx.Partial(_new_denoiser, config, state_size, limits),
         losses=config.losses,
         drawn=config.drawn,
-        pairs_per_step=config.batch,
         judge=lambda network, held_out: {"validation_loss": denoising_loss(network, held_out).value},
     )
 
@@ -113,17 +116,22 @@ def _new_denoiser(config: TrainingConfig, state_size: int, limits: HistoryRange,
 def _answers(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_size: int) -> Stage:
     samples, num_agents = JointSteps(_joint(train)), train.layout.num_agents
     joint = joint_histories_per_step(config.batch, num_agents)
+    if config.fusion_steps is not None:
+        config = replace(config, steps=config.fusion_steps, epochs=None)
+    total = config.total_steps(train.num_steps, joint)
+    if total is not None:
+        config = replace(config, warmup=min(config.warmup, max(1, total // _WARMUP_SHARE)))
     mean_histories, prior = joint_statistics(samples, int(1e9 * config.resident_gigabytes))
     return Stage(
         name="answers",
         file=ANSWERS_FILE,
         number=_ANSWERS_NUMBER,
-        prefix="answers_",
+        config=config,
+        total=total,
         samples=samples,
         build=eqx.Partial(_new_answers, config, mean_histories, limits, prior),
         losses=fusion_losses,
         drawn=joint,
-        pairs_per_step=joint * num_agents,
         judge=_judge_answers,
     )
 

@@ -4,13 +4,20 @@ import dataclasses
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import composite_flow as cf
 from composite_flow.errors import InputError
 from composite_flow.training.fit import fit
-from composite_flow.training.stages import ANSWERS_FILE, FEWEST_JOINT, TRAINING_FILE, joint_histories_per_step
+from composite_flow.training.stages import (
+    ANSWERS_FILE,
+    FEWEST_JOINT,
+    TRAINING_FILE,
+    joint_histories_per_step,
+    stage_of,
+)
 
 CONFIG = cf.TrainingConfig(
     width=16, depth=2, batch=32, steps=60, record_every=20, evaluate_every=40, checkpoint_seconds=0.0, warmup=10
@@ -118,6 +125,16 @@ def test_epochs_count_joint_histories(data):
     config = dataclasses.replace(CONFIG, learn="fusion", steps=None, epochs=10)
     model = fit(*data, config, key=KEY, progress=False)
     assert model.curves[-1]["step"] == -(-10 * train.num_steps // FEWEST_JOINT)
+
+
+def test_answers_may_have_a_budget_of_their_own_and_warm_up_within_it(data):
+    config = dataclasses.replace(CONFIG, learn="both", fusion_steps=40, warmup=500, record_every=10)
+    model = fit(*data, config, key=KEY, progress=False)
+    steps = [point["step"] for point in model.curves]
+    assert steps == [*range(10, 61, 10), *range(10, 41, 10)]
+    assert model.curves[-1]["validation_loss"] < model.curves[6]["validation_loss"]
+    stage = stage_of("answers", data[0], config, (jnp.zeros(7), jnp.ones(7)), 4)
+    assert (stage.total, stage.config.warmup) == (40, 4)
 
 
 def test_pairs_alone_teach_no_fusion(data):

@@ -31,6 +31,8 @@ SAME_STATE = 0.25  # a fixed point this near to a state counts as it; two states
 def _training() -> TrainingConfig:
     # Also where flows go, so that the fixed points of agents who know little are the states that they allow.
     return TrainingConfig(
+        learn="both",
+        fusion_steps=600,
         width=128,
         batch=256,
         steps=5000,
@@ -123,8 +125,10 @@ def _train(episodes: Episodes, settings: DemoSettings, folder: Path, seed: int, 
 
 def record_of(model: Model) -> dict[str, Any]:
     """How the model was trained, and how near it came to the ideal loss."""
-    last = model.curves[-1]
-    return {"radius": model.radius, **{name: last[name] for name in ("step", "seconds", "loss", "excess")}}
+    last = [point for point in model.curves if "excess" in point][-1]
+    found = {"radius": model.radius, **{name: last[name] for name in ("step", "seconds", "loss", "excess")}}
+    fused = model.curves[-1]
+    return {**found, "fusion": {name: fused[name] for name in ("step", "seconds")}}
 
 
 def telling_history(

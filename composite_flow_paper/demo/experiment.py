@@ -1,7 +1,8 @@
 """The demo: nine sensors with partial views agree on where two targets are.
 
-It collects episodes, trains one denoiser for all sensors, and reconstructs held-out episodes. Every agent's fixed
-points and basin masses stand beside its exact belief, and composite diffusion beside the baselines.
+It collects episodes, trains one denoiser for all sensors and what each answers, and reconstructs held-out episodes.
+Every agent's fixed points and basin masses stand beside its exact belief, and fusion beside composite diffusion and the
+baselines.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,9 @@ PRESETS = {
         columns=2,
         num_targets=1,
         num_episodes=128,
-        training=TrainingConfig(width=48, depth=4, batch=128, steps=1500, learning_rate=3e-3, warmup=100),
+        training=TrainingConfig(
+            learn="both", fusion_steps=300, width=48, depth=4, batch=128, steps=1500, learning_rate=3e-3, warmup=100
+        ),
         num_histories=16,
         num_samples=4,
         num_starts=256,

@@ -17,6 +17,7 @@ from composite_flow.baselines.training import num_parameters
 from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.data.dataset import HistoryDataset, JointBatch
 from composite_flow.denoiser import Denoiser
+from composite_flow.files.plain_json import LATER
 from composite_flow.metrics import decibels
 from composite_flow.problems.smax import SMAX
 from composite_flow.training.fit import TrainingConfig, fit
@@ -33,6 +34,7 @@ from composite_flow_paper.table1.battles import (
 from composite_flow_paper.table1.common_information import saved
 
 RIVALS = ("plain", "stronger", "joint_regression", "variational")
+BEYOND = ("fusion", "joint_of_equal_weights")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Table1Settings:
         num_sweeps: of composite diffusion; sets the number of calls of everything else.
         rivals: which are trained, at the default.
         num_seeds: of divisions of the episodes and of training.
+        beyond: what is beyond the paper, at the default.
+        beyond_seeds: as many of these.
     """
 
     default: Setting = Setting(512, 100_000, 5, 9, "zerg")
@@ -89,6 +93,8 @@ class Table1Settings:
     num_sweeps: int = 6
     rivals: tuple[str, ...] = RIVALS
     num_seeds: int = 3
+    beyond: tuple[str, ...] = field(default=BEYOND, metadata=LATER)
+    beyond_seeds: int = field(default=8, metadata=LATER)
 
 
 def columns_of(settings: Table1Settings) -> dict[str, list[Setting]]:

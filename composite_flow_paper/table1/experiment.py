@@ -5,8 +5,9 @@ five panels share the default. A cell is one setting and one seed: one denoiser 
 same number of steps, then both kinds of diffusion, on the same number of its calls, from joint histories that it was
 trained on and from held-out episodes. The difference in decibels is paired by step and has an interval over episodes.
 
-Beside the columns, at the default: the baselines, and rivals (`rivals.py`). The battles are **not collectively
-observable**; every table says in what share of the steps some living enemy is unseen by the whole team.
+Beside the columns, at the default: the baselines, rivals (`rivals.py`), and beyond the paper fusion (`fusion.py`).
+The battles are **not collectively observable**; every table says in what share of the steps some living enemy is unseen
+by the whole team.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from composite_flow.training.fit import TrainingConfig
 from composite_flow_paper.experiment import Experiment
 from composite_flow_paper.shared.cells import Cell
 from composite_flow_paper.table1.battles import EpisodeSettings, preparation
-from composite_flow_paper.table1.cell import Setting, Table1Settings, columns_of, compute
+from composite_flow_paper.table1.cell import BEYOND, Setting, Table1Settings, columns_of, compute
+from composite_flow_paper.table1.fusion import compute_fusion
 from composite_flow_paper.table1.plot import draw
 from composite_flow_paper.table1.report import summarise, tables
 from composite_flow_paper.table1.rivals import compute_rival
@@ -52,6 +54,7 @@ PRESETS = {
         num_samples=2,
         num_sweeps=3,
         num_seeds=1,
+        beyond_seeds=1,
     ),
     "laptop": Table1Settings(),
     "paper": Table1Settings(
@@ -73,7 +76,7 @@ PRESETS = {
 
 
 def cells(settings: Table1Settings, seed: int) -> Sequence[Cell]:
-    """Of each seed the default, its rivals, the rest; battles one after the other."""
+    """Of each seed the default, its rivals, the rest, battles one after the other; then what is beyond the paper."""
     default = settings.default
     others = {setting for panel in columns_of(settings).values() for setting in panel} - {default}
     rest = sorted(others, key=lambda setting: (setting.battle != default.battle, setting.name))
@@ -82,20 +85,25 @@ def cells(settings: Table1Settings, seed: int) -> Sequence[Cell]:
         *((default, rival) for rival in settings.rivals),
         *((setting, None) for setting in rest),
     ]
-    return [
+    paper = [
         _cell(settings, setting, rival, one)
         for one in range(seed, seed + settings.num_seeds)
         for setting, rival in named
     ]
+    seeds = range(seed, seed + settings.beyond_seeds)
+    return [*paper, *(_cell(settings, default, name, one) for one in seeds for name in settings.beyond)]
 
 
 def _cell(settings: Table1Settings, setting: Setting, rival: str | None, seed: int) -> Cell:
     """A setting or, at the default, a rival."""
     # which other cells there are does not touch its result
-    alone = replace(settings, width=(), samples=(), length=(), sight=(), race=(), rivals=(), num_seeds=1)
+    beyond = {"beyond": BEYOND, "beyond_seeds": Table1Settings.beyond_seeds}
+    alone = replace(settings, width=(), samples=(), length=(), sight=(), race=(), rivals=(), num_seeds=1, **beyond)
     if rival is None:
         # the core's baselines stand beside the default column alone
         computing = partial(compute, settings, setting, seed, extras=setting == settings.default)
+    elif rival == "fusion":
+        computing = partial(compute_fusion, settings, setting, seed)
     else:
         computing = partial(compute_rival, rival, settings, setting, seed)
     needs = (preparation(settings.worlds, setting.battle),)

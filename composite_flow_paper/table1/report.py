@@ -10,6 +10,7 @@ from composite_flow.files.plain_json import describe_differences
 from composite_flow.files.plain_table import PlainTable
 from composite_flow_paper.shared.cells import Results, of_group
 from composite_flow_paper.shared.paired_error import EpisodeErrors, mean_psnr_difference, psnr_difference
+from composite_flow_paper.table1.beyond import beyond_tables, summarise_beyond
 from composite_flow_paper.table1.cell import Setting, Table1Settings, columns_of
 
 PANELS = {"width": "width", "samples": "samples", "length": "H =", "sight": "sight", "race": ""}
@@ -84,8 +85,9 @@ def summarise(settings: Table1Settings, results: Results) -> dict[str, Any]:
     """Everything that the table and the picture show, of the cells that are there."""
     columns = columns_of(settings)
     planned = {setting.name for panel in columns.values() for setting in panel} | set(settings.rivals)
+    done = sum(len(found) for name, found in results.items() if name in planned)
     return {
-        "cells": {"done": sum(map(len, results.values())), "planned": len(planned) * settings.num_seeds},
+        "cells": {"done": done, "planned": len(planned) * settings.num_seeds},
         "settings": len(planned) - len(settings.rivals),
         "default": settings.default.name,
         "columns": [
@@ -95,6 +97,7 @@ def summarise(settings: Table1Settings, results: Results) -> dict[str, Any]:
         ],
         "rows": _rows(settings, results),
         "common": _common(of_group(results, settings.default.name)),
+        "beyond": summarise_beyond(settings, results),
     }
 
 
@@ -217,7 +220,8 @@ def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
     )
     rows = [_rival_row(row) for row in summary["rows"]]
     found = [*columns, (rivals, ["", "seeds", "parameters", "train", "test", "composite above", "composite is"], rows)]
-    return [*found, _common_content(summary["common"])] if summary["common"] else found
+    common = [_common_content(summary["common"])] if summary["common"] else []
+    return [*found, *common, *beyond_tables(summary["beyond"])]
 
 
 def _common_content(common: Mapping[str, Any]) -> PlainTable:

@@ -5,6 +5,7 @@
 | `plain` | the denoiser with the history at the input alone (the paper's) | fewer |
 | `stronger` | residual blocks with layer normalisation, conditioned by an encoder (`baselines/residual.py`) | more |
 | `joint_regression` | sees every history at once (`baselines/regression.py`), at its best step on validation | equal |
+| `joint_of_equal_weights` | the same, beside fusion | as fusion |
 | `variational` | conditional variational autoencoder (`baselines/variational.py`) | equal |
 """
 
@@ -41,6 +42,7 @@ from composite_flow.training.loss import pair_losses
 from composite_flow_paper.shared.cells import Progress, Workspace, told_steps
 from composite_flow_paper.table1.battles import Division
 from composite_flow_paper.table1.cell import Setting, Table1Settings, compute, denoising, divided, judged
+from composite_flow_paper.table1.fusion import parameters_of_fusion
 
 _BATCH = 64  # joint histories at once
 
@@ -62,8 +64,9 @@ def compute_rival(
     if rival == "stronger":
         trained = stronger(**task)
         estimator, pair = denoising(trained.best, settings, key_judge), ("individual", "composite")
-    elif rival == "joint_regression":
-        trained = regression(**task)
+    elif rival in ("joint_regression", "joint_of_equal_weights"):
+        parameters = _parameters_of_the_denoiser if rival == "joint_regression" else parameters_of_fusion
+        trained = regression(**task, parameters=parameters(settings, setting, division))
         estimator, pair = _regressing(trained), ("last_step", "best_step")
     else:
         trained = variational(**task)
@@ -90,9 +93,14 @@ def stronger(
 
 
 def regression(
-    settings: Table1Settings, setting: Setting, division: Division, key: PRNGKeyArray, progress: Progress
+    settings: Table1Settings,
+    setting: Setting,
+    division: Division,
+    key: PRNGKeyArray,
+    progress: Progress,
+    parameters: int,
 ) -> TrainedBaseline:
-    """Joint regression with as many parameters as the denoiser."""
+    """Joint regression with so many parameters."""
     size = division.train.state_size
     minimum, maximum = (jnp.tile(limit, division.train.num_agents) for limit in division.history_range)
     validation = division.validation
@@ -105,7 +113,7 @@ def regression(
     def validate(network: Network) -> float:
         return float(jnp.mean((_regressed(network, joint.histories) - joint.states) ** 2))
 
-    width = matching_width(build, _parameters_of_the_denoiser(settings, setting, division))
+    width = matching_width(build, parameters)
     return _trained(
         lambda key: build(width, key), settings, JointPairs(division.train), key, progress, regression_losses, validate
     )

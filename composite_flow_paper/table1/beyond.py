@@ -1,0 +1,120 @@
+"""What Table 1's cells beyond the paper show: fusion beside all that else reads the same histories."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from composite_flow.files.plain_table import PlainTable
+from composite_flow_paper.shared.cells import Results
+from composite_flow_paper.shared.paired_error import EpisodeErrors, mean_psnr_difference, psnr_difference
+from composite_flow_paper.table1.cell import Table1Settings
+
+ROWS = (
+    ("fusion", "fused", "fusion: one answer of each agent"),
+    ("fusion", "coarse", "fusion: answers in 8 bits"),
+    ("fusion", "fused_4_of_5", "fusion: four of the five agents"),
+    ("fusion", "fused_3_of_5", "fusion: three"),
+    ("fusion", "fused_2_of_5", "fusion: two"),
+    ("fusion", "fused_1_of_5", "fusion: one"),
+    ("fusion", "lost_10%", "fusion: each answer lost with 10%"),
+    ("fusion", "lost_30%", "fusion: 30%"),
+    ("fusion", "lost_50%", "fusion: 50%"),
+    ("joint_of_equal_weights", "best_step", "joint regression of equal weights, best step on validation"),
+    ("joint_of_equal_weights", "last_step", "joint regression of equal weights, last step"),
+    ("joint_regression", "best_step", "joint regression of the rows above, best step on validation"),
+    ("denoiser", "composite", "composite diffusion, one sample"),
+    ("denoiser", "composite_averaged", "composite diffusion: mean of its samples"),
+    ("fusion", "constant", "the training mean"),
+)
+"""The cell, the estimator in it, and what people read."""
+_REFERENCE = ("fusion", "fused")
+
+
+def summarise_beyond(settings: Table1Settings, results: Results) -> dict[str, Any] | None:
+    """Each estimator on test steps, how far fusion is above it, and how often intervals hold; None without fusion."""
+    fused = results.get("fusion", {})
+    if not fused:
+        return None
+    return {"rows": [row for row in (_row(settings, results, *named) for named in ROWS) if row], **_coverage(fused)}
+
+
+def _row(settings: Table1Settings, results: Results, kind: str, estimator: str, title: str) -> dict[str, Any] | None:
+    found = results.get(settings.default.name if kind == "denoiser" else kind, {})
+    found = {seed: one for seed, one in found.items() if estimator in one["test"]["psnr"]}
+    if not found:
+        return None
+    psnr = {split: [one[split]["psnr"][estimator] for one in found.values()] for split in ("train", "test")}
+    return {
+        "cell": kind,
+        "estimator": estimator,
+        "title": title,
+        "seeds": len(found),
+        "parameters": next(iter(found.values()))["parameters"],
+        "psnr": {split: float(np.mean(values)) for split, values in psnr.items()},
+        "psnr_of_seeds": psnr["test"],
+        "fusion_above": None if (kind, estimator) == _REFERENCE else _fusion_above(results["fusion"], found, estimator),
+    }
+
+
+def _fusion_above(fused: Mapping[int, Any], found: Mapping[int, Any], estimator: str) -> dict[str, Any] | None:
+    """Decibels by which fusion is above an estimator, paired by test step, over the seeds that both have.
+
+    Seeds whose episodes are of another collection are left out, since their steps are not the same.
+    """
+    gaps = []
+    for seed, theirs in found.items():
+        if seed not in fused or fused[seed]["world"] != theirs["world"]:
+            continue
+        ours, other = (EpisodeErrors.from_json(one["test"]["episodes"]) for one in (fused[seed], theirs))
+        both = EpisodeErrors(ours.counts, {"fused": ours.means["fused"]}).beside(
+            EpisodeErrors(other.counts, {"other": other.means[estimator]})
+        )
+        gaps.append(psnr_difference(both, "other", "fused"))
+    return mean_psnr_difference(gaps) if gaps else None
+
+
+def _coverage(fused: Mapping[int, Any]) -> dict[str, Any]:
+    """The mean over seeds of the share that intervals cover, by size of team and level."""
+    cells = [one["coverage"] for one in fused.values()]
+    return {
+        "coverage": {
+            size: {level: float(np.mean([cell[size][level] for cell in cells])) for level in levels}
+            for size, levels in cells[0].items()
+        }
+    }
+
+
+def beyond_tables(beyond: Mapping[str, Any] | None) -> Sequence[PlainTable]:
+    """Title, header and rows of each table."""
+    if beyond is None:
+        return []
+    title = "Beyond the paper, at the default column: fusion (128 units a layer) beside others, PSNR in decibels.\n"
+    title += "On the right: by how much fusion is above each on the same test steps; in brackets 95% intervals."
+    header = ["", "seeds", "parameters", "train", "test", "fusion above", "fusion is"]
+    rows = [
+        (
+            row["title"],
+            row["seeds"],
+            f"{row['parameters']:,}",
+            f"{row['psnr']['train']:.2f}",
+            f"{row['psnr']['test']:.2f}",
+            row["fusion_above"] and _interval(row["fusion_above"]),
+            row["fusion_above"] and row["fusion_above"]["shown"],
+        )
+        for row in beyond["rows"]
+    ]
+    levels = list(next(iter(beyond["coverage"].values())))
+    covered = [(size, *(f"{found[level]:.1%}" for level in levels)) for size, found in beyond["coverage"].items()]
+    told = "Intervals of fusion: share of the numbers of living units, on test episodes, that lie within them."
+    return [
+        (title, header, rows),
+        (told, ["agents that answer", *(f"{float(level):.0%}" for level in levels)], covered),
+    ]
+
+
+def _interval(gap: Mapping[str, Any]) -> str:
+    if gap["interval"] is None:
+        return f"{gap['decibels']:+.2f}"
+    low, high = gap["interval"]
+    return f"{gap['decibels']:+.2f} [{low:+.2f}, {high:+.2f}]"

@@ -1,0 +1,147 @@
+"""Fusion at Table 1's default, beside the paper's ways: whole teams, parts of them, lost and coarse answers, intervals.
+
+The network has 128 units a layer, whatever the default's width, and learns from the same samples for as many steps.
+Intervals are measured on the validation episodes, for numbers of living units, and judged on the test episodes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from composite_flow.baselines.training import num_parameters
+from composite_flow.data.dataset import JointBatch
+from composite_flow.fusion.answers import Answer, Prior
+from composite_flow.fusion.compression import quantised
+from composite_flow.fusion.features import FeatureTypes
+from composite_flow.fusion.fuse import fuse_each, posterior
+from composite_flow.fusion.intervals import measure_quantiles
+from composite_flow.fusion.loss import team_sums
+from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.training.fit import TrainingConfig, fit
+from composite_flow_paper.shared.cells import Workspace, told_steps
+from composite_flow_paper.table1.battles import Division
+from composite_flow_paper.table1.cell import Setting, Table1Settings, divided, judged
+
+WIDTH = 128
+LOST = (0.1, 0.3, 0.5)  # shares of answers that do not arrive
+BITS = 8
+LEVELS = (0.8, 0.9, 0.95)
+_MEASURED_STEPS = 4096  # of the validation episodes
+
+
+def fusion_training(settings: Table1Settings) -> TrainingConfig:
+    """As the denoiser's, but for what is learned, and the width."""
+    return replace(settings.training, learn="fusion", width=WIDTH)
+
+
+def compute_fusion(settings: Table1Settings, setting: Setting, seed: int, workspace: Workspace) -> dict[str, Any]:
+    """Train answers and judge them; arguments as in `cell.compute`."""
+    key_fit, key_judge = jax.random.split(jax.random.key(seed))
+    played, division = divided(settings.worlds, setting, seed, workspace)
+    model = fit(
+        division.train,
+        division.validation,
+        fusion_training(settings),
+        key=key_fit,
+        folder=workspace.scratch,
+        resume=True,
+        history_range=division.history_range,
+        progress=told_steps(workspace.progress),
+    )
+    workspace.progress("fusion")
+    if (answers := model.answers) is None:
+        raise AssertionError("training for fusion gives answers")
+    return {
+        "world": played.facts,
+        "parameters": parameters_of_fusion(settings, setting, division),
+        "train_seconds": model.curves[-1]["seconds"],
+        "curves": model.curves,
+        **judged(settings, division, seed, fusing(answers, key_judge), None),
+        "coverage": coverage(answers, division, played.episodes.state_names, settings.num_histories, seed, key_judge),
+    }
+
+
+def parameters_of_fusion(settings: Table1Settings, setting: Setting, division: Division) -> int:
+    """How many weights fusion trains; what it stores of the data is not counted."""
+    size, columns, agents = division.train.state_size, division.train.layout.size, division.train.num_agents
+    prior = Prior(jnp.zeros(size), jnp.ones(size), FeatureTypes((), (), size))
+    limits = jnp.zeros(columns), jnp.ones(columns)
+
+    def build(key):
+        usual = jnp.zeros((agents, columns))
+        return AnswerNetwork(usual, limits, prior, WIDTH, settings.training.depth, key=key)
+
+    stored = agents * columns + 2 * columns + 2 * size
+    return num_parameters(eqx.filter_eval_shape(build, jax.random.key(0))) - stored
+
+
+def fusing(answers: AnswerNetwork, key: PRNGKeyArray):
+    """What teams say: all agents, some of them drawn for each step, those whose answers arrive, answers in 8 bits."""
+
+    def estimate(joint: JointBatch) -> Mapping[str, Float[Array, "steps 1 state"]]:
+        said = _said(answers, joint.histories)
+        num_steps, num_agents = joint.histories.shape[:2]
+        places = _places(key, num_steps, num_agents)
+        arrives = jax.random.uniform(key, (num_steps, num_agents))
+        teams = {"fused": places >= 0}
+        teams |= {f"fused_{size}_of_{num_agents}": places < size for size in range(1, num_agents)}
+        teams |= {f"lost_{share:.0%}": arrives >= share for share in LOST}
+        found = {name: _means(answers, said, team) for name, team in teams.items()}
+        found["coarse"] = _means(answers, jax.vmap(lambda each: quantised(each, BITS))(said), places >= 0)
+        found["constant"] = jnp.broadcast_to(answers.prior.mean, found["fused"].shape)
+        return {name: means[:, None] for name, means in found.items()}
+
+    return estimate
+
+
+def coverage(
+    answers: AnswerNetwork, division: Division, names: Sequence[str], count: int, seed: int, key: PRNGKeyArray
+) -> dict[str, dict[str, float]]:
+    """Share of the numbers of living units on test steps that lie within intervals, by size of team and level."""
+    validation = division.validation
+    stride = max(1, validation.num_steps // _MEASURED_STEPS)
+    measured = validation.joint(validation.steps[::stride])
+    counted = living(names, measured.states)
+    quantiles = measure_quantiles(answers, measured.histories, measured.states, key=key, counted=counted)
+    if quantiles is None:
+        raise AssertionError("battles have numbers")
+    test = division.test.joint(division.test_steps(count, seed))
+    numbers = np.asarray(living(names, test.states)) & answers.prior.types.is_number
+    places = _places(jax.random.fold_in(key, 1), *test.histories.shape[:2])
+    found: dict[str, dict[str, float]] = {}
+    for size in range(1, test.histories.shape[1] + 1):
+        estimate = fuse_each(answers, test.histories, places < size)
+        ratios = np.asarray(jnp.abs(test.states - estimate.mean) / jnp.sqrt(estimate.variance))[numbers]
+        reach = {level: float(quantiles.at(level, jnp.array(size))) for level in LEVELS}
+        found[str(size)] = {f"{level:g}": float(np.mean(ratios <= reach[level])) for level in LEVELS}
+    return found
+
+
+def living(names: Sequence[str], states: Float[Array, "steps state"]) -> Bool[Array, "steps state"]:
+    """Which features are of units that live."""
+    alive = np.array([list(names).index(f"{name.rsplit('_', 1)[0]}_alive") for name in names])
+    return states[:, alive] > 0.5
+
+
+def _places(key: PRNGKeyArray, num_steps: int, num_agents: int) -> Float[Array, "steps agents"]:
+    """A random order of the agents at each step."""
+    return jax.vmap(lambda one: jax.random.permutation(one, num_agents))(jax.random.split(key, num_steps))
+
+
+@eqx.filter_jit
+def _said(answers: AnswerNetwork, histories: Float[Array, "steps agents history"]) -> Answer:
+    return jax.lax.map(answers.answer_each, histories, batch_size=64)
+
+
+@eqx.filter_jit
+def _means(answers: AnswerNetwork, said: Answer, teams: Bool[Array, "steps agents"]) -> Float[Array, "steps state"]:
+    def of_step(each, team):
+        return posterior(answers.prior, jax.tree.map(lambda part: part[0], team_sums(each, team[None])))[0]
+
+    return jax.vmap(of_step)(said, teams)

@@ -25,7 +25,7 @@ from composite_flow.denoiser import Denoiser
 from composite_flow.deviation import measured_radius
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
-from composite_flow.files.run_record import FREE_SETTINGS
+from composite_flow.files.run_record import FREE_SETTINGS, remove_earlier_run
 from composite_flow.model import MODEL_FILE, Model, default_state_names
 from composite_flow.network import Network
 from composite_flow.training.config import TrainingConfig
@@ -151,7 +151,7 @@ class _Run:
             self.restore(self.folder / TRAINING_FILE)
             return
         else:
-            _clear(self.folder, overwrite)
+            remove_earlier_run(self.folder, (MODEL_FILE, TRAINING_FILE), overwrite)
         self.state = on_all(self.start(), self.mesh)
 
     def restore(self, path: Path) -> None:
@@ -287,12 +287,3 @@ def _fresh_state(
     options = (config.width, config.depth, config.history_at, config.activation)
     network = Network(len(minimum), state_size, *options, key=jax.random.fold_in(key, _INIT), initial=config.initial)
     return initial_state(network.with_history_range(minimum, maximum), config.average > 0)
-
-
-def _clear(folder: Path, overwrite: bool) -> None:
-    """Remove an earlier run, where that is allowed: a resumed run must not find its checkpoint."""
-    for path in (folder / MODEL_FILE, folder / TRAINING_FILE):
-        if path.exists():
-            if not overwrite:
-                raise FileError(f"{path} exists already; resume that run, allow overwriting, or choose another folder.")
-            path.unlink(missing_ok=True)  # another process may have been first

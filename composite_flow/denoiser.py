@@ -9,7 +9,7 @@ carry for a thousand agents. `denoise` maps one noisy state; callers `vmap` over
 Where the exact belief p(s | τ) over finitely many states is known, `IdealDenoiser` is Eq. 2 in closed form.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -68,6 +68,27 @@ class Fixed(eqx.Module):
     def log_kernel(self, squared_distance: Float[Array, "*batch"], dimension: int) -> Float[Array, "*batch"]:
         """−r²/2σ²: the logarithm of the Gaussian kernel up to a constant."""
         return -squared_distance / (2 * self.sigma**2)
+
+
+class NoDenoiser(eqx.Module):
+    """Stands in the place of the denoiser of a model that learned fusion alone: whoever calls it is told so."""
+
+    state_size: int = eqx.field(static=True)
+
+    def refuse(self) -> NoReturn:
+        """Say what is missing."""
+        raise InputError(
+            "This model learned fusion and no denoiser; `composite-flow train DATA --out RUN --resume --learn both` "
+            'adds one, as `fit(..., resume=True)` does with TrainingConfig(learn="both").'
+        )
+
+    def condition(self, history: Float[Array, " history"]) -> Context:
+        """Always an `InputError`."""
+        self.refuse()
+
+    def denoise(self, context: Context, y: Float[Array, " state"]) -> Float[Array, " state"]:
+        """Always an `InputError`."""
+        self.refuse()
 
 
 @runtime_checkable

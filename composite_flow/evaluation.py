@@ -1,6 +1,6 @@
-"""How good a model is on episodes it has not seen: composite diffusion beside the baselines, and its certificates."""
+"""How good a model is on episodes it has not seen: composite diffusion and its checks, baselines, and fusion."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol, Unpack, runtime_checkable
 
 import jax
@@ -15,9 +15,11 @@ from composite_flow.composite.plan import speaking_order
 from composite_flow.composite.reconstruct import Estimate, reconstruct_batch
 from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
 from composite_flow.data.dataset import HistoryDataset
-from composite_flow.denoiser import Denoiser
+from composite_flow.denoiser import Denoiser, NoDenoiser
 from composite_flow.errors import InputError, MismatchError
+from composite_flow.fusion.evaluation import FusionEvaluation, evaluate_fusion
 from composite_flow.metrics import exact_states, psnr
+from composite_flow.model import Model
 
 
 @runtime_checkable
@@ -53,6 +55,7 @@ class Evaluation:
         baselines: psnr, exact_rate and denoiser_calls of each, by name.
         steps: the dataset's steps that were drawn.
         states: the true states there, scaled.
+        fusion: of the same joint histories; None where the model did not learn it.
         estimates: composite diffusion's, batch axis steps.
         certificates: theirs.
     """
@@ -70,14 +73,16 @@ class Evaluation:
     states: Float[Array, "joint state"]
     estimates: Estimate
     certificates: Certificate
+    fusion: FusionEvaluation | None = None
 
     def summary(self) -> dict[str, Any]:
         """The figures alone, ready for JSON."""
         names = [name for name in self.__dataclass_fields__ if name not in _SOURCES]
-        return {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in names}
+        return found if self.fusion is None else {**found, "fusion": asdict(self.fusion)}
 
 
-_SOURCES = ("steps", "states", "estimates", "certificates")
+_SOURCES = ("steps", "states", "estimates", "certificates", "fusion")
 
 
 def evaluate(
@@ -109,6 +114,8 @@ def evaluate(
     if sampling.tolerance:
         raise InputError("Baselines make every sweep, and are to make as many calls: leave out `tolerance`.")
     denoiser, radius = model.denoiser, model.radius if radius is None else radius
+    if isinstance(denoiser, NoDenoiser):
+        denoiser.refuse()
     if radius is None:
         raise InputError("This model's radius was not measured; give one to check its samples with.")
     if denoiser.state_size != dataset.state_size:
@@ -117,7 +124,7 @@ def evaluate(
             "use a model that was trained on this problem."
         )
     key_steps, key_flow, key_unseen = jax.random.split(key, 3)
-    steps, histories, states = _draw(dataset, key_steps, num_joint)
+    steps, histories, states = draw_joint(dataset, key_steps, num_joint)
     estimates = reconstruct_batch(denoiser, histories, key=key_flow, sampling=sampling)
     certificates = certify_batch(denoiser, histories, estimates, radius=radius)
     calls = int(estimates.denoiser_calls[0])
@@ -139,10 +146,17 @@ def evaluate(
         states=states,
         estimates=estimates,
         certificates=certificates,
+        fusion=_of_fusion(model, histories, states, key_unseen),
     )
 
 
-def _draw(dataset: HistoryDataset, key: PRNGKeyArray, num_joint: int):
+def _of_fusion(model: Evaluated, histories, states, key: PRNGKeyArray) -> FusionEvaluation | None:
+    """Of a model that learned it."""
+    answers = model.answers if isinstance(model, Model) else None
+    return None if answers is None else evaluate_fusion(answers, histories, states, key=key)
+
+
+def draw_joint(dataset: HistoryDataset, key: PRNGKeyArray, num_joint: int):
     """Steps, joint histories and states of up to `num_joint` different steps."""
     steps = jax.random.choice(key, dataset.steps, (min(num_joint, dataset.num_steps),), replace=False)
     joint = dataset.joint(np.asarray(steps))
@@ -169,6 +183,6 @@ def _unseen_rate(denoiser, dataset: HistoryDataset, key, num_joint: int, samplin
     if dataset.unseen is None:
         return None
     key_steps, key_flow = jax.random.split(key)
-    _, histories, states = _draw(dataset.unseen, key_steps, num_joint)
+    _, histories, states = draw_joint(dataset.unseen, key_steps, num_joint)
     estimates = reconstruct_batch(denoiser, histories, key=key_flow, sampling=sampling)
     return _scores(estimates.samples, states)["exact_rate"]

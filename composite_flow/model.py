@@ -1,16 +1,15 @@
-"""A trained denoiser with all that it takes to use it: the layout of histories, the scaling of states, the radius."""
+"""A trained denoiser, what agents answer, or both, with all that it takes to use them: layout, scaling, radius."""
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.certificate.checks import Certificate, certify, certify_batch
 from composite_flow.certificate.radius import ConformalRadius, check_radius
@@ -18,17 +17,17 @@ from composite_flow.certificate.reconstruction import Reconstruction
 from composite_flow.composite.reconstruct import Estimate, reconstruct, reconstruct_batch
 from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
 from composite_flow.data.dataset import HistoryDataset
-from composite_flow.data.episodes import Episodes
 from composite_flow.data.scaling import Scaling
-from composite_flow.denoiser import Denoiser
+from composite_flow.denoiser import Denoiser, NoDenoiser
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.estimates import Estimates
-from composite_flow.files.plain_json import describe_differences, jsonable
+from composite_flow.fusion.learned import LearnedFusion
+from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.history import HistoryLayout
-from composite_flow.network import Network
-from composite_flow.numerics.batches import padded_batches
-from composite_flow.problems.kinds import in_words
+from composite_flow.network import Network, empty_network, network_settings
+from composite_flow.numerics.batches import numbered_parts
 
 MODEL_FILE = "model.safetensors"
 
@@ -48,6 +47,7 @@ class Model:
         curves: the learning curve, a dictionary per point.
         state_names: a name for each feature of the state.
         description: anything else worth keeping, such as settings, problem and split; JSON-able.
+        fusion: what each agent answers, and how far fused numbers lie from the truth; None where it was not learned.
     """
 
     denoiser: Denoiser
@@ -57,6 +57,45 @@ class Model:
     curves: tuple[dict[str, int | float], ...]
     state_names: tuple[str, ...]
     description: dict[str, Any]
+    fusion: LearnedFusion | None = None
+
+    @property
+    def answers(self) -> AnswerNetwork | None:
+        """The network that says what each agent answers; None where fusion was not learned."""
+        return None if self.fusion is None else self.fusion.answers
+
+    @property
+    def has_denoiser(self) -> bool:
+        """Whether a denoiser was learned."""
+        return not isinstance(self.denoiser, NoDenoiser)
+
+    def fuse(
+        self,
+        histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
+        participants: Sequence[int] | None = None,
+    ) -> TeamEstimate:
+        """Infer the state by fusion: each participant answers once, and the answers add up.
+
+        Args:
+            histories: the agents' histories, encoded by `layout`.
+            participants: the agents whose answers count, in any order; all where not given.
+
+        Returns:
+            Mean and variance in the state's own units.
+
+        Raises:
+            MismatchError: the histories are not of the model's layout.
+            InputError: the model learned no fusion, or participants are empty, unknown or named twice.
+        """
+        return self._learned_fusion(histories).fuse_one(histories, participants, self.scaling, self.state_names)
+
+    def fuse_batch(
+        self,
+        histories: Float[Array, "joint agents columns"] | Float[np.ndarray, "joint agents columns"],
+        participants: Bool[Array, "joint agents"] | Bool[np.ndarray, "joint agents"] | None = None,
+    ) -> TeamEstimate:
+        """`fuse` many joint histories, each with its own participants; all agents where none are given."""
+        return self._learned_fusion(histories).fuse(histories, participants, self.scaling, self.state_names)
 
     def reconstruct(
         self,
@@ -109,7 +148,7 @@ class Model:
         """
         radius, sampling = self._usable_radius(histories, radius), sampling_from(sampling, options)
         parts = []
-        for number, (rows, kept) in _parts(len(histories)):
+        for number, (rows, kept) in numbered_parts(len(histories), _AT_ONCE):
             found = self._reconstruct_chunk(histories[rows], jax.random.fold_in(key, number), radius, sampling)
             parts.append(jax.tree.map(lambda leaf, kept=kept: leaf[:kept], found))
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
@@ -139,24 +178,30 @@ class Model:
         Raises:
             MismatchError, InputError: as `reconstruct_batch`.
         """
-        episodes, sampling = np.asarray(dataset.windows.episode_of_step), sampling_from(sampling, options)
-        for number, (rows, kept) in _parts(len(steps)):
+        sampling = sampling_from(sampling, options)
+        for number, (rows, kept) in numbered_parts(len(steps), _AT_ONCE):
             histories = dataset.joint(steps[rows]).histories
             usable = self._usable_radius(histories, radius)
             found = self._reconstruct_chunk(histories, jax.random.fold_in(key, number), usable, sampling)
-            present = steps[rows[:kept]]
-            yield Estimates(
-                estimates=np.asarray(found.state)[:kept],
-                candidates=np.asarray(found.candidates)[:kept],
-                shares=np.asarray(found.shares)[:kept],
-                filled=np.asarray(found.mask)[:kept],
-                accepted=np.asarray(found.accepted)[:kept],
-                accepted_share=np.asarray(found.accepted_share)[:kept],
-                steps=present,
-                episodes=episodes[present],
-                state_names=tuple(self.state_names),
-                about=about or {},
-            )
+            found, present = jax.tree.map(lambda leaf, kept=kept: leaf[:kept], found), steps[rows[:kept]]
+            arrays = {"filled": found.mask, "accepted": found.accepted, "accepted_share": found.accepted_share}
+            arrays |= {"candidates": found.candidates, "shares": found.shares}
+            yield self._estimates(found.state, present, dataset, about, **arrays)
+
+    def fuse_steps(
+        self, dataset: HistoryDataset, steps: Int[np.ndarray, " joint"], *, about: dict[str, Any] | None = None
+    ) -> Iterator[Estimates]:
+        """Infer the states at some steps of a dataset by fusion, 256 of them at a time; as `reconstruct_steps`."""
+        for _, (rows, kept) in numbered_parts(len(steps), _AT_ONCE):
+            found = self.fuse_batch(dataset.joint(steps[rows]).histories)
+            mean, variances = np.asarray(found.mean)[:kept], np.asarray(found.variance)[:kept]
+            yield self._estimates(mean, steps[rows[:kept]], dataset, about, variances=variances)
+
+    def _estimates(self, states, steps, dataset: HistoryDataset, about: dict[str, Any] | None, **arrays) -> Estimates:
+        """Of these steps, with arrays that `Estimates` names."""
+        episodes = np.asarray(dataset.windows.episode_of_step)[steps]
+        kept = {name: np.asarray(array) for name, array in arrays.items()}
+        return Estimates(np.asarray(states), steps, episodes, tuple(self.state_names), about or {}, **kept)
 
     def _reconstruct_chunk(self, histories, key, radius, sampling: Sampling) -> Reconstruction:
         """Estimates and checks of at most 256 joint histories."""
@@ -166,16 +211,31 @@ class Model:
 
     def _usable_radius(self, histories, radius: float | ConformalRadius | None) -> float | ConformalRadius:
         """The radius to check with, if histories and radius can be used: refused before the work, not after it."""
-        if histories.shape[-1] != self.layout.size:
-            raise MismatchError(
-                f"This model reads histories with {self.layout.size} columns, not {histories.shape[-1]}; "
-                "encode them with the model's layout."
-            )
+        self._check_columns(histories)
+        if isinstance(self.denoiser, NoDenoiser):
+            self.denoiser.refuse()
         radius = self.radius if radius is None else radius
         if radius is None:
             raise InputError("This model's radius was not measured; give one to check the answer with.")
         check_radius(radius)
         return radius
+
+    def _check_columns(self, histories) -> None:
+        if histories.shape[-1] != self.layout.size:
+            raise MismatchError(
+                f"This model reads histories with {self.layout.size} columns, not {histories.shape[-1]}; "
+                "encode them with the model's layout."
+            )
+
+    def _learned_fusion(self, histories) -> LearnedFusion:
+        """What fuses these histories, if it was learned and can read them."""
+        if self.fusion is None:
+            raise InputError(
+                "This model learned no fusion; `composite-flow train DATA --out RUN --resume --learn both` adds it, as "
+                '`fit(..., resume=True)` does with TrainingConfig(learn="both").'
+            )
+        self._check_columns(histories)
+        return self.fusion
 
     def _in_own_units(self, estimate: Estimate, certificate: Certificate) -> Reconstruction:
         return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
@@ -186,9 +246,7 @@ class Model:
         Raises:
             FileError: the file is in the way or cannot be written.
         """
-        network = None
-        if isinstance(self.denoiser, Network):
-            network = {name: getattr(self.denoiser, name) for name in _NETWORK_SETTINGS}
+        network = network_settings(self.denoiser) if isinstance(self.denoiser, Network) else None
         description = {
             "kind": "model",
             "network": network,
@@ -198,23 +256,12 @@ class Model:
             "state_names": self.state_names,
             "description": self.description,
         }
-        tree = {"denoiser": self.denoiser, "scaling": self.scaling}
+        tree: dict[str, Any] = {"denoiser": self.denoiser, "scaling": self.scaling}
+        if isinstance(self.denoiser, NoDenoiser):
+            description["learned_no_denoiser"] = True
+        if self.fusion is not None:
+            description["fusion"], tree["fusion"] = self.fusion.settings, self.fusion
         save_checkpoint(Path(folder) / MODEL_FILE, tree, description, overwrite)
-
-
-def _parts(count: int) -> Iterator[tuple[int, tuple[Int[np.ndarray, " rows"], int]]]:
-    """The numbered parts in which joint histories are computed, all of one size; InputError if there are none."""
-    if not count:
-        raise InputError("There is no joint history to infer a state from; give at least one.")
-    return enumerate(padded_batches(count, min(_AT_ONCE, count)))
-
-
-def default_state_names(state_size: int) -> tuple[str, ...]:
-    """The names of the state's features where none were given: "state 0", "state 1", …"""
-    return tuple(f"state {index}" for index in range(state_size))
-
-
-_NETWORK_SETTINGS = ("history_size", "state_size", "width", "depth", "history_at", "activation")
 
 
 def load(folder: str | os.PathLike, denoiser: Denoiser | None = None) -> Model:
@@ -232,67 +279,24 @@ def load(folder: str | os.PathLike, denoiser: Denoiser | None = None) -> Model:
     stored = load_description(path)
     if stored.get("kind") != "model":
         raise FileError(f"{path} is not a model.")
-    if denoiser is None:
-        denoiser = _empty_network(path, stored["network"])
-    tree = load_checkpoint(path, {"denoiser": denoiser, "scaling": Scaling.identity(denoiser.state_size)})
+    state_size = len(stored["state_names"])
+    if stored.get("learned_no_denoiser"):
+        denoiser = NoDenoiser(state_size)
+    elif denoiser is None:
+        if stored["network"] is None:
+            raise InputError(f"{path} holds a denoiser of another class; give `load` one of the same structure.")
+        denoiser = empty_network(stored["network"])
+    tree: dict[str, Any] = {"denoiser": denoiser, "scaling": Scaling.identity(state_size)}
+    if "fusion" in stored:
+        tree["fusion"] = LearnedFusion.empty(stored["fusion"])
+    found = load_checkpoint(path, tree)
     return Model(
-        denoiser=tree["denoiser"],
+        denoiser=found["denoiser"],
         layout=HistoryLayout(**stored["layout"]),
-        scaling=tree["scaling"],
+        scaling=found["scaling"],
         radius=stored["radius"],
         curves=tuple(stored["curves"]),
         state_names=tuple(stored["state_names"]),
         description=stored["description"],
+        fusion=found.get("fusion"),
     )
-
-
-def _empty_network(path: Path, settings: dict[str, Any] | None) -> Network:
-    """The structure of a network, without its weights."""
-    if settings is None:
-        raise InputError(f"{path} holds a denoiser of another class; give `load` one of the same structure.")
-
-    return eqx.filter_eval_shape(
-        lambda key: Network(*(settings[name] for name in _NETWORK_SETTINGS), key=key), jax.random.key(0)
-    )
-
-
-def check_same_problem(model: Model, episodes: Episodes) -> None:
-    """Refuse data whose histories or states the model cannot mean.
-
-    Raises:
-        MismatchError: sizes, names or the problem's description differ.
-    """
-    layout = model.layout
-    sizes = {
-        "agents": (layout.num_agents, episodes.num_agents),
-        "actions": (layout.num_actions, episodes.num_actions),
-        "observation features": (layout.observation_size, episodes.observation_size),
-        "state features": (model.denoiser.state_size, episodes.state_size),
-    }
-    for name, (ours, theirs) in sizes.items():
-        if ours != theirs:
-            raise MismatchError(
-                f"The model is of {ours} {name}, the data of {theirs}; use data of the model's problem."
-            )
-    if tuple(model.state_names) != tuple(episodes.state_names):
-        raise MismatchError("Model and data name the state's features differently; use data of the model's problem.")
-    trained_on, given = model.description.get("problem"), jsonable(episodes.description)
-    if trained_on and given:
-        what = "The model was trained on another problem than the data's"
-        check_same_description(trained_on, given, what, "use data of the model's problem")
-
-
-def check_same_description(trained_on: dict[str, Any], given: dict[str, Any], what: str, advice: str) -> None:
-    """Refuse a problem that is not the one of training, another version of its library included.
-
-    Args:
-        trained_on, given: descriptions of problems, as JSON holds them.
-        what: is wrong where they differ; the start of the sentence.
-        advice: what to do then; its end.
-
-    Raises:
-        MismatchError: they differ; it says in what, with both values.
-    """
-    told = in_words(trained_on, describe_differences(trained_on, given))
-    if told:
-        raise MismatchError(f"{what}: they differ in {told}; {advice}.")

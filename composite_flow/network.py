@@ -12,7 +12,7 @@ than feeding it at the input; separate fan-ins for the two paths help the same w
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax
@@ -180,3 +180,17 @@ def activation_function(name: Activation) -> Callable[[Float[Array, "*batch unit
 def _check_option(name: str, value: str, known: object) -> None:
     if value not in get_args(known):
         raise InputError(f"Unknown {name} {value!r}; choose one of {', '.join(get_args(known))}.")
+
+
+_SETTINGS = ("history_size", "state_size", "width", "depth", "history_at", "activation")
+
+
+def network_settings(network: Network) -> dict[str, Any]:
+    """What `empty_network` needs; JSON-able."""
+    return {name: getattr(network, name) for name in _SETTINGS}
+
+
+def empty_network(settings: dict[str, Any]) -> Network:
+    """A network of the same structure, without its weights."""
+    arguments = [settings[name] for name in _SETTINGS]
+    return eqx.filter_eval_shape(lambda key: Network(*arguments, key=key), jax.random.key(0))

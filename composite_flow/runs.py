@@ -20,14 +20,15 @@ from composite_flow.belief import BeliefModel
 from composite_flow.certificate.reliability import are_binary
 from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.data.dataset import HistoryDataset
-from composite_flow.data.episodes import Episodes
+from composite_flow.data.episodes import Episodes, default_state_names
 from composite_flow.denoiser import Denoiser, IdealDenoiser
-from composite_flow.errors import FileError, InputError
+from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.plain_json import jsonable
 from composite_flow.files.run_record import started_or_resumed
 from composite_flow.metrics import exact_states, psnr
-from composite_flow.model import MODEL_FILE, Model, check_same_problem, default_state_names, load
+from composite_flow.model import MODEL_FILE, Model, load
 from composite_flow.problems.kinds import listing_problem
+from composite_flow.problems.same_description import check_same_description
 from composite_flow.training.devices import is_first_process
 from composite_flow.training.fit import TrainingConfig, fit
 from composite_flow.training.loss import ideal_loss
@@ -156,7 +157,7 @@ def train_run(
         overwrite=overwrite,
         evaluate=composite_watch(validation, key_watch),
         progress=progress,
-        ideal_loss=loss_floor(episodes.description, train, validation),
+        ideal_loss=loss_floor(episodes.description, train, validation) if settings.training.learns_denoiser else None,
     )
     model = replace(
         model,
@@ -250,3 +251,29 @@ def choose_steps(dataset: HistoryDataset, count: int, seed: int) -> Int[np.ndarr
         raise InputError(f"The number of joint histories must be at least 1, not {count}.")
     steps = np.asarray(dataset.steps)
     return np.sort(np.random.default_rng(seed).choice(steps, min(count, len(steps)), replace=False))
+
+
+def check_same_problem(model: Model, episodes: Episodes) -> None:
+    """Refuse data whose histories or states the model cannot mean.
+
+    Raises:
+        MismatchError: sizes, names or the problem's description differ.
+    """
+    layout = model.layout
+    sizes = {
+        "agents": (layout.num_agents, episodes.num_agents),
+        "actions": (layout.num_actions, episodes.num_actions),
+        "observation features": (layout.observation_size, episodes.observation_size),
+        "state features": (model.denoiser.state_size, episodes.state_size),
+    }
+    for name, (ours, theirs) in sizes.items():
+        if ours != theirs:
+            raise MismatchError(
+                f"The model is of {ours} {name}, the data of {theirs}; use data of the model's problem."
+            )
+    if tuple(model.state_names) != tuple(episodes.state_names):
+        raise MismatchError("Model and data name the state's features differently; use data of the model's problem.")
+    trained_on, given = model.description.get("problem"), jsonable(episodes.description)
+    if trained_on and given:
+        what = "The model was trained on another problem than the data's"
+        check_same_description(trained_on, given, what, "use data of the model's problem")

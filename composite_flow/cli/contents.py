@@ -171,7 +171,7 @@ def _estimates(path: Path) -> Contents:
             "episodes": len(set(found.episodes.tolist())),
             "state_features": len(found.state_names),
         },
-        "checks": {"accepted": float(found.accepted.mean())},
+        "checks": None if found.accepted is None else {"accepted": float(found.accepted.mean())},
         "made_from": found.about,
         "state_names": list(found.state_names),
     }

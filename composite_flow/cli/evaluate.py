@@ -1,16 +1,21 @@
 """`evaluate`: measure a trained model on episodes that it has not seen, beside the baselines."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jax
+from jaxtyping import PRNGKeyArray
 from tyro.conf import OmitArgPrefixes
 
 from composite_flow.cli.options import DataFolder, RunFolder, Shared, part_in_words, refuse_existing
 from composite_flow.cli.reporting import show, status, table
+from composite_flow.errors import InputError
+from composite_flow.evaluation import draw_joint
 from composite_flow.evaluation import evaluate as evaluate_model
 from composite_flow.files.plain_json import write_json
-from composite_flow.runs import open_run
+from composite_flow.fusion.evaluation import evaluate_fusion
+from composite_flow.runs import RunData, open_run
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -47,24 +52,43 @@ def evaluate(
     opened = open_run(run, data)
     with status() as tell:
         tell(f"Measuring {run} on {part_in_words(opened)} of {data}; what was never run before is compiled first.")
-        evaluation = evaluate_model(
-            opened.model,
-            opened.dataset,
-            key=jax.random.key(shared.seed),
-            num_joint=joint,
-            num_samples=samples,
-            num_sweeps=sweeps,
-            stir=stir,
-            radius=opened.radius(radius),
-        )
-    result = {**evaluation.summary(), "part": opened.part, "joint_histories": len(evaluation.steps)}
+        options = {"num_samples": samples, "num_sweeps": sweeps, "stir": stir}
+        result = _measured(opened, jax.random.key(shared.seed), joint, radius, options)
     if out is not None:
         write_json(out / EVALUATION_FILE, result)
     show(result, evaluation_tables(result), as_json=shared.json)
 
 
+def _measured(opened: RunData, key: PRNGKeyArray, joint: int, radius: float | None, options) -> dict[str, Any]:
+    """Composite diffusion, its baselines and fusion, or what of them the run learned."""
+    if opened.model.has_denoiser:
+        radius = opened.radius(radius)
+        evaluation = evaluate_model(opened.model, opened.dataset, key=key, num_joint=joint, radius=radius, **options)
+        steps, found = evaluation.steps, evaluation.summary()
+    elif (answers := opened.model.answers) is not None:
+        key_steps, key_teams = jax.random.split(key)
+        steps, histories, states = draw_joint(opened.dataset, key_steps, joint)
+        found = {"fusion": asdict(evaluate_fusion(answers, histories, states, key=key_teams))}
+    else:
+        raise InputError("This model learned neither a denoiser nor fusion.")
+    return {**found, "part": opened.part, "joint_histories": len(steps)}
+
+
 def evaluation_tables(result: dict[str, Any]):
-    """Composite diffusion beside the baselines, and what its checks said."""
+    """Fusion, composite diffusion beside the baselines, and what its checks said, as far as they were measured."""
+    tables = [] if "fusion" not in result else _fusion_tables(result["fusion"])
+    return (*tables, *_composite_tables(result)) if "psnr_composite" in result else tuple(tables)
+
+
+def _fusion_tables(found: dict[str, Any]):
+    """Fusion by size of the team."""
+    sizes = [(str(size), *scores.values(), size) for size, scores in found["sizes"].items()]
+    title = f"Fusion: one answer an agent, {found['message_bytes']} bytes each (the training mean: "
+    title += f"{found['psnr_constant']:.4g} dB)"
+    return [table(title, ("agents that answer", "PSNR (dB)", "exact states", "messages"), sizes)]
+
+
+def _composite_tables(result: dict[str, Any]):
     rows = [("composite diffusion", result["psnr_composite"], result["exact_rate_composite"], result["denoiser_calls"])]
     for name, scores in result["baselines"].items():
         rows.append((name.replace("_", " "), scores["psnr"], scores["exact_rate"], scores["denoiser_calls"]))

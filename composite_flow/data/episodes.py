@@ -216,7 +216,7 @@ class Episodes:
         arrays["availability"] = as_booleans("availability", availability, 3)
         check_availability(arrays["availability"], arrays["actions"], num_actions)
         state_size = arrays["states"].shape[1]
-        names = tuple(f"state {i}" for i in range(state_size)) if state_names is None else tuple(state_names)
+        names = default_state_names(state_size) if state_names is None else tuple(state_names)
         scaling = Scaling.from_states(arrays["states"]) if scaling is None else scaling
         if len(names) != state_size or scaling.minimum.shape[0] != state_size:
             raise InputError(
@@ -266,3 +266,8 @@ def read_description(headers: Sequence[ShardHeader]) -> tuple[tuple[str, ...], S
     scaling = Scaling.from_range(minimum, maximum) if measured else Scaling(jnp.asarray(minimum), jnp.asarray(maximum))
     policy = headers[0].description.get("policy", {})  # earlier versions did not write it
     return tuple(names), scaling, problem, policy
+
+
+def default_state_names(state_size: int) -> tuple[str, ...]:
+    """The names of the state's features where none were given: "state 0", "state 1", …"""
+    return tuple(f"state {index}" for index in range(state_size))

@@ -25,28 +25,30 @@ class Estimates:
     """The states that a team inferred at some steps of its data, in the state's own units.
 
     Attributes:
-        estimates: the candidate that most samples reached.
-        candidates: the distinct end points, most frequent first.
-        shares: each candidate's share of the samples.
-        filled: which rows of `candidates` are filled.
-        accepted: whether every sample that ended nearest to the estimate passed the checks.
-        accepted_share: share of all samples that passed them.
+        estimates: by composite diffusion the candidate that most samples reached, by fusion the mean.
         steps: of the data, which the joint histories end at.
         episodes: that these steps belong to.
         state_names: a name for each feature of the state.
         about: what they were made from and how; JSON-able.
+        candidates: the distinct end points, most frequent first; this and the next four of composite diffusion alone.
+        shares: each candidate's share of the samples.
+        filled: which rows of `candidates` are filled.
+        accepted: whether every sample that ended nearest to the estimate passed the checks.
+        accepted_share: share of all samples that passed them.
+        variances: of each feature as fusion claims it; of fusion alone.
     """
 
     estimates: Float[np.ndarray, "joint state"]
-    candidates: Float[np.ndarray, "joint candidates state"]
-    shares: Float[np.ndarray, "joint candidates"]
-    filled: Bool[np.ndarray, "joint candidates"]
-    accepted: Bool[np.ndarray, " joint"]
-    accepted_share: Float[np.ndarray, " joint"]
     steps: Int[np.ndarray, " joint"]
     episodes: Int[np.ndarray, " joint"]
     state_names: tuple[str, ...]
     about: dict[str, Any]
+    candidates: Float[np.ndarray, "joint candidates state"] | None = None
+    shares: Float[np.ndarray, "joint candidates"] | None = None
+    filled: Bool[np.ndarray, "joint candidates"] | None = None
+    accepted: Bool[np.ndarray, " joint"] | None = None
+    accepted_share: Float[np.ndarray, " joint"] | None = None
+    variances: Float[np.ndarray, "joint state"] | None = None
 
     def __len__(self) -> int:
         return len(self.estimates)
@@ -77,17 +79,25 @@ class Estimates:
         with reading_hdf5(path) as file:
             if file.attrs.get("format") != _FORMAT:
                 raise FileError(f"{path} is an HDF5 file, but holds no estimates of composite-flow.")
-            missing = [name for name in _ARRAYS if name not in file]
+            names = [*_ALWAYS, *(_FUSED if "variances" in file else _CHECKED)]
+            missing = [name for name in names if name not in file]
             if missing:
                 raise FileError(f"{path} lacks the array {missing[0]!r}.")
-            arrays = {name: file[name][()] for name in _ARRAYS}
+            arrays = {name: file[name][()] for name in names}
             state_names = tuple(json.loads(file.attrs["state_names"]))
             about = json.loads(file.attrs["about"])
         _check_sizes(path, arrays, len(state_names))
         return cls(**arrays, state_names=state_names, about=about)
 
 
-_ARRAYS = tuple(field.name for field in dataclasses.fields(Estimates) if field.name not in ("state_names", "about"))
+_ALWAYS = ("estimates", "steps", "episodes")
+_CHECKED, _FUSED = ("candidates", "shares", "filled", "accepted", "accepted_share"), ("variances",)
+
+
+def _arrays(part: Estimates) -> dict[str, np.ndarray]:
+    """The arrays that these estimates have."""
+    found = {name: getattr(part, name) for name in (*_ALWAYS, *_CHECKED, *_FUSED)}
+    return {name: array for name, array in found.items() if array is not None}
 
 
 def estimates_path(path: str | os.PathLike) -> Path:
@@ -119,8 +129,8 @@ def writing_estimates(path: Path, total: int) -> Iterator[Callable[[Estimates], 
             if file is None or check is None:  # the first part: what cannot be computed leaves no folder
                 file, check = opened.enter_context(writing_hdf5(path))
                 _begin(file, part, total)
-            for name in _ARRAYS:
-                file[name][done : done + len(part)] = getattr(part, name)
+            for name, array in _arrays(part).items():
+                file[name][done : done + len(part)] = array
             done += len(part)
             file.flush()
             check()  # a full disk ends the work now, not when all is computed
@@ -133,8 +143,7 @@ def _begin(file: Any, part: Estimates, total: int) -> None:
     file.attrs["format"] = _FORMAT
     file.attrs["state_names"] = json.dumps(part.state_names)
     file.attrs["about"] = json.dumps(part.about)
-    for name in _ARRAYS:
-        array = getattr(part, name)
+    for name, array in _arrays(part).items():
         shape, chunks = (total, *array.shape[1:]), (min(_ROWS, total), *array.shape[1:])
         file.create_dataset(name, shape, array.dtype, chunks=chunks, compression=1)
 
@@ -145,10 +154,12 @@ def _check_sizes(path: Path, arrays: dict[str, np.ndarray], num_features: int) -
     Raises:
         FileError: one has another number of rows, or of features, than the others.
     """
-    rows = arrays["shares"].shape  # joint histories, candidates
-    expected = {name: rows[:1] for name in ("accepted", "accepted_share", "steps", "episodes")}
-    expected |= {"shares": rows[:2], "filled": rows}
-    expected |= {"estimates": (*rows[:1], num_features), "candidates": (*rows, num_features)}
+    joint = arrays["steps"].shape
+    expected = {"estimates": (*joint, num_features), "episodes": joint, "variances": (*joint, num_features)}
+    if "shares" in arrays:
+        rows = (*joint, *arrays["shares"].shape[1:])  # joint histories, candidates
+        expected |= {"shares": rows, "filled": rows, "candidates": (*rows, num_features)}
+        expected |= {name: joint for name in ("accepted", "accepted_share")}
     for name, shape in expected.items():
-        if arrays[name].shape != shape:
+        if name in arrays and arrays[name].shape != shape:
             raise FileError(f"{path} is damaged: its array {name!r} is not of the size of the others.")

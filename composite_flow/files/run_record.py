@@ -10,7 +10,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from composite_flow.errors import FileError, MismatchError
 from composite_flow.files.plain_json import read_json, write_json
 
-FREE_SETTINGS = ("minutes", "checkpoint_seconds")  # settings that a resumed run may change
+# What a resumed run may change; checkpoints see to it that what was learned stays, and goes on as it began.
+FREE_SETTINGS = ("minutes", "checkpoint_seconds", "learn", "fusion_steps")
+LATER_SETTINGS = ("learn", "fusion_steps")  # that records before version 0.2 lack; they were written under the defaults
 
 
 @runtime_checkable
@@ -65,7 +67,9 @@ def started_or_resumed(
         MismatchError: a setting was given that the run to resume does not have.
     """
     if resume and path.exists():
-        return type(settings).from_flat(_kept(path, settings.flat(), defaults.flat()))
+        kept = _kept(path, settings.flat(), defaults.flat())
+        write_json(path, kept)  # with what it is to learn beside
+        return type(settings).from_flat(kept)
     _start(path, settings.flat(), product, resume=resume, overwrite=overwrite)
     return settings
 
@@ -83,6 +87,8 @@ def _start(path: Path, settings: dict[str, Any], product: str, *, resume: bool, 
 def _kept(path: Path, given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """What the record of a run says, but with the limits in time that are given now."""
     kept = read_json(path)
+    if isinstance(kept, dict) and kept:
+        kept = {**{name: defaults[name] for name in LATER_SETTINGS if name in defaults}, **kept}
     if not isinstance(kept, dict) or set(kept) != set(given):
         raise FileError(f"{path} is not the record of a run of this version; start anew with --overwrite.")
     for name, value in given.items():

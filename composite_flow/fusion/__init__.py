@@ -4,10 +4,12 @@ Read `answers` (what one agent says) and `fuse` (how answers add up), then `idea
 (the answers that training fits) and `loss` (by what), `features` for the types of a state's features.
 """
 
-from composite_flow.fusion.answers import Answer, Answers, Prior, answer_each, prior_of
+from composite_flow.fusion.answers import Answer, Answers, Prior, prior_of
 from composite_flow.fusion.features import FeatureTypes, find_types
-from composite_flow.fusion.fuse import TeamEstimate, fuse, taking_part
+from composite_flow.fusion.fuse import fuse, taking_part
+from composite_flow.fusion.intervals import measure_quantiles
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.team_estimate import TeamEstimate, TeamQuantiles
 
 __all__ = [
     "Answer",
@@ -16,9 +18,10 @@ __all__ = [
     "FeatureTypes",
     "Prior",
     "TeamEstimate",
-    "answer_each",
+    "TeamQuantiles",
     "find_types",
     "fuse",
+    "measure_quantiles",
     "prior_of",
     "taking_part",
 ]

@@ -10,7 +10,8 @@ An answer that is zero says nothing. With ideal answers from exact beliefs, sums
 other (`ideal.py`); for linear-Gaussian teams with diagonal information matrices they lose nothing.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -71,24 +72,19 @@ def prior_of(states: Float[np.ndarray, "states state"], types: FeatureTypes) -> 
     return Prior(jnp.asarray(values.mean(axis=0), jnp.float32), jnp.asarray(1.0 / variance, jnp.float32), types)
 
 
-@runtime_checkable
-class Answers(Protocol):
+class Answers(eqx.Module):
     """The contract of whoever answers; everything is one example, without batch axes."""
 
-    @property
-    def prior(self) -> Prior:
-        """What is known before anybody has answered."""
-        ...
+    prior: eqx.AbstractVar[Prior]
 
+    @abstractmethod
     def condition(self, history: Float[Array, " history"]) -> Any:
         """All that depends on the history."""
-        ...
 
+    @abstractmethod
     def answer(self, context: Any) -> Answer:
         """What is to be added up."""
-        ...
 
-
-def answer_each(answers: Answers, histories: Float[Array, "agents history"]) -> Answer:
-    """The answer of every agent, agents along the leading axis."""
-    return jax.vmap(lambda history: answers.answer(answers.condition(history)))(histories)
+    def answer_each(self, histories: Float[Array, "agents history"]) -> Answer:
+        """The answers of the whole team, agents along the leading axis."""
+        return jax.vmap(lambda history: self.answer(self.condition(history)))(histories)

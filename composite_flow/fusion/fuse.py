@@ -18,25 +18,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from composite_flow.errors import InputError
-from composite_flow.fusion.answers import Answer, Prior
-
-
-class TeamEstimate(eqx.Module):
-    """What a team says together, scaled like the data; any leading axes are batch axes.
-
-    Attributes:
-        mean: ŝ_A; of binary features and groups the probability.
-        variance: 1/P_A of numbers, ŝ (1 − ŝ) of all other features.
-        participants: whose answers were added up.
-        messages: answers sent.
-        message_bytes: size of one of them, in 32-bit numbers.
-    """
-
-    mean: Float[Array, "*batch state"]
-    variance: Float[Array, "*batch state"]
-    participants: Bool[Array, "*batch agents"]
-    messages: Array
-    message_bytes: int = eqx.field(static=True)
+from composite_flow.fusion.answers import Answer, Answers, Prior
+from composite_flow.fusion.team_estimate import TeamEstimate
 
 
 def taking_part(num_agents: int, participants: Sequence[int] | None) -> Bool[np.ndarray, " agents"]:
@@ -77,7 +60,16 @@ def fuse(prior: Prior, answers: Answer, participants: Bool[Array, " agents"]) ->
     """
     mean, variance = posterior(prior, add_up(answers, participants))
     numbers = prior.types.values_sent + answers.free.shape[-1]
-    return TeamEstimate(mean, variance, participants, jnp.sum(participants, dtype=jnp.int32), 4 * numbers)
+    messages = jnp.sum(participants, dtype=jnp.int32)
+    return TeamEstimate(mean, variance, participants, messages, 4 * numbers, prior.types)
+
+
+@eqx.filter_jit
+def fuse_each(
+    answers: Answers, histories: Float[Array, "joint agents history"], participants: Bool[Array, "joint agents"]
+) -> TeamEstimate:
+    """What the participants of each of many joint histories say together."""
+    return jax.vmap(lambda each, team: fuse(answers.prior, answers.answer_each(each), team))(histories, participants)
 
 
 def posterior(prior: Prior, total: Answer) -> tuple[Float[Array, " state"], Float[Array, " state"]]:

@@ -11,16 +11,15 @@ a number for each state. `LinearGaussianAnswers` are exact where the information
 fusion is then the update of an information filter.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from composite_flow.denoiser import StateBelief
-from composite_flow.fusion.answers import SMALLEST_VARIANCE, Answer, Prior
+from composite_flow.fusion.answers import SMALLEST_VARIANCE, Answer, Answers, Prior
 
 
-class IdealAnswers(eqx.Module):
+class IdealAnswers(Answers):
     """Each feature's exact marginal, from the exact belief p(s | τ_i) over finitely many states.
 
     Numbers: μ and 1/(λ + P_0) are the marginal's mean and variance, ρ = λ. Probabilities are kept 1e-6 away from 0 and
@@ -68,7 +67,7 @@ def fuse_beliefs(
     return total - jax.nn.logsumexp(total)
 
 
-class LinearGaussianAnswers(eqx.Module):
+class LinearGaussianAnswers(Answers):
     """Agent i of a linear-Gaussian team: o_i = H_i s + noise of covariance R_i, s ~ N(s̄, 1/P_0) with diagonal P_0.
 
         λ_i = ρ_i = diag(H_iᵀ R_i⁻¹ H_i),    η_i = H_iᵀ R_i⁻¹ (o_i − H_i s̄)

@@ -1,11 +1,18 @@
 """What answers learn from: the histories of all agents at the same step, and the state there."""
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.scaling import Scaling
+from composite_flow.fusion.answers import Prior, prior_of
+from composite_flow.fusion.features import find_types
 from composite_flow.history import HistoryLayout
+
+_STATES, _HISTORY_BYTES = 65_536, 64e6  # what the prior and the mean histories are computed from, at most
 
 
 class JointSteps(eqx.Module):
@@ -29,8 +36,9 @@ class JointSteps(eqx.Module):
         return self.dataset.num_steps
 
     def resident(self, key: PRNGKeyArray, num_bytes: int) -> "JointSteps":
-        """A random portion of this size that is in memory."""
-        return JointSteps(self.dataset.resident(key, num_bytes))
+        """A random portion of this size that is in memory; itself where all are."""
+        portion = self.dataset.resident(key, num_bytes)
+        return self if portion is self.dataset else JointSteps(portion)
 
     def sample(
         self, key: PRNGKeyArray, batch: int
@@ -42,3 +50,28 @@ class JointSteps(eqx.Module):
         """
         joint = self.dataset.windows.joint(self.dataset.drawn_steps(key, batch))
         return joint.histories, joint.states
+
+
+def joint_statistics(steps: JointSteps, num_bytes: int) -> tuple[Float[Array, "agents history"], Prior]:
+    """The mean history of each agent, and the prior of the states with the types of their features.
+
+    From steps drawn at random, always the same ones of a dataset: up to 65,536 states, and 64 MB of histories.
+
+    Args:
+        steps: of the training data.
+        num_bytes: most memory of the portion that is read.
+    """
+    portion = steps.resident(jax.random.key(0), num_bytes)
+    num_histories = int(_HISTORY_BYTES / (4 * steps.layout.num_agents * steps.layout.size))
+    mean = _mean_histories(eqx.filter(portion, eqx.is_array), max(64, min(num_histories, _STATES)))
+    chosen = np.asarray(portion.dataset.steps)
+    if len(chosen) > _STATES:
+        chosen = np.sort(np.random.default_rng(0).choice(chosen, _STATES, replace=False))
+    states = np.concatenate(list(portion.dataset.windows.states_of(chosen)))
+    scaled = np.asarray(portion.scaling.scale(jnp.asarray(states)))
+    return mean, prior_of(scaled, find_types(scaled))
+
+
+@eqx.filter_jit
+def _mean_histories(portion: JointSteps, count: int) -> Float[Array, "agents history"]:
+    return jnp.mean(portion.sample(jax.random.key(0), count)[0], axis=0)

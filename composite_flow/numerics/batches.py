@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
+from composite_flow.errors import InputError
+
 
 def in_batches(function: Callable[..., Any], arrays: Sequence[Any], batch_size: int) -> Any:
     """Apply a function to batches of rows and collect what it returns, rows along the leading axis.
@@ -34,3 +36,10 @@ def padded_batches(count: int, batch_size: int) -> Iterator[tuple[Int[np.ndarray
     """The rows of each batch and how many of them count: the last batch repeats its last row up to the full size."""
     for first in range(0, count, batch_size):
         yield np.minimum(np.arange(first, first + batch_size), count - 1), min(batch_size, count - first)
+
+
+def numbered_parts(count: int, at_once: int) -> Iterator[tuple[int, tuple[Int[np.ndarray, " rows"], int]]]:
+    """The numbered parts in which joint histories are computed, all of one size; InputError if there are none."""
+    if not count:
+        raise InputError("There is no joint history to infer a state from; give at least one.")
+    return enumerate(padded_batches(count, min(at_once, count)))

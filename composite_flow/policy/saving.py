@@ -18,7 +18,7 @@ from composite_flow.errors import FileError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.plain_json import jsonable
 from composite_flow.files.run_record import started_or_resumed
-from composite_flow.model import Model, check_same_description, load
+from composite_flow.model import Model, load
 from composite_flow.policy.config import InferenceConfig, MappoConfig
 from composite_flow.policy.inference import Inference
 from composite_flow.policy.inputs import OWN_ALONE, PolicyInput, policy_input
@@ -26,6 +26,7 @@ from composite_flow.policy.sequence_network import Networks, SequenceNetwork
 from composite_flow.policy.team import Team
 from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems import Problem, problem_from_description
+from composite_flow.problems.same_description import check_same_description
 
 POLICY_FILE = "policy.safetensors"
 VALUES_FILE = "values.safetensors"

@@ -9,12 +9,13 @@ from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.files.plain_json import jsonable
-from composite_flow.model import Model, check_same_description
+from composite_flow.model import Model
 from composite_flow.network import Network
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.inference import Inference
 from composite_flow.policy.inputs import PolicyInput, input_class, policy_input
 from composite_flow.problems.base import Problem
+from composite_flow.problems.same_description import check_same_description
 from composite_flow.training.loss import sample_pairs
 
 _PROBE_EPISODES, _PROBE_PAIRS = 64, 4096

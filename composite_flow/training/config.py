@@ -16,6 +16,13 @@ from composite_flow.training.loss import pair_losses
 from composite_flow.training.optimiser import MatmulPrecision, Schedule
 
 DEFAULT_STEPS = 10_000
+Learn = Literal["denoiser", "fusion", "both"]
+STAGES: dict[Learn, tuple[str, ...]] = {
+    "denoiser": ("denoiser",),
+    "fusion": ("answers",),
+    "both": ("denoiser", "answers"),
+}
+"""The networks that are trained one after the other."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +36,9 @@ class TrainingConfig:
         InputError: a setting is out of range, or both `steps` and `epochs` are given.
     """
 
+    learn: Learn = dataclasses.field(default="denoiser", metadata=LATER)
+    """What is learned: the denoiser of composite diffusion, fusion (what each agent answers, and adds up), or both,
+    one after the other. Each has the whole budget in steps or epochs; minutes are divided among them."""
     width: int = 1024
     """Units of each hidden layer."""
     depth: int = 6
@@ -54,6 +64,8 @@ class TrainingConfig:
     """Budget in optimiser steps; 10,000 if no budget is given."""
     epochs: int | float | None = None
     """Budget in passes over all pairs of the training data."""
+    fusion_steps: int | None = dataclasses.field(default=None, metadata=LATER)
+    """Budget of fusion in optimiser steps, where it is another: answers learn in fewer steps than a denoiser."""
     minutes: int | float | None = None
     """Budget in minutes of training, without evaluations; such a run is not reproducible to the bit."""
     average: float = 0.999
@@ -79,6 +91,7 @@ class TrainingConfig:
             "learning_rate",
             "warmup",
             "steps",
+            "fusion_steps",
             "epochs",
             "minutes",
             "record_every",
@@ -88,6 +101,8 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise InputError(f"The setting {name} must be positive, not {value}.")
+        if self.learn not in STAGES:
+            raise InputError(f"The setting learn must be one of {', '.join(STAGES)}, not {self.learn!r}.")
         if not 0.0 <= self.average < 1.0:
             raise InputError(f"The setting average must lie in [0, 1), not {self.average}.")
         if self.evaluate_every % self.record_every:
@@ -97,6 +112,16 @@ class TrainingConfig:
             raise InputError(
                 f"The setting flow_points must be an even number up to the batch, {self.batch}, not {self.flow_points}."
             )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The networks to train, one after the other."""
+        return STAGES[self.learn]
+
+    @property
+    def learns_denoiser(self) -> bool:
+        """Whether a denoiser is among them."""
+        return "denoiser" in self.stages
 
     @property
     def drawn(self) -> int:
@@ -120,10 +145,15 @@ class TrainingConfig:
         numbers = (self.learning_rate, float(self.warmup), per_step, elapsed if falls else 0.0)
         return Schedule(*(jnp.array(number) for number in numbers))
 
-    def total_steps(self, num_pairs: int) -> int | None:
-        """Planned optimiser steps for this many pairs of training data; None where minutes alone decide."""
+    def total_steps(self, num_samples: int, batch: int | None = None) -> int | None:
+        """Planned optimiser steps for this many samples of training data; None where minutes alone decide.
+
+        Args:
+            num_samples: pairs, or joint histories, of the training data.
+            batch: samples of a step; `batch` of these settings where not given.
+        """
         if self.epochs is not None:
-            return math.ceil(self.epochs * num_pairs / self.batch)
+            return math.ceil(self.epochs * num_samples / (batch or self.batch))
         if self.steps is None and self.minutes is not None:
             return None
         return self.steps or DEFAULT_STEPS

@@ -93,8 +93,8 @@ def arrays_of(dataset: Pairs) -> Pairs:
 
 def sample_pairs(
     dataset: Pairs, key: PRNGKeyArray, num_pairs: int
-) -> tuple[Float[Array, "pairs history"], Float[Array, "pairs state"]]:
-    """Draw pairs of a dataset in one compiled call."""
+) -> tuple[Float[Array, "pairs *history"], Float[Array, "pairs state"]]:
+    """Draw pairs, or whatever samples a dataset has, in one compiled call."""
     return _sample_pairs(arrays_of(dataset), key, num_pairs)
 
 

@@ -20,15 +20,15 @@ from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.files.plain_json import jsonable
-from composite_flow.model import check_same_description
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import recent
 from composite_flow.policy.run import train_policy
 from composite_flow.policy.saving import POLICY_FILE, check_trained_in, load_policy
 from composite_flow.policy.trained import TrainedPolicy
+from composite_flow.problems.same_description import check_same_description
 from composite_flow.problems.smax import SMAX, unseen_share
-from composite_flow.training.fit import HistoryRange
 from composite_flow.training.loss import sample_pairs
+from composite_flow.training.stages import HistoryRange
 from composite_flow_paper.shared.cells import Preparation, Progress
 
 _ADVICE = "remove it, or choose another --out"

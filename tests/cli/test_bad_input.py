@@ -14,7 +14,8 @@ import pytest
 import composite_flow as cf
 from composite_flow import cli
 from composite_flow.files.plain_json import write_json
-from composite_flow.model import MODEL_FILE, check_same_problem
+from composite_flow.model import MODEL_FILE
+from composite_flow.runs import check_same_problem
 
 PROBLEM = "sensor:2x2,steps=4"
 

@@ -165,7 +165,7 @@ def _of_broken_text(file):
     "harm, fault",
     [
         (_without_shares, "lacks the array 'shares'"),
-        (_of_another_size, "'accepted' is not of the size of the others"),
+        (_of_another_size, "'shares' is not of the size of the others"),
         (_of_one_feature, "'estimates' is not of the size of the others"),
         (_of_broken_text, "damaged"),
     ],

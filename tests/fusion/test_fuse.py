@@ -9,7 +9,7 @@ import pytest
 
 import composite_flow as cf
 from composite_flow.errors import InputError
-from composite_flow.fusion.answers import Answer, Prior, answer_each, prior_of
+from composite_flow.fusion.answers import Answer, Prior, prior_of
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.fuse import fuse, taking_part
 from composite_flow.fusion.ideal import IdealAnswers, LinearGaussianAnswers, fuse_beliefs
@@ -87,7 +87,7 @@ def test_the_information_filter_is_fusion_where_information_is_diagonal(key):
     prior = Prior(jnp.asarray(mean, jnp.float32), jnp.asarray(precision, jnp.float32), FeatureTypes((), (), 3))
     team = LinearGaussianAnswers(prior, jnp.asarray(maps, jnp.float32), jnp.asarray(noise, jnp.float32))
     found = fuse(
-        prior, answer_each(team, jnp.asarray(np.concatenate([seen, np.eye(3)], axis=1), jnp.float32)), all_of(3)
+        prior, team.answer_each(jnp.asarray(np.concatenate([seen, np.eye(3)], axis=1), jnp.float32)), all_of(3)
     )
     np.testing.assert_allclose(found.mean, np.linalg.solve(information, vector), rtol=1e-5)
     np.testing.assert_allclose(found.variance, np.diag(np.linalg.inv(information)), rtol=1e-5)
@@ -120,7 +120,7 @@ def test_an_ideal_agent_alone_says_its_exact_marginals(key):
     ideal = IdealAnswers(cf.BeliefModel(problem, dataset.layout), prior)
     belief = cf.exact_belief(problem, batch.structured)
     for agent in range(9):
-        found = fuse(prior, answer_each(ideal, batch.histories[0]), jnp.asarray(taking_part(9, [agent])))
+        found = fuse(prior, ideal.answer_each(batch.histories[0]), jnp.asarray(taking_part(9, [agent])))
         np.testing.assert_allclose(found.mean, belief.probabilities[0, agent] @ belief.states, atol=1e-5)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import composite_flow as cf
 from composite_flow.baselines.training import train_baseline
-from composite_flow.fusion.answers import Prior, answer_each, prior_of
+from composite_flow.fusion.answers import Prior, prior_of
 from composite_flow.fusion.features import FeatureTypes, find_types
 from composite_flow.fusion.fuse import fuse, taking_part
 from composite_flow.fusion.ideal import fuse_beliefs
@@ -32,7 +32,7 @@ def network(key):
 
 def test_a_mean_history_says_nothing_new(network):
     """Centring: l, η and the free numbers are 0 at the mean history of the agent."""
-    answers = answer_each(network, network.mean_histories)
+    answers = network.answer_each(network.mean_histories)
     np.testing.assert_allclose(answers.evidence, 0.0, atol=1e-6)
     np.testing.assert_allclose(answers.free, 0.0, atol=1e-6)
     np.testing.assert_allclose(answers.weight, jnp.array([[0, 0, 0, 4.0, 9.0]] * 2), rtol=1e-6)
@@ -40,7 +40,7 @@ def test_a_mean_history_says_nothing_new(network):
 
 def test_the_team_at_once_answers_as_each_agent_alone(network, key):
     histories = jnp.concatenate([jax.random.uniform(key, (2, 3)), jnp.eye(2)], axis=1)
-    together, alone = network.answer_each(histories), answer_each(network, histories)
+    together, alone = network.answer_each(histories), network.answer_each(histories)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), together, alone)
 
 
@@ -69,7 +69,7 @@ def test_sums_of_teams_are_those_of_fuse(network, key):
 def test_the_loss_is_smallest_at_the_truth(network):
     """For numbers at s − ŝ = 0; for binary features and groups it is the negative log-likelihood in closed form."""
     state = jnp.array([1.0, 0.0, 1.0, 0.5, 0.2])
-    nothing = jax.tree.map(lambda part: jnp.zeros_like(part[:1]), answer_each(network, network.mean_histories))
+    nothing = jax.tree.map(lambda part: jnp.zeros_like(part[:1]), network.answer_each(network.mean_histories))
     loss = float(team_losses(network.prior, nothing, state)[0])
     claim = 0.02 * 0.5 * -(np.log(4.0) + np.log(9.0))
     assert loss == pytest.approx(-np.log(0.3) - np.log(0.6) + claim, rel=1e-4)

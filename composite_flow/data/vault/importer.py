@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from composite_flow.data.episodes import ARRAYS, Episodes, shard_description
+from composite_flow.data.episodes import ARRAYS, Episodes, default_state_names, shard_description
 from composite_flow.data.folder import FolderWriter
 from composite_flow.data.progress import CountProgress
 from composite_flow.data.scaling import Scaling
@@ -110,7 +110,7 @@ def _collection(vault: Vault, shards: Sequence[slice]) -> str:
 
 def _description(vault: Vault, states: Float[np.ndarray, "steps state"]) -> dict[str, Any]:
     """The description in a shard; vaults of one name belong to one problem, whatever their uid."""
-    names = tuple(f"state {i}" for i in range(states.shape[1]))
+    names = default_state_names(states.shape[1])
     scaling = Scaling(jnp.asarray(states.min(axis=0)), jnp.asarray(states.max(axis=0)))
     problem = {"kind": "vault", "vault": vault.name}
     policy = {"kind": "vault", "uid": vault.uid, "format": vault.version, "metadata": vault.metadata}

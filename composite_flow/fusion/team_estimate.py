@@ -1,0 +1,118 @@
+"""What a team says together: a mean and a variance of each feature, and intervals."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from composite_flow.data.scaling import Scaling
+from composite_flow.errors import InputError
+from composite_flow.fusion.features import FeatureTypes
+
+LEVELS = tuple(np.round([*np.arange(0.05, 0.95, 0.05), 0.95, 0.975, 0.99, 0.995], 3).tolist())
+"""Levels at which errors are measured."""
+
+
+class TeamQuantiles(eqx.Module):
+    """How far errors reach, in claimed standard deviations.
+
+    Attributes:
+        sizes: of teams that were measured, rising.
+        values: q for each size and each of `LEVELS`.
+    """
+
+    sizes: tuple[int, ...] = eqx.field(static=True)
+    values: Float[Array, "sizes levels"]
+
+    def at(self, level: float, size: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """q of a level and of sizes of team: linear between the levels, of the nearest size measured.
+
+        Raises:
+            InputError: the level was not measured.
+        """
+        if not LEVELS[0] <= level <= LEVELS[-1]:
+            raise InputError(f"Intervals were measured for levels from {LEVELS[0]} to {LEVELS[-1]}, not for {level}.")
+        measured = jnp.asarray(self.sizes)[(None,) * jnp.ndim(size)]
+        row = jnp.argmin(jnp.abs(jnp.asarray(size)[..., None] - measured), axis=-1)
+        return jax.vmap(lambda values: jnp.interp(level, jnp.asarray(LEVELS), values))(self.values)[row]
+
+
+class TeamEstimate(eqx.Module):
+    """What a team says together; any leading axes are batch axes.
+
+    Scaled like the data where `fuse` made it, in the state's own units where a model did.
+
+    Attributes:
+        mean: ŝ_A; of binary features and groups the probability, where they are scaled.
+        variance: 1/P_A of numbers, ŝ (1 − ŝ) of all other features, where they are scaled.
+        participants: whose answers were added up.
+        messages: answers sent.
+        message_bytes: size of one of them, in 32-bit numbers.
+        types: of the features.
+        state_names: a name for each feature; empty where they have none.
+        quantiles: how far errors reach; None where it was not measured.
+    """
+
+    mean: Float[Array, "*batch state"]
+    variance: Float[Array, "*batch state"]
+    participants: Bool[Array, "*batch agents"]
+    messages: Int[Array, "*batch"]
+    message_bytes: int = eqx.field(static=True)
+    types: FeatureTypes = eqx.field(static=True)
+    state_names: tuple[str, ...] = eqx.field(static=True, default=())
+    quantiles: TeamQuantiles | None = None
+
+    @property
+    def named_mean(self) -> dict[str, list[float] | float]:
+        """The mean by the names of the features: a number each, or a list of them along the batch axes."""
+        return dict(zip(self.state_names, np.moveaxis(np.asarray(self.mean), -1, 0).tolist(), strict=True))
+
+    def interval(self, name: str, level: float) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        """Bounds between which a number lies at this level, pooled over numbers and steps of held-out episodes.
+
+        mean ± q(level, size of the team) · √variance
+
+        Args:
+            name: of a feature that is a number.
+            level: share of the true values that lie between the bounds, such as 0.9.
+
+        Raises:
+            InputError: there is no such number, or its errors were not measured at this level.
+        """
+        if name not in self.state_names:
+            raise InputError(f"There is no feature {name!r}; the names are {_some(self.state_names)}.")
+        place = self.state_names.index(name)
+        if not self.types.is_number[place]:
+            raise InputError(f"{name!r} is no number: read its mean as a probability, where an interval says nothing.")
+        if self.quantiles is None:
+            raise InputError("How far errors reach was not measured for this model; `fit` does so on validation data.")
+        reach = self.quantiles.at(level, self.messages) * jnp.sqrt(self.variance[..., place])
+        return self.mean[..., place] - reach, self.mean[..., place] + reach
+
+    def in_own_units(
+        self, scaling: Scaling, state_names: Sequence[str], quantiles: TeamQuantiles | None
+    ) -> "TeamEstimate":
+        """The same estimate of states that are not scaled, with names, and with how far errors reach."""
+        unit = scaling.unscale(jnp.ones_like(self.mean)) - scaling.unscale(jnp.zeros_like(self.mean))
+        return TeamEstimate(
+            mean=scaling.unscale(self.mean),
+            variance=self.variance * unit**2,
+            participants=self.participants,
+            messages=self.messages,
+            message_bytes=self.message_bytes,
+            types=self.types,
+            state_names=tuple(state_names),
+            quantiles=quantiles,
+        )
+
+    def with_quantiles(self, quantiles: TeamQuantiles | None) -> "TeamEstimate":
+        """The same estimate, with how far errors reach."""
+        return eqx.tree_at(lambda estimate: estimate.quantiles, self, quantiles, is_leaf=lambda leaf: leaf is None)
+
+
+def _some(names: Sequence[str]) -> str:
+    """Some of the names, for a sentence."""
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "") if names else "not known here"

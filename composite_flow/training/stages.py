@@ -1,0 +1,170 @@
+"""What a model learns, one network after the other: the denoiser, then what each agent answers (fusion).
+
+A stage says from which samples a network learns, how it starts, by which loss, and how good it is on held-out data.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from composite_flow.data.dataset import HistoryDataset
+from composite_flow.errors import InputError
+from composite_flow.fusion.joint_steps import JointSteps, joint_statistics
+from composite_flow.fusion.loss import fusion_losses
+from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.quality import team_quality
+from composite_flow.network import Network
+from composite_flow.training.config import STAGES, Learn, TrainingConfig
+from composite_flow.training.loss import Pairs, denoising_loss, sample_pairs
+
+HistoryRange = tuple[Float[Array, " history"], Float[Array, " history"]]
+
+_SAMPLE_BYTES, _MOST_SAMPLES = 100e6, 4096
+_WARMUP_SHARE = 10  # at most a tenth of the steps: answers are often trained for few
+FEWEST_JOINT = 64  # joint histories per step of large teams: gradients of fewer are too noisy
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One network of a model, and how it is trained.
+
+    Attributes:
+        name: of the network within the model.
+        file: its checkpoint in the run's folder.
+        number: folded into the run's key; None for the run's key itself.
+        config: settings; minutes are this stage's share of them.
+        total: planned steps; None where minutes alone decide.
+        samples: what each step draws from: pairs, or joint histories.
+        build: returns the untrained network, for a key; a pytree.
+        losses: returns the loss of each sample, from (network, samples, states, key).
+        drawn: samples of a step.
+        judge: returns the quality of a network on held-out data, by name.
+    """
+
+    name: str
+    file: str
+    number: int | None
+    config: TrainingConfig
+    total: int | None
+    samples: Pairs
+    build: Callable[[PRNGKeyArray], Any]
+    losses: Callable[..., Float[Array, " losses"]]
+    drawn: int
+    judge: Callable[[Any, Pairs], dict[str, float]]
+
+
+def stage_of(name: str, train: Pairs, config: TrainingConfig, limits: HistoryRange, state_size: int) -> Stage:
+    """The stage of this name.
+
+    Args:
+        name: one of `config.stages`.
+        train: the training data.
+        config: settings.
+        limits: smallest and largest value of each history column.
+        state_size: features of the state.
+
+    Raises:
+        InputError: answers are to be learned from data whose joint histories are not known.
+    """
+    if config.minutes is not None:
+        config = replace(config, minutes=config.minutes / len(config.stages))
+    return {"denoiser": _denoiser, "answers": _answers}[name](train, config, limits, state_size)
+
+
+def stage_files() -> tuple[str, ...]:
+    """The checkpoints of all stages."""
+    return tuple(_FILES.values())
+
+
+def learned_before(folder: Path, config: TrainingConfig) -> Learn:
+    """What a resumed training learns: what `config` says, and what the folder has checkpoints of."""
+    there = {name for name, file in _FILES.items() if (folder / file).exists()} | set(config.stages)
+    return next(learn for learn, stages in STAGES.items() if there <= set(stages))
+
+
+TRAINING_FILE, ANSWERS_FILE = "training.safetensors", "training-answers.safetensors"
+_FILES = {"denoiser": TRAINING_FILE, "answers": ANSWERS_FILE}
+_ANSWERS_NUMBER = 2**32 - 3  # no step has this number
+
+
+def _denoiser(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_size: int) -> Stage:
+    return Stage(
+        name="denoiser",
+        file=TRAINING_FILE,
+        number=None,
+        config=config,
+        total=config.total_steps(train.num_steps * train.layout.num_agents),
+        samples=train,
+        build=eqx.Partial(_new_denoiser, config, state_size, limits),
+        losses=config.losses,
+        drawn=config.drawn,
+        judge=lambda network, held_out: {"validation_loss": denoising_loss(network, held_out).value},
+    )
+
+
+def _new_denoiser(config: TrainingConfig, state_size: int, limits: HistoryRange, key: PRNGKeyArray) -> Network:
+    options = (config.width, config.depth, config.history_at, config.activation)
+    network = Network(len(limits[0]), state_size, *options, key=key, initial=config.initial)
+    return network.with_history_range(*limits)
+
+
+def _answers(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_size: int) -> Stage:
+    samples, num_agents = JointSteps(_joint(train)), train.layout.num_agents
+    joint = joint_histories_per_step(config.batch, num_agents)
+    if config.fusion_steps is not None:
+        config = replace(config, steps=config.fusion_steps, epochs=None)
+    total = config.total_steps(train.num_steps, joint)
+    if total is not None:
+        config = replace(config, warmup=min(config.warmup, max(1, total // _WARMUP_SHARE)))
+    mean_histories, prior = joint_statistics(samples, int(1e9 * config.resident_gigabytes))
+    return Stage(
+        name="answers",
+        file=ANSWERS_FILE,
+        number=_ANSWERS_NUMBER,
+        config=config,
+        total=total,
+        samples=samples,
+        build=eqx.Partial(_new_answers, config, mean_histories, limits, prior),
+        losses=fusion_losses,
+        drawn=joint,
+        judge=_judge_answers,
+    )
+
+
+def _new_answers(config: TrainingConfig, mean_histories, limits: HistoryRange, prior, key: PRNGKeyArray):
+    options = {"width": config.width, "depth": config.depth, "activation": config.activation}
+    return AnswerNetwork(mean_histories, limits, prior, **options, key=key)
+
+
+def _judge_answers(network: AnswerNetwork, held_out: Pairs) -> dict[str, float]:
+    return team_quality(network, JointSteps(_joint(held_out)))
+
+
+def joint_samples(
+    data: Pairs, key: PRNGKeyArray
+) -> tuple[Float[Array, "joint agents history"], Float[Array, "joint state"]]:
+    """Some joint histories and states of data in memory: 4,096, or as many as 100 MB hold."""
+    samples = JointSteps(_joint(data))
+    count = int(_SAMPLE_BYTES / (4 * samples.layout.num_agents * samples.layout.size))
+    return sample_pairs(samples, key, max(1, min(_MOST_SAMPLES, count)))
+
+
+def _joint(data: Pairs) -> HistoryDataset:
+    """The data, if their joint histories are known."""
+    if not isinstance(data, HistoryDataset):
+        raise InputError("Fusion is learned from whole joint histories; give the data as a HistoryDataset.")
+    return data
+
+
+def joint_histories_per_step(batch: int, num_agents: int) -> int:
+    """Joint histories that a step learns from: as many pairs as the denoiser's batch, but never fewer than 64.
+
+    A multiple of the number of devices, which share them.
+    """
+    devices = jax.device_count()
+    return -(-max(batch // num_agents, FEWEST_JOINT) // devices) * devices

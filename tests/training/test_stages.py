@@ -1,0 +1,153 @@
+"""A model learns one network after another: each as if alone, and what was learned stays."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import composite_flow as cf
+from composite_flow.errors import InputError
+from composite_flow.training.fit import fit
+from composite_flow.training.stages import (
+    ANSWERS_FILE,
+    FEWEST_JOINT,
+    TRAINING_FILE,
+    joint_histories_per_step,
+    stage_of,
+)
+
+CONFIG = cf.TrainingConfig(
+    width=16, depth=2, batch=32, steps=60, record_every=20, evaluate_every=40, checkpoint_seconds=0.0, warmup=10
+)
+KEY = jax.random.key(5)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Training and validation data of four sensors and one target."""
+    episodes = cf.collect(cf.SensorNetwork.grid(2, 2, num_targets=1), 64, key=jax.random.key(0))
+    train, validation, _ = cf.HistoryDataset(episodes).split(key=jax.random.key(1))
+    return train, validation
+
+
+def learned(data, learn, **options):
+    return fit(*data, dataclasses.replace(CONFIG, learn=learn), key=KEY, progress=False, **options)
+
+
+def bits(network):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_array))]
+
+
+def assert_same(one, other):
+    assert len(bits(one)) == len(bits(other)) > 0
+    for a, b in zip(bits(one), bits(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def both(data):
+    return learned(data, "both")
+
+
+def test_each_is_learned_as_if_alone(data, both):
+    denoiser, fusion = learned(data, "denoiser"), learned(data, "fusion")
+    assert denoiser.fusion is None and denoiser.has_denoiser and not fusion.has_denoiser
+    assert_same(both.denoiser, denoiser.denoiser)
+    assert_same(both.fusion, fusion.fusion)
+    assert both.radius == denoiser.radius and fusion.radius is None
+    assert len(both.curves) == len(denoiser.curves) + len(fusion.curves)
+
+
+def test_the_curve_of_answers_tells_how_good_teams_are(both):
+    last = both.curves[-1]
+    assert last["step"] == 60 and last["exact_rate_fusion"] > both.curves[3]["exact_rate_fusion"] - 0.1
+    assert last["psnr_fusion"] > last["psnr_fusion_of_2"] > last["psnr_fusion_of_1"]
+    assert last["validation_loss"] < both.curves[3]["validation_loss"]
+
+
+@pytest.mark.parametrize("stop", [7, 60, 85, 120])
+def test_training_that_ends_at_any_step_resumes_to_the_same_bits(tmp_path, data, both, stop):
+    """Within the denoiser's training, between the two, and within that of the answers."""
+
+    class Stop(Exception):
+        pass
+
+    def leave(step, planned, loss):
+        assert planned == 120
+        if step >= stop:
+            raise Stop
+
+    with pytest.raises(Stop):
+        fit(*data, dataclasses.replace(CONFIG, learn="both"), key=KEY, folder=tmp_path, progress=leave)
+    resumed = learned(data, "both", folder=tmp_path, resume=True)
+    assert_same(resumed.denoiser, both.denoiser)
+    assert_same(resumed.fusion, both.fusion)
+
+
+def test_fusion_is_added_to_a_finished_run_and_what_was_learned_stays(tmp_path, data, both):
+    learned(data, "denoiser", folder=tmp_path)
+    learned(data, "fusion", folder=tmp_path, resume=True)
+    assert (tmp_path / TRAINING_FILE).exists() and (tmp_path / ANSWERS_FILE).exists()
+    again = learned(data, "denoiser", folder=tmp_path, resume=True)
+    for model in (again, cf.load(tmp_path)):
+        assert_same(model.denoiser, both.denoiser)
+        assert_same(model.fusion, both.fusion)
+
+
+def test_a_new_run_leaves_no_answers_of_an_old_one(tmp_path, data):
+    learned(data, "both", folder=tmp_path)
+    learned(data, "denoiser", folder=tmp_path, overwrite=True)
+    assert not (tmp_path / ANSWERS_FILE).exists() and cf.load(tmp_path).fusion is None
+
+
+def test_data_larger_than_memory_and_several_shares(tmp_path, data):
+    """Answers learn from portions that are read one after another, and resume within them."""
+    episodes = cf.collect(cf.SensorNetwork.grid(2, 2, num_targets=1), 64, key=jax.random.key(0))
+    episodes.save(tmp_path / "data")
+    stored = cf.HistoryDataset(cf.Episodes.load(tmp_path / "data", in_memory=False))
+    train, validation, _ = stored.split(key=jax.random.key(1))
+    config = dataclasses.replace(CONFIG, learn="fusion", evaluate_every=20, resident_gigabytes=5e-6)
+    model = fit(train, validation, config, key=KEY, progress=False)
+    assert model.curves[-1]["psnr_fusion"] > model.curves[0]["psnr_fusion"]
+
+
+def test_a_step_has_as_many_pairs_as_the_batch_but_not_too_few_joint_histories():
+    assert joint_histories_per_step(512, 5) == 102
+    assert joint_histories_per_step(512, 100) == FEWEST_JOINT
+
+
+def test_epochs_count_joint_histories(data):
+    """32 pairs a step are 64 joint histories of four agents here, the fewest."""
+    train = data[0]
+    config = dataclasses.replace(CONFIG, learn="fusion", steps=None, epochs=10)
+    model = fit(*data, config, key=KEY, progress=False)
+    assert model.curves[-1]["step"] == -(-10 * train.num_steps // FEWEST_JOINT)
+
+
+def test_answers_may_have_a_budget_of_their_own_and_warm_up_within_it(data):
+    config = dataclasses.replace(CONFIG, learn="both", fusion_steps=40, warmup=500, record_every=10)
+    model = fit(*data, config, key=KEY, progress=False)
+    steps = [point["step"] for point in model.curves]
+    assert steps == [*range(10, 61, 10), *range(10, 41, 10)]
+    assert model.curves[-1]["validation_loss"] < model.curves[6]["validation_loss"]
+    stage = stage_of("answers", data[0], config, (jnp.zeros(7), jnp.ones(7)), 4)
+    assert (stage.total, stage.config.warmup) == (40, 4)
+
+
+def test_pairs_alone_teach_no_fusion(data):
+    class Pairs:
+        """Pairs whose agents are not known together."""
+
+        layout, scaling, num_steps = data[0].layout, data[0].scaling, data[0].num_steps
+
+        def resident(self, key, num_bytes):
+            return data[0]
+
+        def sample(self, key, batch):
+            return data[0].sample(key, batch)
+
+    with pytest.raises(InputError, match="whole joint histories"):
+        fit(Pairs(), None, dataclasses.replace(CONFIG, learn="fusion"), key=KEY, progress=False)

@@ -1,8 +1,8 @@
-"""Runs on disk: train on episodes, go on after an interruption, find the model and its test episodes again.
+"""Runs on disk: train on episodes, resume after an interruption, load a model with the episodes to test it on.
 
-`run.json` is written before training starts, so that a run that is resumed needs no other setting and cannot go on
-under others. `model.safetensors` holds what judging the model needs: the problem, the data's fingerprint, the test
-episodes, the radius.
+`run.json` holds the settings. It is written before training starts, so that a run is resumed without giving them again
+and cannot be resumed with others. `model.safetensors` also holds what a test of the model needs: the problem, the
+data's fingerprint, the test episodes and the radius.
 """
 
 import zlib
@@ -34,20 +34,20 @@ from composite_flow.training.fit import TrainingConfig, fit
 from composite_flow.training.loss import ideal_loss
 
 SETTINGS_FILE = "run.json"
-MOST_STATES = 2_000  # up to here the ideal loss takes seconds, with histories of one step
-_WATCHED = 128  # validation joint histories in each evaluation during training
-_ROWS = 65_536  # steps that are read at once for the fingerprint
+MOST_STATES = 2_000  # with at most so many, the ideal loss takes seconds for histories of one step
+_WATCHED = 128  # joint histories of the validation part that are evaluated during training
+_ROWS = 65_536  # steps read at a time to compute the fingerprint
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a run depends on, but for its data.
+    """All settings of a run.
 
     Attributes:
         training: the network and its training.
         history: how many steps each agent's history reaches back (H).
-        withhold_states: share of the distinct states that training never sees.
-        seed: fixes the split, the weights, the batches and the noise.
+        withhold_states: fraction of the distinct states that are withheld from training.
+        seed: fixes the split, the initial weights, the batches and the noise.
     """
 
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -56,7 +56,7 @@ class RunSettings:
     seed: int = 0
 
     def flat(self) -> dict[str, Any]:
-        """One level of names, as in `run.json`."""
+        """The settings in one flat dictionary, as in `run.json`."""
         others = {name.name: getattr(self, name.name) for name in fields(self)[1:]}
         return jsonable({**asdict(self.training), **others})
 
@@ -69,13 +69,14 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class RunData:
-    """A model with the part of some data that it may be judged on.
+    """A model with the data to test it on.
 
     Attributes:
-        model: what the run saved.
-        dataset: windows of the model's own length, on the run's test episodes or on all of the given data.
-        part: "test"; "all" for data that the run was not trained on; "unknown" for all of the given data where the
-            model records no split, as one saved by `fit` does: it may have been trained on some of them.
+        model: the trained model.
+        dataset: histories of the model's length, from the run's test episodes or from all of the given data.
+        part: which episodes these are. "test": the run's test episodes. "all": all of the given data, on which the run
+            was not trained. "unknown": all of the given data, of which the model may have seen some; a model that `fit`
+            saved does not record its split.
     """
 
     model: Model
@@ -83,10 +84,11 @@ class RunData:
     part: str
 
     def radius(self, given: float | None = None) -> float:
-        """D_φ for the checks: the one given, else the model's own.
+        """D_φ for the checks: `given`, or by default the model's own.
 
         Raises:
-            InputError: neither is there, as for a model trained without validation pairs or along with a policy.
+            InputError: there is neither. A model has no radius if it was trained without validation pairs, or together
+                with a policy.
         """
         radius = self.model.radius if given is None else given
         if radius is None:
@@ -95,18 +97,21 @@ class RunData:
 
 
 def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwrite: bool) -> RunSettings:
-    """The settings of a run: those given, kept in `run.json`, or those kept there by the run that is resumed.
+    """Start a run by writing its settings to `run.json`, or read there the settings of the run to resume.
 
     Args:
-        folder: of the run.
-        settings: as given now; of a run to resume, what differs from the defaults must agree with its own.
-        resume: go on with the run in the folder, if there is one.
-        overwrite: an earlier run in the folder may be replaced.
+        folder: the run's folder.
+        settings: the settings of a new run. For a run to resume, each one must be the default or the run's own.
+        resume: whether to resume the run in the folder, if there is one.
+        overwrite: whether an earlier run in the folder may be replaced.
+
+    Returns:
+        The settings to use.
 
     Raises:
         InputError: the settings cannot be used.
         FileError: a run is in the way, or the folder holds none to resume.
-        MismatchError: a setting was given that the run to resume does not have.
+        MismatchError: a setting differs from that of the run to resume.
     """
     if settings.history < 1 or not 0 <= settings.withhold_states < 1:
         raise InputError("history must be at least 1, and withhold_states a share from 0 to below 1.")
@@ -127,14 +132,14 @@ def train_run(
 
     Args:
         episodes: all of the data.
-        settings: as `start_or_resume` gives them.
-        folder: of the run; the model stays in memory where not given.
-        resume: go on with the folder's run, if there is one.
-        overwrite: replace the folder's run.
-        progress: called about twice a second with the step, the planned steps and the loss.
+        settings: from `start_or_resume`.
+        folder: the run's folder; by default the model is not saved.
+        resume: whether to resume the run in the folder, if there is one.
+        overwrite: whether an earlier run in the folder may be replaced.
+        progress: called about twice a second with the step, the planned number of steps and the loss.
 
     Returns:
-        The model; its description says what it was trained on and which episodes were left for testing.
+        The model. Its description holds the settings, the problem, the policy and the test episodes.
 
     Raises:
         InputError, FileError, MismatchError: as `HistoryDataset.split` and `fit`.
@@ -171,7 +176,7 @@ def train_run(
 
 
 def composite_watch(validation: HistoryDataset, key: PRNGKeyArray) -> Callable[[Denoiser, int], dict[str, float]]:
-    """A function for `fit` that measures composite diffusion on some joint histories of the validation part."""
+    """For `fit`'s `evaluate`: a function that measures composite diffusion on some joint histories of validation."""
     joint = validation.joint(choose_steps(validation, _WATCHED, seed=0))
     truth = joint.states[:, None]
 
@@ -186,7 +191,7 @@ def composite_watch(validation: HistoryDataset, key: PRNGKeyArray) -> Callable[[
 
 
 def loss_floor(description: dict[str, Any], train: HistoryDataset, validation: HistoryDataset) -> float | None:
-    """The ideal denoiser's loss on the validation part, where the problem lists few enough states; else None."""
+    """The ideal denoiser's loss on the validation part; None for longer histories or too many states to list."""
     problem = listing_problem(description) if train.layout.length == 1 else None
     if problem is None or problem.num_states > MOST_STATES:
         return None
@@ -195,7 +200,7 @@ def loss_floor(description: dict[str, Any], train: HistoryDataset, validation: H
 
 
 def split_record(episodes: Episodes, test: HistoryDataset) -> dict[str, Any]:
-    """What `open_run` needs to find the test part again; JSON-able."""
+    """What `open_run` needs to rebuild the test part; JSON-able."""
     withheld = test.withheld_states
     return {
         "fingerprint": fingerprint(episodes),
@@ -205,7 +210,7 @@ def split_record(episodes: Episodes, test: HistoryDataset) -> dict[str, Any]:
 
 
 def fingerprint(episodes: Episodes) -> str:
-    """Tells one set of episodes from another, wherever it is stored: a checksum of what training reads."""
+    """A checksum of the arrays that training reads, and their sizes. It does not depend on how they are stored."""
     checksum = 0
     for array in (episodes.observations, episodes.actions, episodes.states, episodes.ends):
         for first in range(0, episodes.num_steps, _ROWS):

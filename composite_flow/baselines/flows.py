@@ -1,14 +1,14 @@
-"""What else turns a joint history into a state, on the same number of denoiser calls as composite diffusion.
+"""Baselines that use the same denoiser as composite diffusion, and call it equally often.
 
-With n agents and S sweeps each sample costs n · S calls of the denoiser, here as there. With the same key every method
-starts from the noises that `reconstruct` starts from (`one_step` needs more of them).
+With n agents and S sweeps, each sample costs n · S calls of the denoiser, as in `reconstruct`. With the same key all
+methods start from the same noise as `reconstruct` (`one_step` draws more noise besides).
 
-| baseline | calls of one sample |
+| baseline | the n · S calls of one sample |
 |---|---|
-| `individual_flow` | one agent, n · S steps |
-| `one_step` | n agents, one step from each of S noises |
-| `mean_of_individual_flows` | n agents, S steps |
-| `parallel_mean` | n agents in each of S rounds |
+| `individual_flow` | n · S steps of one agent |
+| `one_step` | one step of each of n agents from each of S noises |
+| `mean_of_individual_flows` | S steps of each of n agents |
+| `parallel_mean` | S rounds in which each of n agents makes a step |
 """
 
 from collections.abc import Callable
@@ -32,18 +32,21 @@ def individual_flow(
     num_sweeps: int = 6,
     sigma: float = 1.0,
 ) -> Float[Array, "{num_samples} state"]:
-    """The flow of one agent alone, φ_ℓ(τ_i)(y) with ℓ = n · S; each sample follows an agent drawn for it.
+    """Individual diffusion (Table 1): the flow of one agent alone, φ_ℓ(τ_i)(y) with ℓ = n · S.
 
-    The agents are dealt out evenly, so that a mean over samples estimates the mean over agents at the same cost as
-    composite diffusion (individual diffusion in Table 1).
+    Each sample has one agent, assigned at random. All agents get the same number of samples, or one more or less, so
+    the mean over samples estimates the mean over agents.
 
     Args:
-        denoiser: the shared denoiser.
+        denoiser: f, shared by all agents.
         histories: the agents' encoded local histories.
-        key: fixes the noises and who follows whom.
-        num_samples: K.
-        num_sweeps: S; sets the number of calls.
+        key: draws the noise and the assignment of agents.
+        num_samples: K, the number of samples.
+        num_sweeps: S, which fixes the number of calls.
         sigma: scale of the initial noise.
+
+    Returns:
+        The end point of each sample, in scaled units.
     """
     key_noise, key_agent = jax.random.split(key)
     num_agents = histories.shape[0]
@@ -65,9 +68,9 @@ def one_step(
     num_sweeps: int = 6,
     sigma: float = 1.0,
 ) -> Float[Array, "{num_samples} state"]:
-    """One denoising step of every agent from each of S noises, averaged: (1/nS) Σ_i Σ_j f(τ_i, y_j).
+    """The mean of one denoising step of every agent from each of S noises: (1/nS) Σ_i Σ_j f(τ_i, y_j).
 
-    Arguments as in `individual_flow`.
+    Arguments and result as in `individual_flow`.
     """
     key_noise, key_more = jax.random.split(key)
     contexts = jax.vmap(denoiser.condition)(histories)
@@ -92,7 +95,7 @@ def mean_of_individual_flows(
 ) -> Float[Array, "{num_samples} state"]:
     """The mean of all agents' own flows of S steps from the same noise: (1/n) Σ_i φ_S(τ_i)(y).
 
-    Arguments as in `individual_flow`.
+    Arguments and result as in `individual_flow`.
     """
     key_noise, _ = jax.random.split(key)
     contexts = jax.vmap(denoiser.condition)(histories)
@@ -114,11 +117,11 @@ def parallel_mean(
     num_sweeps: int = 6,
     sigma: float = 1.0,
 ) -> Float[Array, "{num_samples} state"]:
-    """All agents denoise at once and their answers are averaged, S times: y ← (1/n) Σ_i f(τ_i, y).
+    """S rounds in which all agents denoise the same y, and their mean is the next: y ← (1/n) Σ_i f(τ_i, y).
 
-    It needs no order and one exchange per round, but agents who know nothing outvote the few who do. Arguments as in
-    `individual_flow`. `ParallelMean` is the same as a composition rule, but its message goes from agent to agent, so
-    that its sums are rounded in another order.
+    It needs no order and one exchange per round, but agents who know nothing outvote the few who know something.
+    Arguments and result as in `individual_flow`. The composition rule `ParallelMean` computes the same, but adds the
+    results up from agent to agent, which rounds in another order.
     """
     key_noise, _ = jax.random.split(key)
     contexts = jax.vmap(denoiser.condition)(histories)
@@ -147,10 +150,16 @@ def baseline_batch(
     num_sweeps: int = 6,
     sigma: float = 1.0,
 ) -> Float[Array, "batch {num_samples} state"]:
-    """One baseline on many joint histories, compiled, in bounded memory; keys as in `reconstruct_batch`.
+    """Run a baseline on many joint histories: compiled, and in parts, so that memory is bounded.
+
+    Args:
+        baseline: one of `BASELINES`, or a function with the same arguments.
+        histories: joint histories along the leading axis.
+        key: split into a key for each joint history, as in `reconstruct_batch`.
+        denoiser, num_samples, num_sweeps, sigma: as in `individual_flow`.
 
     Raises:
-        InputError: if the histories or a setting cannot be used.
+        InputError: the histories or a setting cannot be used.
     """
     histories = check_histories(denoiser, histories, axes=3)
     check_counts(num_samples=num_samples, num_sweeps=num_sweeps)

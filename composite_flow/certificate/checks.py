@@ -1,22 +1,23 @@
 """The checks of composite diffusion: is a sample stable, and do all agents agree with it? (A.6, step 2)
 
-1. Stability: |λ_max(J)| < 1 at the last n elements of the path, n the number of participants.
+1. Stability: |λ_max(J_m)| < 1 for the Jacobians J_1, …, J_n of the last sweep, n the number of participants.
 2. Agreement: max_i ‖φ_∞(τ_i)(y^(L)) − y^(L)‖ < 2 D_φ.
-3. Ours: the last sweep as one map is stable, |λ_max(J_n ⋯ J_1)| < 1, since a product of stable Jacobians need not be.
+3. Stability of the whole sweep, which we add: |λ_max(J_n ⋯ J_1)| < 1. A product of stable Jacobians can be unstable.
 
-J_m = ∂f(τ_{i_m}, ·)/∂y is taken at the state that agent i_m *received* in the last sweep, y^(L−n+m−1), which it
-denoises. The paper counts the elements one later and does not say whose denoiser it means; with this choice the same
-Jacobians, multiplied in speaking order, are the chain rule for the last sweep. Where the sweep has settled, the two
-sets of elements are the same.
+J_m = ∂f(τ_{i_m}, ·)/∂y at y^(L−n+m−1), the state that agent i_m *received* in the last sweep. The paper counts these
+states one later, and does not say whose denoiser is meant. With our choice the product of the Jacobians in speaking
+order is the Jacobian of the last sweep, by the chain rule. Where the sweep has converged, both choices give the same
+states.
 
-What passing means: Theorem 7's bound D_φ does not follow from the checks, and two
-agents can both be stable and near while the composite ends further away. An error below 3 D_φ follows **if** each
-agent's fixed point lies within D_φ of the true state, which no check can see. `measure_reliability` measures it.
+What an accepted sample means: the bound D_φ of Theorem 7 does not follow from the checks. Two agents can both be stable
+and close to a sample while the composite flow ends further away. An error below 3 D_φ follows **if** each agent's fixed
+point lies within D_φ of the true state, which no check can verify. `measure_reliability` measures how often accepted
+samples are wrong.
 
-Cost: `state` tangents per participant and sample, all as matrix products; on a processor, those of a ReLU network go
-through its active units alone, and once for all samples that have settled at one state (`relu_jacobian`). Stability
-is decided by a rigorous bound from matrix products; eigenvalues are computed only where that leaves it open. The host
-packs what is left to do, so neither function can be traced by a caller's `jit`.
+Cost: n × `state` Jacobian-vector products for each sample, computed as matrix products. On a CPU, the Jacobians of a
+wide ReLU network use its active units alone, and samples that converged to the same state share them (`relu_jacobian`).
+A rigorous bound from matrix products decides most cases; eigenvalues are computed only for the others. Part of the work
+is arranged on the host, so a caller's `jit` cannot trace these functions.
 """
 
 import equinox as eqx
@@ -39,11 +40,11 @@ class Certificate(eqx.Module):
     """The checks of one estimate's samples; any leading axes are batch axes.
 
     Attributes:
-        agents: the participants in the speaking order of the last sweep; the order of the last axis below.
-        radii: spectral radius of each one's Jacobian where it spoke last.
-        bounded: where `radii` holds a rigorous upper bound below one instead of the radius itself.
-        composite_radius: spectral radius of the last sweep as one map.
-        distances: how far each one's own flow, started from the sample, ends from it, in units of the scaled state.
+        agents: the participants in the speaking order of the last sweep. The last axis below has the same order.
+        radii: spectral radius of each agent's Jacobian at the state that it received in the last sweep.
+        bounded: whether the entry of `radii` is a rigorous upper bound below one instead of the radius itself.
+        composite_radius: spectral radius of the Jacobian of the whole last sweep.
+        distances: from the sample to the end of each agent's own flow from there, in units of the scaled state.
         settled: whether that flow converged.
         radius: D_φ.
     """
@@ -63,13 +64,13 @@ class Certificate(eqx.Module):
 
     @property
     def agreed(self) -> Bool[Array, "*batch samples"]:
-        """Condition 2 of the paper, all flows converged."""
+        """Condition 2 of the paper; it also requires that all flows converged."""
         near = self.distances < 2.0 * self.radius[..., None, None]
         return jnp.all(near & self.settled, axis=-1)
 
     @property
     def composite_stable(self) -> Bool[Array, "*batch samples"]:
-        """Our own condition 3."""
+        """Condition 3, which the paper does not have."""
         return self.composite_radius < 1.0
 
     @property
@@ -83,7 +84,7 @@ class Certificate(eqx.Module):
         return self.accepted_by_paper & self.composite_stable
 
     def reasons(self) -> tuple[str, ...]:
-        """A sentence or more for each sample of one estimate: accepted, or every condition it failed and where."""
+        """A sentence for each sample: that it was accepted, or which conditions it failed and for which agents."""
         if self.radii.ndim != 2:
             return tuple(text for one in _unstacked(self) for text in one.reasons())
         return tuple(_reason(jax.device_get(self), sample) for sample in range(self.radii.shape[0]))
@@ -102,26 +103,29 @@ def certify(
     max_steps: int = MAX_STEPS,
     key: PRNGKeyArray | None = None,
 ) -> Certificate:
-    """Check every sample of an estimate (A.6, step 2; see the module for the conditions).
+    """Check every sample of an estimate (A.6, step 2; the module's docstring states the conditions).
 
     Args:
-        denoiser: the one that made the estimate.
-        histories: the joint history that it was made from, all agents.
+        denoiser: f, with which the estimate was made.
+        histories: the joint history from which it was made; one row for each agent.
         estimate: from `reconstruct`.
-        radius: D_φ in units of the scaled state, from `measured_radius`, by hand, or a conformal radius; what each kind
-            of these means for condition 2 stands in `composite_flow.certificate.radius`.
-        exact: report every spectral radius itself, also where a bound already decides that it is below one.
-        dense_limit: larger states are checked by Jacobian-vector products alone (Arnoldi); each radius is then the
-            estimate plus its residual, no rigorous bound.
-        depth: Krylov depth of the matrix-free method.
-        tolerance: an agent's own flow has converged where a step is shorter.
-        max_steps: of each agent's own flow.
-        key: start vectors of the matrix-free method; always the same ones by default.
+        radius: D_φ in units of the scaled state: from `measured_radius`, a number of your own, or a conformal radius.
+            `composite_flow.certificate.radius` says what condition 2 means with each of them.
+        exact: compute every spectral radius, also where a bound already shows that it is below one.
+        dense_limit: states with more features are checked by Jacobian-vector products alone (Arnoldi). Each radius is
+            then an estimate plus its residual, which is not a rigorous bound.
+        depth: Krylov depth of the Arnoldi method.
+        tolerance: an agent's own flow has converged when a step is shorter than this.
+        max_steps: most steps of each agent's own flow.
+        key: draws the start vectors of the Arnoldi method; a fixed key by default.
+
+    Returns:
+        The checks, with which `accepted` says which samples passed.
 
     Raises:
-        InputError: if the histories or the radius cannot be used, or the estimate is of another rule than Definition 6.
+        InputError: the histories or the radius cannot be used, or the estimate was not made by Definition 6.
 
-    Source: appendix A.6, Theorem 7; of A.6 it is step 2, and Theorem 7 does not follow from the checks.
+    Source: appendix A.6, Theorem 7; these are the checks of step 2 in A.6, from which Theorem 7 does not follow.
     """
     histories = check_histories(denoiser, histories, axes=2)
     batch = histories[None], jax.tree.map(lambda leaf: leaf[None], estimate)
@@ -143,7 +147,7 @@ def certify_batch(
     max_steps: int = MAX_STEPS,
     key: PRNGKeyArray | None = None,
 ) -> Certificate:
-    """`certify` the estimates of `reconstruct_batch`; arguments as there."""
+    """`certify` for the estimates of `reconstruct_batch`; arguments, result and errors as in `certify`."""
     _refuse_other_rules(estimates)
     histories = check_histories(denoiser, histories, axes=3)
     limit = jnp.full(len(histories), check_radius(radius), jnp.float32)
@@ -157,7 +161,7 @@ def certify_batch(
 
 
 def _refuse_other_rules(estimates: Estimate) -> None:
-    """Refuse estimates whose hops are not those of Definition 6, which the conditions are about."""
+    """Raise `InputError` for estimates that were not made by Definition 6, for which the conditions are stated."""
     if estimates.rule != type(DEFINITION_6).__name__:
         raise InputError(
             f"These checks hold for Definition 6 alone, and this estimate is by the rule {estimates.rule}: reconstruct "
@@ -166,12 +170,13 @@ def _refuse_other_rules(estimates: Estimate) -> None:
 
 
 def _unstacked(certificate: Certificate) -> list[Certificate]:
+    """The certificates along the leading axis, on the host."""
     host = jax.device_get(certificate)
     return [jax.tree.map(lambda leaf, i=i: leaf[i], host) for i in range(host.radii.shape[0])]
 
 
 def _reason(certificate: Certificate, sample: int) -> str:
-    """What a person should know about one sample's verdict."""
+    """The sentence of `reasons` for one sample of one estimate."""
     limit, complaints = 2.0 * float(certificate.radius), []
     radii, distances = np.asarray(certificate.radii)[sample], np.asarray(certificate.distances)[sample]
     for position in np.flatnonzero(~(radii < 1.0)):

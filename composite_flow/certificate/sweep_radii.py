@@ -1,6 +1,6 @@
-"""Spectral radii along the last sweep of composite diffusion, for the checks of `certificate`.
+"""Spectral radii of the Jacobians of the last sweep of composite diffusion, which `checks` compares with one.
 
-ρ(J_m),   J_m = ∂f(τ_{i_m}, ·)/∂y at the state that agent i_m received,        and    ρ(J_n ⋯ J_1)
+ρ(J_1), …, ρ(J_n)  and  ρ(J_n ⋯ J_1),  where  J_m = ∂f(τ_{i_m}, ·)/∂y  at the state that agent i_m received.
 """
 
 from functools import partial
@@ -17,11 +17,17 @@ from composite_flow.jacobian import state_jacobian
 from composite_flow.numerics.spectrum import arnoldi_radius, radius_bound, spectral_radius
 from composite_flow.relu_jacobian import active_jacobians, can_use_active_units
 
-_ROWS_AT_ONCE = 8192  # tangents or noisy states that pass the network together: 32 MiB a layer at width 1024
+_ROWS_AT_ONCE = 8192  # rows of one pass through the network: tangents or noisy states; 32 MiB for a layer of width 1024
 
 
 class Method(NamedTuple):
-    """How radii are computed: every one exactly or bounded where that decides; dense or matrix-free; Krylov depth."""
+    """How radii are computed.
+
+    Attributes:
+        exact: compute every radius; otherwise an upper bound stands for a radius where the bound is below one.
+        dense: compute whole Jacobians; otherwise Jacobian-vector products alone (Arnoldi).
+        depth: Krylov depth of the Arnoldi method.
+    """
 
     exact: bool
     dense: bool
@@ -29,7 +35,13 @@ class Method(NamedTuple):
 
 
 class SweepRadii(NamedTuple):
-    """The agents' radii in speaking order, which of them are upper bounds below one, and the last sweep's own."""
+    """Spectral radii of the last sweep; participants are in speaking order.
+
+    Attributes:
+        radii: ρ(J_m) of each participant, or an upper bound of it.
+        bounded: whether the entry of `radii` is an upper bound, which is then below one.
+        composite_radius: ρ(J_n ⋯ J_1).
+    """
 
     radii: Float[Array, "batch samples participants"]
     bounded: Bool[Array, "batch samples participants"]
@@ -43,16 +55,17 @@ def last_sweep_radii(
     key: PRNGKeyArray,
     method: Method,
 ) -> SweepRadii:
-    """Spectral radii of all agents and of the sweep as one map.
+    """Spectral radii of the Jacobian of each agent and of the whole last sweep.
+
+    Joint histories are treated one at a time. This bounds the memory, and computes eigenvalues only for those joint
+    histories that need them (under `vmap`, `cond` would compute them for all).
 
     Args:
         denoiser: f.
         spoken: the participants' histories in speaking order.
-        path: what each of them received.
-        key: starts the matrix-free method.
-        method: how.
-
-    One joint history at a time, so that eigenvalues stay conditional and memory bounded.
+        path: the state that each participant received in the last sweep.
+        key: draws the start vectors of the Arnoldi method.
+        method: how the radii are computed.
     """
     if method.dense and can_use_active_units(denoiser):
         each = [_radii(_by_active_units(denoiser, *one), method.exact) for one in zip(spoken, path, strict=True)]
@@ -61,7 +74,11 @@ def last_sweep_radii(
 
 
 def _by_active_units(denoiser, spoken, path):
-    """J_m of every hop and sample; agents at one sample's place are neighbours, for they share most active units."""
+    """J_m of every participant and sample (participants, samples, state, state), of a ReLU network.
+
+    The rows given to `active_jacobians` are sorted by sample, because agents at nearly the same state share most of
+    their active units.
+    """
     num_participants, num_samples, state_size = path.shape
     received = jnp.swapaxes(path, 0, 1).reshape(-1, state_size)
     own = jnp.tile(spoken, (num_samples, 1))
@@ -71,6 +88,8 @@ def _by_active_units(denoiser, spoken, path):
 
 @eqx.filter_jit
 def _compiled_radii(denoiser, spoken, path, key, method: Method) -> SweepRadii:
+    """`last_sweep_radii` of any denoiser, in one compiled program."""
+
     def one(example):
         histories, received = example
         contexts = jax.vmap(denoiser.condition)(histories)
@@ -82,7 +101,7 @@ def _compiled_radii(denoiser, spoken, path, key, method: Method) -> SweepRadii:
 
 
 def _jacobians(denoiser, contexts, path: Float[Array, "participants samples state"]):
-    """J_m of every hop and sample (participants, samples, state, state)."""
+    """J_m of every participant and sample (participants, samples, state, state)."""
 
     def jacobians_of(hop):
         context, received = hop
@@ -94,6 +113,7 @@ def _jacobians(denoiser, contexts, path: Float[Array, "participants samples stat
 
 @partial(jax.jit, static_argnames="exact")
 def _radii(jacobians: Float[Array, "participants samples state state"], exact: bool) -> SweepRadii:
+    """The radii of one joint history from its Jacobians. Bounds are cheap; if all are below one, they are enough."""
     bounds = jax.vmap(jax.vmap(radius_bound))(jacobians)
     decided = (bounds < 1.0) & (not exact)
     radii = jax.lax.cond(
@@ -107,7 +127,7 @@ def _radii(jacobians: Float[Array, "participants samples state state"], exact: b
 
 
 def _matrix_free_radii(denoiser, contexts, path: Float[Array, "participants samples state"], key, depth: int):
-    """The same from products with vectors alone; each radius has its residual added, none is a rigorous bound."""
+    """The same from Jacobian-vector products alone. Each radius is Arnoldi's estimate plus its residual."""
     participants, num_samples, state_size = path.shape
 
     def radius_of(denoise, y):
@@ -128,4 +148,5 @@ def _matrix_free_radii(denoiser, contexts, path: Float[Array, "participants samp
 
 
 def _hops_at_once(participants: int, rows_per_hop: int) -> int:
+    """Number of participants that pass the network together."""
     return min(participants, max(1, _ROWS_AT_ONCE // rows_per_hop))

@@ -85,7 +85,7 @@ def train(
     if is_first_process():
         result = {"run": str(out), "radius": model.radius, **model.curves[-1]}
         rows = [(name.replace("_", " "), value) for name, value in result.items()]
-        show(result, [table(f"TrainedBaseline {out}", ("", "value"), rows)], as_json=shared.json)
+        show(result, [table(f"Trained {out}", ("", "value"), rows)], as_json=shared.json)
 
 
 def _trained(data: Path, out: Path, given: RunSettings, resume: bool, overwrite: bool) -> Model:

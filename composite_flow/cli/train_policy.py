@@ -64,7 +64,7 @@ def train_policy(
         **result.curves[-1],
     }
     rows = [(name.replace("_", " "), value) for name, value in summary.items()]
-    show(summary, [table(f"TrainedBaseline a policy for {problem}", ("", "value"), rows)], as_json=shared.json)
+    show(summary, [table(f"Trained a policy for {problem}", ("", "value"), rows)], as_json=shared.json)
 
 
 def _model(settings: PolicySettings) -> Model | None:

@@ -1,5 +1,9 @@
-"""The record of a run: its settings, written before it starts, so that a run that is resumed needs no other."""
+"""Folders of runs: what an earlier run left there, and the record of a run.
 
+The record holds the run's settings. It is written before the run starts, so that a run that is resumed needs no other.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -26,6 +30,23 @@ class Settings(Protocol):
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def remove_earlier_run(folder: Path, names: Iterable[str], overwrite: bool) -> None:
+    """Remove the files of an earlier run, so that none of them is taken for the new run's own.
+
+    Args:
+        folder: of the run; it need not exist.
+        names: of all files that such a run writes.
+        overwrite: whether the files may be removed.
+
+    Raises:
+        FileError: one of the files is there and may not be removed; then all stay.
+    """
+    for path in filter(Path.exists, (folder / name for name in names)):
+        if not overwrite:
+            raise FileError(f"{path} exists already; resume that run, allow overwriting, or choose another folder.")
+        path.unlink(missing_ok=True)  # of several hosts another one may have been first
 
 
 def started_or_resumed(

@@ -21,6 +21,7 @@ from jaxtyping import PRNGKeyArray
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.plain_json import describe_differences, jsonable
+from composite_flow.files.run_record import remove_earlier_run
 from composite_flow.model import MODEL_FILE, Model
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import CURVES_FILE, Row, TensorBoard, rows_of, write_curves
@@ -121,7 +122,8 @@ class _Run:
         if resume and self.folder is not None and (self.folder / TRAINING_FILE).exists():
             self.restore(self.folder / TRAINING_FILE)
         else:
-            _clear(self.folder, overwrite)
+            if self.folder is not None:
+                remove_earlier_run(self.folder, _FILES, overwrite)
             self.learner = self.start()
         self.tensorboard = TensorBoard(self.folder, self.steps)
 
@@ -215,13 +217,3 @@ class _Run:
             description = {"training": self.identity(), "steps": self.steps}
             save_policy(self.folder, policy, problem, self.config, description, overwrite=True)
         return PolicyTraining(policy, tuple(self.rows))
-
-
-def _clear(folder: Path | None, overwrite: bool) -> None:
-    """Remove an earlier run, where that is allowed: a resumed run must not find its checkpoint."""
-    for name in () if folder is None else _FILES:
-        path = Path(folder or "") / name
-        if path.exists():
-            if not overwrite:
-                raise FileError(f"{path} exists already; resume that run, allow overwriting, or choose another folder.")
-            path.unlink()

@@ -1,10 +1,10 @@
-"""Training on several devices and hosts: the batch is split over all devices, all else is whole on each.
+"""Training on several devices and hosts: each device computes its part of a batch and holds a copy of all else.
 
-All devices of all processes form one mesh with the axis "batch". What a step draws does not depend on the mesh, so
-that the learning curve is that of one device up to the rounding of sums over the batch.
+All devices of all processes form one mesh with a single axis, "batch". The random numbers of a step do not depend on
+the mesh. So the learning curve is that of one device, up to rounding in the sums over a batch.
 
-With several processes, each calls `hosts.join_hosts` before anything else and then runs the same program on the same
-data, with one folder that all can read. The first process says how much time has passed, and writes.
+With several processes, each one first calls `hosts.join_hosts`. Then all run the same program on the same data, with
+one run folder that all can read. The first process measures the time for all of them, and writes the files.
 """
 
 from typing import Any
@@ -20,13 +20,13 @@ from composite_flow.errors import InputError
 
 
 def mesh_of_all(batch: int) -> Mesh | None:
-    """All devices of all processes, in a row; None where there is only one.
+    """The mesh of all devices of all processes, with the axis "batch"; None if there is only one device.
 
     Args:
-        batch: what is to be split over them.
+        batch: number of pairs in a batch, which is split over the devices.
 
     Raises:
-        InputError: it does not split evenly.
+        InputError: the batch does not split evenly.
     """
     devices = jax.devices()
     if batch % len(devices):
@@ -38,7 +38,7 @@ def mesh_of_all(batch: int) -> Mesh | None:
 
 
 def on_all(tree: Any, mesh: Mesh | None) -> Any:
-    """The arrays of a pytree, whole on every device; every process gives the same ones."""
+    """A copy of the pytree's arrays on every device. All processes must call it with the same values."""
     if mesh is None:
         return tree
     whole = NamedSharding(mesh, PartitionSpec())
@@ -46,31 +46,31 @@ def on_all(tree: Any, mesh: Mesh | None) -> Any:
 
 
 def on_one(tree: Any, mesh: Mesh | None) -> Any:
-    """The arrays of a pytree that is whole on every device, on this process's first."""
+    """The inverse of `on_all`: the copy on the first device of this process."""
     if mesh is None:
         return tree
     return jax.tree.map(lambda leaf: leaf.addressable_data(0) if eqx.is_array(leaf) else leaf, tree)
 
 
 def split(batch: Any, mesh: Mesh | None) -> Any:
-    """Inside a compiled function: each device has its part of the first axes."""
+    """Inside a compiled function: divide the first axis of each array among the devices."""
     return batch if mesh is None else _placed(batch, NamedSharding(mesh, PartitionSpec("batch")))
 
 
 def whole(tree: Any, mesh: Mesh | None) -> Any:
-    """Inside a compiled function: each device has everything."""
+    """Inside a compiled function: give each device all of each array."""
     return tree if mesh is None else _placed(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def from_first_process(value: float) -> float:
-    """The first process's value, in all of them."""
+    """The value that the first process gave, returned in every process; float32 if there are several."""
     if jax.process_count() == 1:
         return value
     return float(multihost_utils.broadcast_one_to_all(np.float32(value)))
 
 
 def in_any_process(flag: bool) -> bool:
-    """Whether the flag is set in one of the processes."""
+    """Whether the flag is set in at least one process."""
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
@@ -94,7 +94,7 @@ def texts_of_all(text: str) -> list[str]:
 
 
 def _copied(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
-    """The same array under that sharding, without asking the other processes whether theirs is the same."""
+    """The array with this sharding. Unlike `jax.device_put`, it does not compare the values of all processes."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(_copied(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
     host = np.asarray(leaf)
@@ -102,6 +102,7 @@ def _copied(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
 
 
 def _placed(tree: Any, sharding: NamedSharding) -> Any:
+    """Constrain the sharding of the pytree's arrays, inside a compiled function."""
     return jax.tree.map(
         lambda leaf: jax.lax.with_sharding_constraint(leaf, sharding) if eqx.is_array(leaf) else leaf, tree
     )

@@ -19,7 +19,8 @@ from jaxtyping import PRNGKeyArray
 from composite_flow.data.episodes import default_state_names
 from composite_flow.denoiser import Denoiser, NoDenoiser
 from composite_flow.deviation import measured_radius
-from composite_flow.errors import FileError, InputError
+from composite_flow.errors import InputError
+from composite_flow.files.run_record import remove_earlier_run
 from composite_flow.fusion.intervals import measure_quantiles
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.network import AnswerNetwork
@@ -156,11 +157,5 @@ def _check_folder(folder: str | os.PathLike | None, resume: bool, overwrite: boo
         if resume:
             raise InputError("To resume a run, give the folder that it was started with.")
         return
-    checkpoints = [Path(folder) / name for name in stage_files()]
-    if resume and any(path.exists() for path in checkpoints):
-        return
-    for path in (Path(folder) / MODEL_FILE, *checkpoints):
-        if path.exists():
-            if not overwrite:
-                raise FileError(f"{path} exists already; resume that run, allow overwriting, or choose another folder.")
-            path.unlink(missing_ok=True)  # another process may have been first
+    if not (resume and any((Path(folder) / name).exists() for name in stage_files())):
+        remove_earlier_run(Path(folder), (MODEL_FILE, *stage_files()), overwrite)

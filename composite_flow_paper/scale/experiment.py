@@ -1,6 +1,6 @@
 """How far it goes: a hundred sensors trained and checked, and the cost of a thousand.
 
-TrainedBaseline: 10 × 10 sensors, 180 areas, one target; exact-state rate on held-out episodes and matrix-free checks.
+Trained: 10 × 10 sensors, 180 areas, one target; exact-state rate on held-out episodes and matrix-free checks.
 Cost: one training step and one composite sweep on ever larger grids, each measured in a process of its own, so that
 the peak of its memory is its own.
 """

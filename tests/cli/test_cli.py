@@ -179,6 +179,15 @@ def test_an_interrupt_says_how_to_go_on(trained, tmp_path, capsys, monkeypatch):
     assert f"train {trained / 'a'} --out {tmp_path / 'run'} --resume" in " ".join(capsys.readouterr().err.split())
 
 
+def test_the_table_of_a_run_says_in_words_what_was_done(trained, capsys, monkeypatch):
+    """A finished run that is resumed is told again at once."""
+    monkeypatch.setenv("COLUMNS", "500")  # titles are not wrapped
+    assert cli.main(["train", str(trained / "a"), "--out", str(trained / "run"), "--resume"]) == 0
+    title, *rows = capsys.readouterr().out.splitlines()
+    assert title.strip() == f"Trained {trained / 'run'}"
+    assert any("validation loss" in row for row in rows)
+
+
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(trained):
     """SIGKILL after the first checkpoint, then --resume: the weights are those of the run that was not killed."""

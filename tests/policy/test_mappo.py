@@ -144,6 +144,8 @@ def test_commands_train_and_collect(trained, tmp_path, capsys):
     assert_same_arrays(cf.load_policy(run), whole.policy)
     again = call(capsys, "train-policy", PROBLEM, "--out", run, "--resume")
     assert again[0] == 0 and again[1] == result
+    assert cli.main(["train-policy", PROBLEM, "--out", str(run), "--resume"]) == 0
+    assert capsys.readouterr().out.split("\n")[0].strip() == f"Trained a policy for {PROBLEM}"
 
     code, collected, told = call(
         capsys, "collect", PROBLEM, "--policy", run, "--greedy", "--episodes", 8, "--out", data

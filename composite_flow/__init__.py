@@ -28,6 +28,7 @@ from composite_flow.evaluation import Evaluation, evaluate
 from composite_flow.files.estimates import Estimates
 from composite_flow.fixed_points import FixedPoints, find_fixed_points
 from composite_flow.flow import converge
+from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.history import History, HistoryLayout
 from composite_flow.jacobian import state_jacobian
 from composite_flow.metrics import exact_states, psnr, rate_lower_bound
@@ -98,6 +99,7 @@ __all__ = [
     "Sampling",
     "Scaling",
     "SensorNetwork",
+    "TeamEstimate",
     "TooLargeError",
     "TrainedPolicy",
     "TrainingConfig",

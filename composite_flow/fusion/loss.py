@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from composite_flow.fusion.answers import Answer, Prior
-from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.answers import Answer, Answers, Prior, answer_each
 
 MOST_PREFIXES = 8  # up to so many agents every size of team is trained in each step
 NUM_TEAMS = 4  # teams of a step, where agents are more
@@ -33,16 +32,30 @@ def draw_teams(key: PRNGKeyArray, num_agents: int) -> Bool[Array, "teams agents"
 
 
 def fusion_losses(
-    network: AnswerNetwork,
-    histories: Float[Array, "batch agents history"],
+    answers: Answers,
+    histories: Float[Array, "batch agents columns"],
     states: Float[Array, "batch state"],
     key: PRNGKeyArray,
 ) -> Float[Array, " batch"]:
-    """The loss of each step, averaged over its teams."""
-    answers = jax.vmap(network.answer_each)(histories)
+    """The loss of each step, averaged over its teams; of any answers that training fits."""
     keys = jax.random.split(key, len(states))
     teams = jax.vmap(lambda k: draw_teams(k, histories.shape[1]))(keys)
-    return jax.vmap(lambda a, t, s: jnp.mean(team_losses(network.prior, team_sums(a, t), s)))(answers, teams, states)
+    sums = jax.vmap(lambda h, t: sums_of_teams(answers, h, t))(histories, teams)
+    return jax.vmap(lambda total, s: jnp.mean(team_losses(answers.prior, total, s)))(sums, states)
+
+
+def sums_of_teams(
+    answers: Answers, histories: Float[Array, "agents columns"], teams: Bool[Array, "teams agents"]
+) -> Answer:
+    """The sums of each team's answers, teams along the leading axis.
+
+    By the answers' own `team_sums(histories, teams)` or `answer_each(histories)`, where they have one: both read what
+    does not depend on the histories once for a batch of teams, and the first makes no answer of all features.
+    """
+    if hasattr(answers, "team_sums"):
+        return answers.team_sums(histories, teams)  # pyright: ignore[reportAttributeAccessIssue]
+    whole = getattr(answers, "answer_each", None)
+    return team_sums(answer_each(answers, histories) if whole is None else whole(histories), teams)
 
 
 def team_sums(answers: Answer, teams: Bool[Array, "teams agents"]) -> Answer:

@@ -65,8 +65,10 @@ def quantised(answer: Answer, bits: int) -> Answer:
 
 
 def _only(answer: Answer, kept: Bool[Array, "*batch state"]) -> Answer:
-    parts = (jnp.where(kept, part, 0.0) for part in (answer.evidence, answer.weight, answer.precision))
-    return Answer(*parts, answer.free)
+    evidence, weight, precision = (
+        jnp.where(kept, part, 0.0) for part in (answer.evidence, answer.weight, answer.precision)
+    )
+    return Answer(evidence, weight, precision, answer.free)
 
 
 def _rounded(values: Float[Array, "*batch entries"], steps: float) -> Float[Array, "*batch entries"]:

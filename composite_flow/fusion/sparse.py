@@ -157,11 +157,14 @@ class SparseAnswers(eqx.Module):
     def team_sums(self, histories: Float[Array, "agents columns"], teams: Bool[Array, "teams agents"]) -> Answer:
         """The sum of each team's answers, teams along the leading axis; what each agent says is spread only once."""
         said, member = self.say_each(histories), teams.astype(jnp.float32)
-        shares = SlotAnswer(
-            *(jnp.swapaxes(member[:, :, None] * part[None], 1, 2).reshape(len(teams), -1) for part in _parts(said)),
-            member @ said.everywhere,
+
+        def shares(part: Float[Array, "agents slots"]) -> Float[Array, "teams entries"]:
+            return (member[:, :, None] * part[None]).reshape(len(teams), -1)
+
+        counted = SlotAnswer(
+            shares(said.evidence), shares(said.weight), shares(said.precision), member @ said.everywhere
         )
-        return jax.vmap(lambda share: self._spread(self.slot_features.T.reshape(-1), share))(shares)
+        return jax.vmap(lambda each: self._spread(self.slot_features.reshape(-1), each))(counted)
 
     # --- parts of the above
 
@@ -230,10 +233,6 @@ def _times(present: Float[Array, " 1"], values: Float[Array, " values"]) -> Floa
     return present @ values[None]
 
 
-def _parts(said: SlotAnswer) -> tuple[Array, Array, Array]:
-    return said.evidence, said.weight, said.precision
-
-
 def build_sparse_answers(
     train: HistoryDataset,
     width: int = 64,
@@ -261,7 +260,7 @@ def build_sparse_answers(
     draw = eqx.filter_jit(lambda data, steps: OwnSteps(data).at(steps))
     histories, _ = draw(arrays_of(train), _some(train, SAMPLED_STEPS, key_steps))
     # the prior of rare features needs more steps than ranges do
-    states = np.asarray(train.windows.scaling.scale(train.windows.states[_some(train, MOST_STEPS, key_prior)]))
+    states = np.asarray(train.scaling.scale(train.windows.device_arrays[2][_some(train, MOST_STEPS, key_prior)]))
     limits = jnp.min(histories, axis=(0, 1)), jnp.max(histories, axis=(0, 1))
     prior, usual = prior_of(states, find_types(states)), jnp.mean(histories, axis=0)
     return SparseAnswers(slots, usual, limits, prior, width, depth, activation, key=key_weights)

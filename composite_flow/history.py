@@ -66,6 +66,10 @@ class HistoryLayout(eqx.Module):
 
     def encode(self, history: History) -> Float[Array, "*batch history"]:
         """Flatten histories, with zeros where they are masked."""
+        return jnp.concatenate([self.encode_own(history), jax.nn.one_hot(history.agent, self.num_agents)], axis=-1)
+
+    def encode_own(self, history: History) -> Float[Array, "*batch own"]:
+        """The flat form without the agent's identity, for arrays in which its place says who it is."""
         batch, mask = history.mask.shape[:-1], history.mask
         observations = jnp.where(mask[..., None], history.observations, 0.0)
         actions = jax.nn.one_hot(history.actions, self.num_actions) * mask[..., :-1, None].astype(jnp.float32)
@@ -73,7 +77,6 @@ class HistoryLayout(eqx.Module):
             observations.reshape(*batch, -1),
             actions.reshape(*batch, (self.length - 1) * self.num_actions),
             mask.astype(observations.dtype),
-            jax.nn.one_hot(history.agent, self.num_agents),
         )
         return jnp.concatenate(parts, axis=-1)
 

@@ -1,7 +1,8 @@
 """What the team says together: each agent answers once, and answers add up, for any subset of the team, in any order.
 
 Read `answers` (what one agent says) and `fuse` (how answers add up), then `ideal` (where sums are exact), `network`
-(the answers that training fits) and `loss` (by what), `features` for the types of a state's features.
+(the answers that training fits) and `loss` (by what), `features` for the types of a state's features. `screening` and
+`sparse` are for large states; `chain` is another way to say something together, one message that goes round.
 """
 
 from composite_flow.fusion.answers import Answer, Answers, Prior, prior_of

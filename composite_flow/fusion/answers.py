@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from composite_flow.fusion.features import FeatureTypes
 
@@ -88,3 +88,12 @@ class Answers(eqx.Module):
     def answer_each(self, histories: Float[Array, "agents history"]) -> Answer:
         """The answers of the whole team, agents along the leading axis."""
         return jax.vmap(lambda history: self.answer(self.condition(history)))(histories)
+
+    def team_sums(self, histories: Float[Array, "agents history"], teams: Bool[Array, "teams agents"]) -> Answer:
+        """The sums of several teams' answers, teams along the leading axis."""
+        return team_sums(self.answer_each(histories), teams)
+
+
+def team_sums(answers: Answer, teams: Bool[Array, "teams agents"]) -> Answer:
+    """The sums of each team's answers, teams along the leading axis."""
+    return jax.tree.map(lambda part: teams.astype(part.dtype) @ part, answers)

@@ -1,10 +1,14 @@
-"""What answers learn from: the histories of all agents at the same step, and the state there."""
+"""What answers learn from: the histories of all agents at the same step, and the state there.
+
+`JointSteps` gives the flat histories that every network reads. Their identity columns are a matrix of agents × agents
+for each step, most of the data in large teams. `OwnSteps` leaves them out: an agent's place says who it is.
+"""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.scaling import Scaling
@@ -38,18 +42,34 @@ class JointSteps(eqx.Module):
     def resident(self, key: PRNGKeyArray, num_bytes: int) -> "JointSteps":
         """A random portion of this size that is in memory; itself where all are."""
         portion = self.dataset.resident(key, num_bytes)
-        return self if portion is self.dataset else JointSteps(portion)
+        return self if portion is self.dataset else type(self)(portion)
 
     def sample(
         self, key: PRNGKeyArray, batch: int
-    ) -> tuple[Float[Array, "batch agents history"], Float[Array, "batch state"]]:
+    ) -> tuple[Float[Array, "batch agents columns"], Float[Array, "batch state"]]:
         """Joint histories and scaled states, drawn uniformly over steps with replacement; traceable.
 
         Raises:
             InputError: the episodes are not in memory.
         """
-        joint = self.dataset.windows.joint(self.dataset.drawn_steps(key, batch))
+        return self.at(self.dataset.drawn_steps(key, batch))
+
+    def at(self, steps: Int[Array, " k"]) -> tuple[Float[Array, "k agents columns"], Float[Array, "k state"]]:
+        """Joint histories and scaled states of these steps."""
+        joint = self.dataset.windows.joint(steps)
         return joint.histories, joint.states
+
+
+class OwnSteps(JointSteps):
+    """`JointSteps` without the identity columns, for answers that know an agent by its place."""
+
+    def at(self, steps: Int[Array, " k"]) -> tuple[Float[Array, "k agents own"], Float[Array, "k state"]]:
+        """Joint histories without identities and scaled states of these steps.
+
+        Compiled with what reads them, the flat histories are never made.
+        """
+        joint = self.dataset.windows.joint(steps)
+        return self.layout.encode_own(joint.structured), joint.states
 
 
 def joint_statistics(steps: JointSteps, num_bytes: int) -> tuple[Float[Array, "agents history"], Prior]:

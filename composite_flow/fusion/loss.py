@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from composite_flow.fusion.answers import Answer, Prior
-from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.answers import Answer, Answers, Prior
 
 MOST_PREFIXES = 8  # up to so many agents every size of team is trained in each step
 NUM_TEAMS = 4  # teams of a step, where agents are more
@@ -33,21 +32,16 @@ def draw_teams(key: PRNGKeyArray, num_agents: int) -> Bool[Array, "teams agents"
 
 
 def fusion_losses(
-    network: AnswerNetwork,
-    histories: Float[Array, "batch agents history"],
+    answers: Answers,
+    histories: Float[Array, "batch agents columns"],
     states: Float[Array, "batch state"],
     key: PRNGKeyArray,
 ) -> Float[Array, " batch"]:
-    """The loss of each step, averaged over its teams."""
-    answers = jax.vmap(network.answer_each)(histories)
+    """The loss of each step, averaged over its teams; of any answers that training fits."""
     keys = jax.random.split(key, len(states))
     teams = jax.vmap(lambda k: draw_teams(k, histories.shape[1]))(keys)
-    return jax.vmap(lambda a, t, s: jnp.mean(team_losses(network.prior, team_sums(a, t), s)))(answers, teams, states)
-
-
-def team_sums(answers: Answer, teams: Bool[Array, "teams agents"]) -> Answer:
-    """The sums of each team's answers, teams along the leading axis."""
-    return jax.tree.map(lambda part: teams.astype(part.dtype) @ part, answers)
+    sums = jax.vmap(answers.team_sums)(histories, teams)
+    return jax.vmap(lambda total, s: jnp.mean(team_losses(answers.prior, total, s)))(sums, states)
 
 
 def team_losses(prior: Prior, total: Answer, state: Float[Array, " state"]) -> Float[Array, " teams"]:

@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from composite_flow.fusion.answers import Answer, Prior
+from composite_flow.fusion.answers import Answer, Prior, team_sums
 from composite_flow.fusion.fuse import posterior
 from composite_flow.fusion.joint_steps import JointSteps
-from composite_flow.fusion.loss import fusion_losses, team_sums
+from composite_flow.fusion.loss import fusion_losses
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.metrics import exact_states, psnr
 

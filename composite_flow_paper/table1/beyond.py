@@ -57,7 +57,9 @@ def _row(settings: Table1Settings, results: Results, kind: str, estimator: str, 
     }
 
 
-def _fusion_above(fused: Mapping[int, Any], found: Mapping[int, Any], estimator: str) -> dict[str, Any] | None:
+def _fusion_above(
+    fused: Mapping[int | None, Any], found: Mapping[int | None, Any], estimator: str
+) -> dict[str, Any] | None:
     """Decibels by which fusion is above an estimator, paired by test step, over the seeds that both have.
 
     Seeds whose episodes are of another collection are left out, since their steps are not the same.
@@ -74,7 +76,7 @@ def _fusion_above(fused: Mapping[int, Any], found: Mapping[int, Any], estimator:
     return mean_psnr_difference(gaps) if gaps else None
 
 
-def _coverage(fused: Mapping[int, Any]) -> dict[str, Any]:
+def _coverage(fused: Mapping[int | None, Any]) -> dict[str, Any]:
     """The mean over seeds of the share that intervals cover, by size of team and level."""
     cells = [one["coverage"] for one in fused.values()]
     return {

@@ -8,12 +8,12 @@ import pytest
 
 import composite_flow as cf
 from composite_flow.baselines.training import train_baseline
-from composite_flow.fusion.answers import Prior, prior_of
+from composite_flow.fusion.answers import Prior, prior_of, team_sums
 from composite_flow.fusion.features import FeatureTypes, find_types
 from composite_flow.fusion.fuse import fuse, taking_part
 from composite_flow.fusion.ideal import fuse_beliefs
 from composite_flow.fusion.joint_steps import JointSteps
-from composite_flow.fusion.loss import draw_teams, fusion_losses, team_losses, team_sums
+from composite_flow.fusion.loss import draw_teams, fusion_losses, team_losses
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.training.loss import arrays_of
 

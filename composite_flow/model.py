@@ -22,8 +22,8 @@ from composite_flow.denoiser import Denoiser, NoDenoiser
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.estimates import Estimates
+from composite_flow.fusion.answers import Answers
 from composite_flow.fusion.learned import LearnedFusion
-from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network, empty_network, network_settings
@@ -60,7 +60,7 @@ class Model:
     fusion: LearnedFusion | None = None
 
     @property
-    def answers(self) -> AnswerNetwork | None:
+    def answers(self) -> Answers | None:
         """The network that says what each agent answers; None where fusion was not learned."""
         return None if self.fusion is None else self.fusion.answers
 
@@ -85,7 +85,7 @@ class Model:
 
         Raises:
             MismatchError: the histories are not of the model's layout.
-            InputError: the model learned no fusion, or participants are empty, unknown or named twice.
+            InputError: there is no fusion, or participants are empty, unknown or named twice.
         """
         return self._learned_fusion(histories).fuse_one(histories, participants, self.scaling, self.state_names)
 
@@ -132,16 +132,13 @@ class Model:
         sampling: Sampling | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Reconstruction:
-        """`reconstruct` many joint histories, each with noises and orders of its own.
+        """`reconstruct` many joint histories, the leading axis of all arrays, each with noises and orders of its own.
 
         They are computed 256 at a time, so that memory is bounded but for the result, which holds `agents` × `samples`
         × `state` numbers and more for each. `reconstruct_steps` keeps less of them, and no more than 256 at a time.
 
         Args:
-            histories: joint histories along the leading axis; the rest as in `reconstruct`.
-
-        Returns:
-            A reconstruction whose arrays have the joint histories as their leading axis.
+            histories: joint histories; the rest as in `reconstruct`.
 
         Raises:
             MismatchError, InputError: as `reconstruct`, or if there is no joint history.

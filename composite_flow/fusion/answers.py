@@ -85,6 +85,11 @@ class Answers(eqx.Module):
     def answer(self, context: Any) -> Answer:
         """What is to be added up."""
 
+    @property
+    def values_sent(self) -> int:
+        """Numbers in an answer as it is sent."""
+        return self.prior.types.values_sent
+
     def answer_each(self, histories: Float[Array, "agents history"]) -> Answer:
         """The answers of the whole team, agents along the leading axis."""
         return jax.vmap(lambda history: self.answer(self.condition(history)))(histories)

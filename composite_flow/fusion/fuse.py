@@ -21,6 +21,8 @@ from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answer, Answers, Prior
 from composite_flow.fusion.team_estimate import TeamEstimate
 
+_AT_ONCE = 256  # joint histories, so that memory is bounded
+
 
 def taking_part(num_agents: int, participants: Sequence[int] | None) -> Bool[np.ndarray, " agents"]:
     """Which agents take part; all of them where none is named.
@@ -58,18 +60,29 @@ def fuse(prior: Prior, answers: Answer, participants: Bool[Array, " agents"]) ->
         answers: of every agent, agents along the leading axis; those of others than participants are not read.
         participants: which of them count; `taking_part` makes it from a list.
     """
-    mean, variance = posterior(prior, add_up(answers, participants))
     numbers = prior.types.values_sent + answers.free.shape[-1]
+    return estimate_of(prior, add_up(answers, participants), participants, numbers)
+
+
+def estimate_of(prior: Prior, total: Answer, participants: Bool[Array, " agents"], values_sent: int) -> TeamEstimate:
+    """What the participants say whose answers add up to this."""
+    mean, variance = posterior(prior, total)
     messages = jnp.sum(participants, dtype=jnp.int32)
-    return TeamEstimate(mean, variance, participants, messages, 4 * numbers, prior.types)
+    return TeamEstimate(mean, variance, participants, messages, 4 * values_sent, prior.types)
 
 
 @eqx.filter_jit
 def fuse_each(
     answers: Answers, histories: Float[Array, "joint agents history"], participants: Bool[Array, "joint agents"]
 ) -> TeamEstimate:
-    """What the participants of each of many joint histories say together."""
-    return jax.vmap(lambda each, team: fuse(answers.prior, answers.answer_each(each), team))(histories, participants)
+    """What the participants of each of many joint histories say together; nobody else's history is read."""
+
+    def of_team(example):
+        each, team = example
+        total = answers.team_sums(jnp.where(team[:, None], each, 0.0), team[None])
+        return estimate_of(answers.prior, jax.tree.map(lambda part: part[0], total), team, answers.values_sent)
+
+    return jax.lax.map(of_team, (histories, participants), batch_size=_AT_ONCE)
 
 
 def posterior(prior: Prior, total: Answer) -> tuple[Float[Array, " state"], Float[Array, " state"]]:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answers
-from composite_flow.fusion.fuse import add_up, posterior
+from composite_flow.fusion.fuse import posterior
 from composite_flow.fusion.team_estimate import LEVELS, TeamQuantiles
 
 _MOST_SIZES = 8
@@ -59,8 +59,8 @@ def _error_ratios(answers, histories, states, sizes: tuple[int, ...], key) -> Fl
     def of_step(step):
         history, state, key = step
         place = jax.random.permutation(key, len(history))
-        said = answers.answer_each(history)
-        mean, variance = jax.vmap(lambda size: posterior(answers.prior, add_up(said, place < size)))(jnp.asarray(sizes))
+        totals = answers.team_sums(history, place[None, :] < jnp.asarray(sizes)[:, None])
+        mean, variance = jax.vmap(lambda total: posterior(answers.prior, total))(totals)
         return jnp.abs(state[None] - mean) / jnp.sqrt(jnp.maximum(variance, jnp.finfo(variance.dtype).tiny))
 
     return jax.lax.map(of_step, (histories, states, jax.random.split(key, len(states))), batch_size=64)

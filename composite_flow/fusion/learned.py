@@ -12,7 +12,9 @@ from jaxtyping import Array, Float
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.fusion.fuse import fuse_each, taking_part
-from composite_flow.fusion.network import AnswerNetwork, answers_settings, empty_answers
+from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.sparse import SparseAnswers
+from composite_flow.fusion.structure import answers_settings, empty_answers
 from composite_flow.fusion.team_estimate import LEVELS, TeamEstimate, TeamQuantiles
 
 Histories = Float[Array, "joint agents columns"] | Float[np.ndarray, "joint agents columns"]
@@ -26,7 +28,7 @@ class LearnedFusion(eqx.Module):
         quantiles: how far fused numbers lie from the truth; None where it was not measured.
     """
 
-    answers: AnswerNetwork
+    answers: AnswerNetwork | SparseAnswers
     quantiles: TeamQuantiles | None = None
 
     def fuse(

@@ -11,15 +11,12 @@ Because of the centring, what carries no news adds nothing: otherwise n agents a
 start, which large teams do not unlearn. M and C start at 0, so that training starts at the prior's mean.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.fusion.answers import Answer, Answers, Prior
-from composite_flow.fusion.features import FeatureTypes
 from composite_flow.network import Activation, activation_function, check_sizes, scaling_range, uniform_weights
 
 LARGEST_EXPONENT = 12.0  # of weights and precisions, relative to the prior's: 160,000 times as sure as it, or as unsure
@@ -127,6 +124,11 @@ class AnswerNetwork(Answers):
         """Free numbers in an answer."""
         return self.free_weights.shape[1]
 
+    @property
+    def values_sent(self) -> int:
+        """Numbers in an answer: three for each number, one for each other feature, and the free ones."""
+        return self.prior.types.values_sent + self.num_free
+
     def condition(self, history: Float[Array, " history"]) -> Float[Array, "two depth width"]:
         """The biases c_l of a history, and those of its agent's mean history."""
         agents = len(self.mean_histories)
@@ -170,27 +172,3 @@ class AnswerNetwork(Answers):
         precision = sureness(self.precision_weights, self.precision_bias)
         said = news @ self.evidence_weights
         return Answer(jnp.where(is_number, weight * said, said), weight, precision, news @ self.free_weights)
-
-
-_SETTINGS = ("num_agents", "history_size", "state_size", "width", "depth", "num_free", "activation")
-
-
-def answers_settings(answers: AnswerNetwork) -> dict[str, Any]:
-    """What `empty_answers` needs; JSON-able."""
-    types = answers.prior.types
-    sizes = {name: getattr(answers, name) for name in _SETTINGS}
-    return {**sizes, "binary_features": list(types.binary), "groups": [list(group) for group in types.groups]}
-
-
-def empty_answers(settings: dict[str, Any]) -> AnswerNetwork:
-    """A network of the same structure, without its weights."""
-    agents, history, size, width, depth, num_free, activation = (settings[name] for name in _SETTINGS)
-    groups = tuple((int(first), int(stop)) for first, stop in settings["groups"])
-    types = FeatureTypes(tuple(settings["binary_features"]), groups, size)
-
-    def build(key):
-        prior = Prior(jnp.zeros(size), jnp.ones(size), types)
-        limits = jnp.zeros(history), jnp.ones(history)
-        return AnswerNetwork(jnp.zeros((agents, history)), limits, prior, width, depth, num_free, activation, key=key)
-
-    return eqx.filter_eval_shape(build, jax.random.key(0))

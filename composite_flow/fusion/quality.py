@@ -5,11 +5,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from composite_flow.fusion.answers import Answer, Prior, team_sums
+from composite_flow.fusion.answers import Answers
 from composite_flow.fusion.fuse import posterior
 from composite_flow.fusion.joint_steps import JointSteps
 from composite_flow.fusion.loss import fusion_losses
-from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.metrics import exact_states, psnr
 
 _HELD_OUT_BYTES = 50e6  # of held-out joint histories that each point of the learning curve looks at
@@ -21,7 +20,7 @@ def team_sizes(num_agents: int) -> tuple[int, ...]:
     return tuple(sorted({1, -(-num_agents // 2), num_agents}))
 
 
-def team_quality(network: AnswerNetwork, held_out: JointSteps) -> dict[str, float]:
+def team_quality(network: Answers, held_out: JointSteps) -> dict[str, float]:
     """The mean loss, and for teams of one, half and all agents the PSNR in decibels, on always the same steps.
 
     Of the whole team also how often the estimate, rounded, is the true state, where no feature is a number.
@@ -39,7 +38,7 @@ def team_quality(network: AnswerNetwork, held_out: JointSteps) -> dict[str, floa
 
 
 @eqx.filter_jit
-def _held_out_results(network: AnswerNetwork, held_out: JointSteps, batches: int):
+def _held_out_results(network: Answers, held_out: JointSteps, batches: int):
     """Losses, the means of teams of each size, and the true states."""
     num_agents = held_out.layout.num_agents
 
@@ -47,15 +46,16 @@ def _held_out_results(network: AnswerNetwork, held_out: JointSteps, batches: int
         key_steps, key_teams, key_loss = jax.random.split(key, 3)
         histories, states = held_out.sample(key_steps, _AT_ONCE)
         losses = fusion_losses(network, histories, states, key_loss)
-        answers = jax.vmap(network.answer_each)(histories)
         places = jax.vmap(lambda key: jax.random.permutation(key, num_agents))(jax.random.split(key_teams, _AT_ONCE))
         teams = places[:, None, :] < jnp.asarray(team_sizes(num_agents))[None, :, None]
-        return losses, jax.vmap(lambda said, team: team_means(network.prior, said, team))(answers, teams), states
+        return losses, jax.vmap(lambda each, team: team_means(network, each, team))(histories, teams), states
 
     found = jax.lax.map(of_batch, jax.random.split(jax.random.key(0), batches))
     return jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), found)
 
 
-def team_means(prior: Prior, answers: Answer, teams: Bool[Array, "teams agents"]) -> Float[Array, "teams state"]:
+def team_means(
+    answers: Answers, histories: Float[Array, "agents columns"], teams: Bool[Array, "teams agents"]
+) -> Float[Array, "teams state"]:
     """What each of several teams says."""
-    return jax.vmap(lambda total: posterior(prior, total)[0])(team_sums(answers, teams))
+    return jax.vmap(lambda total: posterior(answers.prior, total)[0])(answers.team_sums(histories, teams))

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
+from composite_flow.fusion.answers import Prior, prior_of
+from composite_flow.fusion.features import find_types
 from composite_flow.fusion.joint_steps import OwnSteps
 from composite_flow.history import HistoryLayout
 from composite_flow.training.loss import arrays_of
@@ -20,6 +22,7 @@ from composite_flow.training.loss import arrays_of
 FEATURES_PER_ENTRY = 2  # q
 MOST_PRODUCTS = 2e10  # multiplications of screening: one to four seconds on two cores
 MOST_STEPS = 2**14  # more tell little more
+SAMPLED_STEPS = 1024  # from which mean histories and their ranges are taken
 BY_CHANCE = 5.0  # correlations of n steps below this many times 1/√n are taken for chance
 
 
@@ -93,3 +96,30 @@ def _standardised(columns: Float[Array, "steps columns"]) -> Float[Array, "steps
     centred = columns - jnp.mean(columns, axis=0, keepdims=True)
     norm = jnp.linalg.norm(centred, axis=0, keepdims=True)
     return centred / jnp.where(norm > 0.0, norm, 1.0)
+
+
+SparseParts = tuple[
+    Int[np.ndarray, "agents slots"],
+    Float[Array, "agents own"],
+    tuple[Float[Array, " own"], Float[Array, " own"]],
+    Prior,
+]
+
+
+def sparse_parts(
+    train: HistoryDataset, features_per_entry: int = FEATURES_PER_ENTRY, *, key: PRNGKeyArray
+) -> SparseParts:
+    """What sparse answers take from the training steps: slots, mean histories, ranges and the prior."""
+    key_screen, key_prior, key_steps = jax.random.split(key, 3)
+    slots = screen(train, features_per_entry, key=key_screen)
+    draw = eqx.filter_jit(lambda data, steps: OwnSteps(data).at(steps))
+    histories, _ = draw(arrays_of(train), _some(train, SAMPLED_STEPS, key_steps))
+    # the prior of rare features needs more steps than ranges do
+    states = np.asarray(train.scaling.scale(train.windows.device_arrays[2][_some(train, MOST_STEPS, key_prior)]))
+    limits = jnp.min(histories, axis=(0, 1)), jnp.max(histories, axis=(0, 1))
+    return slots, jnp.mean(histories, axis=0), limits, prior_of(states, find_types(states))
+
+
+def _some(train: HistoryDataset, most: int, key: PRNGKeyArray) -> Int[Array, " k"]:
+    """At most so many of the training steps, each once."""
+    return jax.random.choice(key, train.steps, (min(most, train.num_steps),), replace=False)

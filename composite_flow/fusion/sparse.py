@@ -20,15 +20,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
-from composite_flow.fusion.answers import Answer, Answers, Prior, prior_of
-from composite_flow.fusion.features import find_types
-from composite_flow.fusion.joint_steps import OwnSteps
+from composite_flow.fusion.answers import Answer, Answers, Prior
 from composite_flow.fusion.network import LARGEST_EXPONENT
-from composite_flow.fusion.screening import FEATURES_PER_ENTRY, MOST_STEPS, screen
+from composite_flow.fusion.screening import FEATURES_PER_ENTRY, sparse_parts
 from composite_flow.network import Activation, activation_function, check_sizes, scaling_range, uniform_weights
-from composite_flow.training.loss import arrays_of
-
-SAMPLED_STEPS = 1024  # from which mean histories and their ranges are taken
 
 
 class SlotAnswer(eqx.Module):
@@ -118,6 +113,36 @@ class SparseAnswers(Answers):
         self.slots, self.mean_histories = jnp.asarray(slots, jnp.float32), mean_histories
         self.history_minimum, self.history_maximum = scaling_range(*history_range)
         self.prior, self.activation = prior, activation
+
+    @property
+    def num_agents(self) -> int:
+        """Number of agents."""
+        return len(self.mean_histories)
+
+    @property
+    def own_size(self) -> int:
+        """Columns of a history but those of the identity."""
+        return self.mean_histories.shape[1]
+
+    @property
+    def num_slots(self) -> int:
+        """Features that an agent speaks of."""
+        return self.slots.shape[1]
+
+    @property
+    def width(self) -> int:
+        """Units of a hidden layer."""
+        return len(self.everywhere_weights)
+
+    @property
+    def depth(self) -> int:
+        """Number of hidden layers."""
+        return len(self.hidden_weights) + 1
+
+    @property
+    def values_sent(self) -> int:
+        """Numbers in an answer: one a slot, three where there are numbers, and one for all features."""
+        return self.num_slots * (3 if self.prior.types.is_number.any() else 1) + 1
 
     @property
     def slot_features(self) -> Int[Array, "agents slots"]:
@@ -255,17 +280,6 @@ def build_sparse_answers(
     Raises:
         InputError: a size below one.
     """
-    key_screen, key_prior, key_steps, key_weights = jax.random.split(key, 4)
-    slots = screen(train, features_per_entry, key=key_screen)
-    draw = eqx.filter_jit(lambda data, steps: OwnSteps(data).at(steps))
-    histories, _ = draw(arrays_of(train), _some(train, SAMPLED_STEPS, key_steps))
-    # the prior of rare features needs more steps than ranges do
-    states = np.asarray(train.scaling.scale(train.windows.device_arrays[2][_some(train, MOST_STEPS, key_prior)]))
-    limits = jnp.min(histories, axis=(0, 1)), jnp.max(histories, axis=(0, 1))
-    prior, usual = prior_of(states, find_types(states)), jnp.mean(histories, axis=0)
-    return SparseAnswers(slots, usual, limits, prior, width, depth, activation, key=key_weights)
-
-
-def _some(train: HistoryDataset, most: int, key: PRNGKeyArray) -> Int[Array, " k"]:
-    """At most so many of the training steps, each once."""
-    return jax.random.choice(key, train.steps, (min(most, train.num_steps),), replace=False)
+    key_parts, key_weights = jax.random.split(key)
+    parts = sparse_parts(train, features_per_entry, key=key_parts)
+    return SparseAnswers(*parts, width, depth, activation, key=key_weights)

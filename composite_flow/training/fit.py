@@ -24,6 +24,7 @@ from composite_flow.files.run_record import remove_earlier_run
 from composite_flow.fusion.intervals import measure_quantiles
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.sparse import SparseAnswers
 from composite_flow.model import MODEL_FILE, Model
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.devices import is_first_process
@@ -122,9 +123,9 @@ def _model(
     )
 
 
-def _fusion(answers: AnswerNetwork, validation: Pairs | None) -> LearnedFusion:
+def _fusion(answers: AnswerNetwork | SparseAnswers, validation: Pairs | None) -> LearnedFusion:
     """The answers, with how far fused numbers lie from the truth on validation data."""
-    if validation is None:
+    if validation is None or not answers.prior.types.is_number.any():
         return LearnedFusion(answers)
     histories, states = joint_samples(validation, jax.random.key(2))
     return LearnedFusion(answers, measure_quantiles(answers, histories, states, key=jax.random.key(3)))

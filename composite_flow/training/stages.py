@@ -14,11 +14,14 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import InputError
-from composite_flow.fusion.joint_steps import JointSteps, joint_statistics
+from composite_flow.fusion.answers import Answers, Prior
+from composite_flow.fusion.joint_steps import JointSteps, OwnSteps, joint_statistics
 from composite_flow.fusion.loss import fusion_losses
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.quality import team_quality
-from composite_flow.network import Network
+from composite_flow.fusion.screening import prefers_sparse, sparse_parts
+from composite_flow.fusion.sparse import SparseAnswers
+from composite_flow.network import Activation, Network
 from composite_flow.training.config import STAGES, Learn, TrainingConfig
 from composite_flow.training.loss import Pairs, denoising_loss, sample_pairs
 
@@ -114,14 +117,15 @@ def _new_denoiser(config: TrainingConfig, state_size: int, limits: HistoryRange,
 
 
 def _answers(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_size: int) -> Stage:
-    samples, num_agents = JointSteps(_joint(train)), train.layout.num_agents
+    num_agents, num_bytes = train.layout.num_agents, int(1e9 * config.resident_gigabytes)
     joint = joint_histories_per_step(config.batch, num_agents)
     if config.fusion_steps is not None:
         config = replace(config, steps=config.fusion_steps, epochs=None)
     total = config.total_steps(train.num_steps, joint)
     if total is not None:
         config = replace(config, warmup=min(config.warmup, max(1, total // _WARMUP_SHARE)))
-    mean_histories, prior = joint_statistics(samples, int(1e9 * config.resident_gigabytes))
+    sparse = prefers_sparse(train.layout, state_size)
+    samples, build = (_sparse if sparse else _dense)(_joint(train), config, limits, num_bytes)
     return Stage(
         name="answers",
         file=ANSWERS_FILE,
@@ -129,20 +133,38 @@ def _answers(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_s
         config=config,
         total=total,
         samples=samples,
-        build=eqx.Partial(_new_answers, config, mean_histories, limits, prior),
+        build=build,
         losses=fusion_losses,
         drawn=joint,
         judge=_judge_answers,
     )
 
 
-def _new_answers(config: TrainingConfig, mean_histories, limits: HistoryRange, prior, key: PRNGKeyArray):
+def _dense(train: HistoryDataset, config: TrainingConfig, limits: HistoryRange, num_bytes: int):
+    """Of few features: every agent speaks of all of them."""
+    samples = JointSteps(train)
+    mean_histories, prior = joint_statistics(samples, num_bytes)
+    return samples, eqx.Partial(_new_dense, config, mean_histories, limits, prior)
+
+
+def _new_dense(config: TrainingConfig, mean_histories, limits: HistoryRange, prior: Prior, key) -> AnswerNetwork:
     options = {"width": config.width, "depth": config.depth, "activation": config.activation}
     return AnswerNetwork(mean_histories, limits, prior, **options, key=key)
 
 
-def _judge_answers(network: AnswerNetwork, held_out: Pairs) -> dict[str, float]:
-    return team_quality(network, JointSteps(_joint(held_out)))
+def _sparse(train: HistoryDataset, config: TrainingConfig, limits: HistoryRange, num_bytes: int):
+    """Of large states: every agent speaks of few features, and the network has a size of its own."""
+    parts = sparse_parts(train.resident(jax.random.key(0), num_bytes), key=jax.random.key(1))
+    return OwnSteps(train), eqx.Partial(_new_sparse, config.activation, *parts)
+
+
+def _new_sparse(activation: Activation, slots, mean_histories, limits, prior: Prior, key) -> SparseAnswers:
+    return SparseAnswers(slots, mean_histories, limits, prior, activation=activation, key=key)
+
+
+def _judge_answers(network: Answers, held_out: Pairs) -> dict[str, float]:
+    kind = OwnSteps if isinstance(network, SparseAnswers) else JointSteps
+    return team_quality(network, kind(_joint(held_out)))
 
 
 def joint_samples(

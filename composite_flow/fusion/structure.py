@@ -1,0 +1,45 @@
+"""The structure of learned answers as JSON, and answers of that structure without their weights."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from composite_flow.fusion.answers import Answers, Prior
+from composite_flow.fusion.features import FeatureTypes
+from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.sparse import SparseAnswers
+
+_DENSE = ("num_agents", "history_size", "width", "depth", "num_free", "activation")
+_SPARSE = ("num_agents", "own_size", "num_slots", "width", "depth", "activation")
+
+
+def answers_settings(answers: Answers) -> dict[str, Any]:
+    """What `empty_answers` needs; JSON-able."""
+    kind, names = ("sparse", _SPARSE) if isinstance(answers, SparseAnswers) else ("dense", _DENSE)
+    types = answers.prior.types
+    stored = {"size": types.size, "binary": list(types.binary), "groups": [list(group) for group in types.groups]}
+    return {"kind": kind, "types": stored, **{name: getattr(answers, name) for name in names}}
+
+
+def empty_answers(settings: dict[str, Any]) -> AnswerNetwork | SparseAnswers:
+    """Answers of the same structure, without their weights."""
+    types, size = settings["types"], settings["types"]["size"]
+    groups = tuple((int(first), int(stop)) for first, stop in types["groups"])
+    prior = Prior(jnp.zeros(size), jnp.ones(size), FeatureTypes(tuple(types["binary"]), groups, size))
+    build = {"dense": _dense, "sparse": _sparse}[settings["kind"]]
+    return eqx.filter_eval_shape(lambda key: build(settings, prior, key), jax.random.key(0))
+
+
+def _dense(settings: dict[str, Any], prior: Prior, key) -> AnswerNetwork:
+    agents, history, width, depth, num_free, activation = (settings[name] for name in _DENSE)
+    limits = jnp.zeros(history), jnp.ones(history)
+    return AnswerNetwork(jnp.zeros((agents, history)), limits, prior, width, depth, num_free, activation, key=key)
+
+
+def _sparse(settings: dict[str, Any], prior: Prior, key) -> SparseAnswers:
+    agents, own, num_slots, width, depth, activation = (settings[name] for name in _SPARSE)
+    slots, usual = np.zeros((agents, num_slots), np.int32), jnp.zeros((agents, own))
+    return SparseAnswers(slots, usual, (jnp.zeros(own), jnp.ones(own)), prior, width, depth, activation, key=key)

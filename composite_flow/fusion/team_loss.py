@@ -1,0 +1,85 @@
+"""What the team denoiser is trained by: the error of its posterior mean, for a few random teams of each step.
+
+    numbers            (s − g)²
+    binary features    −s log g − (1 − s) log(1 − g)
+    one of k           −Σ s log g
+
+at y = s + σ z. Both forms are trained, on half of the teams each: σ known, log-uniform in [0.05, 3]; and σ unknown,
+uniform in [0, 1] as in Eq. (1). The cross-entropy has the same minimiser as the squared error, the posterior mean; it
+trains faster where probabilities are near 0 or 1. Beside them stands (log σ − log σ̂)² of the σ that is read from y.
+
+Teams have ⌊(n + 1)^u⌋ agents, u ~ U[0, 1]: small teams, whose posteriors are wide, are drawn as often as large ones.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from composite_flow.fusion.team_denoiser import SMALLEST_SIGMA, TeamDenoiser
+
+NUM_TEAMS = 4  # of each step, an even number
+LEAST_SIGMA, MOST_SIGMA = 0.05, 3.0  # where it is known
+SIGMA_SHARE = 0.1  # weight of the loss of the σ that is read from y
+
+
+def draw_small_teams(key: PRNGKeyArray, num_agents: int, num_teams: int = NUM_TEAMS) -> Bool[Array, "teams agents"]:
+    """Random teams of ⌊(n + 1)^u⌋ of n agents, u ~ U[0, 1]."""
+    key_size, key_rank = jax.random.split(key)
+    sizes = jnp.floor((num_agents + 1.0) ** jax.random.uniform(key_size, (num_teams,)))
+    ranks = jnp.argsort(jnp.argsort(jax.random.uniform(key_rank, (num_teams, num_agents)), axis=1), axis=1)
+    return ranks.astype(jnp.float32) < jnp.clip(sizes, 1.0, float(num_agents))[:, None]
+
+
+def team_denoiser_losses(
+    team: TeamDenoiser,
+    histories: Float[Array, "batch agents history"],
+    states: Float[Array, "batch state"],
+    key: PRNGKeyArray,
+) -> Float[Array, " batch"]:
+    """The loss of each step, averaged over its teams."""
+    answers = jax.vmap(team.answer_each)(histories)
+
+    def of_step(answer, state, key):
+        key_teams, key_known, key_blind = jax.random.split(key, 3)
+        teams = draw_small_teams(key_teams, histories.shape[1])
+        totals = jax.tree.map(lambda part: teams.astype(part.dtype) @ part, answer)
+        messages, half = jax.vmap(team.read)(totals), NUM_TEAMS // 2
+        known = jax.vmap(lambda m, k: known_loss(team, m, state, k))
+        blind = jax.vmap(lambda m, k: blind_loss(team, m, state, k))
+        losses = known(messages[:half], jax.random.split(key_known, half))
+        return jnp.mean(losses) + jnp.mean(blind(messages[half:], jax.random.split(key_blind, half)))
+
+    return jax.vmap(of_step)(answers, states, jax.random.split(key, len(states)))
+
+
+def known_loss(
+    team: TeamDenoiser, message: Float[Array, " message"], state: Float[Array, " state"], key: PRNGKeyArray
+) -> Float[Array, ""]:
+    """The loss at a known noise level."""
+    key_sigma, key_noise = jax.random.split(key)
+    low, high = jnp.log(LEAST_SIGMA), jnp.log(MOST_SIGMA)
+    sigma = jnp.exp(jax.random.uniform(key_sigma, minval=low, maxval=high))
+    y = state + sigma * jax.random.normal(key_noise, state.shape)
+    return state_loss(team, team.logits(team.condition(message), y, sigma), state)
+
+
+def blind_loss(
+    team: TeamDenoiser, message: Float[Array, " message"], state: Float[Array, " state"], key: PRNGKeyArray
+) -> Float[Array, ""]:
+    """The loss at an unknown noise level, with that of the level that is read from y."""
+    key_sigma, key_noise = jax.random.split(key)
+    sigma = jax.random.uniform(key_sigma)
+    y = state + sigma * jax.random.normal(key_noise, state.shape)
+    context = team.condition(message)
+    missed = team.log_sigma(context, y) - jnp.log(jnp.maximum(sigma, SMALLEST_SIGMA))
+    return state_loss(team, team.logits(context, y), state) + SIGMA_SHARE * missed**2
+
+
+def state_loss(team: TeamDenoiser, logits: Float[Array, " state"], state: Float[Array, " state"]) -> Float[Array, ""]:
+    """The loss of an estimate that `TeamDenoiser.logits` gives."""
+    types = team.prior.types
+    binary = jax.nn.softplus(logits) - state * logits
+    loss = jnp.sum(jnp.where(types.is_number, (state - logits) ** 2, jnp.where(types.is_binary, binary, 0.0)))
+    for first, stop in types.groups:
+        loss -= jax.nn.log_softmax(logits[first:stop]) @ state[first:stop]
+    return loss

@@ -27,18 +27,21 @@ One set of weights serves both forms: where σ is not known, g reads it from y b
 E[log σ | y, m_A], and is told that this σ is an estimate.
 """
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from composite_flow.fusion.answers import Answer, Answers, Prior
+from composite_flow.fusion.answers import Answer, Prior
 from composite_flow.fusion.fuse import add_up, posterior
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.team_network import MessageNetwork
 
 LARGEST_EVIDENCE = 10.0  # of one agent on one feature; certainty would be infinite
 SMALLEST_SIGMA = 0.02  # that g reads from y
+LOG_SIGMA_RANGE = (math.log(0.01), math.log(10.0))  # outside of it σ counts as its end
 LARGEST_LOGIT = 15.0  # of what each feature says by itself; r grows like 1/σ²
 
 
@@ -70,7 +73,7 @@ class TeamDenoiser(eqx.Module):
         sigma_network: reads σ from y.
     """
 
-    answers: Answers
+    answers: AnswerNetwork
     speaker: AnswerNetwork
     network: MessageNetwork
     sigma_network: MessageNetwork
@@ -85,13 +88,15 @@ class TeamDenoiser(eqx.Module):
         """Number of features of the state."""
         return len(self.answers.prior.mean)
 
+    def answer(self, history: Float[Array, " history"]) -> Answer:
+        """One agent's answer: the frozen one, with (L_i, c_i) as free numbers."""
+        frozen, speaker = jax.lax.stop_gradient(self.answers), self.speaker
+        return self._joined(frozen.answer(frozen.condition(history)), speaker.answer(speaker.condition(history)))
+
     def answer_each(self, histories: Float[Array, "agents history"]) -> Answer:
-        """The answers of the whole team; the frozen ones, with (L_i, c_i) as free numbers."""
-        frozen = jax.lax.stop_gradient(self.answers).answer_each(histories)
-        said = self.speaker.answer_each(histories)
-        bounded = LARGEST_EVIDENCE * jnp.tanh(said.evidence / LARGEST_EVIDENCE)
-        known = jnp.where(jnp.asarray(self.prior.types.is_number), 0.0, bounded)
-        return Answer(frozen.evidence, frozen.weight, frozen.precision, jnp.concatenate([known, said.free], axis=-1))
+        """The answers of the whole team, in its order."""
+        frozen = jax.lax.stop_gradient(self.answers)
+        return self._joined(frozen.answer_each(histories), self.speaker.answer_each(histories))
 
     def read(self, total: Answer) -> Float[Array, " message"]:
         """The message m_A of summed answers."""
@@ -108,9 +113,8 @@ class TeamDenoiser(eqx.Module):
         """All that depends on the message, which stands in the place of the history."""
         mean, scale, evidence, free = jnp.split(history, [k * self.state_size for k in (1, 2, 3)])
         seen = jnp.concatenate([mean, scale, jnp.tanh(evidence / LARGEST_EVIDENCE), free])
-        # what reads σ shall not change what agents say
-        sigma_biases = self.sigma_network.condition(jax.lax.stop_gradient(seen))
-        return TeamContext(mean, jnp.exp(4.0 * scale), evidence, self.network.condition(seen), sigma_biases)
+        biases, sigma_biases = self.network.condition(seen), self.sigma_network.condition(seen)
+        return TeamContext(mean, jnp.exp(4.0 * scale), evidence, biases, sigma_biases)
 
     def denoise(self, context: TeamContext, y: Float[Array, " state"]) -> Float[Array, " state"]:
         """g(m_A, y): the noise level is not known."""
@@ -131,7 +135,8 @@ class TeamDenoiser(eqx.Module):
             sigma: its noise level; None where it is not known.
         """
         known = sigma is not None
-        log_sigma = jnp.log(jnp.asarray(sigma)) if known else jax.lax.stop_gradient(self.log_sigma(context, y))
+        read = jnp.log(jnp.asarray(sigma)) if known else self.log_sigma(context, y)
+        log_sigma = jnp.clip(read, *LOG_SIGMA_RANGE)
         alone, ratios = self._alone(context, y, log_sigma)
         about = jnp.stack([log_sigma, jnp.full((), float(known))])
         is_number = jnp.asarray(self.prior.types.is_number)
@@ -147,7 +152,13 @@ class TeamDenoiser(eqx.Module):
         logs = 0.5 * jnp.log(jnp.stack(sizes) / self.state_size + SMALLEST_SIGMA**2)
         said = self.sigma_network(context.sigma_biases, jnp.concatenate([y, logs]))
         # starts at a rough guess, the scatter about the message's mean
-        return jnp.clip(logs[2] + said[0], jnp.log(SMALLEST_SIGMA), 0.5)
+        return logs[2] + said[0]
+
+    def _joined(self, frozen: Answer, said: Answer) -> Answer:
+        """The frozen answer with what the speaker says; L is bounded, and 0 for numbers."""
+        bounded = LARGEST_EVIDENCE * jnp.tanh(said.evidence / LARGEST_EVIDENCE)
+        ratios = jnp.where(jnp.asarray(self.prior.types.is_number), 0.0, bounded)
+        return Answer(frozen.evidence, frozen.weight, frozen.precision, jnp.concatenate([ratios, said.free], axis=-1))
 
     def _alone(self, context, y, log_sigma) -> tuple[Float[Array, " state"], Float[Array, " state"]]:
         """What message and y say of each feature by itself, as `logits` does, and r."""

@@ -11,11 +11,13 @@ trains faster where probabilities are near 0 or 1. Beside them stands (log σ �
 Teams have ⌊(n + 1)^u⌋ agents, u ~ U[0, 1]: small teams, whose posteriors are wide, are drawn as often as large ones.
 """
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.fusion.team_denoiser import SMALLEST_SIGMA, TeamDenoiser
+from composite_flow.fusion.team_network import MessageNetwork
 
 NUM_TEAMS = 4  # of each step, an even number
 LEAST_SIGMA, MOST_SIGMA = 0.05, 3.0  # where it is known
@@ -66,13 +68,22 @@ def known_loss(
 def blind_loss(
     team: TeamDenoiser, message: Float[Array, " message"], state: Float[Array, " state"], key: PRNGKeyArray
 ) -> Float[Array, ""]:
-    """The loss at an unknown noise level, with that of the level that is read from y."""
+    """The loss at an unknown noise level, with that of the level that is read from y.
+
+    The second one trains what reads σ, and nothing else; the first one all else.
+    """
     key_sigma, key_noise = jax.random.split(key)
     sigma = jax.random.uniform(key_sigma)
     y = state + sigma * jax.random.normal(key_noise, state.shape)
-    context = team.condition(message)
-    missed = team.log_sigma(context, y) - jnp.log(jnp.maximum(sigma, SMALLEST_SIGMA))
-    return state_loss(team, team.logits(context, y), state) + SIGMA_SHARE * missed**2
+    still = jax.lax.stop_gradient(team)
+    reader, rest = _with_sigma_network(still, team.sigma_network), _with_sigma_network(team, still.sigma_network)
+    read = reader.log_sigma(reader.condition(jax.lax.stop_gradient(message)), y)
+    missed = read - jnp.log(jnp.maximum(sigma, SMALLEST_SIGMA))
+    return state_loss(team, rest.logits(rest.condition(message), y), state) + SIGMA_SHARE * missed**2
+
+
+def _with_sigma_network(team: TeamDenoiser, network: MessageNetwork) -> TeamDenoiser:
+    return eqx.tree_at(lambda each: each.sigma_network, team, network)
 
 
 def state_loss(team: TeamDenoiser, logits: Float[Array, " state"], state: Float[Array, " state"]) -> Float[Array, ""]:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.denoiser import Denoiser
+from composite_flow.errors import InputError
 from composite_flow.flow import flow
 
 LARGEST_SIGMA, LAST_SIGMA = 3.0, 0.05
@@ -50,7 +51,12 @@ def sample_conditional(
         num_samples: how many.
         num_steps: calls of the denoiser for each sample.
         key: random key.
+
+    Raises:
+        InputError: fewer than two steps.
     """
+    if num_steps < 2:
+        raise InputError(f"Samples along falling noise levels need num_steps of at least 2, not {num_steps}.")
     key_start, key_steps = jax.random.split(key)
     context, levels = denoiser.condition(message), noise_levels(num_steps)
 

@@ -199,11 +199,11 @@ class KnownNoise(eqx.Module):
 
 def build_team_denoiser(
     answers: AnswerNetwork,
-    width: int = 256,
+    width: int = 128,
     depth: int = 3,
     num_free: int = 16,
     *,
-    speaker_width: int = 128,
+    speaker_width: int = 64,
     speaker_depth: int = 2,
     key: PRNGKeyArray,
 ) -> TeamDenoiser:

@@ -4,9 +4,11 @@
                                  s_k = E[s | y_k, m, σ_k],    c = (σ_{k+1}/σ_k)²
     blind          y_0 = z,      y_{k+1} = g(m, y_k)                                    (Eq. 7)
 
-The conditional sampler draws from p(y' | y, s_k) with the mean in the place of the state. With the exact denoiser its
-samples have the posterior's probabilities up to the error of a few steps. The flow of the blind form
-ends at the same states, but not as often as the posterior says: it is for fixed points.
+The conditional sampler draws from p(y' | y, s_k) with the mean in the place of the state; with the exact denoiser its
+samples have the posterior's probabilities, up to the error of a few steps. It is the one for probabilities.
+
+Flows of the blind form end at its stable fixed points, not as often as the posterior says, and a learned one can rest
+at the mean of many states: it is for fixed points, in worlds where few states are left.
 """
 
 from typing import Any, Protocol

@@ -4,9 +4,9 @@
     binary features    −s log g − (1 − s) log(1 − g)
     one of k           −Σ s log g
 
-at y = s + σ z. Both forms are trained, on half of the teams each: σ known, log-uniform in [0.05, 3]; and σ unknown,
-uniform in [0, 1] as in Eq. (1). The cross-entropy has the same minimiser as the squared error, the posterior mean; it
-trains faster where probabilities are near 0 or 1. Beside them stands (log σ − log σ̂)² of the σ that is read from y.
+at y = s + σ z. Both forms are trained: σ known, drawn as samplers use it, uniform in σ^(1/3) from 0.05 to 3; and on one
+of the teams, with less weight, σ unknown, uniform in [0, 1] as in Eq. (1). The cross-entropy has the same minimiser as
+the squared error, the posterior mean. Beside them stands (log σ − log σ̂)² of the σ that is read from y.
 
 Teams have ⌊(n + 1)^u⌋ agents, u ~ U[0, 1]: small teams, whose posteriors are wide, are drawn as often as large ones.
 """
@@ -18,9 +18,10 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.fusion.team_denoiser import SMALLEST_SIGMA, TeamDenoiser
 from composite_flow.fusion.team_network import MessageNetwork
+from composite_flow.fusion.team_sampling import LARGEST_SIGMA, LAST_SIGMA
 
-NUM_TEAMS = 4  # of each step, an even number
-LEAST_SIGMA, MOST_SIGMA = 0.05, 3.0  # where it is known
+NUM_TEAMS = 4  # of each step; for one of them σ is not known
+BLIND_SHARE = 0.25  # weight of the loss where σ is not known
 SIGMA_SHARE = 0.1  # weight of the loss of the σ that is read from y
 
 
@@ -45,11 +46,10 @@ def team_denoiser_losses(
         key_teams, key_known, key_blind = jax.random.split(key, 3)
         teams = draw_small_teams(key_teams, histories.shape[1])
         totals = jax.tree.map(lambda part: teams.astype(part.dtype) @ part, answer)
-        messages, half = jax.vmap(team.read)(totals), NUM_TEAMS // 2
-        known = jax.vmap(lambda m, k: known_loss(team, m, state, k))
-        blind = jax.vmap(lambda m, k: blind_loss(team, m, state, k))
-        losses = known(messages[:half], jax.random.split(key_known, half))
-        return jnp.mean(losses) + jnp.mean(blind(messages[half:], jax.random.split(key_blind, half)))
+        messages = jax.vmap(team.read)(totals)
+        keys = jax.random.split(key_known, NUM_TEAMS - 1)
+        known = jax.vmap(lambda message, key: known_loss(team, message, state, key))(messages[1:], keys)
+        return jnp.mean(known) + BLIND_SHARE * blind_loss(team, messages[0], state, key_blind)
 
     return jax.vmap(of_step)(answers, states, jax.random.split(key, len(states)))
 
@@ -59,8 +59,8 @@ def known_loss(
 ) -> Float[Array, ""]:
     """The loss at a known noise level."""
     key_sigma, key_noise = jax.random.split(key)
-    low, high = jnp.log(LEAST_SIGMA), jnp.log(MOST_SIGMA)
-    sigma = jnp.exp(jax.random.uniform(key_sigma, minval=low, maxval=high))
+    low, high = (level ** (1 / 3) for level in (LAST_SIGMA, LARGEST_SIGMA))
+    sigma = jax.random.uniform(key_sigma, minval=low, maxval=high) ** 3
     y = state + sigma * jax.random.normal(key_noise, state.shape)
     return state_loss(team, team.logits(team.condition(message), y, sigma), state)
 

@@ -23,7 +23,7 @@ from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.estimates import Estimates
 from composite_flow.fusion.answers import Answers
-from composite_flow.fusion.learned import LearnedFusion
+from composite_flow.fusion.learned import LearnedFusion, Sampler
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network, empty_network, network_settings
@@ -96,6 +96,31 @@ class Model:
     ) -> TeamEstimate:
         """`fuse` many joint histories, each with its own participants; all agents where none are given."""
         return self._learned_fusion(histories).fuse(histories, participants, self.scaling, self.state_names)
+
+    def sample(
+        self,
+        histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
+        num_samples: int,
+        *,
+        key: PRNGKeyArray,
+        participants: Sequence[int] | None = None,
+        by: Sampler = "conditional",
+    ) -> Float[Array, "samples state"]:
+        """Samples of what the participants know together, p(s | their histories), in the state's own units.
+
+        Each participant answers once; the rest is done by whoever wants samples, in 30 calls of the team denoiser each.
+
+        Args:
+            histories, participants: as in `fuse`.
+            num_samples: how many.
+            key: random key.
+            by: along falling noise levels ("conditional"), or flows as the paper's ("blind"; 20 calls).
+
+        Raises:
+            MismatchError, InputError: as `fuse`, or the model learned no team denoiser.
+        """
+        fusion = self._learned_fusion(histories)
+        return self.scaling.unscale(fusion.sample(histories, num_samples, participants, by, key))
 
     def reconstruct(
         self,

@@ -11,8 +11,9 @@ from composite_flow.errors import FileError, MismatchError
 from composite_flow.files.plain_json import read_json, write_json
 
 # What a resumed run may change; checkpoints see to it that what was learned stays, and goes on as it began.
-FREE_SETTINGS = ("minutes", "checkpoint_seconds", "learn", "fusion_steps")
-LATER_SETTINGS = ("learn", "fusion_steps")  # that records before version 0.2 lack; they were written under the defaults
+FREE_SETTINGS = ("minutes", "checkpoint_seconds", "learn", "fusion_steps", "team_denoiser")
+# What records before version 0.2 lack; they were written under the defaults.
+LATER_SETTINGS = ("learn", "fusion_steps", "team_denoiser")
 
 
 @runtime_checkable

@@ -1,23 +1,27 @@
 """All that a model learned for fusion: what agents answer, and how far fused numbers lie from the truth."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.fusion.fuse import fuse_each, taking_part
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.sparse import SparseAnswers
-from composite_flow.fusion.structure import answers_settings, empty_answers
+from composite_flow.fusion.structure import answers_settings, empty_answers, empty_team_denoiser, team_settings
+from composite_flow.fusion.team_denoiser import TeamDenoiser
 from composite_flow.fusion.team_estimate import LEVELS, TeamEstimate, TeamQuantiles
+from composite_flow.fusion.team_sampling import sample_blind, sample_conditional
+from composite_flow.validation import check_counts
 
 Histories = Float[Array, "joint agents columns"] | Float[np.ndarray, "joint agents columns"]
+Sampler = Literal["conditional", "blind"]
 
 
 class LearnedFusion(eqx.Module):
@@ -26,10 +30,12 @@ class LearnedFusion(eqx.Module):
     Attributes:
         answers: the network that all agents share.
         quantiles: how far fused numbers lie from the truth; None where it was not measured.
+        team_denoiser: draws samples of what a team knows together; None where it was not learned.
     """
 
     answers: AnswerNetwork | SparseAnswers
     quantiles: TeamQuantiles | None = None
+    team_denoiser: TeamDenoiser | None = None
 
     def fuse(
         self, histories: Histories, participants: Any, scaling: Scaling, state_names: Sequence[str]
@@ -60,15 +66,40 @@ class LearnedFusion(eqx.Module):
         found = LearnedFusion(self.answers).fuse(np.asarray(histories)[None], team[None], scaling, names)
         return jax.tree.map(lambda leaf: leaf[0], found).with_quantiles(self.quantiles)
 
+    def sample(
+        self, histories, num_samples: int, participants: Sequence[int] | None, by: Sampler, key: PRNGKeyArray
+    ) -> Float[Array, "samples state"]:
+        """Samples of the joint posterior of one joint history's participants, scaled.
+
+        Raises:
+            InputError: no team denoiser was learned, or participants are empty, unknown or named twice.
+        """
+        if self.team_denoiser is None:
+            raise InputError(
+                "This model learned no team denoiser, by which samples are drawn: it was left out, or the state is so "
+                "large that agents answer for a few features each."
+            )
+        check_counts(num_samples=num_samples)
+        team = jnp.asarray(taking_part(self.answers.num_agents, participants))
+        return _samples(self.team_denoiser, jnp.asarray(histories), team, num_samples, by, key)
+
     @property
     def settings(self) -> dict[str, Any]:
         """What `empty` needs; JSON-able."""
         sizes = None if self.quantiles is None else list(self.quantiles.sizes)
-        return {"answers": answers_settings(self.answers), "quantiles": sizes}
+        team = None if self.team_denoiser is None else team_settings(self.team_denoiser)
+        return {"answers": answers_settings(self.answers), "quantiles": sizes, "team_denoiser": team}
 
     @classmethod
     def empty(cls, settings: dict[str, Any]) -> "LearnedFusion":
         """The same structure without its weights."""
         sizes = settings["quantiles"]
         quantiles = None if sizes is None else TeamQuantiles(tuple(sizes), jnp.zeros((len(sizes), len(LEVELS))))
-        return cls(empty_answers(settings["answers"]), quantiles)
+        answers, team = empty_answers(settings["answers"]), settings["team_denoiser"]
+        return cls(answers, quantiles, None if team is None else empty_team_denoiser(team, answers))
+
+
+@eqx.filter_jit
+def _samples(team: TeamDenoiser, histories, participants, num_samples: int, by: Sampler, key: PRNGKeyArray):
+    draw = {"conditional": sample_conditional, "blind": sample_blind}[by]
+    return draw(team, team.message(histories, participants), num_samples, key=key)

@@ -4,8 +4,12 @@
     binary features    −s log ŝ_A − (1 − s) log(1 − ŝ_A)
     one of k           −Σ s log ŝ_A
 
-averaged over a few teams A of each step: all prefixes of a random order of the agents where they are few, else the
-whole team and teams of random sizes. So every size of team is trained, and a lost answer costs what it must.
+Where a state holds numbers beside binary features or groups, those have the squared error (Brier's score) as well, so
+that an error counts alike in every feature. Both have the posterior mean as their minimum.
+
+The losses are averaged over a few teams A of each step: all prefixes of a random order of the agents where they are
+few, else the whole team and teams of random sizes. So every size of team is trained, and a lost answer costs what it
+must.
 """
 
 import jax
@@ -51,9 +55,11 @@ def team_losses(prior: Prior, total: Answer, state: Float[Array, " state"]) -> F
     precision = prior.precision[None] + total.precision
     claim = 0.5 * (jax.lax.stop_gradient(error**2) * precision - jnp.log(precision))
     logits = prior.logits[None] + total.evidence
+    if types.is_number.any():
+        errors = jnp.where(types.is_number, error, state[None] - types.probabilities(logits)) ** 2
+        return jnp.sum(errors + jnp.where(types.is_number, CLAIM_SHARE * claim, 0.0), axis=1)
     binary = jax.nn.softplus(logits) - state[None] * logits
-    loss = jnp.where(types.is_number, error**2 + CLAIM_SHARE * claim, jnp.where(types.is_binary, binary, 0.0))
-    loss = jnp.sum(loss, axis=1)
+    loss = jnp.sum(jnp.where(types.is_binary, binary, 0.0), axis=1)
     for first, stop in types.groups:
         loss -= jax.nn.log_softmax(logits[:, first:stop], axis=1) @ state[first:stop]
     return loss

@@ -11,6 +11,7 @@ from composite_flow.fusion.answers import Answers, Prior
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.sparse import SparseAnswers
+from composite_flow.fusion.team_denoiser import TeamDenoiser, build_team_denoiser
 
 _DENSE = ("num_agents", "history_size", "width", "depth", "num_free", "activation")
 _SPARSE = ("num_agents", "own_size", "num_slots", "width", "depth", "activation")
@@ -31,6 +32,20 @@ def empty_answers(settings: dict[str, Any]) -> AnswerNetwork | SparseAnswers:
     prior = Prior(jnp.zeros(size), jnp.ones(size), FeatureTypes(tuple(types["binary"]), groups, size))
     build = {"dense": _dense, "sparse": _sparse}[settings["kind"]]
     return eqx.filter_eval_shape(lambda key: build(settings, prior, key), jax.random.key(0))
+
+
+def team_settings(team: TeamDenoiser) -> dict[str, Any]:
+    """What `empty_team_denoiser` needs beside the answers; JSON-able."""
+    speaker, network = team.speaker, team.network
+    own = {"width": network.width, "depth": network.depth, "num_free": speaker.num_free}
+    return {**own, "speaker_width": speaker.width, "speaker_depth": speaker.depth}
+
+
+def empty_team_denoiser(settings: dict[str, Any], answers: Any) -> TeamDenoiser:
+    """A team denoiser over answers, both without their weights."""
+    return eqx.filter_eval_shape(
+        lambda answers, key: build_team_denoiser(answers, **settings, key=key), answers, jax.random.key(0)
+    )
 
 
 def _dense(settings: dict[str, Any], prior: Prior, key) -> AnswerNetwork:

@@ -59,6 +59,16 @@ class MessageNetwork(eqx.Module):
         self.output_weights, self.output_bias = jnp.zeros((width, num_outputs)), jnp.zeros(num_outputs)
         self.activation = activation
 
+    @property
+    def width(self) -> int:
+        """Units of a hidden layer."""
+        return self.biases.shape[1]
+
+    @property
+    def depth(self) -> int:
+        """Number of hidden layers."""
+        return len(self.biases)
+
     def condition(self, message: Float[Array, " message"]) -> Float[Array, "depth width"]:
         """The biases c_l."""
         return (message @ self.message_weights).reshape(self.biases.shape) + self.biases

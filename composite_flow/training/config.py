@@ -19,8 +19,8 @@ DEFAULT_STEPS = 10_000
 Learn = Literal["denoiser", "fusion", "both"]
 STAGES: dict[Learn, tuple[str, ...]] = {
     "denoiser": ("denoiser",),
-    "fusion": ("answers",),
-    "both": ("denoiser", "answers"),
+    "fusion": ("answers", "team_denoiser"),
+    "both": ("denoiser", "answers", "team_denoiser"),
 }
 """The networks that are trained one after the other."""
 
@@ -66,6 +66,8 @@ class TrainingConfig:
     """Budget in passes over all pairs of the training data."""
     fusion_steps: int | None = dataclasses.field(default=None, metadata=LATER)
     """Budget of fusion in optimiser steps, where it is another: answers learn in fewer steps than a denoiser."""
+    team_denoiser: bool = dataclasses.field(default=True, metadata=LATER)
+    """Whether fusion also learns to draw samples of what the team knows together; not for large states."""
     minutes: int | float | None = None
     """Budget in minutes of training, without evaluations; such a run is not reproducible to the bit."""
     average: float = 0.999
@@ -116,7 +118,7 @@ class TrainingConfig:
     @property
     def stages(self) -> tuple[str, ...]:
         """The networks to train, one after the other."""
-        return STAGES[self.learn]
+        return tuple(name for name in STAGES[self.learn] if self.team_denoiser or name != "team_denoiser")
 
     @property
     def learns_denoiser(self) -> bool:

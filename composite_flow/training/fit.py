@@ -23,8 +23,7 @@ from composite_flow.errors import InputError
 from composite_flow.files.run_record import remove_earlier_run
 from composite_flow.fusion.intervals import measure_quantiles
 from composite_flow.fusion.learned import LearnedFusion
-from composite_flow.fusion.network import AnswerNetwork
-from composite_flow.fusion.sparse import SparseAnswers
+from composite_flow.fusion.screening import prefers_sparse
 from composite_flow.model import MODEL_FILE, Model
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.devices import is_first_process
@@ -88,47 +87,52 @@ def fit(
     if resume and folder is not None:
         config = dataclasses.replace(config, learn=learned_before(Path(folder), config))
     data = TrainingData(train, validation, config, history_range)
-    runs = [
-        TrainingRun(data, name, config, key, folder, ideal_loss if name == "denoiser" else None)
-        for name in config.stages
-    ]
+    stages = _stages_for(config, data)
+    learned: dict[str, Any] = {}
+    curves: list[dict[str, int | float]] = []
     _check_folder(folder, resume, overwrite)
     with interrupt_flag() as interrupted, training_progress(progress) as tell:
-        for number, run in enumerate(runs):
-            hears = (evaluate, until) if run.stage.name == "denoiser" else (None, None)
+        for number, name in enumerate(stages):
+            is_denoiser = name == "denoiser"
+            run = TrainingRun(data, name, config, key, folder, ideal_loss if is_denoiser else None, learned)
             run.prepare(resume)
-            run.train(*hears, _among(tell, number, len(runs)), interrupted)
+            hears = (evaluate, until) if is_denoiser else (None, None)
+            run.train(*hears, _among(tell, number, len(stages)), interrupted)
+            learned[name] = run.network
+            curves += run.curves
     about = {"config": dataclasses.asdict(config), "data": data.fingerprint, **(description or {})}
-    model = _model(runs, data, state_names, about)
+    denoiser = learned.get("denoiser")
+    model = Model(
+        denoiser=NoDenoiser(data.state_size) if denoiser is None else denoiser,
+        layout=data.train.layout,
+        scaling=data.train.scaling,
+        radius=None if denoiser is None else _radius(denoiser, data.validation),
+        curves=tuple(curves),
+        state_names=tuple(state_names or default_state_names(data.state_size)),
+        description=about,
+        fusion=_fusion(learned, data.validation),
+    )
     if folder is not None and is_first_process():
         model.save(folder, overwrite=True)
     return model
 
 
-def _model(
-    runs: Sequence[TrainingRun], data: TrainingData, state_names: Sequence[str] | None, about: dict[str, Any]
-) -> Model:
-    """The model of all trained networks."""
-    learned = {run.stage.name: run.network for run in runs}
-    denoiser = learned.get("denoiser")
-    return Model(
-        denoiser=NoDenoiser(data.state_size) if denoiser is None else denoiser,
-        layout=data.train.layout,
-        scaling=data.train.scaling,
-        radius=None if denoiser is None else _radius(denoiser, data.validation),
-        curves=tuple(point for run in runs for point in run.curves),
-        state_names=tuple(state_names or default_state_names(data.state_size)),
-        description=about,
-        fusion=None if "answers" not in learned else _fusion(learned["answers"], data.validation),
-    )
+def _stages_for(config: TrainingConfig, data: TrainingData) -> tuple[str, ...]:
+    """The networks to train; sparse answers have no team denoiser."""
+    sparse = prefers_sparse(data.train.layout, data.state_size)
+    return tuple(name for name in config.stages if not (sparse and name == "team_denoiser"))
 
 
-def _fusion(answers: AnswerNetwork | SparseAnswers, validation: Pairs | None) -> LearnedFusion:
-    """The answers, with how far fused numbers lie from the truth on validation data."""
-    if validation is None or not answers.prior.types.is_number.any():
-        return LearnedFusion(answers)
-    histories, states = joint_samples(validation, jax.random.key(2))
-    return LearnedFusion(answers, measure_quantiles(answers, histories, states, key=jax.random.key(3)))
+def _fusion(learned: Mapping[str, Any], validation: Pairs | None) -> LearnedFusion | None:
+    """What fusion learned, with how far fused numbers lie from the truth on validation data."""
+    answers = learned.get("answers")
+    if answers is None:
+        return None
+    quantiles = None
+    if validation is not None and answers.prior.types.is_number.any():
+        histories, states = joint_samples(validation, jax.random.key(2))
+        quantiles = measure_quantiles(answers, histories, states, key=jax.random.key(3))
+    return LearnedFusion(answers, quantiles, learned.get("team_denoiser"))
 
 
 def _radius(denoiser: Denoiser, validation: Pairs | None) -> float | None:

@@ -67,9 +67,10 @@ class TrainingRun:
         key: PRNGKeyArray,
         folder: str | os.PathLike | None,
         floor: float | None,
+        learned: Mapping[str, Any],
     ):
         self.data, self.floor, self.folder = data, floor, None if folder is None else Path(folder)
-        self.stage = stage = stage_of(name, data.train, config, data.limits, data.state_size)
+        self.stage = stage = stage_of(name, data.train, config, data.limits, data.state_size, learned)
         self.config, self.total, self.mesh = stage.config, stage.total, mesh_of_all(stage.drawn)
         self.key = key if stage.number is None else jax.random.fold_in(key, stage.number)
         self.stream = DataStream(

@@ -3,13 +3,14 @@
 A stage says from which samples a network learns, how it starts, by which loss, and how good it is on held-out data.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
@@ -21,13 +22,15 @@ from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.quality import team_quality
 from composite_flow.fusion.screening import prefers_sparse, sparse_parts
 from composite_flow.fusion.sparse import SparseAnswers
+from composite_flow.fusion.team_denoiser import TeamDenoiser, build_team_denoiser
+from composite_flow.fusion.team_loss import team_denoiser_losses
 from composite_flow.network import Activation, Network
 from composite_flow.training.config import STAGES, Learn, TrainingConfig
 from composite_flow.training.loss import Pairs, denoising_loss, sample_pairs
 
 HistoryRange = tuple[Float[Array, " history"], Float[Array, " history"]]
 
-_SAMPLE_BYTES, _MOST_SAMPLES = 100e6, 4096
+_SAMPLE_BYTES, _MOST_SAMPLES, _JUDGED = 100e6, 4096, 1024
 _WARMUP_SHARE = 10  # at most a tenth of the steps: answers are often trained for few
 FEWEST_JOINT = 64  # joint histories per step of large teams: gradients of fewer are too noisy
 
@@ -61,7 +64,14 @@ class Stage:
     judge: Callable[[Any, Pairs], dict[str, float]]
 
 
-def stage_of(name: str, train: Pairs, config: TrainingConfig, limits: HistoryRange, state_size: int) -> Stage:
+def stage_of(
+    name: str,
+    train: Pairs,
+    config: TrainingConfig,
+    limits: HistoryRange,
+    state_size: int,
+    learned: Mapping[str, Any],
+) -> Stage:
     """The stage of this name.
 
     Args:
@@ -70,12 +80,15 @@ def stage_of(name: str, train: Pairs, config: TrainingConfig, limits: HistoryRan
         config: settings.
         limits: smallest and largest value of each history column.
         state_size: features of the state.
+        learned: the networks of the stages before, by name.
 
     Raises:
         InputError: answers are to be learned from data whose joint histories are not known.
     """
     if config.minutes is not None:
         config = replace(config, minutes=config.minutes / len(config.stages))
+    if name == "team_denoiser":
+        return _team_denoiser(train, config, learned["answers"])
     return {"denoiser": _denoiser, "answers": _answers}[name](train, config, limits, state_size)
 
 
@@ -91,8 +104,9 @@ def learned_before(folder: Path, config: TrainingConfig) -> Learn:
 
 
 TRAINING_FILE, ANSWERS_FILE = "training.safetensors", "training-answers.safetensors"
-_FILES = {"denoiser": TRAINING_FILE, "answers": ANSWERS_FILE}
-_ANSWERS_NUMBER = 2**32 - 3  # no step has this number
+TEAM_FILE = "training-team.safetensors"
+_FILES = {"denoiser": TRAINING_FILE, "answers": ANSWERS_FILE, "team_denoiser": TEAM_FILE}
+_ANSWERS_NUMBER, _TEAM_NUMBER = 2**32 - 3, 2**32 - 4  # numbers that no step has
 
 
 def _denoiser(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_size: int) -> Stage:
@@ -117,13 +131,8 @@ def _new_denoiser(config: TrainingConfig, state_size: int, limits: HistoryRange,
 
 
 def _answers(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_size: int) -> Stage:
-    num_agents, num_bytes = train.layout.num_agents, int(1e9 * config.resident_gigabytes)
-    joint = joint_histories_per_step(config.batch, num_agents)
-    if config.fusion_steps is not None:
-        config = replace(config, steps=config.fusion_steps, epochs=None)
-    total = config.total_steps(train.num_steps, joint)
-    if total is not None:
-        config = replace(config, warmup=min(config.warmup, max(1, total // _WARMUP_SHARE)))
+    num_bytes = int(1e9 * config.resident_gigabytes)
+    config, total, joint = _fusion_budget(train, config)
     sparse = prefers_sparse(train.layout, state_size)
     samples, build = (_sparse if sparse else _dense)(_joint(train), config, limits, num_bytes)
     return Stage(
@@ -138,6 +147,47 @@ def _answers(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_s
         drawn=joint,
         judge=_judge_answers,
     )
+
+
+def _fusion_budget(train: Pairs, config: TrainingConfig) -> tuple[TrainingConfig, int | None, int]:
+    """Settings with the budget of fusion, its planned steps, and joint histories per step."""
+    joint = joint_histories_per_step(config.batch, train.layout.num_agents)
+    if config.fusion_steps is not None:
+        config = replace(config, steps=config.fusion_steps, epochs=None)
+    total = config.total_steps(train.num_steps, joint)
+    if total is not None:
+        config = replace(config, warmup=min(config.warmup, max(1, total // _WARMUP_SHARE)))
+    return config, total, joint
+
+
+def _team_denoiser(train: Pairs, config: TrainingConfig, answers: AnswerNetwork) -> Stage:
+    config, total, joint = _fusion_budget(train, config)
+    return Stage(
+        name="team_denoiser",
+        file=TEAM_FILE,
+        number=_TEAM_NUMBER,
+        config=config,
+        total=total,
+        samples=JointSteps(_joint(train)),
+        build=eqx.Partial(_new_team_denoiser, config.width, answers),
+        losses=team_denoiser_losses,
+        drawn=joint,
+        judge=_judge_team_denoiser,
+    )
+
+
+def _new_team_denoiser(width: int, answers: AnswerNetwork, key: PRNGKeyArray) -> TeamDenoiser:
+    return build_team_denoiser(answers, width, speaker_width=width, key=key)
+
+
+@eqx.filter_jit
+def _mean_team_loss(network: TeamDenoiser, histories, states) -> Float[Array, ""]:
+    return jnp.mean(team_denoiser_losses(network, histories, states, jax.random.key(0)))
+
+
+def _judge_team_denoiser(network: TeamDenoiser, held_out: Pairs) -> dict[str, float]:
+    histories, states = joint_samples(held_out, jax.random.key(0), _JUDGED)
+    return {"validation_loss": float(_mean_team_loss(network, histories, states))}
 
 
 def _dense(train: HistoryDataset, config: TrainingConfig, limits: HistoryRange, num_bytes: int):
@@ -168,12 +218,12 @@ def _judge_answers(network: Answers, held_out: Pairs) -> dict[str, float]:
 
 
 def joint_samples(
-    data: Pairs, key: PRNGKeyArray
+    data: Pairs, key: PRNGKeyArray, most: int = _MOST_SAMPLES
 ) -> tuple[Float[Array, "joint agents history"], Float[Array, "joint state"]]:
     """Some joint histories and states of data in memory: 4,096, or as many as 100 MB hold."""
     samples = JointSteps(_joint(data))
     count = int(_SAMPLE_BYTES / (4 * samples.layout.num_agents * samples.layout.size))
-    return sample_pairs(samples, key, max(1, min(_MOST_SAMPLES, count)))
+    return sample_pairs(samples, key, max(1, min(most, count)))
 
 
 def _joint(data: Pairs) -> HistoryDataset:

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from composite_flow.certificate.checks import Certificate, certify, certify_batch
+from composite_flow.certificate.checks import certify, certify_batch
 from composite_flow.certificate.radius import ConformalRadius, check_radius
 from composite_flow.certificate.reconstruction import Reconstruction
-from composite_flow.composite.reconstruct import Estimate, reconstruct, reconstruct_batch
+from composite_flow.composite.reconstruct import reconstruct, reconstruct_batch
 from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.scaling import Scaling
@@ -106,15 +106,12 @@ class Model:
         participants: Sequence[int] | None = None,
         by: Sampler = "conditional",
     ) -> Float[Array, "samples state"]:
-        """Samples of what the participants know together, p(s | their histories), in the state's own units.
-
-        Each participant answers once; the rest is done by whoever wants samples, in 30 calls of the team denoiser each.
+        """Samples of p(s | the participants' histories), in the state's own units; arguments as in `fuse`.
 
         Args:
-            histories, participants: as in `fuse`.
-            num_samples: how many.
+            num_samples: how many; each takes some calls of the team denoiser, and no further answer.
             key: random key.
-            by: along falling noise levels ("conditional"), or flows as the paper's ("blind"; 20 calls).
+            by: along falling noise levels ("conditional", 30 calls), or by flows as the paper's ("blind", 20 calls).
 
         Raises:
             MismatchError, InputError: as `fuse`, or the model learned no team denoiser.
@@ -146,7 +143,8 @@ class Model:
         """
         radius = self._usable_radius(histories, radius)
         estimate = reconstruct(self.denoiser, jnp.asarray(histories), key=key, sampling=sampling, **options)
-        return self._in_own_units(estimate, certify(self.denoiser, jnp.asarray(histories), estimate, radius=radius))
+        certificate = certify(self.denoiser, jnp.asarray(histories), estimate, radius=radius)
+        return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
 
     def reconstruct_batch(
         self,
@@ -229,7 +227,8 @@ class Model:
         """Estimates and checks of at most 256 joint histories."""
         histories = jnp.asarray(histories)
         estimate = reconstruct_batch(self.denoiser, histories, key=key, sampling=sampling)
-        return self._in_own_units(estimate, certify_batch(self.denoiser, histories, estimate, radius=radius))
+        certificate = certify_batch(self.denoiser, histories, estimate, radius=radius)
+        return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
 
     def _usable_radius(self, histories, radius: float | ConformalRadius | None) -> float | ConformalRadius:
         """The radius to check with, if histories and radius can be used: refused before the work, not after it."""
@@ -259,9 +258,6 @@ class Model:
         self._check_columns(histories)
         return self.fusion
 
-    def _in_own_units(self, estimate: Estimate, certificate: Certificate) -> Reconstruction:
-        return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
-
     def save(self, folder: str | os.PathLike, overwrite: bool = False) -> None:
         """Write `model.safetensors` into a folder.
 
@@ -269,21 +265,17 @@ class Model:
             FileError: the file is in the way or cannot be written.
         """
         network = network_settings(self.denoiser) if isinstance(self.denoiser, Network) else None
-        description = {
-            "kind": "model",
-            "network": network,
-            "layout": dataclasses.asdict(self.layout),
-            "radius": self.radius,
-            "curves": self.curves,
-            "state_names": self.state_names,
-            "description": self.description,
-        }
+        description = {"kind": "model", "network": network, "layout": dataclasses.asdict(self.layout)}
+        description |= {name: getattr(self, name) for name in _DESCRIBED}
         tree: dict[str, Any] = {"denoiser": self.denoiser, "scaling": self.scaling}
         if isinstance(self.denoiser, NoDenoiser):
             description["learned_no_denoiser"] = True
         if self.fusion is not None:
             description["fusion"], tree["fusion"] = self.fusion.settings, self.fusion
         save_checkpoint(Path(folder) / MODEL_FILE, tree, description, overwrite)
+
+
+_DESCRIBED = ("radius", "curves", "state_names", "description")  # fields that stand in the file's description
 
 
 def load(folder: str | os.PathLike, denoiser: Denoiser | None = None) -> Model:
@@ -311,14 +303,5 @@ def load(folder: str | os.PathLike, denoiser: Denoiser | None = None) -> Model:
     tree: dict[str, Any] = {"denoiser": denoiser, "scaling": Scaling.identity(state_size)}
     if "fusion" in stored:
         tree["fusion"] = LearnedFusion.empty(stored["fusion"])
-    found = load_checkpoint(path, tree)
-    return Model(
-        denoiser=found["denoiser"],
-        layout=HistoryLayout(**stored["layout"]),
-        scaling=found["scaling"],
-        radius=stored["radius"],
-        curves=tuple(stored["curves"]),
-        state_names=tuple(stored["state_names"]),
-        description=stored["description"],
-        fusion=found.get("fusion"),
-    )
+    told = {name: tuple(stored[name]) if isinstance(stored[name], list) else stored[name] for name in _DESCRIBED}
+    return Model(layout=HistoryLayout(**stored["layout"]), **told, **load_checkpoint(path, tree))

@@ -33,6 +33,7 @@ def _training() -> TrainingConfig:
     return TrainingConfig(
         learn="both",
         fusion_steps=600,
+        team_denoiser=False,
         width=128,
         batch=256,
         steps=5000,

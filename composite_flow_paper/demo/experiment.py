@@ -22,7 +22,15 @@ PRESETS = {
         num_targets=1,
         num_episodes=128,
         training=TrainingConfig(
-            learn="both", fusion_steps=300, width=48, depth=4, batch=128, steps=1500, learning_rate=3e-3, warmup=100
+            learn="both",
+            fusion_steps=300,
+            team_denoiser=False,
+            width=48,
+            depth=4,
+            batch=128,
+            steps=1500,
+            learning_rate=3e-3,
+            warmup=100,
         ),
         num_histories=16,
         num_samples=4,

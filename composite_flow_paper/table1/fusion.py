@@ -140,7 +140,7 @@ def _places(key: PRNGKeyArray, num_steps: int, num_agents: int) -> Float[Array, 
 
 @eqx.filter_jit
 def _said(answers: AnswerNetwork, histories: Float[Array, "steps agents history"]) -> Answer:
-    return jax.lax.map(answers.answer_each, histories, batch_size=64)
+    return jax.vmap(answers.answer_each)(histories)
 
 
 @eqx.filter_jit

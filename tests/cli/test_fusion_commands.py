@@ -9,6 +9,7 @@ import composite_flow as cf
 from composite_flow import cli
 
 SMALL = "--width 24 --depth 2 --batch 256 --steps 400 --learning-rate 4e-3 --warmup 50 --record-every 200".split()
+SMALL += ["--no-team-denoiser"]
 
 
 def call(capsys, *arguments):

@@ -10,6 +10,7 @@ import pytest
 
 import composite_flow as cf
 from composite_flow.errors import InputError
+from composite_flow.fusion.sparse import SparseAnswers
 from composite_flow.training.fit import fit
 from composite_flow.training.stages import (
     ANSWERS_FILE,
@@ -20,7 +21,15 @@ from composite_flow.training.stages import (
 )
 
 CONFIG = cf.TrainingConfig(
-    width=16, depth=2, batch=32, steps=60, record_every=20, evaluate_every=40, checkpoint_seconds=0.0, warmup=10
+    width=16,
+    depth=2,
+    batch=32,
+    steps=60,
+    record_every=20,
+    evaluate_every=40,
+    checkpoint_seconds=0.0,
+    warmup=10,
+    team_denoiser=False,
 )
 KEY = jax.random.key(5)
 
@@ -133,8 +142,47 @@ def test_answers_may_have_a_budget_of_their_own_and_warm_up_within_it(data):
     steps = [point["step"] for point in model.curves]
     assert steps == [*range(10, 61, 10), *range(10, 41, 10)]
     assert model.curves[-1]["validation_loss"] < model.curves[6]["validation_loss"]
-    stage = stage_of("answers", data[0], config, (jnp.zeros(7), jnp.ones(7)), 4)
+    stage = stage_of("answers", data[0], config, (jnp.zeros(7), jnp.ones(7)), 4, {})
     assert (stage.total, stage.config.warmup) == (40, 4)
+
+
+def test_the_team_denoiser_is_learned_over_answers_that_stay(tmp_path, data, both):
+    """Joint samples are in the state's own units, and the same after a file."""
+    config = dataclasses.replace(CONFIG, learn="fusion", team_denoiser=True, fusion_steps=60)
+    model = fit(*data, config, key=KEY, folder=tmp_path, progress=False)
+    assert model.fusion is not None and model.fusion.team_denoiser is not None
+    assert_same(model.answers, both.answers)
+    assert_same(model.fusion.team_denoiser.answers, both.answers)
+    assert model.curves[-1]["validation_loss"] < model.curves[3]["validation_loss"]
+    joint = data[1].joint(data[1].steps[:1]).histories[0]
+    for by in ("conditional", "blind"):
+        samples = model.sample(joint, 5, key=KEY, participants=[2, 0], by=by)
+        assert samples.shape == (5, 4) and bool(jnp.all((samples > -0.01) & (samples < 1.01)))
+        again = cf.load(tmp_path).sample(joint, 5, key=KEY, participants=[0, 2], by=by)
+        np.testing.assert_allclose(samples, again, atol=1e-5)
+    with pytest.raises(InputError, match="no team denoiser"):
+        both.sample(joint, 5, key=KEY)
+    with pytest.raises(InputError, match="num_samples"):
+        model.sample(joint, 0, key=KEY)
+
+
+def test_large_states_have_sparse_answers_and_no_team_denoiser(tmp_path):
+    """8×8 sensors have 112 areas, and 64 · 112 numbers of dense answers are still few; 10×10 have 18,000."""
+    problem = cf.SensorNetwork.grid(10, 10, num_targets=1)
+    train, validation, _ = cf.HistoryDataset(cf.collect(problem, 40, key=KEY)).split(key=KEY)
+    config = dataclasses.replace(
+        CONFIG, learn="fusion", team_denoiser=True, steps=30, record_every=10, evaluate_every=10
+    )
+    model = fit(train, validation, config, key=KEY, folder=tmp_path, progress=False)
+    assert isinstance(model.answers, SparseAnswers) and model.fusion.team_denoiser is None
+    joint = validation.joint(validation.steps[:3]).histories
+    teams = np.ones((3, 100), bool)
+    teams[:, ::2] = False
+    np.testing.assert_allclose(cf.load(tmp_path).fuse_batch(joint, teams).mean, model.fuse_batch(joint, teams).mean)
+    sent = model.fuse(joint[0])
+    assert sent.message_bytes == 4 * (model.answers.num_slots + 1) and int(sent.messages) == 100
+    with pytest.raises(InputError, match="so large"):
+        model.sample(joint[0], 5, key=KEY)
 
 
 def test_pairs_alone_teach_no_fusion(data):

@@ -43,7 +43,9 @@ def num_sent(answer: Answer) -> Array:
 def quantised(answer: Answer, bits: int) -> Answer:
     """Every entry rounded to one of 2^bits levels, as a message of `bits` bits an entry holds it.
 
-    Evidence and free numbers: 2^bits − 1 even levels from −m to m, m the largest of the answer, which is sent beside.
+    Means η/λ − that is μ − s̄ −, evidence of features that have no weight, and free numbers: 2^bits − 1 even levels from
+    −m to m, m the largest of its kind in the answer, which is sent beside. η itself spans as many orders of magnitude
+    as λ does, so that even levels would lose most of it.
     Weights and precisions: the logarithm in 2^bits − 1 even steps from the smallest to the largest, and zero.
 
     Args:
@@ -56,9 +58,12 @@ def quantised(answer: Answer, bits: int) -> Answer:
     if bits < 2:
         raise InputError(f"An entry needs two bits at least, for its sign and its size, not {bits}.")
     steps = 2.0 ** (bits - 1) - 1.0
+    weighted, weight = answer.weight > 0.0, _rounded_logarithm(answer.weight, 2.0**bits - 2.0)
+    mean = jnp.where(weighted, answer.evidence / jnp.where(weighted, answer.weight, 1.0), 0.0)
+    plain = jnp.where(weighted, 0.0, answer.evidence)
     return Answer(
-        _rounded(answer.evidence, steps),
-        _rounded_logarithm(answer.weight, 2.0**bits - 2.0),
+        _rounded(mean, steps) * weight + _rounded(plain, steps),
+        weight,
         _rounded_logarithm(answer.precision, 2.0**bits - 2.0),
         _rounded(answer.free, steps),
     )

@@ -74,14 +74,11 @@ class Model:
         histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
         participants: Sequence[int] | None = None,
     ) -> TeamEstimate:
-        """Infer the state by fusion: each participant answers once, and the answers add up.
+        """Infer the state by fusion, in its own units: each participant answers once, and the answers add up.
 
         Args:
             histories: the agents' histories, encoded by `layout`.
             participants: the agents whose answers count, in any order; all where not given.
-
-        Returns:
-            Mean and variance in the state's own units.
 
         Raises:
             MismatchError: the histories are not of the model's layout.
@@ -193,10 +190,7 @@ class Model:
             about: what is kept with the estimates; JSON-able.
 
         Yields:
-            What `files.estimates.writing_estimates` writes, part by part.
-
-        Raises:
-            MismatchError, InputError: as `reconstruct_batch`.
+            What `files.estimates.writing_estimates` writes, part by part; errors as of `reconstruct_batch`.
         """
         sampling = sampling_from(sampling, options)
         for number, (rows, kept) in numbered_parts(len(steps), _AT_ONCE):
@@ -243,10 +237,8 @@ class Model:
 
     def _check_columns(self, histories) -> None:
         if histories.shape[-1] != self.layout.size:
-            raise MismatchError(
-                f"This model reads histories with {self.layout.size} columns, not {histories.shape[-1]}; "
-                "encode them with the model's layout."
-            )
+            told = f"This model reads histories with {self.layout.size} columns, not {histories.shape[-1]}"
+            raise MismatchError(f"{told}; encode them with the model's layout.")
 
     def _learned_fusion(self, histories) -> LearnedFusion:
         """What fuses these histories, if it was learned and can read them."""

@@ -76,7 +76,7 @@ class SparseAnswers(Answers):
 
     def __init__(
         self,
-        slots: Int[np.ndarray, "agents slots"],
+        slots: Int[np.ndarray, "agents slots"] | Int[Array, "agents slots"],
         mean_histories: Float[Array, "agents own"],
         history_range: tuple[Float[Array, " own"], Float[Array, " own"]],
         prior: Prior,

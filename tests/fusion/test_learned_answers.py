@@ -8,7 +8,7 @@ import pytest
 
 import composite_flow as cf
 from composite_flow.baselines.training import train_baseline
-from composite_flow.fusion.answers import Prior, prior_of, team_sums
+from composite_flow.fusion.answers import Answer, Prior, prior_of, team_sums
 from composite_flow.fusion.features import FeatureTypes, find_types
 from composite_flow.fusion.fuse import fuse, taking_part
 from composite_flow.fusion.ideal import fuse_beliefs
@@ -66,13 +66,22 @@ def test_sums_of_teams_are_those_of_fuse(network, key):
         jax.tree.map(lambda a, b, place=place: np.testing.assert_allclose(a[place], b, rtol=1e-5), sums, expected)
 
 
-def test_the_loss_is_smallest_at_the_truth(network):
-    """For numbers at s − ŝ = 0; for binary features and groups it is the negative log-likelihood in closed form."""
+def test_the_loss_beside_numbers_is_the_squared_error_of_every_feature(network):
+    """And the claim of the numbers, whose error is 0 here: s = s̄."""
     state = jnp.array([1.0, 0.0, 1.0, 0.5, 0.2])
     nothing = jax.tree.map(lambda part: jnp.zeros_like(part[:1]), network.answer_each(network.mean_histories))
     loss = float(team_losses(network.prior, nothing, state)[0])
     claim = 0.02 * 0.5 * -(np.log(4.0) + np.log(9.0))
-    assert loss == pytest.approx(-np.log(0.3) - np.log(0.6) + claim, rel=1e-4)
+    assert loss == pytest.approx(0.7**2 + 0.4**2 + 0.4**2 + claim, rel=1e-4)
+    off = float(team_losses(network.prior, nothing, state.at[3].add(0.1))[0])
+    assert off == pytest.approx(loss + 0.1**2 * (1 + 0.02 * 0.5 * 4.0), rel=1e-4)
+
+
+def test_the_loss_without_numbers_is_the_negative_log_likelihood():
+    prior = Prior(jnp.array([0.3, 0.4, 0.6]), jnp.ones(3), FeatureTypes((0,), ((1, 3),), 3))
+    nothing = Answer(*(jnp.zeros((1, size)) for size in (3, 3, 3, 0)))
+    loss = float(team_losses(prior, nothing, jnp.array([1.0, 0.0, 1.0]))[0])
+    assert loss == pytest.approx(-np.log(0.3) - np.log(0.6), rel=1e-4)
 
 
 @pytest.mark.slow

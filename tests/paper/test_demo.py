@@ -11,7 +11,7 @@ from composite_flow_paper.experiment import run
 
 SMALL = EXPERIMENT.presets["smoke"]
 KEYS = {"psnr_composite", "psnr_individual", "exact_rate_composite", "exact_rate_individual"}
-KEYS |= {"exact_rate_unseen_states", "accepted_share", "wrong_among_accepted", "denoiser_calls", "baselines", "demo"}
+KEYS |= {"exact_rate_unseen_states", "accepted_share", "wrong_among_accepted", "denoiser_calls", "baselines", "demo", "fusion"}
 
 
 @pytest.mark.slow
@@ -23,6 +23,7 @@ def test_demo_reaches_the_true_state_and_keeps_its_results(tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert set(summary) == KEYS and summary == ran.summary
     assert summary["exact_rate_composite"] >= 0.99
+    assert summary["fusion"]["exact_rate"] >= 0.99 and summary["fusion"]["messages"] == 4
     assert summary["accepted_share"] >= 0.9
     assert summary["exact_rate_composite"] > summary["exact_rate_individual"]
     for row in result["agents"]:

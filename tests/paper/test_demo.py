@@ -11,7 +11,15 @@ from composite_flow_paper.experiment import run
 
 SMALL = EXPERIMENT.presets["smoke"]
 KEYS = {"psnr_composite", "psnr_individual", "exact_rate_composite", "exact_rate_individual"}
-KEYS |= {"exact_rate_unseen_states", "accepted_share", "wrong_among_accepted", "denoiser_calls", "baselines", "demo", "fusion"}
+KEYS |= {
+    "exact_rate_unseen_states",
+    "accepted_share",
+    "wrong_among_accepted",
+    "denoiser_calls",
+    "baselines",
+    "demo",
+    "fusion",
+}
 
 
 @pytest.mark.slow

@@ -21,7 +21,8 @@ SMALLER = {
     "README.md": (
         ("SensorNetwork.grid(5, 5, num_targets=2)", "SensorNetwork.grid(2, 2, num_targets=1)"),
         ("num_episodes=4096", "num_episodes=64"),
-        ("cf.TrainingConfig(width=256)", "cf.TrainingConfig(width=32, depth=2, batch=64, steps=40)"),
+        ("cf.TrainingConfig(width=256,", "cf.TrainingConfig(width=32, depth=2, batch=64, steps=40,"),
+        ("participants=[0, 3, 17]", "participants=[0, 3]"),
         ("sensor:5x5,targets=2 --episodes 4096", "sensor:2x2,targets=1 --episodes 64"),
         ("data/a --out runs/b", "data/a --out runs/b --width 32 --depth 2 --batch 64 --steps 40"),
         ("evaluate runs/b data/a", "evaluate runs/b data/a --joint 8 --samples 2"),

@@ -31,7 +31,14 @@ from composite_flow.training.interrupt import interrupt_flag
 from composite_flow.training.loss import Pairs, sample_pairs
 from composite_flow.training.progress import Progress, training_progress
 from composite_flow.training.run import Evaluate, Tell, TrainingData, TrainingRun, Until
-from composite_flow.training.stages import TRAINING_FILE, HistoryRange, joint_samples, learned_before, stage_files
+from composite_flow.training.stages import (
+    TRAINING_FILE,
+    HistoryRange,
+    joint_data,
+    joint_samples,
+    learned_before,
+    stage_files,
+)
 
 __all__ = ["TRAINING_FILE", "TrainingConfig", "fit"]
 
@@ -90,19 +97,30 @@ def fit(
     stages = _stages_for(config, data)
     learned: dict[str, Any] = {}
     curves: list[dict[str, int | float]] = []
-    _check_folder(folder, resume, overwrite)
     with interrupt_flag() as interrupted, training_progress(progress) as tell:
         for number, name in enumerate(stages):
             is_denoiser = name == "denoiser"
             run = TrainingRun(data, name, config, key, folder, ideal_loss if is_denoiser else None, learned)
+            if number == 0:  # what cannot be trained is refused before an earlier run is removed
+                _check_folder(folder, resume, overwrite)
             run.prepare(resume)
             hears = (evaluate, until) if is_denoiser else (None, None)
             run.train(*hears, _among(tell, number, len(stages)), interrupted)
             learned[name] = run.network
             curves += run.curves
     about = {"config": dataclasses.asdict(config), "data": data.fingerprint, **(description or {})}
+    model = _model(learned, curves, data, state_names, about)
+    if folder is not None and is_first_process():
+        model.save(folder, overwrite=True)
+    return model
+
+
+def _model(
+    learned: Mapping[str, Any], curves, data: TrainingData, state_names: Sequence[str] | None, about: dict[str, Any]
+) -> Model:
+    """The model of all trained networks."""
     denoiser = learned.get("denoiser")
-    model = Model(
+    return Model(
         denoiser=NoDenoiser(data.state_size) if denoiser is None else denoiser,
         layout=data.train.layout,
         scaling=data.train.scaling,
@@ -112,13 +130,16 @@ def fit(
         description=about,
         fusion=_fusion(learned, data.validation),
     )
-    if folder is not None and is_first_process():
-        model.save(folder, overwrite=True)
-    return model
 
 
 def _stages_for(config: TrainingConfig, data: TrainingData) -> tuple[str, ...]:
-    """The networks to train; sparse answers have no team denoiser."""
+    """The networks to train; sparse answers have no team denoiser.
+
+    Raises:
+        InputError: fusion is to be learned from data whose joint histories are not known.
+    """
+    if "answers" in config.stages:
+        joint_data(data.train)
     sparse = prefers_sparse(data.train.layout, data.state_size)
     return tuple(name for name in config.stages if not (sparse and name == "team_denoiser"))
 
@@ -136,7 +157,7 @@ def _fusion(learned: Mapping[str, Any], validation: Pairs | None) -> LearnedFusi
 
 
 def _radius(denoiser: Denoiser, validation: Pairs | None) -> float | None:
-    """D_φ on validation pairs; None without them, or where a flow leaves for infinity."""
+    """D_φ on validation pairs; None without them, or where a flow diverges."""
     if validation is None:
         return None
     histories, states = sample_pairs(validation, jax.random.key(1), _RADIUS_PAIRS)
@@ -145,14 +166,14 @@ def _radius(denoiser: Denoiser, validation: Pairs | None) -> float | None:
 
 
 def _among(tell: Progress | None, number: int, stages: int) -> Tell | None:
-    """Progress of one of several stages, as a part of all steps."""
+    """Progress of one of several stages, told as a part of the steps of all of them."""
     if tell is None or stages == 1:
         return tell
     return lambda step, planned, loss: tell(number * planned + step, stages * planned, loss)
 
 
 def _check_folder(folder: str | os.PathLike | None, resume: bool, overwrite: bool) -> None:
-    """Remove an earlier run, where that is allowed: a resumed run must not find its checkpoints.
+    """Go on with the folder's run where it is to be resumed, else remove it where that is allowed.
 
     Raises:
         InputError: there is no folder to resume.

@@ -134,7 +134,7 @@ def _answers(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_s
     num_bytes = int(1e9 * config.resident_gigabytes)
     config, total, joint = _fusion_budget(train, config)
     sparse = prefers_sparse(train.layout, state_size)
-    samples, build = (_sparse if sparse else _dense)(_joint(train), config, limits, num_bytes)
+    samples, build = (_sparse if sparse else _dense)(joint_data(train), config, limits, num_bytes)
     return Stage(
         name="answers",
         file=ANSWERS_FILE,
@@ -168,7 +168,7 @@ def _team_denoiser(train: Pairs, config: TrainingConfig, answers: AnswerNetwork)
         number=_TEAM_NUMBER,
         config=config,
         total=total,
-        samples=JointSteps(_joint(train)),
+        samples=JointSteps(joint_data(train)),
         build=eqx.Partial(_new_team_denoiser, config.width, answers),
         losses=team_denoiser_losses,
         drawn=joint,
@@ -214,20 +214,20 @@ def _new_sparse(activation: Activation, slots, mean_histories, limits, prior: Pr
 
 def _judge_answers(network: Answers, held_out: Pairs) -> dict[str, float]:
     kind = OwnSteps if isinstance(network, SparseAnswers) else JointSteps
-    return team_quality(network, kind(_joint(held_out)))
+    return team_quality(network, kind(joint_data(held_out)))
 
 
 def joint_samples(
     data: Pairs, key: PRNGKeyArray, most: int = _MOST_SAMPLES
 ) -> tuple[Float[Array, "joint agents history"], Float[Array, "joint state"]]:
     """Some joint histories and states of data in memory: 4,096, or as many as 100 MB hold."""
-    samples = JointSteps(_joint(data))
+    samples = JointSteps(joint_data(data))
     count = int(_SAMPLE_BYTES / (4 * samples.layout.num_agents * samples.layout.size))
     return sample_pairs(samples, key, max(1, min(most, count)))
 
 
-def _joint(data: Pairs) -> HistoryDataset:
-    """The data, if their joint histories are known."""
+def joint_data(data: Pairs) -> HistoryDataset:
+    """The data, if their joint histories are known; InputError otherwise."""
     if not isinstance(data, HistoryDataset):
         raise InputError("Fusion is learned from whole joint histories; give the data as a HistoryDataset.")
     return data

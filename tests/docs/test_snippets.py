@@ -34,7 +34,7 @@ SMALLER = {
     ),
     "docs/tutorial.md": (
         ("steps, agents = 6_400, 3", "steps, agents = 640, 3"),
-        ("cf.TrainingConfig(width=128, steps=3_000)", "cf.TrainingConfig(width=16, depth=2, batch=64, steps=40)"),
+        ("cf.TrainingConfig(width=128, steps=3_000,", "cf.TrainingConfig(width=16, depth=2, batch=64, steps=40,"),
         ("stir=0.2, num_sweeps=60", "stir=0.2, num_sweeps=3"),
         ("evaluate runs/line data/line", "evaluate runs/line data/line --joint 8 --samples 2"),
         ("--out estimates", "--out estimates --joint 8 --samples 2"),

@@ -3,7 +3,6 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
 
 from composite_flow.fusion.answers import Answers
 from composite_flow.fusion.fuse import posterior
@@ -23,12 +22,13 @@ def team_sizes(num_agents: int) -> tuple[int, ...]:
 def team_quality(network: Answers, held_out: JointSteps) -> dict[str, float]:
     """The mean loss, and for teams of one, half and all agents the PSNR in decibels, on always the same steps.
 
+    `speaking` is the share of teams whose answers say anything: 0 once all units of the last hidden layer are dead.
     Of the whole team also how often the estimate, rounded, is the true state, where no feature is a number.
     """
     num_bytes = 4 * held_out.layout.num_agents * held_out.layout.size
     batches = max(1, int(min(_MOST_HELD_OUT, _HELD_OUT_BYTES / num_bytes)) // _AT_ONCE)
-    losses, means, states = _held_out_results(network, eqx.filter(held_out, eqx.is_array), batches)
-    found = {"validation_loss": float(jnp.mean(losses))}
+    losses, means, spoken, states = _held_out_results(network, eqx.filter(held_out, eqx.is_array), batches)
+    found = {"validation_loss": float(jnp.mean(losses)), "speaking": float(jnp.mean(spoken))}
     for place, size in enumerate(team_sizes(held_out.layout.num_agents)):
         name = "psnr_fusion" if size == held_out.layout.num_agents else f"psnr_fusion_of_{size}"
         found[name] = float(psnr(means[:, place], states))
@@ -39,7 +39,7 @@ def team_quality(network: Answers, held_out: JointSteps) -> dict[str, float]:
 
 @eqx.filter_jit
 def _held_out_results(network: Answers, held_out: JointSteps, batches: int):
-    """Losses, the means of teams of each size, and the true states."""
+    """Losses, the means of teams of each size, whether they say anything, and the true states."""
     num_agents = held_out.layout.num_agents
 
     def of_batch(key):
@@ -48,14 +48,10 @@ def _held_out_results(network: Answers, held_out: JointSteps, batches: int):
         losses = fusion_losses(network, histories, states, key_loss)
         places = jax.vmap(lambda key: jax.random.permutation(key, num_agents))(jax.random.split(key_teams, _AT_ONCE))
         teams = places[:, None, :] < jnp.asarray(team_sizes(num_agents))[None, :, None]
-        return losses, jax.vmap(lambda each, team: team_means(network, each, team))(histories, teams), states
+        totals = jax.vmap(network.team_sums)(histories, teams)
+        means = jax.vmap(jax.vmap(lambda total: posterior(network.prior, total)[0]))(totals)
+        spoken = jnp.any(totals.evidence != 0.0, axis=(1, 2)).astype(means.dtype)
+        return losses, means, spoken, states
 
     found = jax.lax.map(of_batch, jax.random.split(jax.random.key(0), batches))
     return jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), found)
-
-
-def team_means(
-    answers: Answers, histories: Float[Array, "agents columns"], teams: Bool[Array, "teams agents"]
-) -> Float[Array, "teams state"]:
-    """What each of several teams says."""
-    return jax.vmap(lambda total: posterior(answers.prior, total)[0])(answers.team_sums(histories, teams))

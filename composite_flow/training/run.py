@@ -7,6 +7,7 @@ import dataclasses
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,10 @@ from composite_flow.training.optimiser import Task, TrainingState, initial_state
 from composite_flow.training.stages import HistoryRange, stage_of
 from composite_flow.training.streaming import DataStream, probe_pairs
 
+_SILENT = (
+    "At step {step} no answer says anything: all units of the last hidden layer are dead, and what they learned is "
+    "lost. Lower learning_rate, or raise warmup, and start anew."
+)
 _BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows and an interrupt is heard
 _INIT, _STREAM = 2**32 - 1, 2**32 - 2  # numbers that no step has, folded into the key
 
@@ -200,6 +205,8 @@ class TrainingRun:
         point, network = {"step": self.step, "seconds": self.seconds, "loss": self.loss}, self.network
         if self.data.validation is not None:
             point.update(self.stage.judge(network, self.data.validation))
+            if point.get("speaking") == 0.0:
+                warnings.warn(_SILENT.format(step=self.step), stacklevel=2)
         if self.floor is not None:
             point["excess"] = point.get("validation_loss", self.loss) - self.floor
         if evaluate is not None and (self.finished or self.step % self.config.evaluate_every == 0):

@@ -11,7 +11,9 @@ import pytest
 
 import composite_flow as cf
 from composite_flow.errors import InputError
+from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.sparse import SparseAnswers
+from composite_flow.training import stages
 from composite_flow.training.fit import fit
 from composite_flow.training.stages import (
     ANSWERS_FILE,
@@ -184,6 +186,21 @@ def test_large_states_have_sparse_answers_and_no_team_denoiser(tmp_path):
     assert sent.message_bytes == 4 * (model.answers.num_slots + 1) and int(sent.messages) == 100
     with pytest.raises(InputError, match="so large"):
         model.sample(joint[0], 5, key=KEY)
+
+
+def test_dead_answers_are_noticed_and_told(data, monkeypatch):
+    """All units of the last layer are dead where their biases are far below 0: the state's mean, whoever answers."""
+
+    def dead(*arguments, **options):
+        network = AnswerNetwork(*arguments, **options)
+        return eqx.tree_at(lambda n: n.biases, network, jnp.full_like(network.biases, -100.0))
+
+    monkeypatch.setattr(stages, "AnswerNetwork", dead)
+    with pytest.warns(UserWarning, match="At step 20 no answer says anything.*Lower learning_rate"):
+        model = learned(data, "fusion")
+    assert model.curves[-1]["speaking"] == 0.0
+    monkeypatch.undo()
+    assert learned(data, "fusion").curves[-1]["speaking"] == 1.0
 
 
 def test_pairs_alone_teach_no_fusion(data):

@@ -102,11 +102,16 @@ def _model(stored: Contents, shapes: dict[str, tuple[int, ...]]) -> Contents:
         "history_steps": layout["length"],
         "parameters": _parameters(shapes, "denoiser/"),
     }
+    fusion = stored.get("fusion")
+    if fusion is not None:
+        sizes["fusion_parameters"] = _parameters(shapes, "fusion/answers/")
+        sizes["team_denoiser_parameters"] = _parameters(shapes, "fusion/team_denoiser/")
     return {
         "problem": about.get("problem"),
         "collected_by": about.get("policy"),
         "sizes": sizes,
         "training": about.get("settings", about.get("config")),
+        "answers": None if fusion is None else fusion["answers"]["kind"],
         "checks": {"radius": stored["radius"]},
         "last_point": _last(stored),
         "split": split,

@@ -41,6 +41,9 @@ def runs(tmp_path_factory):
 def test_fusion_is_measured_by_size_of_team(runs, capsys):
     result = call(capsys, "evaluate", runs / "run", runs / "data")
     fusion = result["fusion"]
+    told = call(capsys, "inspect", runs / "run")
+    assert told["answers"] == "dense" and told["sizes"]["parameters"] == 0
+    assert told["sizes"]["fusion_parameters"] > 0 and told["sizes"]["team_denoiser_parameters"] == 0
     assert set(result) == {"fusion", "part", "joint_histories"} and result["part"] == "test"
     assert set(fusion["sizes"]) == {"1", "2", "3", "4"} and fusion["messages"] == 4
     assert fusion["message_bytes"] == 16  # four log-probabilities

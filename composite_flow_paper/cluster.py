@@ -8,7 +8,9 @@ it cancels its jobs. What else a site asks for, such as an account, is told by s
 """
 
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -158,7 +160,8 @@ def _as_jobs(
         while True:
             while len(running) < (cluster.jobs or len(tasks)) and (task := next_ready(waiting, ready)) is not None:
                 executor.update_parameters(name=str(task))
-                running[executor.submit(Job(work, task, cache_settings()))] = task
+                with _interrupts_reach_children():
+                    running[executor.submit(Job(work, task, cache_settings()))] = task
             progress(f"{cluster.kind}: {done} of {len(tasks)} done, {len(running)} submitted; logs are in {folder}")
             if not running:
                 break
@@ -177,6 +180,23 @@ def _as_jobs(
         raise CompositeFlowError(
             f"{len(failed)} of {len(tasks)} jobs failed ({', '.join(failed)}); {name}: {error} Logs are in {folder}."
         )
+
+
+@contextmanager
+def _interrupts_reach_children() -> Iterator[None]:
+    """Processes that start in here hear an interrupt, by which they are cancelled, although this one ignores it.
+
+    A shell's background jobs ignore interrupts, and their children inherit that; a handler is not inherited.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _cancel(cluster: Cluster, running: Sequence[Any]) -> None:

@@ -47,6 +47,11 @@ SMALLER = {
         ("--steps 500000", "--steps 80 --denoiser-width 16"),
         ("evaluate-policy runs/act", "evaluate-policy runs/act --episodes 4"),
     ),
+    "docs/fusion.md": (
+        ("sensor:3x3,targets=2 --episodes 512", "sensor:2x2,targets=1 --episodes 64"),
+        ("--learn both", "--learn both --width 16 --depth 2 --batch 64 --steps 40"),
+        ("--by fusion", "--by fusion --joint 8"),
+    ),
     "docs/extending.md": (
         ("ring:Ring,size=4 --episodes 256", "ring:Ring,size=4 --episodes 32"),
         ("--width 64 --steps 2000", "--width 16 --depth 2 --batch 64 --steps 40"),
@@ -94,7 +99,7 @@ LEFT_OUT = {
 """Blocks of Python and lines of shell that are not run, by how they begin, and why."""
 
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/index.md", "docs/tutorial.md", "docs/battles.md", "docs/acting.md")
-PAGES += ("docs/starcraft.md", "docs/extending.md")
+PAGES += ("docs/starcraft.md", "docs/extending.md", "docs/fusion.md")
 
 BLOCK = re.compile(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', flags=re.MULTILINE | re.DOTALL)
 

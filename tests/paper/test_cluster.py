@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import sys
 import time
 from contextlib import redirect_stdout
@@ -69,7 +70,18 @@ def test_local_jobs_are_processes_and_one_that_fails_stops_no_other(tmp_path, im
     assert notes(tmp_path)[0][3:] == NAMES[:1]
 
 
-def test_an_interrupt_cancels_the_jobs(tmp_path, importable):
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["in front", "in the background"])
+def test_an_interrupt_cancels_the_jobs(tmp_path, importable, handler):
+    """Also where this process ignores interrupts, as the background jobs of a shell do, and so its children would."""
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        interrupted(tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def interrupted(tmp_path):
+    """Jobs end, and keep nothing, once they are interrupted."""
     (tmp_path / "wait-term2-seed0").touch()
     (tmp_path / "base.txt").write_text("10")
 

@@ -205,7 +205,8 @@ class TrainingRun:
         point, network = {"step": self.step, "seconds": self.seconds, "loss": self.loss}, self.network
         if self.data.validation is not None:
             point.update(self.stage.judge(network, self.data.validation))
-            if point.get("speaking") == 0.0:
+            before = self.curves[-1].get("speaking") if self.curves else None
+            if point.get("speaking") == 0.0 and before != 0.0:  # once
                 warnings.warn(_SILENT.format(step=self.step), stacklevel=2)
         if self.floor is not None:
             point["excess"] = point.get("validation_loss", self.loss) - self.floor

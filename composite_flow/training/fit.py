@@ -70,8 +70,7 @@ def fit(
         key: initial weights, batches and noise follow from it.
         folder: where checkpoints (`training.safetensors`, for answers `training-answers.safetensors`) and, at the end,
             `model.safetensors` are written.
-        resume: whether to go on from the folder's checkpoints, where there are some. Training that ended can go on with
-            a larger `learn`: what was learned stays.
+        resume: whether to go on from the folder's checkpoints, where there are some; also with a larger `learn`.
         overwrite: whether an earlier run in the folder may be replaced.
         evaluate: called now and then with the denoiser and the step; what it returns joins the learning curve.
         until: called with each point of the denoiser's learning curve; its training ends once it returns True.
@@ -94,17 +93,17 @@ def fit(
     if resume and folder is not None:
         config = dataclasses.replace(config, learn=learned_before(Path(folder), config))
     data = TrainingData(train, validation, config, history_range)
-    stages = _stages_for(config, data)
+    floors = {"denoiser": ideal_loss}
     learned: dict[str, Any] = {}
     curves: list[dict[str, int | float]] = []
+    stages = _stages_for(config, data)
     with interrupt_flag() as interrupted, training_progress(progress) as tell:
         for number, name in enumerate(stages):
-            is_denoiser = name == "denoiser"
-            run = TrainingRun(data, name, config, key, folder, ideal_loss if is_denoiser else None, learned)
+            run = TrainingRun(data, name, config, key, folder, floors.get(name), learned)
             if number == 0:  # what cannot be trained is refused before an earlier run is removed
                 _check_folder(folder, resume, overwrite)
             run.prepare(resume)
-            hears = (evaluate, until) if is_denoiser else (None, None)
+            hears = (evaluate, until) if name == "denoiser" else (None, None)
             run.train(*hears, _among(tell, number, len(stages)), interrupted)
             learned[name] = run.network
             curves += run.curves

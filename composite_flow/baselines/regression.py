@@ -6,50 +6,22 @@ It needs all histories in one place, which composite diffusion does not, and it 
 agent) pairs. The network is the same as the denoiser's, with the joint history at its input and y = 0.
 """
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from composite_flow.data.dataset import HistoryDataset
-from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import Denoiser
-from composite_flow.history import HistoryLayout
+from composite_flow.fusion.joint_steps import JointSteps
 from composite_flow.network import Network
 
 
-class JointPairs(eqx.Module):
+class JointPairs(JointSteps):
     """Pairs (all histories of a step side by side, the state) of a dataset."""
 
-    dataset: HistoryDataset
-
-    @property
-    def layout(self) -> HistoryLayout:
-        """Sizes and columns of each agent's history."""
-        return self.dataset.layout
-
-    @property
-    def scaling(self) -> Scaling:
-        """The scaling of the states to [0, 1]."""
-        return self.dataset.scaling
-
-    @property
-    def num_steps(self) -> int:
-        """Number of steps; each gives one pair."""
-        return self.dataset.num_steps
-
-    def resident(self, key: PRNGKeyArray, num_bytes: int) -> "JointPairs":
-        """A random portion of at most this size in memory."""
-        return JointPairs(self.dataset.resident(key, num_bytes))
-
-    def sample(self, key: PRNGKeyArray, batch: int) -> tuple[Float[Array, "batch joint"], Float[Array, "batch state"]]:
-        """Draw pairs uniformly over steps, with replacement; traceable.
-
-        Raises:
-            InputError: the episodes are not in memory.
-        """
-        joint = self.dataset.windows.joint(self.dataset.drawn_steps(key, batch))
-        return concatenated_histories(joint.histories), joint.states
+    def at(self, steps: Int[Array, " k"]) -> tuple[Float[Array, "k joint"], Float[Array, "k state"]]:
+        """The pairs of these steps."""
+        histories, states = super().at(steps)
+        return concatenated_histories(histories), states
 
 
 def concatenated_histories(histories: Float[Array, "batch agents history"]) -> Float[Array, "batch joint"]:

@@ -46,7 +46,7 @@ class JointSteps(eqx.Module):
 
     def sample(
         self, key: PRNGKeyArray, batch: int
-    ) -> tuple[Float[Array, "batch agents columns"], Float[Array, "batch state"]]:
+    ) -> tuple[Float[Array, "batch *history"], Float[Array, "batch state"]]:
         """Joint histories and scaled states, drawn uniformly over steps with replacement; traceable.
 
         Raises:

@@ -63,8 +63,9 @@ class RunSettings:
     @classmethod
     def from_flat(cls, values: dict[str, Any]) -> "RunSettings":
         """The inverse of `flat`."""
-        training = {name.name: values[name.name] for name in fields(TrainingConfig)}
-        return cls(TrainingConfig(**training), **{name.name: values[name.name] for name in fields(cls)[1:]})
+        training = TrainingConfig(**{name.name: values[name.name] for name in fields(TrainingConfig)})
+        training.check_learned()
+        return cls(training, **{name.name: values[name.name] for name in fields(cls)[1:]})
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwr
     if settings.history < 1 or not 0 <= settings.withhold_states < 1:
         raise InputError("history must be at least 1, and withhold_states a share from 0 to below 1.")
     path = folder / SETTINGS_FILE
+    if not (resume and path.exists()):  # a run that is resumed has settings of its own
+        settings.training.check_learned()
     return started_or_resumed(path, settings, RunSettings(), MODEL_FILE, resume=resume, overwrite=overwrite)
 
 

@@ -1,4 +1,4 @@
-"""A model infers by its chain as the rule of composition does, in the state's own units, and comes back from its file."""
+"""A model infers by its chain as the rule of composition does, in the state's own units; old files are read."""
 
 import equinox as eqx
 import jax

@@ -43,8 +43,7 @@ class Model:
         denoiser: f_θ, shared by all agents.
         layout: sizes and columns of the histories that it reads.
         scaling: of states to [0, 1].
-        radius: D_φ, the largest deviation of a fixed point from its state, in scaled units, measured on validation
-            pairs or given by hand; None until then.
+        radius: D_φ, scaled: the largest deviation of a fixed point from its state on validation pairs; None until then.
         curves: the learning curve, a dictionary per point.
         state_names: a name for each feature of the state.
         description: anything else worth keeping, such as settings, problem and split; JSON-able.

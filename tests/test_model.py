@@ -167,7 +167,7 @@ def test_a_batch_is_what_the_functions_below_make_of_it(key):
 
 
 def test_every_chunk_has_a_key_and_the_full_size(key, monkeypatch):
-    monkeypatch.setattr(model_module, "_AT_ONCE", 3)
+    monkeypatch.setattr(model_module, "AT_ONCE", 3)
     model = model_of(Attractor(jnp.array([0.25, 0.5]), 0.1))
     histories = jax.random.uniform(key, (5, 3, 6))
     found = model.reconstruct_batch(histories, key=key, num_samples=2, num_sweeps=1)

@@ -133,8 +133,8 @@ def draw_curves(cells: dict[str, list[dict[str, Any]]]):
 def draw_samples(found: dict[str, Any]):
     """Shares inside and total variation of the team denoiser's samples by size of team, and of exact ones."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    sizes = [int(size) for size in found[next(iter(SAMPLERS))]]
     for sampler, colour in zip(SAMPLERS, (BLUE, ORANGE), strict=True):
-        sizes = [int(size) for size in found[sampler]]
         for axes, score in ((left, "inside"), (right, "total_variation")):
             values = [one[score] for one in found[sampler].values()]
             axes.plot(sizes, values, color=colour, marker="o", label=sampler)

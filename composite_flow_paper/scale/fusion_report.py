@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from composite_flow.files.plain_table import PlainTable
+from composite_flow.files.plain_table import PlainTable, TableValue
 from composite_flow.metrics import rate_lower_bound
 from composite_flow_paper.scale.fusion import FusionGrid
 from composite_flow_paper.scale.message_bytes import cheapest
@@ -66,7 +66,7 @@ def teams_table(summary: Mapping[str, Any], grids: Sequence[Mapping[str, Any]]) 
         "CPU seconds of training, compiling apart, by seed"
     )
     header = ["", "exact", "half lost: decides as exact marginals", "excess error", "half lost", "CPU seconds"]
-    rows = [
+    rows: list[tuple[TableValue, ...]] = [
         (
             grid_name(one),
             with_bound(one["all"]["exact"]),

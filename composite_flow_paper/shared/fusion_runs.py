@@ -18,7 +18,6 @@ from composite_flow.history import History, HistoryLayout
 from composite_flow.model import Model
 from composite_flow.problems.sensor import SensorNetwork, SensorWorld
 from composite_flow.training.fit import TrainingConfig, fit
-from composite_flow.training.loss import arrays_of
 from composite_flow_paper.shared.cells import Progress, told_steps
 from composite_flow_paper.shared.cpu_time import cpu_timed, matrix_product_rate
 
@@ -55,7 +54,7 @@ def joint_arrays(
 ) -> tuple[Float[Array, "steps agents columns"], Float[Array, "steps state"]]:
     """Joint histories and states as these answers read them; without the identities for sparse ones."""
     kind = OwnSteps if isinstance(answers, SparseAnswers) else JointSteps
-    return _joint_arrays(arrays_of(kind(dataset)), steps)
+    return _joint_arrays(eqx.filter(kind(dataset), eqx.is_array), steps)
 
 
 @eqx.filter_jit

@@ -124,7 +124,7 @@ def draw_curves(cells: dict[str, list[dict[str, Any]]]):
         label = "fusion (CPU seconds)" if index == 0 else None
         left.plot(*zip(*rated, strict=True), color=RED, label=label, marker="o", markersize=2.5)
     left.axhline(RATE, color=MUTED, linewidth=0.8, linestyle=":")
-    left.set(xscale="log", xlabel="seconds of training", ylim=(-0.03, 1.03), title="Exact samples, validation episodes")
+    left.set(xscale="log", xlabel="seconds of training", ylim=(-0.03, 1.03), title="Exact, validation episodes")
     right.set(xscale="log", yscale="log", xlabel="seconds of training", title="Loss above the ideal denoiser's")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure

@@ -93,6 +93,8 @@ def summarise_samples(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             size: {name: float(np.mean([part[name] for part in parts])) for name in (*SCORES, "calls")}
             for size, parts in by_size.items()
         }
+        for one in found[sampler].values():
+            one["above_floor"] = one["total_variation"] - one["floor"]
     return {**found, **{name: [one[name] for one in cells] for name in COSTS}}
 
 

@@ -65,7 +65,14 @@ def teams_table(summary: Mapping[str, Any], grids: Sequence[Mapping[str, Any]]) 
         "Scale: fusion on held-out joint histories, in brackets the lower 95% bound over seeds; "
         "CPU seconds of training, compiling apart, by seed"
     )
-    header = ["", "exact", "half lost: decides as exact marginals", "excess error", "half lost", "CPU seconds"]
+    header = [
+        "",
+        "exact",
+        "half lost: decides as exact marginals",
+        "excess error",
+        "excess error, half lost",
+        "CPU seconds",
+    ]
     rows: list[tuple[TableValue, ...]] = [
         (
             grid_name(one),
@@ -87,13 +94,13 @@ def messages_table(grids: Sequence[Mapping[str, Any]]) -> PlainTable:
     """Bytes of all messages of an estimate: as answers are, and the fewest with 99% exact."""
     header = [
         "",
-        "all answers: bytes",
+        "whole answers: bytes",
         "exact",
         "fewest: bytes",
         "exact",
         "values",
         "speakers",
-        "|evidence| above",
+        "threshold",
         "bits",
     ]
     rows = []

@@ -58,7 +58,7 @@ def draw_training(axes: Axes, result: Result[ScaleSettings]) -> None:
         label = "fusion (CPU seconds)" if index == 0 else None
         axes.plot(*zip(*rated, strict=True), color=BLUE, marker="o", markersize=3, label=label)
     axes.set(xscale="log", xlabel="seconds of training", ylim=(-0.03, 1.03), title="Exact, validation episodes")
-    axes.legend(loc="lower right")
+    axes.legend(loc="center left")
 
 
 def draw_messages(axes: Axes, grids: Sequence[Mapping[str, Any]]) -> None:
@@ -68,5 +68,5 @@ def draw_messages(axes: Axes, grids: Sequence[Mapping[str, Any]]) -> None:
         by_bytes = sorted((point["bytes"], point["exact_rate"]) for point in points if point["bytes"] > 0.0)
         axes.plot(*zip(*by_bytes, strict=True), color=colour, marker="o", markersize=3, label=grid_name(one))
     axes.axhline(AIM, color=MUTED, linewidth=0.8, linestyle=":")
-    axes.set(xscale="log", xlabel="bytes of all messages", ylim=(-0.03, 1.03), title="Exact, the largest evidence sent")
+    axes.set(xscale="log", xlabel="bytes of all messages", ylim=(-0.03, 1.03), title="Exact, largest evidence first")
     axes.legend(loc="lower right")

@@ -43,10 +43,10 @@ PRESETS = {
                     num_episodes=128, training=replace(TRAINING, width=32, depth=2, steps=400, learning_rate=4e-3)
                 ),
                 num_histories=64,
-                num_sent=32,
+                num_sent=num_sent,
                 num_seeds=1,
             )
-            for miss in (0.0, 0.3)
+            for miss, num_sent in ((0.0, 32), (0.3, 0))
         ),
         fusion_costs=((4, 2),),
     ),

@@ -8,7 +8,7 @@ import jax
 
 Found = TypeVar("Found")
 
-_SIZE, _PRODUCTS, _ROUNDS = 1024, 16, 5
+_SIZE, _PRODUCTS, _ROUNDS = 1024, 8, 3
 
 
 def cpu_timed(compute: Callable[[], Found]) -> tuple[Found, float]:
@@ -21,7 +21,7 @@ def cpu_timed(compute: Callable[[], Found]) -> tuple[Found, float]:
 def matrix_product_rate() -> dict[str, float]:
     """Float32 matrix products of 1,024 rows and columns, in 10⁹ operations, per CPU second and per second.
 
-    The best of five rounds, as other work on the machine slows single ones down.
+    The best of three rounds, as other work on the machine slows single ones down.
     """
     factor = jax.random.normal(jax.random.key(0), (_SIZE, _SIZE)) / _SIZE**0.5
 

@@ -30,7 +30,7 @@ def largest_first(answer: Answer, num_values: int) -> Answer:
     return _only(answer, rank < min(num_values, state_size))
 
 
-def larger_than(answer: Answer, threshold: float) -> Answer:
+def larger_than(answer: Answer, threshold: float | Float[Array, ""]) -> Answer:
     """The features whose |evidence| is above a threshold; of the others the answer says nothing."""
     return _only(answer, jnp.abs(answer.evidence) > threshold)
 

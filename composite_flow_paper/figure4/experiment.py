@@ -17,6 +17,7 @@ from functools import partial
 from composite_flow.training.fit import TrainingConfig
 from composite_flow_paper.experiment import Experiment
 from composite_flow_paper.figure4.cell import Figure4Settings, compute_ideal, compute_paper, compute_rates
+from composite_flow_paper.figure4.fusion import compute_fusion, compute_samples
 from composite_flow_paper.figure4.plot import draw
 from composite_flow_paper.figure4.report import summarise, tables
 from composite_flow_paper.shared.cells import Cell
@@ -44,6 +45,10 @@ PRESETS = {
         num_participants=(2, 5),
         num_stirred_sweeps=20,
         num_stirred=32,
+        fusion=TrainingConfig(learn="fusion", team_denoiser=False, width=32, depth=2, steps=300, learning_rate=4e-3),
+        samples=TrainingConfig(learn="fusion", width=48, depth=2, steps=400, learning_rate=3e-3),
+        num_sampled=8,
+        num_joint_samples=50,
         num_drawn=40,
         num_hops=3,
     ),
@@ -53,13 +58,15 @@ PRESETS = {
             num_episodes=4096, training=TrainingConfig(width=1024, batch=512, epochs=1000, history_at="input")
         ),
         flows=None,
+        fusion=None,
+        samples=None,
         paper=None,
     ),
 }
 
 
 def cells(settings: Figure4Settings, seed: int) -> Sequence[Cell]:
-    """Ours, with states withheld, trained where flows go; then the ideal denoiser and the paper's recipe."""
+    """Ours, with states withheld, trained where flows go; the ideal denoiser; fusion; then the paper's recipe."""
     alone = replace(settings, paper=None)  # what all cells but the paper's depend on
     withheld = replace(alone, ours=replace(settings.ours, withhold_states=settings.withhold_states))
     count = settings.num_seeds
@@ -70,6 +77,14 @@ def cells(settings: Figure4Settings, seed: int) -> Sequence[Cell]:
         runs.append(("flows", count, flows, partial(compute_rates, flows, stirred=True)))
     if settings.num_ideal:
         runs.append(("ideal", 1, alone, partial(compute_ideal, settings)))
+    if settings.fusion is not None:
+        fusion = replace(alone, ours=replace(settings.ours, training=settings.fusion))
+        fusion_withheld = replace(fusion, ours=replace(fusion.ours, withhold_states=settings.withhold_states))
+        runs.append(("fusion", count, fusion, partial(compute_fusion, fusion)))
+        runs.append(("fusion_withheld", count, fusion_withheld, partial(compute_fusion, fusion_withheld)))
+    if settings.samples is not None:
+        samples = replace(alone, ours=replace(settings.ours, training=settings.samples))
+        runs.append(("fusion_samples", 1, samples, partial(compute_samples, samples)))
     if settings.paper is not None:
         runs.append(("paper", settings.num_paper_seeds, settings, partial(compute_paper, settings)))
     return [

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from composite_flow.belief import exact_belief
 from composite_flow.composite.reconstruct import composite_flow, reconstruct_batch
@@ -15,6 +15,7 @@ from composite_flow.metrics import exact_states
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow_paper.shared.cells import rounded
 from composite_flow_paper.shared.sensor_runs import SensorData
+from composite_flow_paper.shared.teams import draw_teams, team_states, which_state
 
 
 def compute_partial(
@@ -52,30 +53,6 @@ def compute_partial(
         "exact": int(true.sum()),
         "mean_states_allowed": float(allowed.sum(axis=1).mean()),
     }
-
-
-def draw_teams(key: PRNGKeyArray, count: int, num_agents: int, size: int) -> Int[Array, "count size"]:
-    """Random participants for each of so many joint histories."""
-    return jax.vmap(lambda key: jax.random.permutation(key, num_agents)[:size])(jax.random.split(key, count))
-
-
-def team_states(
-    consistent: Bool[Array, "batch agents states"], teams: Int[Array, "batch size"]
-) -> Bool[Array, "batch states"]:
-    """The states that every member of a team allows."""
-    return jnp.all(jnp.take_along_axis(consistent, teams[:, :, None], axis=1), axis=1)
-
-
-def which_state(
-    points: Float[Array, "batch samples state"], states: Float[Array, "states state"]
-) -> Int[Array, "batch samples"]:
-    """The index of the state that each point is, thresholded at 0.5; −1 where it is none."""
-
-    def one(point):
-        same = jnp.all((point > 0.5)[None] == (states > 0.5), axis=1)
-        return jnp.where(jnp.any(same), jnp.argmax(same), -1)
-
-    return jax.lax.map(jax.vmap(one), points)
 
 
 def draw_flows(

@@ -1,4 +1,4 @@
-"""The pictures of Figure 4, from its result: samples hop by hop, and learning curves."""
+"""The pictures of Figure 4, from its result: samples hop by hop, learning curves, and joint samples by size of team."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from composite_flow.plots.style import BLUE, FAINT, GREEN, INK, MUTED, ORANGE, PURPLE, RED, save_figure, styled
 from composite_flow_paper.experiment import Result
 from composite_flow_paper.figure4.cell import RATE
+from composite_flow_paper.figure4.fusion import SAMPLERS
 from composite_flow_paper.shared.cells import of_group
 
 ROWS = {
@@ -20,7 +21,8 @@ ROWS = {
 
 
 def draw(result: Result, out: Path) -> list[Path]:
-    """Write figure4 (flows of the first seed) and figure4_training (all seeds' curves), as SVG and PNG.
+    """Write figure4 (flows of the first seed), figure4_training (all seeds' curves) and, where the team denoiser was
+    trained, figure4_samples, as SVG and PNG.
 
     Partial flows are drawn as they are after training where flows go, where a network was trained so.
     """
@@ -33,6 +35,8 @@ def draw(result: Result, out: Path) -> list[Path]:
         paths = save_figure(flows, out / "figure4")
         curves = draw_curves(cells)
         paths += save_figure(curves, out / "figure4_training")
+        if "fusion_samples" in result.summary:
+            paths += save_figure(draw_samples(result.summary["fusion_samples"]), out / "figure4_samples")
         plt.close("all")
     return list(paths)
 
@@ -113,8 +117,33 @@ def draw_curves(cells: dict[str, list[dict[str, Any]]]):
             left.plot(seconds, rates, color=colours[name], label=label, marker="o", markersize=2.5)
             excess = [(point["seconds"], point["excess"]) for point in one["curves"] if "excess" in point]
             right.plot(*zip(*excess, strict=True), color=colours[name])
+    for index, one in enumerate(cells.get("fusion", [])):
+        # other work was on the machine: the share of its CPU seconds
+        per_second = one["cpu_seconds"] / one["train_seconds"]
+        rated = [(point["seconds"] * per_second, point["exact_rate_fusion"]) for point in one["curves"]]
+        label = "fusion (CPU seconds)" if index == 0 else None
+        left.plot(*zip(*rated, strict=True), color=RED, label=label, marker="o", markersize=2.5)
     left.axhline(RATE, color=MUTED, linewidth=0.8, linestyle=":")
-    left.set(xscale="log", xlabel="seconds of training", ylim=(-0.03, 1.03), title="Exact samples, validation episodes")
+    left.set(xscale="log", xlabel="seconds of training", ylim=(-0.03, 1.03), title="Exact, validation episodes")
     right.set(xscale="log", yscale="log", xlabel="seconds of training", title="Loss above the ideal denoiser's")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+def draw_samples(found: dict[str, Any]):
+    """Shares inside and total variation of the team denoiser's samples by size of team, and of exact ones."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    sizes = [int(size) for size in found[next(iter(SAMPLERS))]]
+    for sampler, colour in zip(SAMPLERS, (BLUE, ORANGE), strict=True):
+        for axes, score in ((left, "inside"), (right, "total_variation")):
+            values = [one[score] for one in found[sampler].values()]
+            axes.plot(sizes, values, color=colour, marker="o", label=sampler)
+    exact = [one["floor"] for one in found[next(iter(SAMPLERS))].values()]
+    left.plot(sizes, np.ones(len(sizes)), color=MUTED, linestyle=":", label="as many exact samples")
+    right.plot(sizes, exact, color=MUTED, linestyle=":")
+    left.set(ylim=(-0.03, 1.05), title="Samples that the joint history allows")
+    right.set(ylim=(-0.03, 1.05), title="Total variation to the exact posterior")
+    for axes in (left, right):
+        axes.set(xlabel="agents in the team", xticks=sizes)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

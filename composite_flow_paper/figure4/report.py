@@ -8,6 +8,7 @@ import numpy as np
 from composite_flow.files.plain_table import PlainTable, TableValue
 from composite_flow.metrics import rate_lower_bound
 from composite_flow_paper.figure4.cell import Figure4Settings, reaches_rate
+from composite_flow_paper.figure4.fusion import SAMPLERS
 from composite_flow_paper.shared.cells import Results, of_group
 
 KINDS = ("partial", "stirred")
@@ -16,6 +17,11 @@ RATES = (
     ("ours, a tenth of the states withheld: seen ones", ("exact_rate_with_withheld_states",)),
     ("ours, a tenth of the states withheld: unseen ones", ("exact_rate_unseen_states",)),
     ("trained also where flows go", ("flows", "exact_rate")),
+    ("fusion", ("fusion", "exact_rate")),
+    ("fusion, all states that there are", ("fusion", "states")),
+    ("fusion, a tenth of the states withheld: seen ones", ("fusion_withheld", "exact_rate")),
+    ("fusion, a tenth of the states withheld: unseen ones", ("fusion_withheld", "exact_rate_unseen")),
+    ("fusion, the withheld states, each once", ("fusion_withheld", "withheld_states")),
 )
 """Of the first table: what people read, and the path of the number in the summary."""
 TEAMS = (
@@ -27,6 +33,9 @@ TEAMS = (
 )
 """Of the second table, likewise."""
 ENDS = (("inside", "in a state that all members allow"), ("identified", "in the true one, where they allow no other"))
+
+COSTS = ("cpu_seconds", "compile_cpu_seconds", "gigaflops_per_cpu_second")
+SCORES = ("inside", "total_variation", "floor")
 
 
 def seconds_to_rate(curves: list[dict[str, float]]) -> float | None:
@@ -55,7 +64,38 @@ def summarise(settings: Figure4Settings, results: Results) -> dict[str, Any]:
         }
     if "ideal" in cells:
         summary["ideal"] = {kind: partial_rates(cells["ideal"], kind) for kind in KINDS}
-    return {**summary, **(times_beside_ours(cells) if "paper" in cells else {})}
+    fusion = {name: summarise_fusion(cells[name]) for name in ("fusion", "fusion_withheld") if name in cells}
+    samples = {"fusion_samples": summarise_samples(cells["fusion_samples"])} if "fusion_samples" in cells else {}
+    return {**summary, **fusion, **samples, **(times_beside_ours(cells) if "paper" in cells else {})}
+
+
+def summarise_fusion(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Rates of what the team says together, and what training took."""
+    withheld = [one["withheld_states"] for one in cells if one["withheld_states"]]
+    unseen = [one["unseen"] for one in cells if one["unseen"]]
+    return {
+        "exact_rate": rate_of([one["seen"] for one in cells], "exact", "histories"),
+        "exact_rate_unseen": rate_of(unseen, "exact", "histories"),
+        "states": rate_of([one["states"] for one in cells], "exact", "states"),
+        "withheld_states": rate_of(withheld, "exact", "states"),
+        "num_withheld_states": [one["states"] for one in withheld],
+        "calls": cells[0]["calls"],
+        **{name: [one[name] for one in cells] for name in COSTS},
+    }
+
+
+def summarise_samples(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How near samples of the team denoiser come to the exact posterior, by sampler and size of team."""
+    found: dict[str, Any] = {}
+    for sampler in SAMPLERS:
+        by_size = {parts[0]["participants"]: parts for parts in zip(*(one[sampler] for one in cells), strict=True)}
+        found[sampler] = {
+            size: {name: float(np.mean([part[name] for part in parts])) for name in (*SCORES, "calls")}
+            for size, parts in by_size.items()
+        }
+        for one in found[sampler].values():
+            one["above_floor"] = one["total_variation"] - one["floor"]
+    return {**found, **{name: [one[name] for one in cells] for name in COSTS}}
 
 
 def times_beside_ours(cells: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -111,7 +151,8 @@ def best_rate(curves: list[dict[str, float]]) -> float:
 def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
     """Rates of the whole team, of partial teams by their size, and the times of training."""
     whole = (
-        "Figure 4: samples of composite diffusion that are the true state, in brackets the lower 95% bound over seeds"
+        "Figure 4: samples of composite diffusion, and estimates of fusion, that are the true state, in brackets the "
+        "lower 95% bound over seeds"
     )
     rows = [(words, with_bound(at_path(summary, path))) for words, path in RATES]
     sizes = list(dict.fromkeys(size for _, path in TEAMS for size in at_path(summary, path) or {}))
@@ -126,10 +167,48 @@ def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
     ]
     about = "Figure 4: where flows of random teams end, by the number of agents; in brackets the lower 95% bound"
     return [
-        (whole, ["", "exact samples"], [row for row in rows if row[1] is not None]),
+        (whole, ["", "exact"], [row for row in rows if row[1] is not None]),
         *([(about, ["", *sizes], partial)] if partial else []),
+        *(samples_table(summary["fusion_samples"]) if "fusion_samples" in summary else []),
         *times_table(summary),
+        *costs_table(summary),
     ]
+
+
+def samples_table(found: Mapping[str, Any]) -> list[PlainTable]:
+    """Samples of the team denoiser, by sampler and size of team."""
+    sizes = list(found[next(iter(SAMPLERS))])
+    rows: list[tuple[TableValue, ...]] = []
+    for sampler in SAMPLERS:
+        by_size = [found[sampler][size] for size in sizes]
+        rows.append(
+            (f"{sampler}, {by_size[0]['calls']:.0f} calls: inside", *(f"{one['inside']:.3f}" for one in by_size))
+        )
+        rows.append((f"{sampler}: total variation", *(f"{one['total_variation']:.3f}" for one in by_size)))
+    floor = [found[next(iter(SAMPLERS))][size]["floor"] for size in sizes]
+    rows.append(("as many exact samples: total variation", *(f"{value:.3f}" for value in floor)))
+    title = "Figure 4: joint samples of random teams by the team denoiser, by the number of agents"
+    return [(title, ["", *sizes], rows)]
+
+
+def costs_table(summary: Mapping[str, Any]) -> list[PlainTable]:
+    """CPU seconds of training fusion, and the machine's own speed."""
+    names = (
+        ("fusion", "fusion"),
+        ("fusion, a tenth of the states withheld", "fusion_withheld"),
+        ("fusion with the team denoiser", "fusion_samples"),
+    )
+    rows = [
+        (words, *(listed(summary[name][cost]) for cost in COSTS[:2]), f"{max(summary[name][COSTS[2]]):.0f}")
+        for words, name in names
+        if name in summary
+    ]
+    title = "Figure 4: CPU seconds of fusion's training, a number for each seed"
+    return (
+        [(title, ["", "training", "compiling, where not done before", "matrix products (GFLOP/CPU s)"], rows)]
+        if rows
+        else []
+    )
 
 
 def times_table(summary: Mapping[str, Any]) -> list[PlainTable]:

@@ -9,10 +9,12 @@ from jaxtyping import PRNGKeyArray
 
 from composite_flow.certificate.checks import certify
 from composite_flow.composite.reconstruct import reconstruct
+from composite_flow.files.plain_json import LATER
 from composite_flow.metrics import exact_states
 from composite_flow.model import Model
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.training.config import TrainingConfig
+from composite_flow_paper.scale.fusion import GRIDS, FusionGrid
 from composite_flow_paper.shared.cells import Workspace
 from composite_flow_paper.shared.sensor_runs import (
     SensorSettings,
@@ -41,6 +43,8 @@ class ScaleSettings:
         num_seeds: training seeds.
         cost_rows: grids whose cost is measured.
         cost_width, cost_batch: network and batch of the cost.
+        fusion: grids on which fusion is trained.
+        fusion_costs: rows of the grids, and targets, whose cost of fusion is measured.
     """
 
     rows: int = 10
@@ -54,6 +58,8 @@ class ScaleSettings:
     cost_rows: tuple[int, ...] = (5, 10, 20, 32)
     cost_width: int = 256
     cost_batch: int = 256
+    fusion: tuple[FusionGrid, ...] = field(default=GRIDS, metadata=LATER)
+    fusion_costs: tuple[tuple[int, int], ...] = field(default=((10, 4), (32, 32)), metadata=LATER)
 
 
 def compute_trained(settings: ScaleSettings, seed: int, workspace: Workspace) -> dict[str, Any]:

@@ -25,12 +25,22 @@ from composite_flow_paper.shared.cells import Workspace
 def cost_elsewhere(rows: int, width: int, batch: int, workspace: Workspace) -> dict[str, Any]:
     """`cost` in a process of its own."""
     workspace.progress(f"cost of {rows} × {rows} sensors")
-    command = [sys.executable, "-m", "composite_flow_paper.scale.cost", str(rows), str(width), str(batch)]
+    return measured_elsewhere("composite_flow_paper.scale.cost", rows, width, batch)
+
+
+def measured_elsewhere(module: str, rows: int, *arguments: int) -> dict[str, Any]:
+    """What a module prints for these numbers, in a process of its own."""
+    command = [sys.executable, "-m", module, *map(str, (rows, *arguments))]
     finished = subprocess.run(command, capture_output=True, text=True)
     if finished.returncode:
         reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
         raise CompositeFlowError(f"Measuring {rows} × {rows} sensors failed: {reason}")
     return json.loads(finished.stdout.splitlines()[-1])
+
+
+def peak_gigabytes() -> float:
+    """The most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def cost(rows: int, width: int, batch: int) -> dict[str, Any]:
@@ -58,7 +68,7 @@ def cost(rows: int, width: int, batch: int) -> dict[str, Any]:
         "compile_and_sweep_seconds": sweep_seconds[0],
         "sweep_seconds": min(sweep_seconds[1:]),
         "seconds_per_call": min(sweep_seconds[1:]) / problem.num_agents,
-        "peak_gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_gigabytes": peak_gigabytes(),
     }
 
 

@@ -1,4 +1,7 @@
-"""What the scale experiment's cells come to: rates with their bounds, how costs grow, and tables of both."""
+"""What the scale experiment's cells come to: rates with their bounds, how costs grow, and tables of both.
+
+Fusion's are in `fusion_report.py`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +9,7 @@ from typing import Any
 from composite_flow.files.plain_table import PlainTable
 from composite_flow.metrics import rate_lower_bound
 from composite_flow_paper.scale.cell import ScaleSettings
+from composite_flow_paper.scale.fusion_report import fusion_tables, summarise_grid
 from composite_flow_paper.shared.cells import Results, of_group
 
 TRAINED = "trained"
@@ -16,6 +20,11 @@ def cost_group(rows: int) -> str:
     return f"cost-{rows}"
 
 
+def fusion_cost_group(rows: int) -> str:
+    """The cell of what fusion costs on a grid."""
+    return f"fusion-cost-{rows}"
+
+
 def costs_of(settings: ScaleSettings, results: Results) -> list[dict[str, Any]]:
     """The costs that are there, from the smallest grid to the largest."""
     return [one for rows in settings.cost_rows for one in of_group(results, cost_group(rows))]
@@ -24,7 +33,19 @@ def costs_of(settings: ScaleSettings, results: Results) -> list[dict[str, Any]]:
 def summarise(settings: ScaleSettings, results: Results) -> dict[str, Any]:
     """The rates with their bounds over the seeds, and how the cost of a call grows beside the network's inputs."""
     costs, trained = costs_of(settings, results), of_group(results, TRAINED)
-    return {**(summarise_trained(trained) if trained else {}), **(summarise_costs(costs) if costs else {})}
+    return {
+        **(summarise_trained(trained) if trained else {}),
+        **(summarise_costs(costs) if costs else {}),
+        **summarise_fusion(settings, results),
+    }
+
+
+def summarise_fusion(settings: ScaleSettings, results: Results) -> dict[str, Any]:
+    """What fusion reaches on each grid, and what it costs, of the cells that are there."""
+    grids = {grid.group: (grid, of_group(results, grid.group)) for grid in settings.fusion}
+    reached = {name: summarise_grid(grid, found) for name, (grid, found) in grids.items() if found}
+    costs = [one for rows, _ in settings.fusion_costs for one in of_group(results, fusion_cost_group(rows))]
+    return {**({"fusion": reached} if reached else {}), **({"fusion_costs": costs} if costs else {})}
 
 
 def summarise_trained(trained: list[dict[str, Any]]) -> dict[str, Any]:
@@ -63,7 +84,7 @@ def summed_rate(qualities: list[dict[str, Any]], trained: list[dict[str, Any]]) 
 def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
     """What is reached and what checks say, where a grid was trained; and the costs, where some were measured."""
     trained = [rates_table(summary), checks_table(summary["checks"])] if "checks" in summary else []
-    return [*trained, *([costs_table(summary)] if "costs" in summary else [])]
+    return [*trained, *([costs_table(summary)] if "costs" in summary else []), *fusion_tables(summary)]
 
 
 def rates_table(summary: Mapping[str, Any]) -> PlainTable:

@@ -49,11 +49,18 @@ class SensorData:
 
 
 def collect_sensors(problem: SensorNetwork, settings: SensorSettings, *, key: PRNGKeyArray) -> SensorData:
-    """Collect episodes with random scans, split them, and set up the ideal denoiser for histories of one step."""
+    """`collect_parts` with the ideal denoiser, of networks whose states can be listed."""
+    parts = collect_parts(problem, settings, key=key)
+    return SensorData(problem, *parts, IdealDenoiser(BeliefModel(problem, parts[0].layout)))
+
+
+def collect_parts(
+    problem: SensorNetwork, settings: SensorSettings, *, key: PRNGKeyArray
+) -> tuple[HistoryDataset, HistoryDataset, HistoryDataset]:
+    """Collect episodes with random scans, with histories of one step, and split them."""
     key_episodes, key_split = jax.random.split(key)
     dataset = HistoryDataset(collect(problem, settings.num_episodes, key=key_episodes), length=1)
-    train, validation, test = dataset.split(key=key_split, withhold_states=settings.withhold_states)
-    return SensorData(problem, train, validation, test, IdealDenoiser(BeliefModel(problem, dataset.layout)))
+    return dataset.split(key=key_split, withhold_states=settings.withhold_states)
 
 
 def train_sensors(

@@ -41,6 +41,7 @@ from composite_flow.fusion.refining import RefiningNetwork
 from composite_flow.fusion.team_network import MessageNetwork
 
 LARGEST_EVIDENCE = 10.0  # of one agent on one feature; certainty would be infinite
+GAIN = 16.0
 SMALLEST_SIGMA = 0.02  # that g reads from y
 LOG_SIGMA_RANGE = (math.log(0.01), math.log(10.0))  # outside of it σ counts as its end
 LARGEST_LOGIT = 15.0  # of what each feature says by itself; r grows like 1/σ²
@@ -156,7 +157,7 @@ class TeamDenoiser(eqx.Module):
 
     def _joined(self, frozen: Answer, said: Answer) -> Answer:
         """The frozen answer with what the speaker says; L is bounded, and 0 for numbers."""
-        bounded = LARGEST_EVIDENCE * jnp.tanh(said.evidence / LARGEST_EVIDENCE)
+        bounded = LARGEST_EVIDENCE * jnp.tanh(jnp.sinh(GAIN * said.evidence) / LARGEST_EVIDENCE)
         ratios = jnp.where(jnp.asarray(self.prior.types.is_number), 0.0, bounded)
         return Answer(frozen.evidence, frozen.weight, frozen.precision, jnp.concatenate([ratios, said.free], axis=-1))
 

@@ -129,8 +129,8 @@ def evaluate(
     certificates = certify_batch(denoiser, histories, estimates, radius=radius)
     calls = int(estimates.denoiser_calls[0])
     found = _baseline_samples(denoiser, histories, key_flow, sampling)
-    baselines = {name: {**_scores(samples, states), "denoiser_calls": calls} for name, samples in found.items()}
-    composite, individual = _scores(estimates.samples, states), baselines["individual_flow"]
+    baselines = {name: {**scores_of(samples, states), "denoiser_calls": calls} for name, samples in found.items()}
+    composite, individual = scores_of(estimates.samples, states), baselines["individual_flow"]
     accepted = acceptance(certificates, right_samples(estimates.samples, states, radius))
     return Evaluation(
         psnr_composite=composite["psnr"],
@@ -171,7 +171,7 @@ def _baseline_samples(denoiser, histories, key, sampling: Sampling) -> dict[str,
     return {name: baseline_batch(flow, denoiser, heard, key=key, **options) for name, flow in BASELINES.items()}
 
 
-def _scores(samples: Float[Array, "joint samples state"], states: Float[Array, "joint state"]) -> dict[str, Any]:
+def scores_of(samples: Float[Array, "joint samples state"], states: Float[Array, "joint state"]) -> dict[str, Any]:
     """PSNR and, where states are binary, the share of samples that are exact."""
     truth = states[:, None]
     exact_rate = float(exact_states(samples, truth).mean()) if are_binary(states) else None
@@ -185,4 +185,4 @@ def _unseen_rate(denoiser, dataset: HistoryDataset, key, num_joint: int, samplin
     key_steps, key_flow = jax.random.split(key)
     _, histories, states = draw_joint(dataset.unseen, key_steps, num_joint)
     estimates = reconstruct_batch(denoiser, histories, key=key_flow, sampling=sampling)
-    return _scores(estimates.samples, states)["exact_rate"]
+    return scores_of(estimates.samples, states)["exact_rate"]

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.certificate.checks import certify, certify_batch
 from composite_flow.certificate.radius import ConformalRadius, check_radius
@@ -18,20 +18,21 @@ from composite_flow.composite.reconstruct import reconstruct, reconstruct_batch
 from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.scaling import Scaling
+from composite_flow.data.step_estimates import AT_ONCE, Inferred, estimates_of_steps
 from composite_flow.denoiser import Denoiser, NoDenoiser
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.estimates import Estimates
 from composite_flow.fusion.answers import Answers
-from composite_flow.fusion.learned import LearnedFusion, Sampler
+from composite_flow.fusion.chain import ChainNetwork
+from composite_flow.fusion.chain_estimate import ChainEstimate
+from composite_flow.fusion.learned import FusedOptions, Histories, JointHistory, LearnedFusion, Participants, Sampler
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network, empty_network, network_settings
 from composite_flow.numerics.batches import numbered_parts
 
 MODEL_FILE = "model.safetensors"
-
-_AT_ONCE = 256  # joint histories in one call of `reconstruct_batch`; the noises depend on it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Model:
         curves: the learning curve, a dictionary per point.
         state_names: a name for each feature of the state.
         description: anything else worth keeping, such as settings, problem and split; JSON-able.
-        fusion: what each agent answers, and how far fused numbers lie from the truth; None where it was not learned.
+        fusion: what each agent answers, and all that was learned beside; None where it was not learned.
     """
 
     denoiser: Denoiser
@@ -65,15 +66,16 @@ class Model:
         return None if self.fusion is None else self.fusion.answers
 
     @property
+    def chain(self) -> ChainNetwork | None:
+        """The network of the gated chain; None where it was not learned."""
+        return None if self.fusion is None else self.fusion.chain
+
+    @property
     def has_denoiser(self) -> bool:
         """Whether a denoiser was learned."""
         return not isinstance(self.denoiser, NoDenoiser)
 
-    def fuse(
-        self,
-        histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
-        participants: Sequence[int] | None = None,
-    ) -> TeamEstimate:
+    def fuse(self, histories: JointHistory, participants: Sequence[int] | None = None) -> TeamEstimate:
         """Infer the state by fusion, in its own units: each participant answers once, and the answers add up.
 
         Args:
@@ -86,17 +88,24 @@ class Model:
         """
         return self._learned_fusion(histories).fuse_one(histories, participants, self.scaling, self.state_names)
 
-    def fuse_batch(
-        self,
-        histories: Float[Array, "joint agents columns"] | Float[np.ndarray, "joint agents columns"],
-        participants: Bool[Array, "joint agents"] | Bool[np.ndarray, "joint agents"] | None = None,
-    ) -> TeamEstimate:
+    def fuse_batch(self, histories: Histories, participants: Participants | None = None) -> TeamEstimate:
         """`fuse` many joint histories, each with its own participants; all agents where none are given."""
         return self._learned_fusion(histories).fuse(histories, participants, self.scaling, self.state_names)
 
+    def infer_by_chain(
+        self, histories: JointHistory | Histories, participants: Sequence[int] | None = None
+    ) -> ChainEstimate:
+        """Infer the state by the gated chain: one message goes once through the agents, and each changes what it knows.
+
+        Arguments and errors are those of `fuse`, but histories may be many joint histories, and the message goes in the
+        order of the participants; where none are given, from agent 0 on.
+        """
+        fusion = self._learned_fusion(histories, "chain")
+        return fusion.infer_by_chain(histories, participants, self.scaling, self.state_names)
+
     def sample(
         self,
-        histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
+        histories: JointHistory,
         num_samples: int,
         *,
         key: PRNGKeyArray,
@@ -118,7 +127,7 @@ class Model:
 
     def reconstruct(
         self,
-        histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
+        histories: JointHistory,
         *,
         key: PRNGKeyArray,
         radius: float | ConformalRadius | None = None,
@@ -145,7 +154,7 @@ class Model:
 
     def reconstruct_batch(
         self,
-        histories: Float[Array, "joint agents columns"] | Float[np.ndarray, "joint agents columns"],
+        histories: Histories,
         *,
         key: PRNGKeyArray,
         radius: float | ConformalRadius | None = None,
@@ -163,9 +172,8 @@ class Model:
         Raises:
             MismatchError, InputError: as `reconstruct`, or if there is no joint history.
         """
-        radius, sampling = self._usable_radius(histories, radius), sampling_from(sampling, options)
-        parts = []
-        for number, (rows, kept) in numbered_parts(len(histories), _AT_ONCE):
+        sampling, parts = sampling_from(sampling, options), []
+        for number, (rows, kept) in numbered_parts(len(histories), AT_ONCE):
             found = self._reconstruct_chunk(histories[rows], jax.random.fold_in(key, number), radius, sampling)
             parts.append(jax.tree.map(lambda leaf, kept=kept: leaf[:kept], found))
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
@@ -181,45 +189,41 @@ class Model:
         sampling: Sampling | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Iterator[Estimates]:
-        """Infer the states at some steps of a dataset, 256 of them at a time.
+        """Infer the states at some steps of a dataset, 256 of them at a time, for `files.estimates.writing_estimates`.
 
         Args:
             dataset: of the model's problem and length of histories.
             steps: such as `dataset.steps`.
             key, radius, sampling, options: as in `reconstruct_batch`, whose results these are.
             about: what is kept with the estimates; JSON-able.
-
-        Yields:
-            What `files.estimates.writing_estimates` writes, part by part; errors as of `reconstruct_batch`.
         """
         sampling = sampling_from(sampling, options)
-        for number, (rows, kept) in numbered_parts(len(steps), _AT_ONCE):
-            histories = dataset.joint(steps[rows]).histories
-            usable = self._usable_radius(histories, radius)
-            found = self._reconstruct_chunk(histories, jax.random.fold_in(key, number), usable, sampling)
-            found, present = jax.tree.map(lambda leaf, kept=kept: leaf[:kept], found), steps[rows[:kept]]
+
+        def infer(histories, number: int) -> Inferred:
+            found = self._reconstruct_chunk(histories, jax.random.fold_in(key, number), radius, sampling)
             arrays = {"filled": found.mask, "accepted": found.accepted, "accepted_share": found.accepted_share}
-            arrays |= {"candidates": found.candidates, "shares": found.shares}
-            yield self._estimates(found.state, present, dataset, about, **arrays)
+            return found.state, {**arrays, "candidates": found.candidates, "shares": found.shares}
+
+        return estimates_of_steps(dataset, steps, infer, self.state_names, about)
 
     def fuse_steps(
-        self, dataset: HistoryDataset, steps: Int[np.ndarray, " joint"], *, about: dict[str, Any] | None = None
+        self,
+        dataset: HistoryDataset,
+        steps: Int[np.ndarray, " joint"],
+        *,
+        about: dict[str, Any] | None = None,
+        **options: Unpack[FusedOptions],
     ) -> Iterator[Estimates]:
-        """Infer the states at some steps of a dataset by fusion, 256 of them at a time; as `reconstruct_steps`."""
-        for _, (rows, kept) in numbered_parts(len(steps), _AT_ONCE):
-            found = self.fuse_batch(dataset.joint(steps[rows]).histories)
-            mean, variances = np.asarray(found.mean)[:kept], np.asarray(found.variance)[:kept]
-            yield self._estimates(mean, steps[rows[:kept]], dataset, about, variances=variances)
+        """Infer the states at some steps of a dataset by fusion, or as `by` says; else as `reconstruct_steps`."""
 
-    def _estimates(self, states, steps, dataset: HistoryDataset, about: dict[str, Any] | None, **arrays) -> Estimates:
-        """Of these steps, with arrays that `Estimates` names."""
-        episodes = np.asarray(dataset.windows.episode_of_step)[steps]
-        kept = {name: np.asarray(array) for name, array in arrays.items()}
-        return Estimates(np.asarray(states), steps, episodes, tuple(self.state_names), about or {}, **kept)
+        def infer(histories, number: int) -> Inferred:
+            return self._learned_fusion(histories, options.get("by")).infer(histories, number, self.scaling, **options)
+
+        return estimates_of_steps(dataset, steps, infer, self.state_names, about)
 
     def _reconstruct_chunk(self, histories, key, radius, sampling: Sampling) -> Reconstruction:
         """Estimates and checks of at most 256 joint histories."""
-        histories = jnp.asarray(histories)
+        radius, histories = self._usable_radius(histories, radius), jnp.asarray(histories)
         estimate = reconstruct_batch(self.denoiser, histories, key=key, sampling=sampling)
         certificate = certify_batch(self.denoiser, histories, estimate, radius=radius)
         return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
@@ -240,13 +244,10 @@ class Model:
             told = f"This model reads histories with {self.layout.size} columns, not {histories.shape[-1]}"
             raise MismatchError(f"{told}; encode them with the model's layout.")
 
-    def _learned_fusion(self, histories) -> LearnedFusion:
+    def _learned_fusion(self, histories, by: str | None = None) -> LearnedFusion:
         """What fuses these histories, if it was learned and can read them."""
         if self.fusion is None:
-            raise InputError(
-                "This model learned no fusion; `composite-flow train DATA --out RUN --resume --learn both` adds it, as "
-                '`fit(..., resume=True)` does with TrainingConfig(learn="both").'
-            )
+            raise LearnedFusion.lacking(chain=by == "chain")
         self._check_columns(histories)
         return self.fusion
 

@@ -63,8 +63,9 @@ class RunSettings:
     @classmethod
     def from_flat(cls, values: dict[str, Any]) -> "RunSettings":
         """The inverse of `flat`."""
-        training = {name.name: values[name.name] for name in fields(TrainingConfig)}
-        return cls(TrainingConfig(**training), **{name.name: values[name.name] for name in fields(cls)[1:]})
+        training = TrainingConfig(**{name.name: values[name.name] for name in fields(TrainingConfig)})
+        training.check_learned()
+        return cls(training, **{name.name: values[name.name] for name in fields(cls)[1:]})
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,13 @@ class RunData:
         part: which episodes these are. "test": the run's test episodes. "all": all of the given data, on which the run
             was not trained. "unknown": all of the given data, of which the model may have seen some; a model that `fit`
             saved does not record its split.
+        whole: all of the given data.
     """
 
     model: Model
     dataset: HistoryDataset
     part: str
+    whole: HistoryDataset
 
     def radius(self, given: float | None = None) -> float:
         """D_φ for the checks: `given`, or by default the model's own.
@@ -94,6 +97,20 @@ class RunData:
         if radius is None:
             raise InputError("This model's radius was not measured; give one with --radius.")
         return radius
+
+    def training_parts(self) -> tuple[HistoryDataset, HistoryDataset] | None:
+        """The training and validation episodes; None where the run was not trained on these data, or does not say."""
+        settings = self.model.description.get("settings")
+        if self.part != "test" or settings is None:
+            return None
+        train, validation, test = _split(self.whole, settings["seed"], settings["withhold_states"])
+        return (train, validation) if np.array_equal(test.episode_ids, self.dataset.episode_ids) else None
+
+
+def _split(dataset: HistoryDataset, seed: int, withhold_states: float):
+    """Training, validation and test parts of a run of this seed."""
+    key_split = jax.random.split(jax.random.key(seed), 3)[0]
+    return dataset.split(key=key_split, withhold_states=withhold_states)
 
 
 def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwrite: bool) -> RunSettings:
@@ -116,6 +133,8 @@ def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwr
     if settings.history < 1 or not 0 <= settings.withhold_states < 1:
         raise InputError("history must be at least 1, and withhold_states a share from 0 to below 1.")
     path = folder / SETTINGS_FILE
+    if not (resume and path.exists()):  # a run that is resumed has settings of its own
+        settings.training.check_learned()
     return started_or_resumed(path, settings, RunSettings(), MODEL_FILE, resume=resume, overwrite=overwrite)
 
 
@@ -144,9 +163,9 @@ def train_run(
     Raises:
         InputError, FileError, MismatchError: as `HistoryDataset.split` and `fit`.
     """
-    key_split, key_fit, key_watch = jax.random.split(jax.random.key(settings.seed), 3)
+    _, key_fit, key_watch = jax.random.split(jax.random.key(settings.seed), 3)
     dataset = HistoryDataset(episodes, settings.history)
-    train, validation, test = dataset.split(key=key_split, withhold_states=settings.withhold_states)
+    train, validation, test = _split(dataset, settings.seed, settings.withhold_states)
     model = fit(
         train,
         validation,
@@ -237,12 +256,12 @@ def open_run(run: Path, data: Path) -> RunData:
     dataset = HistoryDataset(replace(episodes, scaling=model.scaling), model.layout.length)
     record = model.description.get("split")
     if record is None:
-        return RunData(model, dataset, "unknown")
+        return RunData(model, dataset, "unknown", dataset)
     if record["fingerprint"] != fingerprint(episodes):
-        return RunData(model, dataset, "all")
+        return RunData(model, dataset, "all", dataset)
     withheld = None if record["withheld_states"] is None else np.asarray(record["withheld_states"], np.float32)
     test = dataset.part(np.asarray(record["test"], np.int32), withheld_states=withheld)
-    return RunData(model, test, "test")
+    return RunData(model, test, "test", dataset)
 
 
 def choose_steps(dataset: HistoryDataset, count: int, seed: int) -> Int[np.ndarray, " steps"]:

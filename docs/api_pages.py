@@ -13,7 +13,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "Collect from a world": ("collect", "SensorNetwork", "problem_from_text", "Problem", "RandomPolicy"),
     "Train": ("fit", "TrainingConfig", "Network", "Model", "load"),
     "Infer the team's state": ("Model.reconstruct", "reconstruct", "reconstruct_batch", "Estimate", "Sampling"),
-    "Infer it by fusion": ("Model.fuse", "Model.sample", "TeamEstimate"),
+    "Infer it by fusion": ("Model.fuse", "Model.infer_by_chain", "Model.sample", "TeamEstimate"),
     "Infer what one agent knows": ("find_fixed_points", "FixedPoints", "converge"),
     "Check an estimate": ("certify", "certify_batch", "Certificate", "measured_radius"),
     "Compare with the truth": ("exact_belief", "Belief", "IdealDenoiser", "evaluate", "psnr", "exact_states"),

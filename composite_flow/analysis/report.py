@@ -21,9 +21,11 @@ from composite_flow.analysis.surrogate import surrogates_at_quantiles
 from composite_flow.analysis.surrogate_bounds import compare_capacity, compare_surrogate_bounds, rank_correlation
 from composite_flow.certificate.calibration import deviation_scores, estimate_scores
 from composite_flow.certificate.conformal import conformal_radius, resplit_coverage
-from composite_flow.data.dataset import HistoryDataset
+from composite_flow.data.dataset import HistoryDataset, JointBatch
 from composite_flow.data.pairs import DistinctPairs, distinct_pairs
 from composite_flow.denoiser import Denoiser
+from composite_flow.fusion.answers import Answers
+from composite_flow.fusion.evaluation import fused_errors
 from composite_flow.numerics.rank import DEFAULT_THRESHOLD, THRESHOLDS, effective_rank_of_values, rank_of_values
 
 StageProgress = Callable[[str], None]
@@ -75,6 +77,7 @@ def analyse(
     key: PRNGKeyArray,
     settings: AnalysisSettings | None = None,
     progress: StageProgress = lambda sentence: None,
+    answers: Answers | None = None,
 ) -> dict[str, Any]:
     """Measure deviations, ranks, surrogate bounds, conformal radii and composite errors of a trained denoiser.
 
@@ -87,9 +90,10 @@ def analyse(
         key: fixes every draw.
         settings: the sizes of the analysis.
         progress: called with the name of each stage as it begins.
+        answers: of fusion, for its errors beside those of composite diffusion.
 
     Returns:
-        A dictionary ready for JSON: "pairs", "ranks", "surrogate", "shifts", "conformal", "composite" and "drawn".
+        A dictionary for JSON: "pairs", "ranks", "surrogate", "shifts", "conformal", "composite", "fusion", "drawn".
 
     Raises:
         InputError: the denoiser cannot read these histories, or there are too few data.
@@ -108,7 +112,11 @@ def analyse(
     progress("conformal radii")
     result["conformal"] = _conformal(denoiser, calibration, radius, settings, key_conformal)
     progress("errors of composite diffusion")
-    result["composite"] = _composite(denoiser, evaluation, pairs, radius, settings, key_joint)
+    key_steps, key_errors = jax.random.split(key_joint)
+    joint = evaluation.joint(jax.random.permutation(key_steps, evaluation.steps)[: settings.num_joint])
+    result["composite"] = _composite(denoiser, joint, pairs, radius, settings, key_errors)
+    if answers is not None:
+        result["fusion"] = fused_errors(answers, joint.histories, joint.states)
     result["drawn"] = _drawn(local, settings, key_drawn)
     return result
 
@@ -272,14 +280,11 @@ def _level(scores: np.ndarray, alpha: float, settings: AnalysisSettings, key: PR
     }
 
 
-def _composite(denoiser, dataset: HistoryDataset, pairs: DistinctPairs, radius, settings, key) -> dict[str, Any]:
+def _composite(denoiser, joint: JointBatch, pairs: DistinctPairs, radius, settings, key) -> dict[str, Any]:
     """Theorems 7 and 8 on some joint histories."""
-    key_steps, key_errors = jax.random.split(key)
-    steps = jax.random.permutation(key_steps, dataset.steps)[: settings.num_joint]
-    joint, distinct = dataset.joint(steps), jnp.asarray(np.unique(pairs.states, axis=0))
+    distinct = jnp.asarray(np.unique(pairs.states, axis=0))
     options = {"num_samples": settings.num_samples, "num_sweeps": settings.num_sweeps, "distinct_states": distinct}
-    found = composite_error(denoiser, joint.histories, joint.states, radius=radius, key=key_errors, **options)
-    return found.summary()
+    return composite_error(denoiser, joint.histories, joint.states, radius=radius, key=key, **options).summary()
 
 
 def _drawn(local: LocalModels, settings: AnalysisSettings, key: PRNGKeyArray) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from composite_flow.numerics.rank import DEFAULT_THRESHOLD
 
 
 def sentences(found: dict[str, Any]) -> tuple[str, ...]:
-    """Summarise what `analyse` returned: ambiguity, deviations, capacity, bounds, shifts, composite diffusion."""
-    parts = (_ambiguity, _deviations, _capacity, _bounds, _shifts, _conformal, _composite)
+    """Summarise what `analyse` returned: ambiguity, deviations, capacity, bounds, shifts, how a team infers."""
+    parts = (_ambiguity, _deviations, _capacity, _bounds, _shifts, _conformal, _composite, _fusion)
     return tuple(sentence for part in parts if (sentence := part(found)))
 
 
@@ -82,6 +82,17 @@ def _composite(found: dict[str, Any]) -> str:
     return (
         f"Composite diffusion ended {composite['medians']['error']:.3g} from the state in the median; Theorem 7's "
         f"bound, the largest deviation, {held}."
+    )
+
+
+def _fusion(found: dict[str, Any]) -> str:
+    if "fusion" not in found:
+        return ""
+    fusion = found["fusion"]
+    exact = "" if fusion["exact_rate"] is None else f", and exact for {_percent(fusion['exact_rate'])} of them"
+    return (
+        f"Fusion, one answer an agent, was {fusion['median_error']:.3g} off the state in the median of the same joint "
+        f"histories, {fusion['psnr']:.3g} dB in all{exact}."
     )
 
 

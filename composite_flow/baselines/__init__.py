@@ -2,7 +2,7 @@
 
 `flows` has flows that need no communication, or another kind of it. The other networks are a stronger denoiser
 (`residual`), a regression that sees every history at once (`regression`) and a conditional variational autoencoder
-(`variational`). `training` trains them with the optimiser, the schedule and the data of `fit`.
+(`variational`). `training` trains them with the optimiser, the schedule and the data of `fit`. `ridge` is linear.
 """
 
 from composite_flow.baselines.flows import (
@@ -15,6 +15,7 @@ from composite_flow.baselines.flows import (
 )
 from composite_flow.baselines.regression import JointPairs, joint_regression, regression_losses
 from composite_flow.baselines.residual import ResidualNetwork
+from composite_flow.baselines.ridge import Ridge, fit_ridge
 from composite_flow.baselines.training import TrainedBaseline, matching_width, num_parameters, train_baseline
 from composite_flow.baselines.variational import VariationalAutoencoder, evidence_losses, prior_samples
 
@@ -25,11 +26,13 @@ __all__ = [
     "BASELINES",
     "JointPairs",
     "ResidualNetwork",
+    "Ridge",
     "Trained",
     "TrainedBaseline",
     "VariationalAutoencoder",
     "baseline_batch",
     "evidence_losses",
+    "fit_ridge",
     "individual_flow",
     "joint_regression",
     "matching_width",

@@ -61,6 +61,7 @@ def analyze(
             key=key,
             settings=AnalysisSettings(max_pairs=max_pairs, num_anchors=anchors, num_joint=joint),
             progress=progress,
+            answers=opened.model.answers,
         )
         result = jsonable({"summary": sentences(found), "part": opened.part, **found})
         write_json(folder / ANALYSIS_FILE, result)

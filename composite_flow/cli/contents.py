@@ -106,6 +106,7 @@ def _model(stored: Contents, shapes: dict[str, tuple[int, ...]]) -> Contents:
     if fusion is not None:
         sizes["fusion_parameters"] = _parameters(shapes, "fusion/answers/")
         sizes["team_denoiser_parameters"] = _parameters(shapes, "fusion/team_denoiser/")
+        sizes["chain_parameters"] = _parameters(shapes, "fusion/chain/")
     return {
         "problem": about.get("problem"),
         "collected_by": about.get("policy"),

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import PRNGKeyArray
 from tyro.conf import OmitArgPrefixes
 
+from composite_flow.analysis.comparison import JOINT_SAMPLES, compare_ways
 from composite_flow.cli.options import DataFolder, RunFolder, Shared, part_in_words, refuse_existing
 from composite_flow.cli.reporting import show, status, table
 from composite_flow.errors import InputError
@@ -33,7 +35,7 @@ def evaluate(
     out: Path | None = None,
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
-    """Measure a run on episodes it has not seen, beside the baselines.
+    """Measure a run on episodes it has not seen: all that it learned, beside baselines and linear regressions.
 
     On the data that it was trained on these are the run's test episodes; of any other folder of the same problem all.
 
@@ -60,24 +62,54 @@ def evaluate(
 
 
 def _measured(opened: RunData, key: PRNGKeyArray, joint: int, radius: float | None, options) -> dict[str, Any]:
-    """Composite diffusion, its baselines and fusion, or what of them the run learned."""
+    """Composite diffusion, its baselines and fusion, or what of them the run learned; beside these other ways."""
+    evaluation, fused = None, None
     if opened.model.has_denoiser:
         radius = opened.radius(radius)
         evaluation = evaluate_model(opened.model, opened.dataset, key=key, num_joint=joint, radius=radius, **options)
-        steps, found = evaluation.steps, evaluation.summary()
+        steps, fused, found = evaluation.steps, evaluation.fusion, evaluation.summary()
     elif (answers := opened.model.answers) is not None:
         key_steps, key_teams = jax.random.split(key)
         steps, histories, states = draw_joint(opened.dataset, key_steps, joint)
-        found = {"fusion": asdict(evaluate_fusion(answers, histories, states, key=key_teams))}
+        fused = evaluate_fusion(answers, histories, states, key=key_teams)
+        found = {"fusion": asdict(fused)}
     else:
         raise InputError("This model learned neither a denoiser nor fusion.")
-    return {**found, "part": opened.part, "joint_histories": len(steps)}
+    compared = compare_ways(
+        opened.model,
+        opened.dataset,
+        np.asarray(steps),
+        evaluation=evaluation,
+        fusion=fused,
+        training=opened.training_parts(),
+        key=jax.random.fold_in(key, 1),
+    )
+    return {**found, **asdict(compared), "part": opened.part, "joint_histories": len(steps)}
 
 
 def evaluation_tables(result: dict[str, Any]):
-    """Fusion, composite diffusion beside the baselines, and what its checks said, as far as they were measured."""
-    tables = [] if "fusion" not in result else _fusion_tables(result["fusion"])
-    return (*tables, *_composite_tables(result)) if "psnr_composite" in result else tuple(tables)
+    """All ways beside each other, fusion by size of team, and what the checks of composite diffusion said."""
+    fusion = [] if "fusion" not in result else _fusion_tables(result["fusion"])
+    checks = [] if "psnr_composite" not in result else [_checks_table(result)]
+    return [_ways_table(result), *fusion, *checks] if "ways" in result else [*fusion, _baselines_table(result), *checks]
+
+
+def _ways_table(result: dict[str, Any]):
+    """Every way with its cost, and what was left out."""
+    rows = [(_NAMES.get(name, name.replace("_", " ")), *way.values()) for name, way in result["ways"].items()]
+    title = f"Reconstruction of {result['joint_histories']} joint histories"
+    title += "".join(f"\n({reason})" for reason in result["left_out"].values())
+    return table(title, ("", "PSNR (dB)", "exact states", "calls", "messages", "bytes each"), rows)
+
+
+_NAMES = {
+    "composite": "composite diffusion",
+    "chain": "gated chain",
+    "mean_of_joint_samples": f"mean of {JOINT_SAMPLES} joint samples",
+    "ridge_of_all_histories": "ridge, all histories",
+    "ridge_of_own_history": "ridge, each agent's own",
+    "constant": "training mean",
+}
 
 
 def _fusion_tables(found: dict[str, Any]):
@@ -88,16 +120,18 @@ def _fusion_tables(found: dict[str, Any]):
     return [table(title, ("agents that answer", "PSNR (dB)", "exact states", "messages"), sizes)]
 
 
-def _composite_tables(result: dict[str, Any]):
+def _baselines_table(result: dict[str, Any]):
+    """Composite diffusion beside the baselines that use its denoiser, as in the demo."""
     rows = [("composite diffusion", result["psnr_composite"], result["exact_rate_composite"], result["denoiser_calls"])]
     for name, scores in result["baselines"].items():
         rows.append((name.replace("_", " "), scores["psnr"], scores["exact_rate"], scores["denoiser_calls"]))
+    return table("Reconstruction", ("", "PSNR (dB)", "exact states", "denoiser calls"), rows)
+
+
+def _checks_table(result: dict[str, Any]):
     checks = [
         ("samples that pass", result["accepted_share"]),
         ("wrong among these", result["wrong_among_accepted"]),
         ("exact rate in states withheld from training", result["exact_rate_unseen_states"]),
     ]
-    return (
-        table("Reconstruction", ("", "PSNR (dB)", "exact states", "denoiser calls"), rows),
-        table("Checks of composite diffusion", ("", "share"), checks),
-    )
+    return table("Checks of composite diffusion", ("", "share"), checks)

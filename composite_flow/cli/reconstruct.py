@@ -13,7 +13,7 @@ from composite_flow.errors import InputError
 from composite_flow.files.estimates import ESTIMATES_FILE, Estimates, writing_estimates
 from composite_flow.runs import RunData, choose_steps, open_run
 
-By = Literal["composite", "fusion"]
+By = Literal["composite", "fusion", "chain", "samples"]
 _DEFAULTS: dict[str, Any] = {"num_samples": 16, "num_sweeps": 6, "stir": 0.0}
 
 
@@ -31,11 +31,12 @@ def reconstruct(
     radius: float | None = None,
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
-    """Write the states that a team infers: with candidates and checks, or by fusion with variances.
+    """Write the states that a team infers: with candidates and checks, with variances, or with joint samples.
 
     `estimates.h5` holds, by step of the data, `estimates` in the state's own units. By composite diffusion: also
     `candidates`, `shares` of the samples that reached each of them, and `accepted` (every sample of the estimate passed
-    the checks). By fusion: also `variances`, as the agents claim them.
+    the checks). By fusion: also `variances`, as the agents claim them. By the gated chain: nothing else. By samples of
+    what the team knows together: also `samples`, and the estimates are their means.
 
     Args:
         run: folder of a finished run.
@@ -43,8 +44,8 @@ def reconstruct(
         out: folder for estimates.h5.
         by: how the team infers; by composite diffusion where the run learned a denoiser, else by fusion.
         joint: joint histories to draw at random; all where not given.
-        samples: noises per joint history; this and the next three of composite diffusion alone.
-        sweeps: passes through the agents.
+        samples: noises per joint history of composite diffusion, or joint samples.
+        sweeps: passes through the agents; this and the next two of composite diffusion alone.
         stir: noise that keeps flows from resting between states, such as 0.2 with 30 sweeps and more.
         radius: of the checks, in scaled units; the run's own where not given.
     """
@@ -55,7 +56,8 @@ def reconstruct(
     steps = choose_steps(opened.dataset, opened.dataset.num_steps if joint is None else joint, shared.seed)
     about = {"run": str(run), "data": str(data), "part": opened.part, "seed": shared.seed, "by": by}
     options = {"num_samples": samples, "num_sweeps": sweeps, "stir": stir}
-    parts = {"composite": _by_composite, "fusion": _by_fusion}[by](opened, steps, about, radius, options)
+    infer = _by_composite if by == "composite" else _by_fusion
+    parts = infer(opened, steps, about, radius, options)
     done, accepted = 0, 0
     with progress_bar("joint histories") as advance, writing_estimates(target, len(steps)) as add:
         for part in parts:
@@ -80,7 +82,12 @@ def _by_composite(opened: RunData, steps, about: dict[str, Any], radius, options
 
 
 def _by_fusion(opened: RunData, steps, about: dict[str, Any], radius, options) -> Iterator[Estimates]:
-    """One answer of each agent; options of composite diffusion are refused, since they would change nothing."""
-    if radius is not None or options != _DEFAULTS:
-        raise InputError("--samples, --sweeps, --stir and --radius are of composite diffusion; leave them out.")
-    return opened.model.fuse_steps(opened.dataset, steps, about=about)
+    """By summed answers, the chain or joint samples; options that would change nothing are refused."""
+    by, read = about["by"], {"num_samples"} if about["by"] == "samples" else set()
+    if radius is not None or any(options[name] != _DEFAULTS[name] for name in options if name not in read):
+        unread = "--sweeps, --stir and --radius" if read else "--samples, --sweeps, --stir and --radius"
+        raise InputError(f"{unread} are of composite diffusion, not of --by {by}; leave them out.")
+    about, key = {**about, **{name: options[name] for name in read}}, jax.random.key(about["seed"])
+    return opened.model.fuse_steps(
+        opened.dataset, steps, about=about, by=by, num_samples=options["num_samples"], key=key
+    )

@@ -1,6 +1,7 @@
 """Estimates of a team's states on disk: one HDF5 file, a row for each joint history."""
 
 import dataclasses
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -25,7 +26,8 @@ class Estimates:
     """The states that a team inferred at some steps of its data, in the state's own units.
 
     Attributes:
-        estimates: by composite diffusion the candidate that most samples reached, by fusion the mean.
+        estimates: by composite diffusion the candidate that most samples reached, by fusion the mean, by the gated
+            chain its last message, by joint samples their mean.
         steps: of the data, which the joint histories end at.
         episodes: that these steps belong to.
         state_names: a name for each feature of the state.
@@ -36,6 +38,7 @@ class Estimates:
         accepted: whether every sample that ended nearest to the estimate passed the checks.
         accepted_share: share of all samples that passed them.
         variances: of each feature as fusion claims it; of fusion alone.
+        samples: drawn of what the team knows together; of joint samples alone.
     """
 
     estimates: Float[np.ndarray, "joint state"]
@@ -49,6 +52,7 @@ class Estimates:
     accepted: Bool[np.ndarray, " joint"] | None = None
     accepted_share: Float[np.ndarray, " joint"] | None = None
     variances: Float[np.ndarray, "joint state"] | None = None
+    samples: Float[np.ndarray, "joint samples state"] | None = None
 
     def __len__(self) -> int:
         return len(self.estimates)
@@ -79,7 +83,8 @@ class Estimates:
         with reading_hdf5(path) as file:
             if file.attrs.get("format") != _FORMAT:
                 raise FileError(f"{path} is an HDF5 file, but holds no estimates of composite-flow.")
-            names = [*_ALWAYS, *(_FUSED if "variances" in file else _CHECKED)]
+            kind = next((kind for kind in _KINDS if not set(kind).isdisjoint(file)), ())
+            names = [*_ALWAYS, *kind]
             missing = [name for name in names if name not in file]
             if missing:
                 raise FileError(f"{path} lacks the array {missing[0]!r}.")
@@ -91,12 +96,17 @@ class Estimates:
 
 
 _ALWAYS = ("estimates", "steps", "episodes")
-_CHECKED, _FUSED = ("candidates", "shares", "filled", "accepted", "accepted_share"), ("variances",)
+_CHECKED = ("candidates", "shares", "filled", "accepted", "accepted_share")
+_KINDS = (
+    _CHECKED,
+    ("variances",),
+    ("samples",),
+)  # arrays by composite diffusion, fusion, joint samples; a chain has none
 
 
 def _arrays(part: Estimates) -> dict[str, np.ndarray]:
     """The arrays that these estimates have."""
-    found = {name: getattr(part, name) for name in (*_ALWAYS, *_CHECKED, *_FUSED)}
+    found = {name: getattr(part, name) for name in (*_ALWAYS, *itertools.chain(*_KINDS))}
     return {name: array for name, array in found.items() if array is not None}
 
 
@@ -160,6 +170,8 @@ def _check_sizes(path: Path, arrays: dict[str, np.ndarray], num_features: int) -
         rows = (*joint, *arrays["shares"].shape[1:])  # joint histories, candidates
         expected |= {"shares": rows, "filled": rows, "candidates": (*rows, num_features)}
         expected |= {name: joint for name in ("accepted", "accepted_share")}
+    if "samples" in arrays:
+        expected["samples"] = (*joint, *arrays["samples"].shape[1:2], num_features)
     for name, shape in expected.items():
         if name in arrays and arrays[name].shape != shape:
             raise FileError(f"{path} is damaged: its array {name!r} is not of the size of the others.")

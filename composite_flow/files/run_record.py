@@ -11,9 +11,9 @@ from composite_flow.errors import FileError, MismatchError
 from composite_flow.files.plain_json import read_json, write_json
 
 # What a resumed run may change; checkpoints see to it that what was learned stays, and goes on as it began.
-FREE_SETTINGS = ("minutes", "checkpoint_seconds", "learn", "fusion_steps", "team_denoiser")
+FREE_SETTINGS = ("minutes", "checkpoint_seconds", "learn", "fusion_steps", "team_denoiser", "chain")
 # What records before version 0.2 lack; they were written under the defaults.
-LATER_SETTINGS = ("learn", "fusion_steps", "team_denoiser")
+LATER_SETTINGS = ("learn", "fusion_steps", "team_denoiser", "chain")
 
 
 @runtime_checkable
@@ -69,8 +69,9 @@ def started_or_resumed(
     """
     if resume and path.exists():
         kept = _kept(path, settings.flat(), defaults.flat())
+        resumed = type(settings).from_flat(kept)  # before the record changes, as it may be refused
         write_json(path, kept)  # with what it is to learn beside
-        return type(settings).from_flat(kept)
+        return resumed
     _start(path, settings.flat(), product, resume=resume, overwrite=overwrite)
     return settings
 

@@ -8,7 +8,7 @@ the mean of the state given the histories so far, any agents in any order give a
 second one reads each history twice.
 
 Beside fusion the chain needs a turn for each agent, and a lost message loses what all before have said. Its message is
-a third as large where features are numbers.
+a third as large where features are numbers. It tells no variance.
 """
 
 import equinox as eqx
@@ -94,6 +94,11 @@ class ChainNetwork(eqx.Module):
         """Number of features of the state."""
         return len(self.message_bias)
 
+    @property
+    def rule(self) -> "GatedChain":
+        """What `reconstruct(network, histories, rule=network.rule, num_samples=1, num_sweeps=1, key=key)` needs."""
+        return GatedChain(self.prior_mean)
+
     def condition(self, history: Float[Array, " history"]) -> Float[Array, "depth width"]:
         """The biases c_l of a history."""
         low, high = jax.lax.stop_gradient((self.history_minimum, self.history_maximum))
@@ -103,12 +108,17 @@ class ChainNetwork(eqx.Module):
         self, context: Float[Array, "depth width"], y: Float[Array, " state"]
     ) -> tuple[Float[Array, " state"], Float[Array, " state"]]:
         """m, and the gates σ(4 a − 1) in [0, 1]."""
+        x = self.hidden(context, y)
+        gate = jax.nn.sigmoid(4.0 * (x @ self.gate_weights + self.gate_bias) - 1.0)
+        return x @ self.message_weights + self.message_bias, gate
+
+    def hidden(self, context: Float[Array, "depth width"], y: Float[Array, " state"]) -> Float[Array, " width"]:
+        """x_depth, the last hidden layer."""
         activate = activation_function(self.activation)
         x = y
         for weights, bias in zip(self.state_weights, context, strict=True):
             x = activate(x @ weights + bias)
-        gate = jax.nn.sigmoid(4.0 * (x @ self.gate_weights + self.gate_bias) - 1.0)
-        return x @ self.message_weights + self.message_bias, gate
+        return x
 
     def denoise(self, context: Float[Array, "depth width"], y: Float[Array, " state"]) -> Float[Array, " state"]:
         """The next message, y + σ(4 a − 1) ∘ (m − y)."""

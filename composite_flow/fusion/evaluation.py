@@ -67,6 +67,14 @@ def evaluate_fusion(
     )
 
 
+def fused_errors(
+    answers: Answers, histories: Float[Array, "joint agents history"], states: Float[Array, "joint state"]
+) -> dict[str, float | None]:
+    """The median ‖s − ŝ‖ of whole teams, psnr and exact_rate; arguments as in `evaluate_fusion`."""
+    means = fuse_each(answers, histories, jnp.ones(histories.shape[:2], bool)).mean
+    return {"median_error": float(jnp.median(jnp.linalg.norm(means - states, axis=1))), **_scores(means, states)}
+
+
 def _scores(means: Float[Array, "joint state"], states: Float[Array, "joint state"]) -> dict[str, Any]:
     exact = float(np.mean(exact_states(means, states))) if are_binary(states) else None
     return {"psnr": float(psnr(means, states)), "exact_rate": exact}

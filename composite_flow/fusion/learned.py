@@ -1,27 +1,51 @@
-"""All that a model learned for fusion: what agents answer, and how far fused numbers lie from the truth."""
+"""All that a model learned for fusion: what agents answer, how far fused numbers err, samples, and the gated chain."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError, MismatchError
+from composite_flow.fusion.chain import ChainNetwork
+from composite_flow.fusion.chain_estimate import ChainEstimate, infer_by_chain
 from composite_flow.fusion.fuse import fuse_each, taking_part
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.sparse import SparseAnswers
-from composite_flow.fusion.structure import answers_settings, empty_answers, empty_team_denoiser, team_settings
+from composite_flow.fusion.structure import (
+    answers_settings,
+    chain_settings,
+    empty_answers,
+    empty_chain,
+    empty_team_denoiser,
+    team_settings,
+)
 from composite_flow.fusion.team_denoiser import TeamDenoiser
 from composite_flow.fusion.team_estimate import LEVELS, TeamEstimate, TeamQuantiles
 from composite_flow.fusion.team_sampling import sample_blind, sample_conditional
 from composite_flow.validation import check_counts
 
+JointHistory = Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"]
 Histories = Float[Array, "joint agents columns"] | Float[np.ndarray, "joint agents columns"]
+Participants = Bool[Array, "joint agents"] | Bool[np.ndarray, "joint agents"]
 Sampler = Literal["conditional", "blind"]
+FusedBy = Literal["fusion", "chain", "samples"]
+"""Ways of fusion to infer the state: summed answers, the gated chain, or the mean of joint samples."""
+
+
+class FusedOptions(TypedDict, total=False):
+    """Options of `LearnedFusion.infer` as keywords of a function."""
+
+    by: FusedBy
+    num_samples: int
+    key: PRNGKeyArray
+
+
+_SAMPLED_AT_ONCE = 16  # joint histories, so that memory is bounded
 
 
 class LearnedFusion(eqx.Module):
@@ -31,11 +55,13 @@ class LearnedFusion(eqx.Module):
         answers: the network that all agents share.
         quantiles: how far fused numbers lie from the truth; None where it was not measured.
         team_denoiser: draws samples of what a team knows together; None where it was not learned.
+        chain: the network of the gated chain; None where it was not learned.
     """
 
     answers: AnswerNetwork | SparseAnswers
     quantiles: TeamQuantiles | None = None
     team_denoiser: TeamDenoiser | None = None
+    chain: ChainNetwork | None = None
 
     def fuse(
         self, histories: Histories, participants: Any, scaling: Scaling, state_names: Sequence[str]
@@ -51,9 +77,8 @@ class LearnedFusion(eqx.Module):
             MismatchError: the histories are of another number of agents.
             InputError: there are no participants in one of the joint histories.
         """
-        shape = (len(histories), self.answers.num_agents)
-        if histories.shape[1] != shape[1]:
-            raise MismatchError(f"This model is of {shape[1]} agents, not of {histories.shape[1]}.")
+        self._check_agents(histories)
+        shape = histories.shape[:2]
         teams = np.ones(shape, bool) if participants is None else np.asarray(participants)
         if teams.shape != shape or not teams.any(axis=1).all():
             raise InputError("participants is to say for every joint history which agents take part, one at least.")
@@ -74,21 +99,101 @@ class LearnedFusion(eqx.Module):
         Raises:
             InputError: no team denoiser was learned, or participants are empty, unknown or named twice.
         """
+        team = self.learned_team_denoiser
+        check_counts(num_samples=num_samples)
+        heard = jnp.asarray(taking_part(self.answers.num_agents, participants))
+        return _samples(team, jnp.asarray(histories), heard, num_samples, by, key)
+
+    def sample_each(
+        self, histories: Histories, num_samples: int, key: PRNGKeyArray
+    ) -> Float[Array, "joint samples state"]:
+        """Conditional samples of whole teams for each joint history, scaled; arguments and errors as in `sample`."""
+        team = self.learned_team_denoiser
+        check_counts(num_samples=num_samples)
+        return _samples_of_each(team, jnp.asarray(histories), num_samples, jax.random.split(key, len(histories)))
+
+    def infer_by_chain(
+        self, histories, participants: Sequence[int] | None, scaling: Scaling, state_names: Sequence[str]
+    ) -> ChainEstimate:
+        """What the chain says of one joint history or of many; see `chain_estimate.infer_by_chain`.
+
+        Raises:
+            MismatchError: the histories are of another number of agents.
+            InputError: no chain was learned, or participants are empty, unknown or named twice.
+        """
+        if self.chain is None:
+            raise self.lacking(chain=True, fusion=False)
+        self._check_agents(histories)
+        return infer_by_chain(self.chain, jnp.asarray(histories), participants, scaling, state_names)
+
+    def infer(
+        self,
+        histories: Histories,
+        number: int,
+        scaling: Scaling,
+        *,
+        by: FusedBy = "fusion",
+        num_samples: int = 16,
+        key: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "joint state"], dict[str, Array]]:
+        """The states that whole teams infer, in their own units, and arrays that `Estimates` keeps beside them.
+
+        By fusion these are the claimed variances, of joint samples the samples, whose mean the state is.
+
+        Args:
+            histories: joint histories.
+            number: of this part of the data; folded into the key.
+            scaling: of the states.
+            by: summed answers, the gated chain, or joint samples.
+            num_samples: joint samples of each joint history.
+            key: draws them; `jax.random.key(0)` by default.
+
+        Raises:
+            MismatchError: the histories are of another number of agents.
+            InputError: what is needed for this was not learned.
+        """
+        if by == "samples":
+            key_part = jax.random.fold_in(jax.random.key(0) if key is None else key, number)
+            samples = scaling.unscale(self.sample_each(histories, num_samples, key_part))
+            return jnp.mean(samples, axis=1), {"samples": samples}
+        if by == "chain":
+            return self.infer_by_chain(histories, None, scaling, ()).mean, {}
+        found = self.fuse(histories, None, scaling, ())
+        return found.mean, {"variances": found.variance}
+
+    @property
+    def learned_team_denoiser(self) -> TeamDenoiser:
+        """The team denoiser; InputError where there is none."""
         if self.team_denoiser is None:
             raise InputError(
                 "This model learned no team denoiser, by which samples are drawn: it was left out, or the state is so "
-                "large that agents answer for a few features each."
+                "large that agents answer for a few features each; `composite-flow train DATA --out NEW --learn both` "
+                "learns one where the state is small."
             )
-        check_counts(num_samples=num_samples)
-        team = jnp.asarray(taking_part(self.answers.num_agents, participants))
-        return _samples(self.team_denoiser, jnp.asarray(histories), team, num_samples, by, key)
+        return self.team_denoiser
+
+    @staticmethod
+    def lacking(*, chain: bool, fusion: bool = True) -> InputError:
+        """The error of a model that lacks the chain, fusion or both: the command and the settings that add it."""
+        options = ["--learn both"] * fusion + ["--chain"] * chain
+        settings = ['learn="both"'] * fusion + ["chain=True"] * chain
+        return InputError(
+            f"This model learned no {'chain' if chain else 'fusion'}; `composite-flow train DATA --out RUN --resume "
+            f"{' '.join(options)}` adds it, as `fit(..., resume=True)` does with TrainingConfig({', '.join(settings)})."
+        )
+
+    def _check_agents(self, histories) -> None:
+        ours, theirs = self.answers.num_agents, histories.shape[-2]
+        if ours != theirs:
+            raise MismatchError(f"This model is of {ours} agents, not of {theirs}.")
 
     @property
     def settings(self) -> dict[str, Any]:
         """What `empty` needs; JSON-able."""
         sizes = None if self.quantiles is None else list(self.quantiles.sizes)
         team = None if self.team_denoiser is None else team_settings(self.team_denoiser)
-        return {"answers": answers_settings(self.answers), "quantiles": sizes, "team_denoiser": team}
+        chain = None if self.chain is None else chain_settings(self.chain)
+        return {"answers": answers_settings(self.answers), "quantiles": sizes, "team_denoiser": team, "chain": chain}
 
     @classmethod
     def empty(cls, settings: dict[str, Any]) -> "LearnedFusion":
@@ -96,10 +201,27 @@ class LearnedFusion(eqx.Module):
         sizes = settings["quantiles"]
         quantiles = None if sizes is None else TeamQuantiles(tuple(sizes), jnp.zeros((len(sizes), len(LEVELS))))
         answers, team = empty_answers(settings["answers"]), settings["team_denoiser"]
-        return cls(answers, quantiles, None if team is None else empty_team_denoiser(team, answers))
+        chain = settings.get("chain")  # which older files do not have
+        return cls(
+            answers,
+            quantiles,
+            None if team is None else empty_team_denoiser(team, answers),
+            None if chain is None else empty_chain(chain),
+        )
 
 
 @eqx.filter_jit
 def _samples(team: TeamDenoiser, histories, participants, num_samples: int, by: Sampler, key: PRNGKeyArray):
     draw = {"conditional": sample_conditional, "blind": sample_blind}[by]
     return draw(team, team.message(histories, participants), num_samples, key=key)
+
+
+@eqx.filter_jit
+def _samples_of_each(team: TeamDenoiser, histories, num_samples: int, keys):
+    everyone = jnp.ones(histories.shape[1], bool)
+
+    def of_team(example):
+        history, key = example
+        return sample_conditional(team, team.message(history, everyone), num_samples, key=key)
+
+    return jax.lax.map(of_team, (histories, keys), batch_size=min(_SAMPLED_AT_ONCE, len(keys)))

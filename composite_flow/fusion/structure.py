@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from composite_flow.fusion.answers import Answers, Prior
+from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.sparse import SparseAnswers
@@ -46,6 +47,24 @@ def empty_team_denoiser(settings: dict[str, Any], answers: Any) -> TeamDenoiser:
     return eqx.filter_eval_shape(
         lambda answers, key: build_team_denoiser(answers, **settings, key=key), answers, jax.random.key(0)
     )
+
+
+def chain_settings(chain: ChainNetwork) -> dict[str, Any]:
+    """What `empty_chain` needs; JSON-able."""
+    depth, width = chain.biases.shape
+    sizes = {"history_size": len(chain.history_minimum), "state_size": chain.state_size}
+    return {**sizes, "width": width, "depth": depth, "activation": chain.activation}
+
+
+def empty_chain(settings: dict[str, Any]) -> ChainNetwork:
+    """A chain of the same structure, without its weights."""
+    history, size = settings["history_size"], settings["state_size"]
+    options = {name: settings[name] for name in ("width", "depth", "activation")}
+
+    def build(key):
+        return ChainNetwork((jnp.zeros(history), jnp.ones(history)), jnp.zeros(size), **options, key=key)
+
+    return eqx.filter_eval_shape(build, jax.random.key(0))
 
 
 def _dense(settings: dict[str, Any], prior: Prior, key) -> AnswerNetwork:

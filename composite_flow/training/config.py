@@ -19,10 +19,10 @@ DEFAULT_STEPS = 10_000
 Learn = Literal["denoiser", "fusion", "both"]
 STAGES: dict[Learn, tuple[str, ...]] = {
     "denoiser": ("denoiser",),
-    "fusion": ("answers", "team_denoiser"),
-    "both": ("denoiser", "answers", "team_denoiser"),
+    "fusion": ("answers", "team_denoiser", "chain"),
+    "both": ("denoiser", "answers", "team_denoiser", "chain"),
 }
-"""The networks that are trained one after the other."""
+"""The networks that are trained one after the other; the last two where settings of their names say so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +68,8 @@ class TrainingConfig:
     """Budget of fusion in optimiser steps, where it is another: answers learn in fewer steps than a denoiser."""
     team_denoiser: bool = dataclasses.field(default=True, metadata=LATER)
     """Whether fusion also learns to draw samples of what the team knows together; not for large states."""
+    chain: bool = dataclasses.field(default=False, metadata=LATER)
+    """Whether fusion also learns the gated chain: one message of the state's size goes through the agents in turn."""
     minutes: int | float | None = None
     """Budget in minutes of training, without evaluations; such a run is not reproducible to the bit."""
     average: float = 0.999
@@ -118,7 +120,17 @@ class TrainingConfig:
     @property
     def stages(self) -> tuple[str, ...]:
         """The networks to train, one after the other."""
-        return tuple(name for name in STAGES[self.learn] if self.team_denoiser or name != "team_denoiser")
+        chosen = {"team_denoiser": self.team_denoiser, "chain": self.chain}
+        return tuple(name for name in STAGES[self.learn] if chosen.get(name, True))
+
+    def check_learned(self) -> None:
+        """Refuse what would not be learned; called once the settings of a run that is resumed are known.
+
+        Raises:
+            InputError: the chain is to be learned without fusion.
+        """
+        if self.chain and "answers" not in self.stages:
+            raise InputError('The chain is learned beside fusion: set learn to "fusion" or "both", or leave out chain.')
 
     @property
     def learns_denoiser(self) -> bool:

@@ -36,8 +36,9 @@ from composite_flow.training.stages import (
     HistoryRange,
     joint_data,
     joint_samples,
-    learned_before,
+    planned_steps,
     stage_files,
+    with_learned_before,
 )
 
 __all__ = ["TRAINING_FILE", "TrainingConfig", "fit"]
@@ -68,9 +69,9 @@ def fit(
         train: (history, state) pairs of all agents to fit; for fusion a `HistoryDataset`.
         validation: pairs to report the loss on, or None.
         key: initial weights, batches and noise follow from it.
-        folder: where checkpoints (`training.safetensors`, for answers `training-answers.safetensors`) and, at the end,
-            `model.safetensors` are written.
-        resume: whether to go on from the folder's checkpoints, where there are some; also with a larger `learn`.
+        folder: where checkpoints (`training.safetensors`, of fusion `training-answers.safetensors`, `-team`, `-chain`)
+            and, at the end, `model.safetensors` are written.
+        resume: whether to go on from the folder's checkpoints, where there are some; also to learn more.
         overwrite: whether an earlier run in the folder may be replaced.
         evaluate: called now and then with the denoiser and the step; what it returns joins the learning curve.
         until: called with each point of the denoiser's learning curve; its training ends once it returns True.
@@ -91,12 +92,13 @@ def fit(
     """
     config = config or TrainingConfig()
     if resume and folder is not None:
-        config = dataclasses.replace(config, learn=learned_before(Path(folder), config))
+        config = with_learned_before(Path(folder), config)
+    config.check_learned()
     data = TrainingData(train, validation, config, history_range)
     floors = {"denoiser": ideal_loss}
     learned: dict[str, Any] = {}
     curves: list[dict[str, int | float]] = []
-    stages = _stages_for(config, data)
+    stages, done = _stages_for(config, data), 0
     with interrupt_flag() as interrupted, training_progress(progress) as tell:
         for number, name in enumerate(stages):
             run = TrainingRun(data, name, config, key, folder, floors.get(name), learned)
@@ -104,8 +106,9 @@ def fit(
                 _check_folder(folder, resume, overwrite)
             run.prepare(resume)
             hears = (evaluate, until) if name == "denoiser" else (None, None)
-            run.train(*hears, _among(tell, number, len(stages)), interrupted)
-            learned[name] = run.network
+            later = [planned_steps(other, train, config) for other in stages[number + 1 :]]
+            run.train(*hears, _among(tell, done, later), interrupted)
+            learned[name], done = run.network, done + run.step
             curves += run.curves
     about = {"config": dataclasses.asdict(config), "data": data.fingerprint, **(description or {})}
     model = _model(learned, curves, data, state_names, about)
@@ -152,7 +155,7 @@ def _fusion(learned: Mapping[str, Any], validation: Pairs | None) -> LearnedFusi
     if validation is not None and answers.prior.types.is_number.any():
         histories, states = joint_samples(validation, jax.random.key(2))
         quantiles = measure_quantiles(answers, histories, states, key=jax.random.key(3))
-    return LearnedFusion(answers, quantiles, learned.get("team_denoiser"))
+    return LearnedFusion(answers, quantiles, learned.get("team_denoiser"), learned.get("chain"))
 
 
 def _radius(denoiser: Denoiser, validation: Pairs | None) -> float | None:
@@ -164,11 +167,22 @@ def _radius(denoiser: Denoiser, validation: Pairs | None) -> float | None:
     return radius if math.isfinite(radius) else None
 
 
-def _among(tell: Progress | None, number: int, stages: int) -> Tell | None:
-    """Progress of one of several stages, told as a part of the steps of all of them."""
-    if tell is None or stages == 1:
-        return tell
-    return lambda step, planned, loss: tell(number * planned + step, stages * planned, loss)
+def _among(tell: Progress | None, done: int, later: Sequence[int | None]) -> Tell | None:
+    """Progress of one of several stages, told as a part of the steps of all of them.
+
+    Args:
+        tell: told of it.
+        done: steps of the stages before.
+        later: planned steps of those after; as many as of this one where minutes alone decide.
+    """
+    if tell is None:
+        return None
+
+    def told(step: int, planned: int, loss: float) -> None:
+        rest = sum(planned if total is None else total for total in later)
+        tell(done + step, done + planned + rest, loss)
+
+    return told
 
 
 def _check_folder(folder: str | os.PathLike | None, resume: bool, overwrite: bool) -> None:

@@ -38,7 +38,7 @@ from composite_flow.training.stages import HistoryRange, stage_of
 from composite_flow.training.streaming import DataStream, probe_pairs
 
 _SILENT = (
-    "At step {step} no answer says anything: all units of the last hidden layer are dead, and what they learned is "
+    "At step {step} {silent}: all units of the last hidden layer are dead, and what they learned is "
     "lost. Lower learning_rate, or raise warmup, and start anew."
 )
 _BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows and an interrupt is heard
@@ -207,7 +207,7 @@ class TrainingRun:
             point.update(self.stage.judge(network, self.data.validation))
             before = self.curves[-1].get("speaking") if self.curves else None
             if point.get("speaking") == 0.0 and before != 0.0:  # once
-                warnings.warn(_SILENT.format(step=self.step), stacklevel=2)
+                warnings.warn(_SILENT.format(step=self.step, silent=self.stage.silent), stacklevel=2)
         if self.floor is not None:
             point["excess"] = point.get("validation_loss", self.loss) - self.floor
         if evaluate is not None and (self.finished or self.step % self.config.evaluate_every == 0):

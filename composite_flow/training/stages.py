@@ -1,4 +1,4 @@
-"""What a model learns, one network after the other: the denoiser, then what each agent answers (fusion).
+"""What a model learns, one network after the other: the denoiser, and for fusion answers, team denoiser and chain.
 
 A stage says from which samples a network learns, how it starts, by which loss, and how good it is on held-out data.
 """
@@ -16,6 +16,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answers, Prior
+from composite_flow.fusion.chain import ChainNetwork, chain_losses
+from composite_flow.fusion.chain_estimate import chain_quality
 from composite_flow.fusion.joint_steps import JointSteps, OwnSteps, joint_statistics
 from composite_flow.fusion.loss import fusion_losses
 from composite_flow.fusion.network import AnswerNetwork
@@ -25,7 +27,7 @@ from composite_flow.fusion.sparse import SparseAnswers
 from composite_flow.fusion.team_denoiser import TeamDenoiser, build_team_denoiser
 from composite_flow.fusion.team_loss import team_denoiser_losses
 from composite_flow.network import Activation, Network
-from composite_flow.training.config import STAGES, Learn, TrainingConfig
+from composite_flow.training.config import STAGES, TrainingConfig
 from composite_flow.training.loss import Pairs, denoising_loss, sample_pairs
 
 HistoryRange = tuple[Float[Array, " history"], Float[Array, " history"]]
@@ -50,6 +52,7 @@ class Stage:
         losses: returns the loss of each sample, from (network, samples, states, key).
         drawn: samples of a step.
         judge: returns the quality of a network on held-out data, by name.
+        silent: what is to be told once `speaking`, in the quality, is 0.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Stage:
     losses: Callable[..., Float[Array, " losses"]]
     drawn: int
     judge: Callable[[Any, Pairs], dict[str, float]]
+    silent: str = "no answer says anything"
 
 
 def stage_of(
@@ -89,7 +93,14 @@ def stage_of(
         config = replace(config, minutes=config.minutes / len(config.stages))
     if name == "team_denoiser":
         return _team_denoiser(train, config, learned["answers"])
-    return {"denoiser": _denoiser, "answers": _answers}[name](train, config, limits, state_size)
+    return {"denoiser": _denoiser, "answers": _answers, "chain": _chain}[name](train, config, limits, state_size)
+
+
+def planned_steps(name: str, train: Pairs, config: TrainingConfig) -> int | None:
+    """Planned steps of the stage of this name; None where minutes alone decide."""
+    if name == "denoiser":
+        return config.total_steps(train.num_steps * train.layout.num_agents)
+    return _fusion_budget(train, config)[1]
 
 
 def stage_files() -> tuple[str, ...]:
@@ -97,16 +108,18 @@ def stage_files() -> tuple[str, ...]:
     return tuple(_FILES.values())
 
 
-def learned_before(folder: Path, config: TrainingConfig) -> Learn:
-    """What a resumed training learns: what `config` says, and what the folder has checkpoints of."""
-    there = {name for name, file in _FILES.items() if (folder / file).exists()} | set(config.stages)
-    return next(learn for learn, stages in STAGES.items() if there <= set(stages))
+def with_learned_before(folder: Path, config: TrainingConfig) -> TrainingConfig:
+    """Settings of a resumed training: what `config` says is learned, and what the folder has checkpoints of."""
+    there = {name for name, file in _FILES.items() if (folder / file).exists()}
+    learns = there | set(config.stages)
+    learn = next(learn for learn, stages in STAGES.items() if learns <= set(stages))
+    return replace(config, learn=learn, chain=config.chain or "chain" in there)
 
 
 TRAINING_FILE, ANSWERS_FILE = "training.safetensors", "training-answers.safetensors"
-TEAM_FILE = "training-team.safetensors"
-_FILES = {"denoiser": TRAINING_FILE, "answers": ANSWERS_FILE, "team_denoiser": TEAM_FILE}
-_ANSWERS_NUMBER, _TEAM_NUMBER = 2**32 - 3, 2**32 - 4  # numbers that no step has
+TEAM_FILE, CHAIN_FILE = "training-team.safetensors", "training-chain.safetensors"
+_FILES = {"denoiser": TRAINING_FILE, "answers": ANSWERS_FILE, "team_denoiser": TEAM_FILE, "chain": CHAIN_FILE}
+_ANSWERS_NUMBER, _TEAM_NUMBER, _CHAIN_NUMBER = (2**32 - k for k in (3, 4, 5))  # numbers that no step has
 
 
 def _denoiser(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_size: int) -> Stage:
@@ -115,7 +128,7 @@ def _denoiser(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_
         file=TRAINING_FILE,
         number=None,
         config=config,
-        total=config.total_steps(train.num_steps * train.layout.num_agents),
+        total=planned_steps("denoiser", train, config),
         samples=train,
         build=eqx.Partial(_new_denoiser, config, state_size, limits),
         losses=config.losses,
@@ -188,6 +201,33 @@ def _mean_team_loss(network: TeamDenoiser, histories, states) -> Float[Array, ""
 def _judge_team_denoiser(network: TeamDenoiser, held_out: Pairs) -> dict[str, float]:
     histories, states = joint_samples(held_out, jax.random.key(0), _JUDGED)
     return {"validation_loss": float(_mean_team_loss(network, histories, states))}
+
+
+def _chain(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_size: int) -> Stage:
+    num_bytes = int(1e9 * config.resident_gigabytes)
+    config, total, joint = _fusion_budget(train, config)
+    samples = JointSteps(joint_data(train))
+    return Stage(
+        name="chain",
+        file=CHAIN_FILE,
+        number=_CHAIN_NUMBER,
+        config=config,
+        total=total,
+        samples=samples,
+        build=eqx.Partial(_new_chain, config, limits, joint_statistics(samples, num_bytes)[1].mean),
+        losses=chain_losses,
+        drawn=joint,
+        judge=_judge_chain,
+        silent="no agent changes the chain's message by what it knows",
+    )
+
+
+def _new_chain(config: TrainingConfig, limits: HistoryRange, mean: Float[Array, " state"], key) -> ChainNetwork:
+    return ChainNetwork(limits, mean, config.width, config.depth, config.activation, key=key)
+
+
+def _judge_chain(network: ChainNetwork, held_out: Pairs) -> dict[str, float]:
+    return chain_quality(network, *joint_samples(held_out, jax.random.key(0), _JUDGED))
 
 
 def _dense(train: HistoryDataset, config: TrainingConfig, limits: HistoryRange, num_bytes: int):

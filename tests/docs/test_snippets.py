@@ -38,6 +38,7 @@ SMALLER = {
         ("stir=0.2, num_sweeps=60", "stir=0.2, num_sweeps=3"),
         ("evaluate runs/line data/line", "evaluate runs/line data/line --joint 8 --samples 2"),
         ("--out estimates", "--out estimates --joint 8 --samples 2"),
+        ("--out by-chain --by chain", "--out by-chain --by chain --joint 8"),
         ("analyze runs/line data/line", "analyze runs/line data/line --anchors 4 --joint 2 --max-pairs 50"),
         ("runs/line-split --steps 3000", "runs/line-split --width 16 --depth 2 --batch 64 --steps 40"),
         ("evaluate runs/line-split data/line", "evaluate runs/line-split data/line --joint 8 --samples 2"),
@@ -49,8 +50,9 @@ SMALLER = {
     ),
     "docs/fusion.md": (
         ("sensor:3x3,targets=2 --episodes 512", "sensor:2x2,targets=1 --episodes 64"),
-        ("--learn both", "--learn both --width 16 --depth 2 --batch 64 --steps 40"),
-        ("--by fusion", "--by fusion --joint 8"),
+        ("--out runs/a --learn both", "--out runs/a --learn both --width 16 --depth 2 --batch 64 --steps 40"),
+        ("--out estimates --by fusion", "--out estimates --by fusion --joint 8"),
+        ("--out by-chain --by chain", "--out by-chain --by chain --joint 8"),
     ),
     "docs/extending.md": (
         ("ring:Ring,size=4 --episodes 256", "ring:Ring,size=4 --episodes 32"),

@@ -53,6 +53,29 @@ def test_estimates_come_back(tmp_path, estimates, name):
     assert len(estimates) == JOINT
 
 
+@pytest.mark.parametrize("kept", [(), ("variances",), ("samples",)])
+def test_each_way_to_infer_keeps_its_own_arrays(tmp_path, estimates, kept):
+    checked = {name: None for name in ARRAYS if name not in ("estimates", "steps", "episodes")}
+    shapes = {"variances": (JOINT, FEATURES), "samples": (JOINT, 4, FEATURES)}
+    given = {name: np.random.default_rng(1).random(shapes[name], np.float32) for name in kept}
+    dataclasses.replace(estimates, **checked, **given).save(tmp_path)
+    found = Estimates.load(tmp_path)
+    for name in ("variances", "samples", "candidates"):
+        np.testing.assert_array_equal(getattr(found, name), given.get(name))
+    np.testing.assert_array_equal(found.estimates, estimates.estimates)
+
+
+def test_samples_of_another_size_are_refused(tmp_path, estimates):
+    checked = {name: None for name in ARRAYS if name not in ("estimates", "steps", "episodes")}
+    wrong = np.zeros((JOINT - 1, 4, FEATURES), np.float32)
+    dataclasses.replace(estimates, **checked, samples=np.zeros((JOINT, 4, FEATURES), np.float32)).save(tmp_path)
+    with h5py.File(tmp_path / "estimates.h5", "a") as file:
+        del file["samples"]
+        file["samples"] = wrong
+    with pytest.raises(FileError, match="'samples' is not of the size of the others"):
+        Estimates.load(tmp_path)
+
+
 def test_names_on_disk_stay(tmp_path, estimates):
     estimates.save(tmp_path)
     with h5py.File(tmp_path / "estimates.h5", "r") as file:

@@ -8,11 +8,13 @@ import pytest
 
 import composite_flow as cf
 from composite_flow.baselines.training import train_baseline
+from composite_flow.errors import InputError
 from composite_flow.fusion import team_loss
 from composite_flow.fusion.answers import Prior, prior_of
 from composite_flow.fusion.features import FeatureTypes, find_types
 from composite_flow.fusion.fuse import fuse
 from composite_flow.fusion.joint_steps import JointSteps
+from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.team_denoiser import build_team_denoiser
 from composite_flow.fusion.team_loss import draw_small_teams, state_loss, team_denoiser_losses
@@ -206,3 +208,19 @@ def test_free_numbers_tell_what_no_history_tells_alone(key):
     # one agent alone knows nothing, and says so
     alone = sample_conditional(learned, learned.message(histories[0], jnp.array([True, False])), 400, key=key)
     assert float(jnp.mean(alone[:, 0] > 0.5)) == pytest.approx(0.5, abs=0.12)
+
+
+def test_many_joint_histories_are_sampled_each_with_its_own_key(trained, histories, key):
+    """The same draws as of one alone, all different."""
+    many = jnp.stack([histories, 0.5 * histories])
+    found = LearnedFusion(trained.answers, team_denoiser=trained).sample_each(many, 3, key)
+    keys = jax.random.split(key, 2)
+    for place in range(2):
+        message = trained.message(many[place], jnp.ones(3, bool))
+        alone = sample_conditional(trained, message, 3, key=keys[place])
+        np.testing.assert_allclose(found[place], alone, atol=1e-4)
+    assert len(np.unique(np.asarray(found).reshape(6, -1).round(5), axis=0)) == 6
+    with pytest.raises(InputError, match="num_samples"):
+        LearnedFusion(trained.answers, team_denoiser=trained).sample_each(many, 0, key)
+    with pytest.raises(InputError, match="no team denoiser"):
+        LearnedFusion(trained.answers).sample_each(many, 3, key)

@@ -1,0 +1,191 @@
+"""Ways to infer the state side by side: how good each is on the same joint histories, and what it costs.
+
+Composite diffusion and its baselines, what was learned of fusion, linear regressions, and the training mean, which asks
+nobody.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from composite_flow.baselines.ridge import fit_ridge
+from composite_flow.composite.rule import DEFINITION_6, ParallelMean, message_bytes
+from composite_flow.data.dataset import HistoryDataset
+from composite_flow.errors import TooLargeError
+from composite_flow.evaluation import Evaluation, scores_of
+from composite_flow.fusion.chain_estimate import pass_on, random_orders
+from composite_flow.fusion.evaluation import FusionEvaluation
+from composite_flow.fusion.learned import LearnedFusion
+from composite_flow.fusion.team_denoiser import TeamDenoiser
+from composite_flow.model import Model
+
+JOINT_SAMPLES = 16
+_SAMPLER_STEPS = 30  # calls of the team denoiser for each of them
+_NO_TRAINING_DATA = "Linear regressions are fitted to the run's own training episodes; give the data it was trained on."
+
+
+@dataclass(frozen=True)
+class Way:
+    """How good one way to infer the state is, and what one joint history costs.
+
+    Attributes:
+        psnr: in decibels.
+        exact_rate: share of the estimates that are the true state, thresholded at 0.5; None where none is binary.
+        calls: of networks; a linear map counts as one.
+        messages: that agents send.
+        message_bytes: size of one of them, in 32-bit numbers.
+    """
+
+    psnr: float
+    exact_rate: float | None
+    calls: int
+    messages: int
+    message_bytes: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ways by their names.
+
+    Attributes:
+        ways: what was measured.
+        left_out: what was not, and why.
+    """
+
+    ways: dict[str, Way]
+    left_out: dict[str, str]
+
+
+def compare_ways(
+    model: Model,
+    dataset: HistoryDataset,
+    steps: Int[np.ndarray, " joint"],
+    *,
+    evaluation: Evaluation | None,
+    fusion: FusionEvaluation | None,
+    training: tuple[HistoryDataset, HistoryDataset] | None,
+    key: PRNGKeyArray,
+) -> Comparison:
+    """Measure all ways on the same joint histories.
+
+    Args:
+        model: what was learned.
+        dataset: of the joint histories, not used in training.
+        steps: of these.
+        evaluation: of the denoiser there; None where the model has none.
+        fusion: of the answers there; None where the model has none.
+        training: training and validation data, for linear regressions; None where they are not at hand.
+        key: draws the orders of the chain and the joint samples.
+    """
+    joint = dataset.joint(steps)
+    ways = {} if evaluation is None else composite_ways(evaluation)
+    left_out = {} if training is not None else {"ridge": _NO_TRAINING_DATA}
+    mean = None
+    if model.fusion is not None and fusion is not None:
+        ways |= fusion_ways(model.fusion, fusion, joint.histories, joint.states, key=key)
+        mean = model.fusion.answers.prior.mean
+    if training is not None:
+        ridge, left_out = ridge_ways(training, dataset, steps)
+        ways |= ridge
+        mean = _mean_state(training[0]) if mean is None else mean
+    if mean is not None:
+        ways["constant"] = _way(jnp.broadcast_to(mean, joint.states.shape), joint.states, 0, 0, 0)
+    return Comparison(ways, left_out)
+
+
+def composite_ways(evaluation: Evaluation) -> dict[str, Way]:
+    """Composite diffusion and the baselines that use its denoiser; a message carries all samples."""
+    num_samples, size = evaluation.estimates.samples.shape[-2:]
+    num_agents, hops = evaluation.estimates.order.shape[-1], int(evaluation.estimates.messages[0])
+    state_bytes = num_samples * message_bytes(DEFINITION_6, size)
+    costs = {  # messages, bytes
+        "individual_flow": (0, 0),
+        "one_step": (num_agents, state_bytes),
+        "mean_of_individual_flows": (num_agents, state_bytes),
+        "parallel_mean": (hops, num_samples * message_bytes(ParallelMean(), size)),
+    }
+    psnr_composite, calls = evaluation.psnr_composite, evaluation.denoiser_calls
+    found = {"composite": Way(psnr_composite, evaluation.exact_rate_composite, calls, hops, state_bytes)}
+    for name, scores in evaluation.baselines.items():
+        found[name] = Way(scores["psnr"], scores["exact_rate"], scores["denoiser_calls"], *costs[name])
+    return found
+
+
+def fusion_ways(
+    fusion: LearnedFusion,
+    measured: FusionEvaluation,
+    histories: Float[Array, "joint agents history"],
+    states: Float[Array, "joint state"],
+    *,
+    key: PRNGKeyArray,
+) -> dict[str, Way]:
+    """Whole teams by summed answers, and by the chain and joint samples where these were learned.
+
+    Args:
+        fusion: what was learned.
+        measured: of the answers, on the same joint histories.
+        histories, states: not used in training; the states scaled.
+        key: draws the orders of the chain and the samples.
+    """
+    key_orders, key_samples = jax.random.split(key)
+    num_agents = histories.shape[1]
+    found = {"fusion": Way(measured.psnr, measured.exact_rate, num_agents, measured.messages, measured.message_bytes)}
+    if (chain := fusion.chain) is not None:
+        means = pass_on(chain, histories, random_orders(key_orders, len(states), num_agents))
+        found["chain"] = _way(means, states, num_agents, num_agents, message_bytes(chain.rule, chain.state_size))
+    if fusion.team_denoiser is not None:
+        means = jnp.mean(fusion.sample_each(histories, JOINT_SAMPLES, key_samples), axis=1)
+        calls, sent = num_agents + JOINT_SAMPLES * _SAMPLER_STEPS, _bytes_of_team_answer(fusion.team_denoiser)
+        found["mean_of_joint_samples"] = _way(means, states, calls, num_agents, sent)
+    return found
+
+
+def _bytes_of_team_answer(team: TeamDenoiser) -> int:
+    """An answer with a log-likelihood ratio of each feature that is no number, and the free numbers."""
+    types = team.prior.types
+    return 4 * (types.values_sent + int(np.sum(~types.is_number)) + team.speaker.num_free)
+
+
+def ridge_ways(
+    parts: tuple[HistoryDataset, HistoryDataset], dataset: HistoryDataset, steps: Int[np.ndarray, " joint"]
+) -> tuple[dict[str, Way], dict[str, str]]:
+    """Linear regressions from all histories and from each agent's own, and what was left out and why.
+
+    An agent's own estimate is scored as individual flows are: averaged over agents within the mean squared error.
+
+    Args:
+        parts: training and validation data.
+        dataset: of the joint histories to judge.
+        steps: of these.
+    """
+    num_agents, own = dataset.num_agents, dataset.layout.size - dataset.num_agents
+    costs = {"ridge_of_all_histories": (1, num_agents, 4 * own), "ridge_of_own_history": (num_agents, 0, 0)}
+    states = dataset.joint(steps).states
+    found, left_out = {}, {}
+    for name, cost in costs.items():
+        try:
+            ridge = fit_ridge(*parts, together=name == "ridge_of_all_histories")
+        except TooLargeError as error:
+            left_out[name] = str(error)
+            continue
+        estimates = jnp.asarray(ridge.estimates(dataset, steps), jnp.float32)
+        found[name] = Way(**scores_of(estimates, states), **_costs(*cost))
+    return found, left_out
+
+
+def _mean_state(train: HistoryDataset) -> Float[Array, " state"]:
+    """s̄ of the training states, scaled."""
+    total = sum(block.sum(axis=0, dtype=np.float64) for block in train.windows.states_of(np.asarray(train.steps)))
+    return train.scaling.scale(jnp.asarray(total / train.num_steps, jnp.float32))
+
+
+def _way(means: Float[Array, "joint state"], states: Float[Array, "joint state"], *cost: int) -> Way:
+    """Of one estimate for each joint history."""
+    return Way(**scores_of(means[:, None], states), **_costs(*cost))
+
+
+def _costs(calls: int, messages: int, message_bytes: int) -> dict[str, int]:
+    return {"calls": calls, "messages": messages, "message_bytes": message_bytes}

@@ -41,7 +41,7 @@ from composite_flow.fusion.refining import RefiningNetwork
 from composite_flow.fusion.team_network import MessageNetwork
 
 LARGEST_EVIDENCE = 10.0  # of one agent on one feature; certainty would be infinite
-GAIN = 16.0
+EVIDENCE_GAIN, LARGEST_SAID = 16.0, 5.0  # before and after the gain; sinh(5) is 74
 SMALLEST_SIGMA = 0.02  # that g reads from y
 LOG_SIGMA_RANGE = (math.log(0.01), math.log(10.0))  # outside of it σ counts as its end
 LARGEST_LOGIT = 15.0  # of what each feature says by itself; r grows like 1/σ²
@@ -157,8 +157,7 @@ class TeamDenoiser(eqx.Module):
 
     def _joined(self, frozen: Answer, said: Answer) -> Answer:
         """The frozen answer with what the speaker says; L is bounded, and 0 for numbers."""
-        bounded = LARGEST_EVIDENCE * jnp.tanh(jnp.sinh(GAIN * said.evidence) / LARGEST_EVIDENCE)
-        ratios = jnp.where(jnp.asarray(self.prior.types.is_number), 0.0, bounded)
+        ratios = jnp.where(jnp.asarray(self.prior.types.is_number), 0.0, bounded_evidence(said.evidence))
         return Answer(frozen.evidence, frozen.weight, frozen.precision, jnp.concatenate([ratios, said.free], axis=-1))
 
     def _alone(self, context, y, log_sigma) -> tuple[Float[Array, " state"], Float[Array, " state"]]:
@@ -171,6 +170,17 @@ class TeamDenoiser(eqx.Module):
 
     def _means(self, logits: Float[Array, " state"]) -> Float[Array, " state"]:
         return self.prior.types.probabilities(logits)
+
+
+def bounded_evidence(said: Float[Array, " state"]) -> Float[Array, " state"]:
+    """L = 10 tanh(sinh(16 x) / 10) of what the speaker's network says, x.
+
+    Where a history tells a feature for certain, L should be large, but the loss hardly changes once it is 3 or 4. So
+    that training gets there, L grows like an exponential; near 0 it is in proportion to x. What is not known stays near
+    0: errors of small L make some states of a team's posterior too probable.
+    """
+    grown = jnp.sinh(jnp.clip(EVIDENCE_GAIN * said, -LARGEST_SAID, LARGEST_SAID))
+    return LARGEST_EVIDENCE * jnp.tanh(grown / LARGEST_EVIDENCE)
 
 
 class KnownNoise(eqx.Module):

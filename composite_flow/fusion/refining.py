@@ -1,4 +1,4 @@
-"""The network of the team denoiser: what features say by themselves, corrected round by round by what they say together.
+"""The network of the team denoiser: what features say by themselves, corrected by what they say together.
 
     x⁰ = what each feature says by itself, in log-odds, log-probabilities, or as a number
 

@@ -20,8 +20,8 @@ posterior that each feature would have by itself,
 
     q_k = sigmoid(logit s̄_k + r_k),     for numbers  q_k = (P ŝ_A + y/σ²) / (P + 1/σ²),  P = P_0 + Σ λ_i,
 
-and corrects it by what the state's features say together (`refining.py`). Where histories tell something only jointly (XOR), the
-c_i carry it.
+and corrects it by what the state's features say together (`refining.py`). Where histories tell something only jointly
+(XOR), the c_i carry it.
 
 One set of weights serves both forms: where σ is not known, g reads it from y by a small network that is trained to say
 E[log σ | y, m_A], and is told that this σ is an estimate.
@@ -172,7 +172,7 @@ class TeamDenoiser(eqx.Module):
         return self.prior.types.probabilities(logits)
 
 
-def bounded_evidence(said: Float[Array, " state"]) -> Float[Array, " state"]:
+def bounded_evidence(said: Float[Array, "*batch state"]) -> Float[Array, "*batch state"]:
     """L = 10 tanh(sinh(16 x) / 10) of what the speaker's network says, x.
 
     Where a history tells a feature for certain, L should be large, but the loss hardly changes once it is 3 or 4. So

@@ -38,7 +38,7 @@ def empty_answers(settings: dict[str, Any]) -> AnswerNetwork | SparseAnswers:
 def team_settings(team: TeamDenoiser) -> dict[str, Any]:
     """What `empty_team_denoiser` needs beside the answers; JSON-able."""
     speaker, network = team.speaker, team.network
-    own = {"width": network.width, "depth": network.depth, "num_free": speaker.num_free}
+    own = {"width": network.width, "rounds": network.rounds, "num_free": speaker.num_free}
     return {**own, "speaker_width": speaker.width, "speaker_depth": speaker.depth}
 
 

@@ -20,8 +20,8 @@ posterior that each feature would have by itself,
 
     q_k = sigmoid(logit s̄_k + r_k),     for numbers  q_k = (P ŝ_A + y/σ²) / (P + 1/σ²),  P = P_0 + Σ λ_i,
 
-and says how far the state's features together differ from it. Where histories tell something only jointly (XOR), the
-c_i carry it.
+and corrects it by what the state's features say together (`refining.py`). Where histories tell something only jointly
+(XOR), the c_i carry it.
 
 One set of weights serves both forms: where σ is not known, g reads it from y by a small network that is trained to say
 E[log σ | y, m_A], and is told that this σ is an estimate.
@@ -37,9 +37,11 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from composite_flow.fusion.answers import Answer, Prior
 from composite_flow.fusion.fuse import add_up, posterior
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.refining import RefiningNetwork
 from composite_flow.fusion.team_network import MessageNetwork
 
 LARGEST_EVIDENCE = 10.0  # of one agent on one feature; certainty would be infinite
+EVIDENCE_GAIN, LARGEST_SAID = 16.0, 5.0  # before and after the gain; sinh(5) is 74
 SMALLEST_SIGMA = 0.02  # that g reads from y
 LOG_SIGMA_RANGE = (math.log(0.01), math.log(10.0))  # outside of it σ counts as its end
 LARGEST_LOGIT = 15.0  # of what each feature says by itself; r grows like 1/σ²
@@ -52,14 +54,14 @@ class TeamContext(eqx.Module):
         mean: ŝ_A.
         precision: P_0 + Σ λ_i.
         evidence: Σ L_i.
-        biases: of the network's layers.
+        biases: of the network's rounds.
         sigma_biases: of the layers of the network that reads σ.
     """
 
     mean: Float[Array, " state"]
     precision: Float[Array, " state"]
     evidence: Float[Array, " state"]
-    biases: Float[Array, "depth width"]
+    biases: Float[Array, "rounds width"]
     sigma_biases: Float[Array, "sigma_depth sigma_width"]
 
 
@@ -69,13 +71,13 @@ class TeamDenoiser(eqx.Module):
     Attributes:
         answers: what ŝ_A and λ come from; not trained.
         speaker: what L_i (its evidence) and c_i come from.
-        network: reads message and y.
+        network: corrects what each feature says by itself.
         sigma_network: reads σ from y.
     """
 
     answers: AnswerNetwork
     speaker: AnswerNetwork
-    network: MessageNetwork
+    network: RefiningNetwork
     sigma_network: MessageNetwork
 
     @property
@@ -141,8 +143,7 @@ class TeamDenoiser(eqx.Module):
         about = jnp.stack([log_sigma, jnp.full((), float(known))])
         is_number = jnp.asarray(self.prior.types.is_number)
         carried = jnp.where(is_number, y / jnp.sqrt(1.0 + jnp.exp(2.0 * log_sigma)), jnp.tanh(0.25 * ratios))
-        inputs = jnp.concatenate([self._means(alone), carried, about])
-        return alone + self.network(context.biases, inputs)
+        return self.network(context.biases, alone, carried, about, self._means)
 
     def log_sigma(self, context: TeamContext, y: Float[Array, " state"]) -> Float[Array, ""]:
         """E[log σ | y, m_A], σ ~ U[0, 1], as it was learned."""
@@ -156,8 +157,7 @@ class TeamDenoiser(eqx.Module):
 
     def _joined(self, frozen: Answer, said: Answer) -> Answer:
         """The frozen answer with what the speaker says; L is bounded, and 0 for numbers."""
-        bounded = LARGEST_EVIDENCE * jnp.tanh(said.evidence / LARGEST_EVIDENCE)
-        ratios = jnp.where(jnp.asarray(self.prior.types.is_number), 0.0, bounded)
+        ratios = jnp.where(jnp.asarray(self.prior.types.is_number), 0.0, bounded_evidence(said.evidence))
         return Answer(frozen.evidence, frozen.weight, frozen.precision, jnp.concatenate([ratios, said.free], axis=-1))
 
     def _alone(self, context, y, log_sigma) -> tuple[Float[Array, " state"], Float[Array, " state"]]:
@@ -170,6 +170,17 @@ class TeamDenoiser(eqx.Module):
 
     def _means(self, logits: Float[Array, " state"]) -> Float[Array, " state"]:
         return self.prior.types.probabilities(logits)
+
+
+def bounded_evidence(said: Float[Array, "*batch state"]) -> Float[Array, "*batch state"]:
+    """L = 10 tanh(sinh(16 x) / 10) of what the speaker's network says, x.
+
+    Where a history tells a feature for certain, L should be large, but the loss hardly changes once it is 3 or 4. So
+    that training gets there, L grows like an exponential; near 0 it is in proportion to x. What is not known stays near
+    0: errors of small L make some states of a team's posterior too probable.
+    """
+    grown = jnp.sinh(jnp.clip(EVIDENCE_GAIN * said, -LARGEST_SAID, LARGEST_SAID))
+    return LARGEST_EVIDENCE * jnp.tanh(grown / LARGEST_EVIDENCE)
 
 
 class KnownNoise(eqx.Module):
@@ -200,7 +211,7 @@ class KnownNoise(eqx.Module):
 def build_team_denoiser(
     answers: AnswerNetwork,
     width: int = 128,
-    depth: int = 3,
+    rounds: int = 4,
     num_free: int = 16,
     *,
     speaker_width: int = 64,
@@ -211,8 +222,8 @@ def build_team_denoiser(
 
     Args:
         answers: whose sums it reads; they are kept as they are.
-        width: units of a hidden layer of g.
-        depth: number of hidden layers of g.
+        width: units of g in each round.
+        rounds: corrections of g.
         num_free: c_i of each agent.
         speaker_width: units of a hidden layer of the network that says L_i and c_i.
         speaker_depth: its number of hidden layers.
@@ -227,6 +238,6 @@ def build_team_denoiser(
     speaker = AnswerNetwork(
         answers.mean_histories, limits, answers.prior, speaker_width, speaker_depth, num_free, key=key_speaker
     )
-    network = MessageNetwork(3 * size + num_free, 2 * size + 2, size, width, depth, key=key_network)
+    network = RefiningNetwork(3 * size + num_free, size, 2, width, rounds, key=key_network)
     sigma_network = MessageNetwork(3 * size + num_free, size + 3, 1, 64, 2, key=key_sigma)
     return TeamDenoiser(answers, speaker, network, sigma_network)

@@ -20,7 +20,7 @@ from composite_flow.fusion.team_denoiser import SMALLEST_SIGMA, TeamDenoiser
 from composite_flow.fusion.team_network import MessageNetwork
 from composite_flow.fusion.team_sampling import LARGEST_SIGMA, LAST_SIGMA
 
-NUM_TEAMS = 4  # of each step; for one of them σ is not known
+NUM_TEAMS = 8  # of each step, since answers cost more than g; for one of them σ is not known
 BLIND_SHARE = 0.25  # weight of the loss where σ is not known
 SIGMA_SHARE = 0.1  # weight of the loss of the σ that is read from y
 

@@ -50,7 +50,7 @@ FUSION = TrainingConfig(
     learn="fusion", team_denoiser=False, width=128, depth=3, batch=256, steps=1_000, learning_rate=2e-3
 )
 # The same and, after it, the team denoiser that draws samples of what a team knows together.
-SAMPLES = replace(FUSION, team_denoiser=True, steps=3_000, fusion_steps=None)
+SAMPLES = replace(FUSION, team_denoiser=True, steps=5_000, fusion_steps=None)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.estimates import Estimates
 from composite_flow.fusion.answers import Answers
-from composite_flow.fusion.learned import LearnedFusion, Sampler
+from composite_flow.fusion.learned import LearnedFusion, Sampler, fuse_one
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network, empty_network, network_settings
@@ -84,7 +84,8 @@ class Model:
             MismatchError: the histories are not of the model's layout.
             InputError: there is no fusion, or participants are empty, unknown or named twice.
         """
-        return self._learned_fusion(histories).fuse_one(histories, participants, self.scaling, self.state_names)
+        fusion = self._learned_fusion(histories)
+        return fuse_one(fusion, histories, participants, self.scaling, self.state_names)
 
     def fuse_batch(
         self,

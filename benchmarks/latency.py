@@ -1,13 +1,14 @@
-"""How long a team waits for its estimate: composite reconstruction alone and in batches, by width of the network.
+"""How long a team waits for its estimate: by composite diffusion and by fusion, alone and in batches, by width.
 
     python -m benchmarks.latency --out docs/results/latency.json --page docs/latency.md
 
-One process per width and batch. In it calls of `reconstruct_batch` and of the bare matrix products that it needs take
-turns: the same numbers of rows, agents and sweeps, and nothing else. What a call takes beyond its neighbour's products
-is the share spent outside of them. The sizes are those of SMAX's five against five with histories of five steps.
+One process per width and batch. In it estimates and the bare matrix products that they need take turns: the same
+numbers of rows, agents and sweeps, and nothing else. What a call takes beyond its neighbour's products is the share
+spent outside of them. The sizes are those of SMAX's five against five with histories of five steps.
 """
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -16,8 +17,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.harness import Library, describe_machine, keep
-from benchmarks.timing import serve_calls
+from benchmarks.timing import Call, serve_calls
 
+ESTIMATES = ("composite", "fusion")
 WIDTHS = (256, 1024, 4096)
 BATCHES = (1, 1024)
 
@@ -36,8 +38,14 @@ class Sizes:
     """Of each joint history; the default of `reconstruct` is 16, for candidates with their shares."""
 
 
-def serve_one(kind: str, width: int, batch: int, sizes: Sizes) -> None:
-    """The process that times one kind of call, "reconstruction" or "products"."""
+def serve_one(by: str, kind: str, width: int, batch: int, sizes: Sizes) -> None:
+    """The process that times one kind of call, "estimate" or "products"."""
+    prepare = {"composite": _composite, "fusion": _fusion}[by]
+    serve_calls({"by": by, "kind": kind, "width": width, "batch": batch}, prepare(kind, width, batch, sizes), dict)
+
+
+def _composite(kind: str, width: int, batch: int, sizes: Sizes) -> Call:
+    """One sample of each joint history, without checks."""
     import jax
 
     from composite_flow.composite.reconstruct import reconstruct_batch
@@ -46,14 +54,14 @@ def serve_one(kind: str, width: int, batch: int, sizes: Sizes) -> None:
     network = Network(sizes.history, sizes.state, width, sizes.depth, key=jax.random.key(0))
     histories = jax.random.uniform(jax.random.key(1), (batch, sizes.agents, sizes.history))
     if kind == "products":
-        run = partial(_products(sizes), network, histories)
+        run = partial(_composite_products(sizes), network, histories)
     else:
         options = {"num_samples": sizes.samples, "num_sweeps": sizes.sweeps, "batch_size": batch}
         run = partial(reconstruct_batch, network, histories, key=jax.random.key(2), **options)
-    serve_calls({"kind": kind, "width": width, "batch": batch}, lambda: jax.block_until_ready(run()), dict)
+    return lambda: jax.block_until_ready(run())
 
 
-def _products(sizes: Sizes):
+def _composite_products(sizes: Sizes):
     """The network's own products: histories once, then the layers for each agent in each sweep."""
     import equinox as eqx
     import jax
@@ -74,13 +82,68 @@ def _products(sizes: Sizes):
     return products
 
 
-def measure(width: int, batch: int, sizes: Sizes, seconds: float, most_calls: int) -> dict:
+def _fusion(kind: str, width: int, batch: int, sizes: Sizes) -> Call:
+    """What a team's program calls: from NumPy's histories to NumPy's mean in the state's own units."""
+    import jax
+    import numpy as np
+
+    model = _fusion_model(width, sizes)
+    generator = np.random.default_rng(0)
+    histories = generator.random((batch, sizes.agents, sizes.history), dtype=np.float32)
+    histories[..., -sizes.agents :] = np.eye(sizes.agents)
+    if kind == "products":
+        run = partial(_fusion_products(), model.answers, jax.numpy.asarray(histories.reshape(-1, sizes.history)))
+        return lambda: jax.block_until_ready(run())
+    if batch == 1:
+        return lambda: np.asarray(model.fuse(histories[0]).mean)
+    return lambda: np.asarray(model.fuse_batch(histories).mean)
+
+
+def _fusion_model(width: int, sizes: Sizes):
+    """Untrained; every feature is a number, for which answers hold most."""
+    import jax
+    import jax.numpy as jnp
+
+    from composite_flow.data.scaling import Scaling
+    from composite_flow.denoiser import NoDenoiser
+    from composite_flow.fusion.answers import Prior
+    from composite_flow.fusion.features import FeatureTypes
+    from composite_flow.fusion.learned import LearnedFusion
+    from composite_flow.fusion.network import AnswerNetwork
+    from composite_flow.history import HistoryLayout
+    from composite_flow.model import Model
+
+    layout = HistoryLayout(length=5, observation_size=87, num_actions=10, num_agents=sizes.agents)
+    prior = Prior(jnp.full(sizes.state, 0.5), jnp.full(sizes.state, 12.0), FeatureTypes((), (), sizes.state))
+    limits = jnp.zeros(sizes.history), jnp.ones(sizes.history)
+    usual = jnp.full((sizes.agents, sizes.history), 0.5)
+    answers = AnswerNetwork(usual, limits, prior, width, sizes.depth, key=jax.random.key(0))
+    scaling = Scaling(jnp.zeros(sizes.state), jnp.full(sizes.state, 2.0))
+    names = tuple(f"feature {number}" for number in range(sizes.state))
+    return Model(NoDenoiser(sizes.state), layout, scaling, None, (), names, {}, LearnedFusion(answers))
+
+
+def _fusion_products():
+    """The network's own products, once for each agent."""
+    import equinox as eqx
+
+    @eqx.filter_jit
+    def products(answers, histories):
+        x = (histories @ answers.history_weights)[:, : answers.width]
+        for weights in answers.hidden_weights:
+            x = x @ weights
+        return x @ answers.evidence_weights, x @ answers.weight_weights, x @ answers.precision_weights
+
+    return products
+
+
+def measure(by: str, width: int, batch: int, sizes: Sizes, seconds: float, most_calls: int) -> dict:
     """The row of one width and batch: both kinds of call in turn, until the time or the calls are used up."""
     given = ["--samples", str(sizes.samples), "--sweeps", str(sizes.sweeps)]
     command = [sys.executable, "-m", "benchmarks.latency", *given, "--serve"]
     kinds = {
-        kind: Library([*command, kind, str(width), str(batch)], f"{kind} at width {width}")
-        for kind in ("reconstruction", "products")
+        kind: Library([*command, by, kind, str(width), str(batch)], f"{kind} by {by} at width {width}")
+        for kind in ("estimate", "products")
     }
     found: dict[str, list[float]] = {kind: [] for kind in kinds}
     stop = time.monotonic() + seconds
@@ -91,13 +154,20 @@ def measure(width: int, batch: int, sizes: Sizes, seconds: float, most_calls: in
     finally:
         for process in kinds.values():
             process.close()
-    return {"width": width, "batch": batch, "calls": len(found["products"]), **summarise(found), "seconds": found}
+    return {
+        "by": by,
+        "width": width,
+        "batch": batch,
+        "calls": len(found["products"]),
+        **summarise(found),
+        "seconds": found,
+    }
 
 
 def summarise(found: dict[str, list[float]]) -> dict:
     """Median and 99th percentile (the slowest of fewer than a hundred calls), and the median share outside products."""
-    ordered = sorted(found["reconstruction"])
-    pairs = zip(found["reconstruction"], found["products"], strict=True)
+    ordered = sorted(found["estimate"])
+    pairs = zip(found["estimate"], found["products"], strict=True)
     return {
         "median": statistics.median(ordered),
         "percentile_99": ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))],
@@ -108,13 +178,14 @@ def summarise(found: dict[str, list[float]]) -> dict:
 def table(rows: list[dict]) -> str:
     """The rows as Markdown."""
     lines = [
-        "| width | joint histories at once | calls | median | 99th percentile | per joint history | outside products |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
+        "| by | width | joint histories at once | calls | median | 99th percentile | per joint history "
+        "| outside products |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         times = (row["median"], row["percentile_99"], row["median"] / row["batch"])
         lines.append(
-            f"| {row['width']:,} | {row['batch']:,} | {row['calls']} | {' | '.join(map(duration, times))} "
+            f"| {row['by']} | {row['width']:,} | {row['batch']:,} | {row['calls']} | {' | '.join(map(duration, times))} "
             f"| {row['outside_products']:.0%} |"
         )
     return "\n".join(lines)
@@ -134,12 +205,14 @@ def page(document: dict) -> str:
 
     python -m benchmarks.latency --out docs/results/latency.json --page docs/latency.md
 
-Composite reconstruction: {sizes["agents"]} agents, {sizes["sweeps"]} sweeps, samples: {sizes["samples"]}, a state of
-{sizes["state"]} features, histories of {sizes["history"]} columns. On {machine["processor"]}, {machine["cores"]} cores,
-{machine["system"]}.
+{sizes["agents"]} agents, a state of {sizes["state"]} features, histories of {sizes["history"]} columns. On
+{machine["processor"]}, {machine["cores"]} cores, {machine["system"]}.
 
 {table(document["rows"])}
 
+- **composite**: composite diffusion of {sizes["sweeps"]} sweeps, samples: {sizes["samples"]}, without checks.
+- **fusion**: all that `model.fuse` does (`model.fuse_batch` where there are many), from the histories in NumPy to the
+  mean in NumPy and in the state's own units. Every feature is a number, for which answers hold most.
 - **99th percentile**: of fewer than a hundred calls, the slowest.
 - **outside products**: share of a call beyond the bare matrix products of the same sizes, timed just after it; median.
   Alone, each product has one row and is bound by reading the weights; a negative share is noise.
@@ -149,6 +222,7 @@ Composite reconstruction: {sizes["agents"]} agents, {sizes["sweeps"]} sweeps, sa
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--by", nargs="+", choices=ESTIMATES, default=list(ESTIMATES))
     parser.add_argument("--widths", type=int, nargs="+", default=list(WIDTHS))
     parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
     parser.add_argument("--samples", type=int, default=Sizes.samples)
@@ -157,7 +231,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--calls", type=int, default=200, help="of each kind, at most")
     parser.add_argument("--out", type=Path, help="JSON file")
     parser.add_argument("--page", type=Path, help="Markdown file")
-    parser.add_argument("--serve", nargs=3, metavar=("KIND", "WIDTH", "BATCH"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=4, metavar=("BY", "KIND", "WIDTH", "BATCH"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -166,14 +240,13 @@ def main() -> None:
     arguments = parse_arguments()
     sizes, rows = Sizes(samples=arguments.samples, sweeps=arguments.sweeps), []
     if arguments.serve:
-        kind, width, batch = arguments.serve
-        return serve_one(kind, int(width), int(batch), sizes)
-    for width in arguments.widths:
-        for batch in arguments.batches:
-            rows.append(measure(width, batch, sizes, arguments.seconds, arguments.calls))
-            print(f"Width {width}, {batch} at once: done.", file=sys.stderr)
-            document = {"machine": describe_machine(), "sizes": asdict(sizes), "rows": rows}
-            keep(document, arguments, page)
+        by, kind, width, batch = arguments.serve
+        return serve_one(by, kind, int(width), int(batch), sizes)
+    for by, width, batch in itertools.product(arguments.by, arguments.widths, arguments.batches):
+        rows.append(measure(by, width, batch, sizes, arguments.seconds, arguments.calls))
+        print(f"By {by}, width {width}, {batch} at once: done.", file=sys.stderr)
+        document = {"machine": describe_machine(), "sizes": asdict(sizes), "rows": rows}
+        keep(document, arguments, page)
     print(table(rows))
 
 

@@ -19,7 +19,13 @@ def rates(measurement: dict) -> dict:
     """Items and operations per second of one turn, and the operations as a share of the products' next to it."""
     shapes, workload = Shapes(), measurement["workload"]
     rate = shapes.items(workload) / measurement["workload_seconds"]
-    products = shapes.passes(workload) * shapes.rows(workload) * shapes.denoise / measurement["products_seconds"] / 1e9
+    products = (
+        shapes.passes(workload)
+        * shapes.rows(workload)
+        * shapes.one_pass(workload)
+        / measurement["products_seconds"]
+        / 1e9
+    )
     gflops = rate * shapes.operations(workload) / 1e9
     return {"rate": rate, "gflops": gflops, "products": products, "share": gflops / products}
 
@@ -73,7 +79,7 @@ def page(document: dict) -> str:
     """The page for the documentation."""
     machine, shapes = document["machine"], document["shapes"]
     libraries = ", ".join(f"{library['library']} ({library['device']})" for library in document["libraries"])
-    rounds, turns = document["rounds"], document["turns"]
+    rounds, turns, team = document["rounds"], document["turns"], shapes["team"]
     return f"""# Benchmarks
 
     make benchmark
@@ -90,6 +96,11 @@ A round starts one process for each library; the two take turns call by call, so
 compared. Both use all cores.
 
 - **training**: {shapes["steps"]} steps of Adam with clipped gradients, batches of {shapes["batch"]} drawn from memory.
+- **fusion training**: {team["steps"]} such steps on what agents answer, from the joint histories of {team["batch"]} steps
+  each: {team["depth"]} hidden layers of {team["width"]} units, {team["agents"]} agents, {team["history"]} history columns,
+  {team["state"]} features, all of them numbers. Histories need no gradient, which is not counted.
+  **torch.compile** is PyTorch's step compiled, as far as there is a C++ compiler, with its Adam as one operation; ours is
+  the same.
 - **reconstruction**: one sweep of composite diffusion over {shapes["agents"]} agents for {shapes["teams"]} joint
   histories of {shapes["samples"]} samples each; a reconstruction makes six by default.
 - **certification**: all checks of {shapes["certified"]} samples of one joint history, stability decided by bounds where

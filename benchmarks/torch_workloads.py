@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
-from benchmarks.shapes import Shapes
+from benchmarks.shapes import Shapes, TeamShapes
 from benchmarks.timing import Call, serve
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -38,6 +38,52 @@ class Network(nn.Module):
         return self.output(y)
 
 
+class AnswerNetwork(nn.Module):
+    """What each agent answers: the same network, read beside what it says of the agent's mean history."""
+
+    def __init__(self, team: TeamShapes):
+        super().__init__()
+        self.condition_layer = nn.Linear(team.history, team.depth * team.width)
+        self.hidden = nn.ModuleList(nn.Linear(team.width, team.width, bias=False) for _ in range(team.depth - 1))
+        self.evidence, self.sureness = (
+            nn.Linear(team.width, team.state, bias=False),
+            nn.Linear(team.width, 2 * team.state),
+        )
+        for weights in (*self.evidence.parameters(), *self.sureness.parameters()):
+            nn.init.zeros_(weights)
+        self.depth = team.depth
+        self.register_buffer("usual", torch.full((team.agents, team.history), 0.5))
+
+    def read(self, histories: Tensor) -> Tensor:
+        """The last hidden layer of each row."""
+        biases = self.condition_layer(histories).unflatten(-1, (self.depth, -1))
+        x = torch.relu(biases[:, 0])
+        for layer, linear in enumerate(self.hidden, start=1):
+            x = torch.relu(linear(x) + biases[:, layer])
+        return x
+
+    def forward(self, histories: Tensor, precision: Tensor) -> Tensor:
+        """η, λ and ρ side by side; (batch, agents, 3 state)."""
+        read = self.read(torch.cat([histories.flatten(0, 1), self.usual]))
+        here = read[: -len(self.usual)].unflatten(0, histories.shape[:2])
+        exponents = torch.clamp(4.0 * self.sureness(here), -12.0, 12.0)
+        weight, claim = (torch.exp(exponents).unflatten(-1, (2, -1)) * precision).unbind(-2)
+        said = self.evidence(here - read[-len(self.usual) :])
+        return torch.cat([weight * said, weight, claim], dim=-1)
+
+
+def fusion_loss(said: Tensor, states: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
+    """The error of all prefixes of a random order of the agents, and of what they claim of it."""
+    batch, agents = said.shape[:2]
+    place = torch.rand(batch, 1, agents, device=DEVICE).argsort(-1)
+    teams = (place <= torch.arange(agents, device=DEVICE)[:, None]).to(said.dtype)
+    evidence, weight, claim = torch.bmm(teams, said).chunk(3, dim=-1)
+    error = states[:, None] - (mean + evidence / (precision + weight))
+    claimed = precision + claim
+    likelihood = 0.5 * (error.detach().square() * claimed - claimed.log())
+    return (error.square() + 0.02 * likelihood).sum(-1).mean()
+
+
 def _wait() -> None:
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
@@ -45,15 +91,16 @@ def _wait() -> None:
 
 def products(shapes: Shapes, workload: str) -> Call:
     """The network's own products and nothing else, for as many rows as the workload has."""
-    weights = [torch.randn(pair, device=DEVICE) / pair[0] ** 0.5 for pair in shapes.layers]
-    start = torch.randn(shapes.rows(workload), shapes.state, device=DEVICE)
+    layers = shapes.network(workload)
+    weights = [torch.randn(pair, device=DEVICE) / pair[0] ** 0.5 for pair in layers]
+    start = torch.randn(shapes.rows(workload), layers[0][0], device=DEVICE)
 
     @torch.no_grad()
     def call():
-        y = start
         for _ in range(shapes.passes(workload)):
+            y = start
             for matrix in weights:
-                y = y @ matrix
+                y = y[:, : len(matrix)] @ matrix
         _wait()
 
     return call
@@ -79,6 +126,40 @@ def training(shapes: Shapes) -> Call:
 
     def call():
         for _ in range(shapes.steps):
+            step()
+        _wait()
+
+    return call
+
+
+def fusion_training(shapes: Shapes, compiled: bool) -> Call:
+    """A block of steps of Adam on the loss of fusion, their joint histories drawn from arrays in memory.
+
+    `compiled` takes what PyTorch has to make the same code faster: `torch.compile`, and Adam as one operation.
+    """
+    team = shapes.team
+    network = AnswerNetwork(team).to(DEVICE)
+    optimiser = torch.optim.Adam(network.parameters(), lr=5e-4, fused=compiled)
+    histories = torch.rand(16384, team.agents, team.history, device=DEVICE)
+    states = torch.rand(16384, team.state, device=DEVICE)
+    mean, precision = torch.full((team.state,), 0.5, device=DEVICE), torch.full((team.state,), 12.0, device=DEVICE)
+
+    def loss_of(histories: Tensor, states: Tensor) -> Tensor:
+        return fusion_loss(network(histories, precision), states, mean, precision)
+
+    torch._dynamo.config.suppress_errors = True  # without a C++ compiler it runs as it is
+    loss_of = torch.compile(loss_of) if compiled else loss_of
+
+    def step():
+        rows = torch.randint(len(states), (team.batch,), device=DEVICE)
+        loss = loss_of(histories[rows], states[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+
+    def call():
+        for _ in range(team.steps):
             step()
         _wait()
 
@@ -168,6 +249,8 @@ if __name__ == "__main__":
         products,
         {
             "training": training,
+            "fusion training": partial(fusion_training, compiled=False),
+            "fusion training, torch.compile": partial(fusion_training, compiled=True),
             "reconstruction": reconstruction,
             "certification": certification,
             "certification, exact": certification,

@@ -1,5 +1,6 @@
 """This package's own workloads, at the sizes of `benchmarks/shapes.py`, on random data and untrained weights."""
 
+from collections.abc import Callable
 from functools import partial
 
 import equinox as eqx
@@ -7,30 +8,35 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from benchmarks.shapes import TRAINED_ACTIVITY, Shapes
+from benchmarks.shapes import TRAINED_ACTIVITY, Shapes, TeamShapes
 from benchmarks.timing import Call, serve
 from composite_flow.certificate.checks import certify
 from composite_flow.composite.reconstruct import reconstruct, reconstruct_batch
+from composite_flow.fusion.answers import Prior
+from composite_flow.fusion.features import FeatureTypes
+from composite_flow.fusion.loss import fusion_losses
+from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.jacobian import state_jacobian
 from composite_flow.network import Network
 from composite_flow.numerics.spectrum import spectral_radius
 from composite_flow.relu_jacobian import active_jacobians
+from composite_flow.training.loss import pair_losses
 from composite_flow.training.optimiser import Schedule, Task, initial_state, train_steps
 
-NUM_PAIRS = 65536
+NUM_PAIRS, NUM_JOINT = 65536, 16384
 
 
 class RandomPairs(eqx.Module):
     """A dataset in memory: as many arrays as training reads, without a world behind them."""
 
-    histories: Float[Array, "pairs history"]
+    histories: Float[Array, "pairs *history"]
     states: Float[Array, "pairs state"]
 
     def sample(
         self, key: PRNGKeyArray, batch: int
-    ) -> tuple[Float[Array, "batch history"], Float[Array, "batch state"]]:
+    ) -> tuple[Float[Array, "batch *history"], Float[Array, "batch state"]]:
         """Pairs drawn with replacement."""
-        rows = jax.random.randint(key, (batch,), 0, NUM_PAIRS)
+        rows = jax.random.randint(key, (batch,), 0, len(self.states))
         return self.histories[rows], self.states[rows]
 
 
@@ -40,14 +46,16 @@ def _network(shapes: Shapes) -> Network:
 
 def products(shapes: Shapes, workload: str) -> Call:
     """The network's own products and nothing else, for as many rows as the workload has."""
-    keys = jax.random.split(jax.random.key(0), len(shapes.layers) + 1)
-    weights = [jax.random.normal(k, pair) / pair[0] ** 0.5 for k, pair in zip(keys[1:], shapes.layers, strict=True)]
-    y = jax.random.normal(keys[0], (shapes.rows(workload), shapes.state))
+    layers = shapes.network(workload)
+    keys = jax.random.split(jax.random.key(0), len(layers) + 1)
+    weights = [jax.random.normal(k, pair) / pair[0] ** 0.5 for k, pair in zip(keys[1:], layers, strict=True)]
+    y = jax.random.normal(keys[0], (shapes.rows(workload), layers[0][0]))
 
-    def one_pass(_, y, weights):
+    def one_pass(_, start, weights):
+        y = start
         for matrix in weights:
-            y = y @ matrix
-        return y
+            y = y[:, : len(matrix)] @ matrix
+        return start.at[:, : y.shape[1]].set(y)
 
     @jax.jit
     def passes(weights, y):
@@ -58,19 +66,39 @@ def products(shapes: Shapes, workload: str) -> Call:
 
 def training(shapes: Shapes) -> Call:
     """A block of steps of training: drawing a batch and its noise, the gradient, clipping, Adam."""
-    key_histories, key_states, key = jax.random.split(jax.random.key(0), 3)
-    dataset = RandomPairs(
-        jax.random.uniform(key_histories, (NUM_PAIRS, shapes.history)),
-        jax.random.uniform(key_states, (NUM_PAIRS, shapes.state)),
-    )
+    dataset = _random_pairs((NUM_PAIRS, shapes.history), shapes.state)
+    return _steps(dataset, _network(shapes), pair_losses, shapes.batch, shapes.steps)
+
+
+def fusion_training(shapes: Shapes) -> Call:
+    """A block of steps of training what agents answer: drawing joint histories and teams, the gradient and the rest."""
+    team = shapes.team
+    dataset = _random_pairs((NUM_JOINT, team.agents, team.history), team.state)
+    return _steps(dataset, _answers(team), fusion_losses, team.batch, team.steps)
+
+
+def _random_pairs(histories: tuple[int, ...], state: int) -> RandomPairs:
+    key_histories, key_states = jax.random.split(jax.random.key(0))
+    states = jax.random.uniform(key_states, (histories[0], state))
+    return RandomPairs(jax.random.uniform(key_histories, histories), states)
+
+
+def _answers(team: TeamShapes) -> AnswerNetwork:
+    prior = Prior(jnp.full(team.state, 0.5), jnp.full(team.state, 12.0), FeatureTypes((), (), team.state))
+    limits, usual = (jnp.zeros(team.history), jnp.ones(team.history)), jnp.full((team.agents, team.history), 0.5)
+    return AnswerNetwork(usual, limits, prior, team.width, team.depth, key=jax.random.key(0))
+
+
+def _steps(dataset: RandomPairs, network, losses: Callable, batch: int, steps: int) -> Call:
+    """Blocks of steps of Adam."""
     zero = jnp.array(0.0)
     schedule = Schedule(highest=jnp.array(5e-4), warmup=jnp.array(1.0), per_step=zero, elapsed=zero)
-    task = Task(dataset, key, schedule, shapes.batch, 0.0)  # pyright: ignore[reportArgumentType] (steps only sample)
-    state = initial_state(_network(shapes), averaged=False)
+    task = Task(dataset, jax.random.key(1), schedule, batch, 0.0, losses)  # pyright: ignore[reportArgumentType] (steps only sample)
+    state = initial_state(network, averaged=False)
 
     def call():
         nonlocal state
-        state = jax.block_until_ready(train_steps(task, state, jnp.array(shapes.steps)))
+        state = jax.block_until_ready(train_steps(task, state, jnp.array(steps)))
 
     return call
 
@@ -138,6 +166,8 @@ if __name__ == "__main__":
     jax.config.update("jax_default_matmul_precision", "highest")  # as PyTorch's default: full float32 on a GPU too
     workloads = {
         "training": training,
+        "fusion training": fusion_training,
+        "fusion training, torch.compile": fusion_training,
         "reconstruction": reconstruction,
         "certification": partial(certification, exact=False),
         "certification, exact": partial(certification, exact=True),

@@ -26,7 +26,15 @@ from composite_flow.files.estimates import Estimates
 from composite_flow.fusion.answers import Answers
 from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.chain_estimate import ChainEstimate
-from composite_flow.fusion.learned import FusedOptions, Histories, JointHistory, LearnedFusion, Participants, Sampler
+from composite_flow.fusion.learned import (
+    FusedOptions,
+    Histories,
+    JointHistory,
+    LearnedFusion,
+    Participants,
+    Sampler,
+    fuse_one,
+)
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network, empty_network, network_settings
@@ -85,7 +93,8 @@ class Model:
             MismatchError: the histories are not of the model's layout.
             InputError: there is no fusion, or participants are empty, unknown or named twice.
         """
-        return self._learned_fusion(histories).fuse_one(histories, participants, self.scaling, self.state_names)
+        fusion = self._learned_fusion(histories)
+        return fuse_one(fusion, histories, participants, self.scaling, self.state_names)
 
     def fuse_batch(self, histories: Histories, participants: Participants | None = None) -> TeamEstimate:
         """`fuse` many joint histories, each with its own participants; all agents where none are given."""

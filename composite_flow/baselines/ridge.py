@@ -8,41 +8,43 @@ validation data. Columns that do not vary in training, such as who an agent is, 
 Cost: the moments of N training steps, N · columns² products, and for each α a system of as many equations as columns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float, Int
 
 from composite_flow.data.dataset import HistoryDataset
-from composite_flow.errors import TooLargeError
+from composite_flow.errors import InputError, TooLargeError
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-MOST_COLUMNS = 10_000
-_MOST_STEPS, _MOST_PRODUCTS, _MOST_JUDGED, _AT_ONCE = 65_536, 1e12, 4096, 2048
+MOST_COLUMNS, MOST_STEPS = 10_000, 65_536
+_MOST_PRODUCTS, _MOST_JUDGED, _AT_ONCE = 1e12, 4096, 2048
 
 Steps = Int[np.ndarray, " steps"]
+Columns = Float[np.ndarray, "rows groups columns"]
+Targets = Float[np.ndarray, "rows groups_or_one targets"]
 
 
 class Ridge(eqx.Module):
-    """The estimates of one linear map of all histories, or of one for each agent: `groups` is 1 or `agents`.
+    """Linear estimates, a map of its own for each group; all histories together are one group.
 
     Attributes:
         centre: x̄.
         weights: W.
-        mean: s̄.
+        mean: s̄, one for all groups where they have the same targets.
         penalty: α.
     """
 
     centre: Float[np.ndarray, "groups columns"]
-    weights: Float[np.ndarray, "groups columns state"]
-    mean: Float[np.ndarray, " state"]
+    weights: Float[np.ndarray, "groups columns targets"]
+    mean: Float[np.ndarray, "groups_or_one targets"]
     penalty: float = eqx.field(static=True)
 
-    def __call__(self, columns: Float[np.ndarray, "steps groups columns"]) -> Float[np.ndarray, "steps groups state"]:
-        """ŝ of each step, by each map."""
+    def __call__(self, columns: Columns) -> Float[np.ndarray, "rows groups targets"]:
+        """ŝ of each row, by each map."""
         centred = np.swapaxes(columns - self.centre[None], 0, 1)
-        return self.mean[None, None] + np.swapaxes(centred @ self.weights, 0, 1)
+        return self.mean[None] + np.swapaxes(centred @ self.weights, 0, 1)
 
     def estimates(self, dataset: HistoryDataset, steps: Steps) -> Float[np.ndarray, "steps groups state"]:
         """ŝ at steps of a dataset, scaled."""
@@ -50,13 +52,39 @@ class Ridge(eqx.Module):
         return np.concatenate([self(columns) for columns, _ in _blocks(dataset, steps, together)])
 
 
-class _Moments(eqx.Module):
-    """Means of training steps, and the centred second moments that W needs."""
+class Moments(eqx.Module):
+    """Means of training rows, and the centred second moments that W needs."""
 
     centre: Float[np.ndarray, "groups columns"]
-    mean: Float[np.ndarray, " state"]
+    mean: Float[np.ndarray, "groups_or_one targets"]
     products: Float[np.ndarray, "groups columns columns"]
-    with_state: Float[np.ndarray, "groups columns state"]
+    with_targets: Float[np.ndarray, "groups columns targets"]
+
+    @classmethod
+    def of(cls, blocks: Iterable[tuple[Columns, Targets]]) -> "Moments":
+        """From blocks of rows, gathered in float64 about the means of the first block so that they keep their digits.
+
+        Raises:
+            InputError: there are no rows.
+        """
+        totals, count, origin, origin_targets = None, 0, np.zeros(()), np.zeros(())
+        for columns, targets in blocks:
+            if totals is None:
+                origin, origin_targets = columns.mean(axis=0, dtype=np.float64), targets.mean(axis=0, dtype=np.float64)
+            x, s = (np.swapaxes(part, 0, 1) for part in (columns - origin[None], targets - origin_targets[None]))
+            transposed = np.swapaxes(x, 1, 2)
+            sums = x.sum(axis=1), s.sum(axis=1), transposed @ x, transposed @ s
+            totals = sums if totals is None else tuple(old + new for old, new in zip(totals, sums, strict=True))
+            count += len(columns)
+        if totals is None:
+            raise InputError("A regression needs at least one row.")
+        mean_x, mean_s, products, with_targets = (total / count for total in totals)
+        return cls(
+            centre=origin + mean_x,
+            mean=origin_targets + mean_s,
+            products=products - mean_x[:, :, None] * mean_x[:, None, :],
+            with_targets=with_targets - mean_x[:, :, None] * mean_s[:, None],
+        )
 
     def solved(self, penalty: float) -> Ridge:
         """The minimum for this α."""
@@ -65,17 +93,30 @@ class _Moments(eqx.Module):
         scale = np.sqrt(np.where(varies, variance, np.inf))
         ridge = penalty * np.eye(scale.shape[1])[None]
         correlation = self.products / scale[:, :, None] / scale[:, None, :]
-        weights = np.linalg.solve(correlation + ridge, self.with_state / scale[:, :, None]) / scale[:, :, None]
+        weights = np.linalg.solve(correlation + ridge, self.with_targets / scale[:, :, None]) / scale[:, :, None]
         return Ridge(self.centre, weights, self.mean, penalty)
 
 
-def fit_ridge(train: HistoryDataset, validation: HistoryDataset, *, together: bool) -> Ridge:
+def best_ridge(moments: Moments, held_out: Iterable[tuple[Columns, Targets]]) -> Ridge:
+    """The minimum for the α that errs least on held-out rows."""
+    found = [moments.solved(penalty) for penalty in PENALTIES]
+    errors = np.zeros(len(found))
+    for columns, targets in held_out:
+        errors += [np.sum((ridge(columns) - targets) ** 2) for ridge in found]
+    return found[int(np.argmin(errors))]
+
+
+def fit_ridge(
+    train: HistoryDataset, validation: HistoryDataset, *, together: bool, most_steps: int = MOST_STEPS
+) -> Ridge:
     """Fit the linear estimate whose penalty is best on validation steps.
 
     Args:
-        train: up to 65,536 of its steps are used, drawn at random, always the same ones; fewer where columns are many.
+        train: up to `most_steps` of its steps are used, drawn at random, always the same ones; fewer where columns are
+            many.
         validation: up to 4,096 of its steps choose α.
         together: read all agents' histories at once; else each agent's own, by a map for each.
+        most_steps: 65,536 by default.
 
     Raises:
         TooLargeError: the histories have more than 10,000 columns.
@@ -85,43 +126,17 @@ def fit_ridge(train: HistoryDataset, validation: HistoryDataset, *, together: bo
     if columns > MOST_COLUMNS:
         raise TooLargeError(f"Ridge regression is fitted to {MOST_COLUMNS:,} columns at most, not to {columns:,}.")
     groups = 1 if together else num_agents
-    affordable = int(min(_MOST_STEPS, max(1.0, _MOST_PRODUCTS / (groups * columns**2))))
-    moments = _moments(train, _some(train, affordable), together)
-    judged = _some(validation, _MOST_JUDGED)
-    found = [moments.solved(penalty) for penalty in PENALTIES]
-    errors = np.zeros(len(found))
-    for read, states in _blocks(validation, judged, together):
-        errors += [np.sum((ridge(read) - states[:, None]) ** 2) for ridge in found]
-    return found[int(np.argmin(errors))]
+    affordable = int(min(most_steps, max(1.0, _MOST_PRODUCTS / (groups * columns**2))))
+    moments = Moments.of(_blocks(train, _some(train, affordable), together))
+    return best_ridge(moments, _blocks(validation, _some(validation, _MOST_JUDGED), together))
 
 
-def _moments(train: HistoryDataset, steps: Steps, together: bool) -> _Moments:
-    """The moments, gathered about the means of the first block so that they keep their digits."""
-    first, first_states = next(_blocks(train, steps, together))
-    origin, origin_states = first.mean(axis=0), first_states.mean(axis=0)
-    totals = None
-    for columns, states in _blocks(train, steps, together):
-        x, s = np.swapaxes(columns - origin[None], 0, 1), states - origin_states[None]
-        transposed = np.swapaxes(x, 1, 2)
-        sums = x.sum(axis=1), s.sum(axis=0), transposed @ x, transposed @ s[None]
-        totals = sums if totals is None else tuple(old + new for old, new in zip(totals, sums, strict=True))
-    mean_x, mean_s, products, with_state = (total / len(steps) for total in totals or ())
-    return _Moments(
-        centre=origin + mean_x,
-        mean=origin_states + mean_s,
-        products=products - mean_x[:, :, None] * mean_x[:, None, :],
-        with_state=with_state - mean_x[:, :, None] * mean_s[None, None],
-    )
-
-
-def _blocks(
-    dataset: HistoryDataset, steps: Steps, together: bool
-) -> Iterator[tuple[Float[np.ndarray, "block groups columns"], Float[np.ndarray, "block state"]]]:
+def _blocks(dataset: HistoryDataset, steps: Steps, together: bool) -> Iterator[tuple[Columns, Targets]]:
     """Histories without identities, and scaled states, in float64."""
     for first in range(0, len(steps), _AT_ONCE):
         joint = dataset.joint(steps[first : first + _AT_ONCE])
         own = np.asarray(dataset.layout.encode_own(joint.structured), np.float64)
-        yield own.reshape(len(own), 1, -1) if together else own, np.asarray(joint.states, np.float64)
+        yield own.reshape(len(own), 1, -1) if together else own, np.asarray(joint.states, np.float64)[:, None]
 
 
 def _some(dataset: HistoryDataset, most: int) -> Steps:

@@ -90,13 +90,25 @@ class Answers(eqx.Module):
         """Numbers in an answer as it is sent."""
         return self.prior.types.values_sent
 
-    def answer_each(self, histories: Float[Array, "agents history"]) -> Answer:
-        """The answers of the whole team, agents along the leading axis."""
+    def usual(self) -> Any:
+        """What answers are read beside and no history changes: who estimates often computes it once and gives it."""
+        return None
+
+    def answer_each(self, histories: Float[Array, "agents history"], usual: Any = None) -> Answer:
+        """The answers of the whole team, agents along the leading axis; `usual` where it is known already."""
         return jax.vmap(lambda history: self.answer(self.condition(history)))(histories)
 
-    def team_sums(self, histories: Float[Array, "agents history"], teams: Bool[Array, "teams agents"]) -> Answer:
-        """The sums of several teams' answers, teams along the leading axis."""
-        return team_sums(self.answer_each(histories), teams)
+    def team_sums(
+        self, histories: Float[Array, "agents history"], teams: Bool[Array, "teams agents"], usual: Any = None
+    ) -> Answer:
+        """The sums of several teams' answers, teams along the leading axis; `usual` where it is known already."""
+        return team_sums(self.answer_each(histories, usual), teams)
+
+    def batch_sums(
+        self, histories: Float[Array, "batch agents columns"], teams: Bool[Array, "batch teams agents"]
+    ) -> Answer:
+        """`team_sums` of each of many steps."""
+        return jax.vmap(self.team_sums)(histories, teams)
 
 
 def team_sums(answers: Answer, teams: Bool[Array, "teams agents"]) -> Answer:

@@ -1,6 +1,7 @@
 """All that a model learned for fusion: what agents answer, how far fused numbers err, samples, and the gated chain."""
 
 from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Any, Literal, TypedDict
 
 import equinox as eqx
@@ -13,7 +14,7 @@ from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.chain_estimate import ChainEstimate, infer_by_chain
-from composite_flow.fusion.fuse import fuse_each, taking_part
+from composite_flow.fusion.fuse import estimate_of, fuse_each, taking_part
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.sparse import SparseAnswers
 from composite_flow.fusion.structure import (
@@ -85,11 +86,11 @@ class LearnedFusion(eqx.Module):
         found = fuse_each(self.answers, jnp.asarray(histories), jnp.asarray(teams))
         return found.in_own_units(scaling, state_names, self.quantiles)
 
-    def fuse_one(self, histories, participants: Sequence[int] | None, scaling: Scaling, names) -> TeamEstimate:
-        """`fuse` for one joint history; its participants as a list."""
-        team = taking_part(self.answers.num_agents, participants)
-        found = LearnedFusion(self.answers).fuse(np.asarray(histories)[None], team[None], scaling, names)
-        return jax.tree.map(lambda leaf: leaf[0], found).with_quantiles(self.quantiles)
+    @cached_property
+    def usual(self) -> Any:
+        """What answers are read beside, half of the work of a single estimate: computed once for all of them."""
+        with jax.ensure_compile_time_eval():
+            return _usual(self.answers)
 
     def sample(
         self, histories, num_samples: int, participants: Sequence[int] | None, by: Sampler, key: PRNGKeyArray
@@ -208,6 +209,35 @@ class LearnedFusion(eqx.Module):
             None if team is None else empty_team_denoiser(team, answers),
             None if chain is None else empty_chain(chain),
         )
+
+
+def fuse_one(
+    fusion: LearnedFusion,
+    histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
+    participants: Sequence[int] | None,
+    scaling: Scaling,
+    names: tuple[str, ...],
+) -> TeamEstimate:
+    """`LearnedFusion.fuse` for one joint history, as teams need it at every step; its participants as a list.
+
+    A function, since Equinox takes longer to bind a method than half of such a call.
+    """
+    num_agents = fusion.answers.num_agents
+    if len(histories) != num_agents:
+        raise MismatchError(f"This model is of {num_agents} agents, not of {len(histories)}.")
+    team = taking_part(num_agents, participants)
+    return _fused(fusion.answers, fusion.usual, histories, team, scaling, names, fusion.quantiles)
+
+
+_usual = jax.jit(lambda answers: answers.usual())
+
+
+@partial(jax.jit, static_argnames="names")
+def _fused(answers, usual, histories, team, scaling: Scaling, names: tuple[str, ...], quantiles) -> TeamEstimate:
+    """The estimate of one joint history in one compiled call; `filter_jit` would take longer than what it calls."""
+    total = answers.team_sums(jnp.where(team[:, None], histories, 0.0), team[None], usual)
+    found = estimate_of(answers.prior, jax.tree.map(lambda part: part[0], total), team, answers.values_sent)
+    return found.in_own_units(scaling, names, quantiles)
 
 
 @eqx.filter_jit

@@ -44,7 +44,7 @@ def fusion_losses(
     """The loss of each step, averaged over its teams; of any answers that training fits."""
     keys = jax.random.split(key, len(states))
     teams = jax.vmap(lambda k: draw_teams(k, histories.shape[1]))(keys)
-    sums = jax.vmap(answers.team_sums)(histories, teams)
+    sums = answers.batch_sums(histories, teams)
     return jax.vmap(lambda total, s: jnp.mean(team_losses(answers.prior, total, s)))(sums, states)
 
 

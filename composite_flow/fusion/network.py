@@ -14,9 +14,9 @@ start, which large teams do not unlearn. M and C start at 0, so that training st
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from composite_flow.fusion.answers import Answer, Answers, Prior
+from composite_flow.fusion.answers import Answer, Answers, Prior, team_sums
 from composite_flow.network import Activation, activation_function, check_sizes, scaling_range, uniform_weights
 
 LARGEST_EXPONENT = 12.0  # of weights and precisions, relative to the prior's: 160,000 times as sure as it, or as unsure
@@ -140,10 +140,29 @@ class AnswerNetwork(Answers):
         here, usual = jax.vmap(self._hidden)(context)
         return self._say(here, usual)
 
-    def answer_each(self, histories: Float[Array, "agents history"]) -> Answer:
+    def usual(self) -> Float[Array, "agents width"]:
+        """x(τ̄_i) of every agent."""
+        return jax.vmap(self._read)(jax.lax.stop_gradient(self.mean_histories))
+
+    def answer_each(
+        self, histories: Float[Array, "agents history"], usual: Float[Array, "agents width"] | None = None
+    ) -> Answer:
         """The answers of the whole team, in its order; mean histories are read once for a batch of teams."""
-        usual = jax.vmap(self._read)(jax.lax.stop_gradient(self.mean_histories))
+        usual = self.usual() if usual is None else usual
         return jax.vmap(self._say)(jax.vmap(self._read)(histories), usual)
+
+    def batch_sums(
+        self, histories: Float[Array, "batch agents history"], teams: Bool[Array, "batch teams agents"]
+    ) -> Answer:
+        """The sums of several teams' answers at each of many steps.
+
+        All histories are rows of one matrix: with two batch axes XLA copies what the gradients of weights are made of.
+        """
+        batch, agents = histories.shape[:2]
+        here = jax.vmap(self._read)(histories.reshape(batch * agents, -1))
+        rows = jax.vmap(self._say)(here, jnp.tile(self.usual(), (batch, 1)))
+        answers = jax.tree.map(lambda part: part.reshape(batch, agents, part.shape[1]), rows)
+        return jax.vmap(team_sums)(answers, teams)
 
     def _biases(self, history: Float[Array, " history"]) -> Float[Array, "depth width"]:
         low, high = jax.lax.stop_gradient((self.history_minimum, self.history_maximum))
@@ -151,8 +170,10 @@ class AnswerNetwork(Answers):
 
     def _hidden(self, biases: Float[Array, "depth width"]) -> Float[Array, " width"]:
         activate = activation_function(self.activation)
-        x = activate(biases[0])
-        for weights, bias in zip(self.hidden_weights, biases[1:], strict=True):
+        # in parts, whose gradients are laid side by side; those of slices would be padded and added up
+        first, *others = (part[0] for part in jnp.split(biases, len(biases)))
+        x = activate(first)
+        for weights, bias in zip(self.hidden_weights, others, strict=True):
             x = activate(x @ weights + bias)
         return x
 

@@ -167,21 +167,33 @@ class SparseAnswers(Answers):
 
     # --- the whole team
 
-    def say_each(self, histories: Float[Array, "agents columns"]) -> SlotAnswer:
+    def usual(self) -> Float[Array, "agents width"]:
+        """The last hidden layer of every agent's mean history."""
+        return jax.vmap(self._hidden)(jax.lax.stop_gradient(self.mean_histories), self.embeddings)
+
+    def say_each(
+        self, histories: Float[Array, "agents columns"], usual: Float[Array, "agents width"] | None = None
+    ) -> SlotAnswer:
         """What every agent sends; only its own columns are read, so that the identity's may be left out."""
         own = self.mean_histories.shape[1]
-        hidden = jax.vmap(self._hidden)
-        usual = hidden(jax.lax.stop_gradient(self.mean_histories), self.embeddings)
-        here, present = hidden(histories[:, :own], self.embeddings), histories[:, own - 1 : own]
+        usual = self.usual() if usual is None else usual
+        here, present = jax.vmap(self._hidden)(histories[:, :own], self.embeddings), histories[:, own - 1 : own]
         return jax.vmap(self._say)(here, jax.vmap(self._evidence)(usual), present, self.slot_features)
 
-    def answer_each(self, histories: Float[Array, "agents columns"]) -> Answer:
+    def answer_each(
+        self, histories: Float[Array, "agents columns"], usual: Float[Array, "agents width"] | None = None
+    ) -> Answer:
         """The answers of the whole team of every feature, in its order."""
-        return jax.vmap(self._spread)(self.slot_features, self.say_each(histories))
+        return jax.vmap(self._spread)(self.slot_features, self.say_each(histories, usual))
 
-    def team_sums(self, histories: Float[Array, "agents columns"], teams: Bool[Array, "teams agents"]) -> Answer:
+    def team_sums(
+        self,
+        histories: Float[Array, "agents columns"],
+        teams: Bool[Array, "teams agents"],
+        usual: Float[Array, "agents width"] | None = None,
+    ) -> Answer:
         """The sum of each team's answers, teams along the leading axis; what each agent says is spread only once."""
-        said, member = self.say_each(histories), teams.astype(jnp.float32)
+        said, member = self.say_each(histories, usual), teams.astype(jnp.float32)
 
         def shares(part: Float[Array, "agents slots"]) -> Float[Array, "teams entries"]:
             return (member[:, :, None] * part[None]).reshape(len(teams), -1)

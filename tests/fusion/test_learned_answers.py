@@ -8,7 +8,7 @@ import pytest
 
 import composite_flow as cf
 from composite_flow.baselines.training import train_baseline
-from composite_flow.fusion.answers import Answer, Prior, prior_of, team_sums
+from composite_flow.fusion.answers import Answer, Answers, Prior, prior_of, team_sums
 from composite_flow.fusion.features import FeatureTypes, find_types
 from composite_flow.fusion.fuse import fuse, taking_part
 from composite_flow.fusion.ideal import fuse_beliefs
@@ -40,7 +40,7 @@ def test_a_mean_history_says_nothing_new(network):
 
 def test_the_team_at_once_answers_as_each_agent_alone(network, key):
     histories = jnp.concatenate([jax.random.uniform(key, (2, 3)), jnp.eye(2)], axis=1)
-    together, alone = network.answer_each(histories), network.answer_each(histories)
+    together, alone = network.answer_each(histories), Answers.answer_each(network, histories)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), together, alone)
 
 
@@ -64,6 +64,18 @@ def test_sums_of_teams_are_those_of_fuse(network, key):
     for place, team in enumerate(teams):
         expected = jax.tree.map(lambda part, team=team: part[np.asarray(team)].sum(axis=0), answers)
         jax.tree.map(lambda a, b, place=place: np.testing.assert_allclose(a[place], b, rtol=1e-5), sums, expected)
+
+
+def test_many_steps_at_once_are_each_alone(network, key):
+    """All histories are rows of one matrix; each step keeps its own histories and teams."""
+    histories = jax.random.uniform(key, (3, 2, 5)).at[:, :, 3:].set(jnp.eye(2))
+    teams = jnp.array([[[True, False]], [[True, True]], [[False, True]]])
+    together = network.batch_sums(histories, teams)
+    for step in range(3):
+        alone = team_sums(Answers.answer_each(network, histories[step]), teams[step])
+        jax.tree.map(
+            lambda a, b, step=step: np.testing.assert_allclose(a[step], b, rtol=1e-4, atol=1e-5), together, alone
+        )
 
 
 def test_the_loss_beside_numbers_is_the_squared_error_of_every_feature(network):

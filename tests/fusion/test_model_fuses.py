@@ -1,5 +1,8 @@
 """A model fuses in the state's own units, comes back from its file, and refuses what it cannot fuse."""
 
+import dataclasses
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,6 +74,25 @@ def test_many_at_once_are_each_alone(model, histories):
         np.testing.assert_allclose([one[0][place], one[1][place]], other, rtol=1e-5)
 
 
+def test_what_is_computed_once_is_of_these_weights(model, histories):
+    """The mean histories are read once, for all estimates of a model; other weights read them anew."""
+    before = model.fuse(histories)
+    np.testing.assert_array_equal(model.fuse(histories).mean, before.mean)
+    # a change of the first layer changes what is said of the usual histories as well
+    other = eqx.tree_at(lambda fusion: fusion.answers.biases, model.fusion, replace_fn=lambda biases: biases + 0.5)
+    changed = dataclasses.replace(model, fusion=other)
+    usual = other.answers.mean_histories
+    # agents whose histories are their usual ones have nothing to say beside the prior
+    np.testing.assert_allclose(changed.fuse(usual).mean[:2], [0.0, 18.0], atol=1e-4)
+    assert np.abs(changed.fuse(histories).mean - before.mean).max() > 1e-3
+
+
+def test_histories_may_be_of_numpy(model, histories):
+    found, same = model.fuse(np.asarray(histories)), model.fuse(histories)
+    np.testing.assert_array_equal(found.mean, same.mean)
+    np.testing.assert_array_equal(found.variance, same.variance)
+
+
 def test_an_interval_reaches_as_far_as_teams_of_that_size_err(model, histories):
     for team, reach in (([1], 1.0), ([0, 1, 2], 2.0)):
         found = model.fuse(histories, team)
@@ -101,6 +123,8 @@ def test_what_cannot_be_fused_is_refused(model, histories):
         model.fuse(histories[:, :5])
     with pytest.raises(MismatchError, match="of 3 agents, not of 2"):
         model.fuse_batch(histories[None, :2])
+    with pytest.raises(MismatchError, match="of 3 agents, not of 2"):
+        model.fuse(histories[:2])
     with pytest.raises(InputError, match="one at least"):
         model.fuse_batch(histories[None], np.zeros((1, 3), bool))
     other = cf.Model(NoDenoiser(3), LAYOUT, SCALING, None, (), NAMES, {})

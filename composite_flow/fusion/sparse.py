@@ -177,7 +177,11 @@ class SparseAnswers(Answers):
 
     def answer_each(self, histories: Float[Array, "agents columns"]) -> Answer:
         """The answers of the whole team of every feature, in its order."""
-        return jax.vmap(self._spread)(self.slot_features, self.say_each(histories))
+        return self.spread_each(self.say_each(histories))
+
+    def spread_each(self, said: SlotAnswer) -> Answer:
+        """The answers of every feature that belong to what each agent sends."""
+        return jax.vmap(self._spread)(self.slot_features, said)
 
     def team_sums(self, histories: Float[Array, "agents columns"], teams: Bool[Array, "teams agents"]) -> Answer:
         """The sum of each team's answers, teams along the leading axis; what each agent says is spread only once."""

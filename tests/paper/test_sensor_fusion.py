@@ -3,6 +3,7 @@
 import time
 from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -158,6 +159,27 @@ class Said(Answers):
     def answer(self, context):
         nothing = jnp.zeros_like(context)
         return Answer(context, nothing, nothing, nothing[:0])
+
+
+def test_sparse_answers_send_what_they_say_and_not_what_it_becomes(grid):
+    """One agent speaks of feature 2 and of all: two values, of which the second is left out by a threshold."""
+    problem, dataset = grid
+    prior, own = answers_of(problem, dataset).prior, dataset.layout.size - 6
+    limits, usual = (jnp.zeros(own), jnp.ones(own)), jnp.zeros((6, own))
+    sparse = SparseAnswers(np.full((6, 1), 2), usual, limits, prior, width=4, depth=1, key=jax.random.key(0))
+    sparse = eqx.tree_at(
+        lambda a: (a.history_weights, a.embeddings, a.evidence_weights, a.everywhere_weights),
+        sparse,
+        (jnp.eye(own)[:, :4], jnp.zeros((6, 4)), jnp.full((4, 1), 9.0), jnp.full(4, -1.0)),
+    )
+    histories = jnp.zeros((1, 6, own)).at[0, 3, 0].set(1.0)
+    states = jnp.zeros((1, 7)).at[0, 2].set(1.0)
+    whole, cut = bytes_curve(sparse, histories, states, (0.0, 2.0), (32,))
+    assert (whole["values"], whole["bytes"]) == (6 * 2, 4 * 6 * 2)
+    rounded, few = bytes_curve(sparse, histories, states, (0.5, 2.0), (8,))
+    assert [(one["values"], one["speakers"]) for one in (cut, rounded, few)] == [(1, 1), (2, 1), (1, 1)]
+    assert cut["bytes"] == (3 + 32) / 8 and rounded["bytes"] == (2 * (3 + 8) + 32) / 8
+    assert whole["exact_rate"] == cut["exact_rate"] == rounded["exact_rate"] == 1.0
 
 
 def test_a_half_is_drawn_for_each_joint_history():

@@ -184,7 +184,11 @@ class SparseAnswers(Answers):
         self, histories: Float[Array, "agents columns"], usual: Float[Array, "agents width"] | None = None
     ) -> Answer:
         """The answers of the whole team of every feature, in its order."""
-        return jax.vmap(self._spread)(self.slot_features, self.say_each(histories, usual))
+        return self.spread_each(self.say_each(histories, usual))
+
+    def spread_each(self, said: SlotAnswer) -> Answer:
+        """The answers of every feature that belong to what each agent sends."""
+        return jax.vmap(self._spread)(self.slot_features, said)
 
     def team_sums(
         self,

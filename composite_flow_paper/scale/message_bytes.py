@@ -1,12 +1,13 @@
 """How accurate fusion is when only the largest evidence is sent, in few bits: the curve of accuracy over bytes.
 
-A message is a list of features with a value each. With a threshold t, an agent sends what it says of the features with
-|evidence| > t, and nothing where there is none; so what tells most is sent first. It takes
+A message is a list of values, each with the feature that it speaks of; the number that sparse answers say of all
+features counts as one more feature. With a threshold t, an agent sends its values with |evidence| > t, and nothing
+where there is none; so what tells most is sent first. It takes
 
-    ⌈log2 features⌉ + bits    for each value sent;  where values are rounded, 32 bits more for each agent that speaks,
+    ⌈log2 (features + 1)⌉ + bits   for each value;  where values are rounded, 32 bits more for each agent that speaks,
 
-since its largest |evidence| is sent beside. Nothing left out and nothing rounded, an answer is sent as it is: a number
-for each slot, whose features are known, and one for all others.
+since its largest |evidence| is sent beside. Nothing left out and nothing rounded, an answer is sent as it is: all its
+values, whose features are known.
 """
 
 import math
@@ -18,9 +19,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from composite_flow.fusion.answers import Answers
+from composite_flow.fusion.answers import Answer, Answers
 from composite_flow.fusion.compression import larger_than, quantised
 from composite_flow.fusion.fuse import posterior
+from composite_flow.fusion.sparse import SlotAnswer, SparseAnswers
 from composite_flow.metrics import exact_states
 
 FULL_BITS = 32
@@ -44,7 +46,7 @@ def bytes_curve(
         thresholds: of |evidence|; 0 leaves nothing out.
         bits: of a value; 32 does not round.
     """
-    feature_bits = math.ceil(math.log2(states.shape[1]))
+    feature_bits = math.ceil(math.log2(states.shape[1] + 1))
     curve = []
     for threshold in thresholds:
         for one in bits:
@@ -75,10 +77,29 @@ def _estimates(
     answers: Answers, histories: Float[Array, "joint agents columns"], threshold: Float[Array, ""], bits: int
 ) -> tuple[Float[Array, "joint state"], Int[Array, " joint"], Int[Array, " joint"]]:
     def one(each: Float[Array, "agents columns"]):
-        said = larger_than(answers.answer_each(each), threshold)
-        said = said if bits == FULL_BITS else quantised(said, bits)
-        spoken = jnp.sum(said.evidence != 0.0, axis=1, dtype=jnp.int32)
+        said, values = _cut(answers, each, threshold, bits)
+        spoken = jnp.sum(values != 0.0, axis=1, dtype=jnp.int32)
         total = jax.tree.map(lambda part: jnp.sum(part, axis=0), said)
         return posterior(answers.prior, total)[0], jnp.sum(spoken), jnp.sum(spoken > 0, dtype=jnp.int32)
 
     return jax.lax.map(one, histories)
+
+
+def _cut(
+    answers: Answers, histories: Float[Array, "agents columns"], threshold: Float[Array, ""], bits: int
+) -> tuple[Answer, Float[Array, "agents values"]]:
+    """The answers of every feature as they arrive, and the values that are sent for them."""
+
+    def cut(values: Float[Array, "agents values"]) -> Float[Array, "agents values"]:
+        nothing = jnp.zeros_like(values)
+        large = larger_than(Answer(values, nothing, nothing, nothing[:, :0]), threshold)
+        return (large if bits == FULL_BITS else quantised(large, bits)).evidence
+
+    if not isinstance(answers, SparseAnswers):
+        said = answers.answer_each(histories)
+        values = cut(said.evidence)
+        return Answer(values, said.weight, said.precision, said.free), values
+    said = answers.say_each(histories)
+    values = cut(jnp.append(said.evidence, said.everywhere[:, None], axis=1))
+    sent = SlotAnswer(values[:, :-1], said.weight, said.precision, values[:, -1])
+    return answers.spread_each(sent), values

@@ -24,6 +24,8 @@ TINY = replace(
     ours=SensorSettings(num_episodes=64, training=TRAINING, num_joint=8),
     flows=None,
     num_ideal=0,
+    fusion=None,
+    samples=None,
     paper=replace(TRAINING, history_at="input"),
     num_histories=8,
     num_participants=(2,),

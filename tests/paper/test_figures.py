@@ -48,9 +48,35 @@ def test_figure4(tmp_path):
     assert list(stirred) == ["2", "5", "9"] and all(one["inside"]["rate"] == 1.0 for one in stirred.values())
     assert summary["flows"]["stirred"]["5"]["inside"]["rate"] >= summary["flows"]["partial"]["5"]["inside"]["rate"]
     assert len(result.cells["ours"]) == len(result.cells["paper"]) == 1
+    assert_fusion_finds_states(summary)
+    assert_samples_are_judged(summary["fusion_samples"])
     told = []
     assert run(FIGURE4, settings, tmp_path, progress=told.append).cells == result.cells and not told
-    assert all((tmp_path / f"{name}.png").stat().st_size > 10_000 for name in ("figure4", "figure4_training"))
+    assert all((tmp_path / f"{name}.png").stat().st_size > 10_000 for name in PICTURES)
+
+
+PICTURES = ("figure4", "figure4_training", "figure4_samples")
+
+
+def assert_fusion_finds_states(summary):
+    """By one answer an agent; also most of those that were withheld."""
+    assert summary["fusion"]["exact_rate"]["rate"] == summary["fusion"]["states"]["rate"] == 1.0
+    assert summary["fusion"]["withheld_states"] is None and summary["fusion"]["calls"] == 9
+    withheld = summary["fusion_withheld"]
+    assert withheld["num_withheld_states"] == [7] and withheld["withheld_states"]["rate"] >= 4 / 7
+    assert withheld["exact_rate"]["rate"] >= 0.95 and 0 < withheld["exact_rate_unseen"]["rate"] <= 1
+    titles = [title for title, _, _ in figure4_report.tables(summary)]
+    assert any("joint samples" in title for title in titles) and any("CPU seconds" in title for title in titles)
+
+
+def assert_samples_are_judged(samples):
+    """By both samplers: exact ones scatter less the more agents there are, and what lies outside is off."""
+    for sampler, calls in (("conditional", 30), ("blind", 20)):
+        few, many = samples[sampler].values()
+        assert few["calls"] == many["calls"] == calls and many["floor"] < few["floor"]
+        for one in (few, many):
+            assert one["inside"] > 0.2 and one["total_variation"] >= 1 - one["inside"] - 1e-9
+            assert one["above_floor"] == pytest.approx(one["total_variation"] - one["floor"])
 
 
 def test_a_flow_that_reaches_the_rate_is_timed_at_its_first_point():

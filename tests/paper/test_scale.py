@@ -19,9 +19,26 @@ def test_nine_sensors_are_trained_checked_and_measured(tmp_path):
     assert summary["exact_rate_lower_bound"] < summary["exact_rate"]
     assert [check["accepted"] for check in summary["checks"]] == [True]
     assert [one["agents"] for one in summary["costs"]] == [9, 25] and summary["growth_of_inputs"] > 1
+    assert_fusion_is_judged(summary)
     told.clear()
     assert run(EXPERIMENT, settings, tmp_path, progress=told.append).summary == summary and not told
     assert all((tmp_path / f"scale.{kind}").stat().st_size > 10_000 for kind in ("svg", "png"))
+
+
+def assert_fusion_is_judged(summary):
+    """Against the truth and the exact marginals, without misses and with them; its messages and costs beside."""
+    seen, missed = summary["fusion"].values()
+    assert seen["all"]["exact"]["rate"] >= 0.95 and seen["all"]["marginals_exact"]["rate"] == 1.0
+    assert seen["all"]["own_error"] == 0.0 and seen["all"]["share"] is None
+    assert seen["half"]["same_decision"]["rate"] >= seen["half"]["exact"]["rate"]
+    assert missed["all"]["own_error"] > 0.0 and missed["all"]["share"] > 0.0 and missed["messages"] is None
+    assert seen["messages"]["whole"]["bytes"] == 4 * 16 * seen["values_sent"] == 4 * 16 * 24
+    assert seen["messages"]["cheapest"]["bytes"] < seen["messages"]["whole"]["bytes"] / 10
+    assert [one["agents"] for one in summary["fusion_costs"]] == [16]
+    starts = [title.split(",")[0] for title, _, _ in EXPERIMENT.tables(summary)]
+    assert [any(start.startswith(f"Scale: {name}") for start in starts) for name in ("fusion", "messages")] == [
+        True
+    ] * 2
 
 
 def test_rates_are_summed_over_the_seeds():

@@ -1,8 +1,12 @@
-"""Fusion's cells of sensor networks: small runs of both experiments, and what their messages cost."""
+"""What fusion's cells of sensor networks are made of: joint histories, samples, messages and costs.
+
+The cells themselves are run by `test_figures.py` and `test_scale.py`.
+"""
 
 import time
 from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,60 +22,12 @@ from composite_flow.fusion.sparse import SparseAnswers
 from composite_flow.fusion.team_denoiser import build_team_denoiser
 from composite_flow.fusion.team_sampling import sample_conditional
 from composite_flow.problems.sensor import SensorNetwork
-from composite_flow_paper.experiment import read_result
-from composite_flow_paper.figure4 import experiment as figure4
-from composite_flow_paper.figure4 import report as figure4_report
-from composite_flow_paper.scale import experiment as scale
 from composite_flow_paper.scale.fusion import drawn_half
 from composite_flow_paper.scale.fusion_cost import fusion_cost
 from composite_flow_paper.scale.message_bytes import bytes_curve, cheapest
-from composite_flow_paper.shared.cells import write_cell
 from composite_flow_paper.shared.cpu_time import cpu_timed, matrix_product_rate
 from composite_flow_paper.shared.fusion_runs import every_state, joint_arrays
 from composite_flow_paper.shared.joint_samples import draw_joint_samples
-
-
-def computed(experiment, folder, *groups):
-    """The result of the cells of some groups of the smallest preset."""
-    settings = experiment.EXPERIMENT.presets["smoke"]
-    for cell in experiment.cells(settings, 0):
-        if cell.group in groups:
-            write_cell(cell, folder, overwrite=False, progress=lambda message: None)
-    return read_result(experiment.EXPERIMENT, settings, folder)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("permissive")
-def test_fusion_of_figure4(tmp_path):
-    summary = computed(figure4, tmp_path, "fusion", "fusion_withheld", "fusion_samples").summary
-    assert summary["fusion"]["exact_rate"]["rate"] == summary["fusion"]["states"]["rate"] == 1.0
-    assert summary["fusion"]["withheld_states"] is None and summary["fusion"]["calls"] == 9
-    withheld = summary["fusion_withheld"]
-    assert withheld["num_withheld_states"] == [7] and withheld["withheld_states"]["rate"] >= 4 / 7
-    assert withheld["exact_rate"]["rate"] >= 0.95 and 0 < withheld["exact_rate_unseen"]["rate"] <= 1
-    samples = summary["fusion_samples"]
-    for sampler, calls in (("conditional", 30), ("blind", 20)):
-        assert [one["calls"] for one in samples[sampler].values()] == [calls, calls]
-        few, many = samples[sampler].values()
-        assert many["floor"] < few["floor"] and all(one["inside"] > 0.2 for one in (few, many))
-        assert all(one["total_variation"] >= 1 - one["inside"] - 1e-9 for one in (few, many))  # so much lies outside
-    titles = [title for title, _, _ in figure4_report.tables(summary)]
-    assert any("joint samples" in title for title in titles) and any("CPU seconds" in title for title in titles)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("permissive")
-def test_fusion_of_grids(tmp_path):
-    result = computed(scale, tmp_path, "fusion-4-targets-2", "fusion-4-targets-2-misses")
-    seen, missed = result.summary["fusion"].values()
-    assert seen["all"]["exact"]["rate"] >= 0.95 and seen["all"]["marginals_exact"]["rate"] == 1.0
-    assert seen["all"]["own_error"] == 0.0 and seen["all"]["share"] is None
-    assert seen["half"]["same_decision"]["rate"] >= seen["half"]["exact"]["rate"]
-    assert missed["all"]["own_error"] > 0.0 and missed["all"]["share"] > 0.0 and missed["messages"] is None
-    assert seen["messages"]["whole"]["bytes"] == 4 * 16 * seen["values_sent"] == 4 * 16 * 24
-    assert seen["messages"]["cheapest"]["bytes"] < seen["messages"]["whole"]["bytes"] / 10
-    assert all(path.stat().st_size > 10_000 for path in scale.EXPERIMENT.draw(result, tmp_path))
-    assert [title.split(" ")[1] for title, _, _ in scale.EXPERIMENT.tables(result.summary)] == ["fusion", "messages"]
 
 
 def test_a_training_step_of_fusion_is_measured():
@@ -158,6 +114,27 @@ class Said(Answers):
     def answer(self, context):
         nothing = jnp.zeros_like(context)
         return Answer(context, nothing, nothing, nothing[:0])
+
+
+def test_sparse_answers_send_what_they_say_and_not_what_it_becomes(grid):
+    """One agent speaks of feature 2 and of all: two values, of which the second is left out by a threshold."""
+    problem, dataset = grid
+    prior, own = answers_of(problem, dataset).prior, dataset.layout.size - 6
+    limits, usual = (jnp.zeros(own), jnp.ones(own)), jnp.zeros((6, own))
+    sparse = SparseAnswers(np.full((6, 1), 2), usual, limits, prior, width=4, depth=1, key=jax.random.key(0))
+    sparse = eqx.tree_at(
+        lambda a: (a.history_weights, a.embeddings, a.evidence_weights, a.everywhere_weights),
+        sparse,
+        (jnp.eye(own)[:, :4], jnp.zeros((6, 4)), jnp.full((4, 1), 9.0), jnp.full(4, -1.0)),
+    )
+    histories = jnp.zeros((1, 6, own)).at[0, 3, 0].set(1.0)
+    states = jnp.zeros((1, 7)).at[0, 2].set(1.0)
+    whole, cut = bytes_curve(sparse, histories, states, (0.0, 2.0), (32,))
+    assert (whole["values"], whole["bytes"]) == (6 * 2, 4 * 6 * 2)
+    rounded, few = bytes_curve(sparse, histories, states, (0.5, 2.0), (8,))
+    assert [(one["values"], one["speakers"]) for one in (cut, rounded, few)] == [(1, 1), (2, 1), (1, 1)]
+    assert cut["bytes"] == (3 + 32) / 8 and rounded["bytes"] == (2 * (3 + 8) + 32) / 8
+    assert whole["exact_rate"] == cut["exact_rate"] == rounded["exact_rate"] == 1.0
 
 
 def test_a_half_is_drawn_for_each_joint_history():

@@ -91,8 +91,9 @@ class AgentTransformer(eqx.Module):
             return x + hidden @ outer + outer_bias[None], None
 
         x = (histories - low[None]) / (high - low)[None] @ self.embedding
-        x, _ = jax.lax.scan(layer, x, (self.attention, self.inner, self.inner_bias, self.outer, self.outer_bias))
-        pooled = jnp.sum(jnp.where(participants[:, None], _normalised(x), 0.0), axis=0) / jnp.sum(participants)
+        layers = (self.attention, self.inner, self.inner_bias, self.outer, self.outer_bias)
+        x, _ = jax.lax.scan(layer, x, layers, unroll=True)  # a loop of few steps costs more than it saves
+        pooled = jnp.mean(_normalised(x), axis=0, where=participants[:, None])
         return pooled @ self.read_out + self.read_out_bias
 
 
@@ -101,9 +102,9 @@ def _attended(
 ) -> Float[Array, "agents width"]:
     """What each token takes from those of the participants, over all heads."""
     queries, keys, values = ((x @ weights[part]).reshape(len(x), NUM_HEADS, -1) for part in range(3))
-    scores = jnp.sum(queries[:, None] * keys[None], axis=-1) / queries.shape[-1] ** 0.5
-    shares = jax.nn.softmax(scores, axis=1, where=participants[None, :, None])
-    taken = jnp.sum(shares[..., None] * values[None], axis=1)
+    scores = jnp.einsum("ihu,jhu->hij", queries, keys) / queries.shape[-1] ** 0.5
+    shares = jax.nn.softmax(scores, axis=-1, where=participants[None, None])
+    taken = jnp.einsum("hij,jhu->ihu", shares, values)
     return taken.reshape(x.shape) @ weights[3]
 
 

@@ -11,7 +11,7 @@ Flows of the blind form end at its stable fixed points, not as often as the post
 at the mean of many states: it is for fixed points, in worlds where few states are left.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from composite_flow.flow import flow
 LARGEST_SIGMA, LAST_SIGMA = 3.0, 0.05
 
 
+@runtime_checkable
 class LevelledDenoiser(Protocol):
     """A denoiser that can be told the noise level."""
 

@@ -11,7 +11,7 @@ Flows of the blind form end at its stable fixed points, not as often as the post
 at the mean of many states: it is for fixed points, in worlds where few states are left.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,18 @@ from composite_flow.flow import flow
 LARGEST_SIGMA, LAST_SIGMA = 3.0, 0.05
 
 
-class LevelledDenoiser(Denoiser, Protocol):
-    """A denoiser that can also be told the noise level."""
+@runtime_checkable
+class LevelledDenoiser(Protocol):
+    """A denoiser that can be told the noise level."""
+
+    @property
+    def state_size(self) -> int:
+        """Number of features of the state."""
+        ...
+
+    def condition(self, history: Float[Array, " history"]) -> Any:
+        """Compute all that depends on the history alone."""
+        ...
 
     def at(self, sigma: Any) -> Denoiser:
         """The denoiser for this noise level, with the same contexts."""

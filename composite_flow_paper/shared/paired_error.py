@@ -25,28 +25,33 @@ class EpisodeErrors:
     Attributes:
         counts: steps of each episode.
         means: for each estimator by name, the mean of its squared errors over them.
+        ids: the number of each episode in its collection; None where it was not kept.
     """
 
     counts: Int[np.ndarray, " episodes"]
     means: dict[str, Float[np.ndarray, " episodes"]]
+    ids: Int[np.ndarray, " episodes"] | None = None
 
     @classmethod
     def of_steps(cls, errors: Mapping[str, Any], episodes: Any) -> "EpisodeErrors":
         """From the errors of each step and the episode that the step is of; episodes in rising order."""
-        _, place, counts = np.unique(np.asarray(episodes), return_inverse=True, return_counts=True)
+        ids, place, counts = np.unique(np.asarray(episodes), return_inverse=True, return_counts=True)
         sums = {name: np.bincount(place, np.asarray(values, np.float64)) for name, values in errors.items()}
-        return cls(counts, {name: total / counts for name, total in sums.items()})
+        return cls(counts, {name: total / counts for name, total in sums.items()}, ids)
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> "EpisodeErrors":
         """The inverse of `to_json`, but for its rounding."""
-        return cls(np.asarray(kept["counts"]), {name: np.asarray(row) for name, row in kept["means"].items()})
+        ids = np.asarray(kept["ids"]) if "ids" in kept else None
+        return cls(np.asarray(kept["counts"]), {name: np.asarray(row) for name, row in kept["means"].items()}, ids)
 
     def to_json(self) -> dict[str, Any]:
         """Five digits of each mean: errors of 1e-5 of themselves, far below what an interval shows."""
+        kept = {} if self.ids is None else {"ids": self.ids.tolist()}
         return {
             "counts": self.counts.tolist(),
             "means": {name: [float(f"{mean:.5g}") for mean in row] for name, row in self.means.items()},
+            **kept,
         }
 
     def mean(self, name: str) -> float:
@@ -57,7 +62,7 @@ class EpisodeErrors:
         """With another's estimators, of the same episodes and steps."""
         if not np.array_equal(self.counts, other.counts):
             raise ValueError("Errors can be paired where they are of the same steps of the same episodes.")
-        return EpisodeErrors(self.counts, {**self.means, **other.means})
+        return EpisodeErrors(self.counts, {**self.means, **other.means}, other.ids if self.ids is None else self.ids)
 
 
 def psnr_difference(errors: EpisodeErrors, reference: str, better: str) -> dict[str, Any]:
@@ -90,14 +95,18 @@ def _decibels(sums: Float[np.ndarray, "two *batch"]) -> Float[np.ndarray, "*batc
     return 10.0 * (np.log10(np.maximum(sums[0], 1e-30)) - np.log10(np.maximum(sums[1], 1e-30)))
 
 
-def mean_psnr_difference(differences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def mean_psnr_difference(
+    differences: Sequence[Mapping[str, Any]], standard_error: float | None = None
+) -> dict[str, Any]:
     """The mean of a difference over seeds, with a 95% interval that is the wider of two at each end.
 
-    One knows the scatter of test episodes within the seeds alone, mean ± 1.96 √(Σ se²) / m; the other the scatter
-    between the seeds, mean ± t_{m−1} sd / √m, and degenerates where few of them agree by chance.
+    One knows the scatter of test episodes alone, mean ± 1.96 se; the other the scatter between the seeds,
+    mean ± t_{m−1} sd / √m, and degenerates where few of them agree by chance.
 
     Args:
         differences: as `psnr_difference` gives them, one per seed.
+        standard_error: se of the mean, as `shared_standard_error` gives it, where seeds have test episodes in common;
+            √(Σ se²) / m by default, which takes the seeds' episodes for different ones.
 
     Returns:
         `decibels`, `interval` (None where neither exists), the `seeds`' own values, and what is `shown` by that:
@@ -105,9 +114,11 @@ def mean_psnr_difference(differences: Sequence[Mapping[str, Any]]) -> dict[str, 
     """
     values, count = np.array([one["decibels"] for one in differences]), len(differences)
     mean, widths = float(values.mean()), []
-    if all(one["standard_error"] is not None for one in differences):
+    if standard_error is None and all(one["standard_error"] is not None for one in differences):
         errors = np.array([one["standard_error"] for one in differences])
-        widths.append(stats.norm.ppf(0.5 + _LEVEL / 2) * np.sqrt(np.sum(errors**2)) / count)
+        standard_error = float(np.sqrt(np.sum(errors**2)) / count)
+    if standard_error is not None:
+        widths.append(stats.norm.ppf(0.5 + _LEVEL / 2) * standard_error)
     if count > 1:
         widths.append(stats.t.ppf(0.5 + _LEVEL / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
     if not widths:
@@ -115,3 +126,31 @@ def mean_psnr_difference(differences: Sequence[Mapping[str, Any]]) -> dict[str, 
     width = float(max(widths))
     shown = "higher" if mean > width else "lower" if mean < -width else "not decided"
     return {"decibels": mean, "interval": [mean - width, mean + width], "seeds": values.tolist(), "shown": shown}
+
+
+def shared_standard_error(seeds: Sequence[EpisodeErrors], reference: str, better: str) -> float | None:
+    """The standard error of a difference averaged over seeds whose test episodes are of one collection.
+
+    A bootstrap over the distinct episodes: each that is drawn counts as often in every seed that tests on it, so an
+    episode that several seeds share is one observation, not several.
+
+    Args:
+        seeds: the errors of both estimators in each seed.
+        reference, better: as in `psnr_difference`.
+
+    Returns:
+        The standard error in decibels; None where the episodes' numbers were not kept, or there is only one.
+    """
+    known = [errors.ids for errors in seeds if errors.ids is not None]
+    if len(known) < len(seeds):
+        return None
+    distinct = np.unique(np.concatenate(known))
+    if len(distinct) == 1:
+        return None
+    sums = np.zeros((len(seeds), 2, len(distinct)))
+    for place, (ids, errors) in enumerate(zip(known, seeds, strict=True)):
+        sums[place][:, np.searchsorted(distinct, ids)] = [errors.counts * errors.means[n] for n in (reference, better)]
+    count = len(distinct)
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1.0 / count), _RESAMPLES)
+    resampled = _decibels(np.einsum("spe,re->psr", sums, drawn, optimize=True)).mean(axis=0)
+    return float(resampled.std(ddof=1))

@@ -1,13 +1,19 @@
 """What Table 1's cells beyond the paper show: fusion beside all that else reads the same histories."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from composite_flow.files.plain_table import PlainTable
 from composite_flow_paper.shared.cells import Results
-from composite_flow_paper.shared.paired_error import EpisodeErrors, mean_psnr_difference, psnr_difference
+from composite_flow_paper.shared.paired_error import (
+    EpisodeErrors,
+    mean_psnr_difference,
+    psnr_difference,
+    shared_standard_error,
+)
 from composite_flow_paper.table1.cell import Table1Settings
 
 ROWS = (
@@ -20,14 +26,35 @@ ROWS = (
     ("fusion", "lost_10%", "fusion: each answer lost with 10%"),
     ("fusion", "lost_30%", "fusion: 30%"),
     ("fusion", "lost_50%", "fusion: 50%"),
+    ("chain", "chain", "gated chain: one message through all agents"),
+    ("chain", "second_sweep", "gated chain: through all once more"),
+    ("chain", "chain_3_of_5", "gated chain: through three"),
     ("joint_of_equal_weights", "best_step", "joint regression of equal weights, best step on validation"),
     ("joint_of_equal_weights", "last_step", "joint regression of equal weights, last step"),
+    ("joint_tuned_of_equal_weights", "best_step", "joint regression of equal weights, tuned"),
     ("joint_regression", "best_step", "joint regression of the rows above, best step on validation"),
+    ("joint_tuned", "best_step", "joint regression of as many weights as that, tuned"),
+    ("transformer", "all", "transformer over agents"),
+    ("transformer_of_any_team", "all", "transformer trained on teams of every size"),
+    ("transformer_of_any_team", "3_of_5", "transformer trained on teams of every size: three agents"),
+    ("latent_diffusion", "mean_of_16", "diffusion with a latent mode: mean of 16 samples"),
+    ("latent_diffusion", "one_sample", "diffusion with a latent mode: one sample"),
+    ("ridge", "joint", "ridge regression of all histories"),
     ("denoiser", "composite", "composite diffusion, one sample"),
     ("denoiser", "composite_averaged", "composite diffusion: mean of its samples"),
+    ("singly", "product", "agents trained singly: product"),
+    ("singly", "intersection", "agents trained singly: covariance intersection"),
+    ("singly", "most_certain", "agents trained singly: the surest of each feature"),
+    ("singly", "mean", "agents trained singly: mean"),
+    ("singly", "individual", "an agent trained singly, alone"),
+    ("ridge", "individual", "ridge regression of an agent's own history"),
     ("fusion", "constant", "the training mean"),
 )
 """The cell, the estimator in it, and what people read."""
+_ABOUT = """Beyond the paper, at the default column: fusion (128 units a layer) beside others, PSNR in decibels.
+Fusion is judged at its last step, other networks at their best step on validation episodes, which favours them.
+All but composite diffusion and the joint regressions that are not called tuned have the best of three rates.
+On the right: by how much fusion is above each on the same test steps; in brackets 95% intervals."""
 _REFERENCE = ("fusion", "fused")
 
 
@@ -36,10 +63,16 @@ def summarise_beyond(settings: Table1Settings, results: Results) -> dict[str, An
     fused = results.get("fusion", {})
     if not fused:
         return None
-    return {"rows": [row for row in (_row(settings, results, *named) for named in ROWS) if row], **_coverage(fused)}
+    ids = _episode_ids(results)
+    return {
+        "rows": [row for row in (_row(settings, results, ids, *named) for named in ROWS) if row],
+        **_coverage(fused),
+    }
 
 
-def _row(settings: Table1Settings, results: Results, kind: str, estimator: str, title: str) -> dict[str, Any] | None:
+def _row(
+    settings: Table1Settings, results: Results, ids: Mapping[int | None, Any], kind: str, estimator: str, title: str
+) -> dict[str, Any] | None:
     found = results.get(settings.default.name if kind == "denoiser" else kind, {})
     found = {seed: one for seed, one in found.items() if estimator in one["test"]["psnr"]}
     if not found:
@@ -53,27 +86,53 @@ def _row(settings: Table1Settings, results: Results, kind: str, estimator: str, 
         "parameters": next(iter(found.values()))["parameters"],
         "psnr": {split: float(np.mean(values)) for split, values in psnr.items()},
         "psnr_of_seeds": psnr["test"],
-        "fusion_above": None if (kind, estimator) == _REFERENCE else _fusion_above(results["fusion"], found, estimator),
+        "fusion_above": None
+        if (kind, estimator) == _REFERENCE
+        else _fusion_above(results["fusion"], found, estimator, ids),
     }
 
 
 def _fusion_above(
-    fused: Mapping[int | None, Any], found: Mapping[int | None, Any], estimator: str
+    fused: Mapping[int | None, Any], found: Mapping[int | None, Any], estimator: str, ids: Mapping[int | None, Any]
 ) -> dict[str, Any] | None:
     """Decibels by which fusion is above an estimator, paired by test step, over the seeds that both have.
 
-    Seeds whose episodes are of another collection are left out, since their steps are not the same.
+    Seeds whose episodes are of another collection are left out, since their steps are not the same. An episode that
+    several seeds test on counts once in the interval (`shared_standard_error`).
     """
-    gaps = []
-    for seed, theirs in found.items():
-        if seed not in fused or fused[seed]["world"] != theirs["world"]:
-            continue
-        ours, other = (EpisodeErrors.from_json(one["test"]["episodes"]) for one in (fused[seed], theirs))
-        both = EpisodeErrors(ours.counts, {"fused": ours.means["fused"]}).beside(
-            EpisodeErrors(other.counts, {"other": other.means[estimator]})
-        )
-        gaps.append(psnr_difference(both, "other", "fused"))
-    return mean_psnr_difference(gaps) if gaps else None
+    pairs = {
+        seed: _paired(fused[seed], theirs, estimator)
+        for seed, theirs in found.items()
+        if seed in fused and fused[seed]["world"] == theirs["world"]
+    }
+    if not pairs:
+        return None
+    numbered = [replace(errors, ids=ids.get(seed)) for seed, errors in pairs.items()]
+    gaps = [psnr_difference(errors, "other", "fused") for errors in pairs.values()]
+    return mean_psnr_difference(gaps, shared_standard_error(numbered, "other", "fused"))
+
+
+def _paired(ours: Mapping[str, Any], theirs: Mapping[str, Any], estimator: str) -> EpisodeErrors:
+    """The test episodes' errors of fusion and of the estimator."""
+    fused, other = (EpisodeErrors.from_json(one["test"]["episodes"]) for one in (ours, theirs))
+    both = EpisodeErrors(fused.counts, {"fused": fused.means["fused"]})
+    return both.beside(EpisodeErrors(other.counts, {"other": other.means[estimator]}))
+
+
+def _episode_ids(results: Results) -> dict[int | None, Any]:
+    """The numbers of the test episodes of fusion's cells, by seed.
+
+    All cells of a seed and a collection are judged on the same steps; those of before the numbers were kept have them
+    from another cell.
+    """
+    found = {}
+    for group in results.values():
+        for seed, one in group.items():
+            ids = EpisodeErrors.from_json(one["test"]["episodes"]).ids if "test" in one else None
+            ours = results["fusion"].get(seed)
+            if ids is not None and ours is not None and one["world"] == ours["world"]:
+                found[seed] = ids
+    return found
 
 
 def _coverage(fused: Mapping[int | None, Any]) -> dict[str, Any]:
@@ -91,8 +150,6 @@ def beyond_tables(beyond: Mapping[str, Any] | None) -> Sequence[PlainTable]:
     """Title, header and rows of each table."""
     if beyond is None:
         return []
-    title = "Beyond the paper, at the default column: fusion (128 units a layer) beside others, PSNR in decibels.\n"
-    title += "On the right: by how much fusion is above each on the same test steps; in brackets 95% intervals."
     header = ["", "seeds", "parameters", "train", "test", "fusion above", "fusion is"]
     rows = [
         (
@@ -110,7 +167,7 @@ def beyond_tables(beyond: Mapping[str, Any] | None) -> Sequence[PlainTable]:
     covered = [(size, *(f"{found[level]:.1%}" for level in levels)) for size, found in beyond["coverage"].items()]
     told = "Intervals of fusion: share of the numbers of living units, on test episodes, that lie within them."
     return [
-        (title, header, rows),
+        (_ABOUT, header, rows),
         (told, ["agents that answer", *(f"{float(level):.0%}" for level in levels)], covered),
     ]
 

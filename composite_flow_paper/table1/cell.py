@@ -34,7 +34,16 @@ from composite_flow_paper.table1.battles import (
 from composite_flow_paper.table1.common_information import saved
 
 RIVALS = ("plain", "stronger", "joint_regression", "variational")
-BEYOND = ("fusion", "joint_of_equal_weights")
+SLOW_RIVALS = ("singly", "transformer", "transformer_of_any_team", "latent_diffusion")
+BEYOND = (
+    "fusion",
+    "joint_of_equal_weights",
+    "chain",
+    "ridge",
+    "joint_tuned",
+    "joint_tuned_of_equal_weights",
+    *SLOW_RIVALS,
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,8 @@ class Table1Settings:
         rivals: which are trained, at the default.
         num_seeds: of divisions of the episodes and of training.
         beyond: what is beyond the paper, at the default.
-        beyond_seeds: as many of these.
+        beyond_seeds: as many of these,
+        rival_seeds: but for these, of which there are as many: agents trained singly, transformer, latent diffusion.
     """
 
     default: Setting = Setting(512, 100_000, 5, 9, "zerg")

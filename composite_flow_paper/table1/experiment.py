@@ -5,7 +5,8 @@ five panels share the default. A cell is one setting and one seed: one denoiser 
 same number of steps, then both kinds of diffusion, on the same number of its calls, from joint histories that it was
 trained on and from held-out episodes. The difference in decibels is paired by step and has an interval over episodes.
 
-Beside the columns, at the default: the baselines, rivals (`rivals.py`), and beyond the paper fusion (`fusion.py`).
+Beside the columns, at the default: the baselines and rivals (`rivals.py`); and beyond the paper fusion (`fusion.py`)
+with rivals of its own, each in the module of its name, whose rates are tuned (`tuning.py`).
 The battles are **not collectively observable**; every table says in what share of the steps some living enemy is unseen
 by the whole team.
 """
@@ -19,11 +20,16 @@ from composite_flow.training.fit import TrainingConfig
 from composite_flow_paper.experiment import Experiment
 from composite_flow_paper.shared.cells import Cell
 from composite_flow_paper.table1.battles import EpisodeSettings, preparation
-from composite_flow_paper.table1.cell import BEYOND, Setting, Table1Settings, columns_of, compute
+from composite_flow_paper.table1.cell import SLOW_RIVALS, Setting, Table1Settings, columns_of, compute
+from composite_flow_paper.table1.chain import compute_chain
 from composite_flow_paper.table1.fusion import compute_fusion
+from composite_flow_paper.table1.latent_diffusion import compute_latent_diffusion
 from composite_flow_paper.table1.plot import draw
 from composite_flow_paper.table1.report import summarise, tables
-from composite_flow_paper.table1.rivals import compute_rival
+from composite_flow_paper.table1.ridge import compute_ridge
+from composite_flow_paper.table1.rivals import compute_joint_tuned, compute_rival
+from composite_flow_paper.table1.singly import compute_singly
+from composite_flow_paper.table1.transformer import compute_transformer
 
 PRESETS = {
     "smoke": Table1Settings(
@@ -55,6 +61,7 @@ PRESETS = {
         num_sweeps=3,
         num_seeds=1,
         beyond_seeds=1,
+        rival_seeds=1,
     ),
     "laptop": Table1Settings(),
     "paper": Table1Settings(
@@ -90,24 +97,38 @@ def cells(settings: Table1Settings, seed: int) -> Sequence[Cell]:
         for one in range(seed, seed + settings.num_seeds)
         for setting, rival in named
     ]
-    seeds = range(seed, seed + settings.beyond_seeds)
-    return [*paper, *(_cell(settings, default, name, one) for one in seeds for name in settings.beyond)]
+    seeds = range(seed, seed + max(settings.beyond_seeds, settings.rival_seeds))
+    return [*paper, *(_cell(settings, default, name, one) for one in seeds for name in _beyond(settings, one - seed))]
+
+
+def _beyond(settings: Table1Settings, place: int) -> Sequence[str]:
+    """What is beyond the paper at the seed of this place."""
+    seeds = {name: settings.rival_seeds if name in SLOW_RIVALS else settings.beyond_seeds for name in settings.beyond}
+    return [name for name, count in seeds.items() if place < count]
 
 
 def _cell(settings: Table1Settings, setting: Setting, rival: str | None, seed: int) -> Cell:
     """A setting or, at the default, a rival."""
     # which other cells there are does not touch its result
-    beyond = {"beyond": BEYOND, "beyond_seeds": Table1Settings.beyond_seeds}
-    alone = replace(settings, width=(), samples=(), length=(), sight=(), race=(), rivals=(), num_seeds=1, **beyond)
+    defaults = {name: getattr(Table1Settings, name) for name in ("beyond", "beyond_seeds", "rival_seeds")}
+    alone = replace(settings, width=(), samples=(), length=(), sight=(), race=(), rivals=(), num_seeds=1, **defaults)
     if rival is None:
         # the core's baselines stand beside the default column alone
         computing = partial(compute, settings, setting, seed, extras=setting == settings.default)
-    elif rival == "fusion":
-        computing = partial(compute_fusion, settings, setting, seed)
     else:
-        computing = partial(compute_rival, rival, settings, setting, seed)
+        computing = partial(_COMPUTE.get(rival, partial(compute_rival, rival)), settings, setting, seed)
     needs = (preparation(settings.worlds, setting.battle),)
     return Cell(rival or setting.name, seed, [alone, setting, rival], computing, needs)
 
+
+_COMPUTE = {
+    "fusion": compute_fusion,
+    "chain": compute_chain,
+    "ridge": compute_ridge,
+    "singly": compute_singly,
+    "latent_diffusion": compute_latent_diffusion,
+    **{name: partial(compute_joint_tuned, name) for name in ("joint_tuned", "joint_tuned_of_equal_weights")},
+    **{name: partial(compute_transformer, name) for name in ("transformer", "transformer_of_any_team")},
+}
 
 EXPERIMENT = Experiment("table1", PRESETS, cells, summarise, tables, draw)

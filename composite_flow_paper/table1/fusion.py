@@ -91,7 +91,7 @@ def fusing(answers: AnswerNetwork, key: PRNGKeyArray):
     def estimate(joint: JointBatch) -> Mapping[str, Float[Array, "steps 1 state"]]:
         said = _said(answers, joint.histories)
         num_steps, num_agents = joint.histories.shape[:2]
-        places = _places(key, num_steps, num_agents)
+        places = places_in_line(key, num_steps, num_agents)
         arrives = jax.random.uniform(key, (num_steps, num_agents))
         teams = {"fused": places >= 0}
         teams |= {f"fused_{size}_of_{num_agents}": places < size for size in range(1, num_agents)}
@@ -117,7 +117,7 @@ def coverage(
         raise AssertionError("battles have numbers")
     test = division.test.joint(division.test_steps(count, seed))
     numbers = np.asarray(living(names, test.states)) & answers.prior.types.is_number
-    places = _places(jax.random.fold_in(key, 1), *test.histories.shape[:2])
+    places = places_in_line(jax.random.fold_in(key, 1), *test.histories.shape[:2])
     found: dict[str, dict[str, float]] = {}
     for size in range(1, test.histories.shape[1] + 1):
         estimate = fuse_each(answers, test.histories, places < size)
@@ -133,8 +133,8 @@ def living(names: Sequence[str], states: Float[Array, "steps state"]) -> Bool[Ar
     return states[:, alive] > 0.5
 
 
-def _places(key: PRNGKeyArray, num_steps: int, num_agents: int) -> Float[Array, "steps agents"]:
-    """A random order of the agents at each step."""
+def places_in_line(key: PRNGKeyArray, num_steps: int, num_agents: int) -> Float[Array, "steps agents"]:
+    """The place of each agent in a random order, at each step."""
     return jax.vmap(lambda one: jax.random.permutation(one, num_agents))(jax.random.split(key, num_steps))
 
 

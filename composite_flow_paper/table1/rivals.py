@@ -6,12 +6,15 @@
 | `stronger` | residual blocks with layer normalisation, conditioned by an encoder (`baselines/residual.py`) | more |
 | `joint_regression` | sees every history at once (`baselines/regression.py`), at its best step on validation | equal |
 | `joint_of_equal_weights` | the same, beside fusion | as fusion |
+| `joint_tuned` | `joint_regression` at the best of three rates (`tuning.py`) | equal |
+| `joint_tuned_of_equal_weights` | the same, beside fusion | as fusion |
 | `variational` | conditional variational autoencoder (`baselines/variational.py`) | equal |
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -43,6 +46,7 @@ from composite_flow_paper.shared.cells import Progress, Workspace, told_steps
 from composite_flow_paper.table1.battles import Division
 from composite_flow_paper.table1.cell import Setting, Table1Settings, compute, denoising, divided, judged
 from composite_flow_paper.table1.fusion import parameters_of_fusion
+from composite_flow_paper.table1.tuning import train_tuned, validation_steps
 
 _BATCH = 64  # joint histories at once
 
@@ -65,9 +69,9 @@ def compute_rival(
         trained = stronger(**task)
         estimator, pair = denoising(trained.best, settings, key_judge), ("individual", "composite")
     elif rival in ("joint_regression", "joint_of_equal_weights"):
-        parameters = _parameters_of_the_denoiser if rival == "joint_regression" else parameters_of_fusion
+        parameters = parameters_of_the_denoiser if rival == "joint_regression" else parameters_of_fusion
         trained = regression(**task, parameters=parameters(settings, setting, division))
-        estimator, pair = _regressing(trained), ("last_step", "best_step")
+        estimator, pair = regressing(trained), ("last_step", "best_step")
     else:
         trained = variational(**task)
         estimator, pair = _decoding(trained.best, settings, key_judge), ("individual", "individual_mean")
@@ -79,6 +83,30 @@ def compute_rival(
         "curves": trained.curves,
         **judged(settings, division, seed, estimator, pair),
     }
+
+
+def compute_joint_tuned(
+    name: str, settings: Table1Settings, setting: Setting, seed: int, workspace: Workspace
+) -> dict[str, Any]:
+    """Joint regression at the best rate; `name` says of how many weights, else as in `cell.compute`."""
+    count = parameters_of_fusion if name == "joint_tuned_of_equal_weights" else parameters_of_the_denoiser
+    tuned = train_tuned(name, partial(_regression_of, count), settings, setting, seed, workspace)
+    return {
+        "parameters": num_parameters(tuned.trained.best),
+        **tuned.facts,
+        **judged(settings, tuned.division, seed, regressing(tuned.trained), ("last_step", "best_step")),
+    }
+
+
+def _regression_of(
+    count: Callable[[Table1Settings, Setting, Division], int],
+    settings: Table1Settings,
+    setting: Setting,
+    division: Division,
+    key: PRNGKeyArray,
+    progress: Progress,
+) -> TrainedBaseline:
+    return regression(settings, setting, division, key, progress, count(settings, setting, division))
 
 
 def stronger(
@@ -103,9 +131,7 @@ def regression(
     """Joint regression with so many parameters."""
     size = division.train.state_size
     minimum, maximum = (jnp.tile(limit, division.train.num_agents) for limit in division.history_range)
-    validation = division.validation
-    stride = max(1, validation.num_steps // (2 * settings.num_histories))
-    joint = validation.joint(validation.steps[::stride])
+    joint = validation_steps(settings, division)
 
     def build(width: int, key: PRNGKeyArray) -> Network:
         return joint_regression(minimum, maximum, size, width, settings.training.depth, key=key)
@@ -129,7 +155,7 @@ def variational(
         options = (division.train.state_size, width, settings.training.depth)
         return VariationalAutoencoder(minimum, maximum, *options, key=key)
 
-    width = matching_width(build, _parameters_of_the_denoiser(settings, setting, division))
+    width = matching_width(build, parameters_of_the_denoiser(settings, setting, division))
     return _trained(lambda key: build(width, key), settings, division.train, key, progress, evidence_losses)
 
 
@@ -146,7 +172,7 @@ def _trained(
     return train_baseline(build, data, settings.training, key=key, **options)
 
 
-def _parameters_of_the_denoiser(settings: Table1Settings, setting: Setting, division: Division) -> int:
+def parameters_of_the_denoiser(settings: Table1Settings, setting: Setting, division: Division) -> int:
     """How many parameters the default column's network has."""
     sizes = (division.train.layout, division.train.state_size, setting.width, settings.training.depth)
     return num_parameters(eqx.filter_eval_shape(lambda key: Network(*sizes, key=key), jax.random.key(0)))
@@ -157,7 +183,7 @@ def _regressed(network: Network, histories: Float[Array, "steps agents history"]
     return regression_estimates(network, concatenated_histories(histories))
 
 
-def _regressing(trained: TrainedBaseline):
+def regressing(trained: TrainedBaseline):
     """The regression's answers, of its best step on validation episodes and of its last."""
 
     def estimate(joint: JointBatch) -> dict[str, Float[Array, "steps 1 state"]]:

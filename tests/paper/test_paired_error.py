@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from composite_flow_paper.shared.paired_error import EpisodeErrors, mean_psnr_difference, psnr_difference
+from composite_flow_paper.shared.paired_error import (
+    EpisodeErrors,
+    mean_psnr_difference,
+    psnr_difference,
+    shared_standard_error,
+)
 
 
 def test_errors_are_averaged_within_episodes():
@@ -13,6 +18,9 @@ def test_errors_are_averaged_within_episodes():
     assert errors.mean("a") == pytest.approx(14 / 3)
     again = EpisodeErrors.from_json(errors.to_json())
     assert again.counts.tolist() == [1, 2] and again.means["a"].tolist() == [10.0, 2.0]
+    assert again.ids is not None and again.ids.tolist() == [2, 7]
+    unnumbered = EpisodeErrors(errors.counts, errors.means)
+    assert "ids" not in unnumbered.to_json() and unnumbered.beside(errors).ids is errors.ids
 
 
 def test_a_difference_is_that_of_the_summed_errors():
@@ -73,3 +81,40 @@ def test_other_steps_are_not_paired():
     one, other = (EpisodeErrors(np.array(counts), {"a": np.ones(2)}) for counts in ([1, 2], [2, 1]))
     with pytest.raises(ValueError, match="same steps"):
         one.beside(other)
+
+
+def seeds_of(ids):
+    """A seed for each list of episodes; an episode has the same errors wherever it is tested."""
+    generator = np.random.default_rng(0)
+    a, b = generator.gamma(4.0, 1.0, 1000), generator.gamma(4.0, 0.5, 1000)
+    return [EpisodeErrors(np.ones(len(one), int), {"a": a[one], "b": b[one]}, np.asarray(one)) for one in ids]
+
+
+def standard_error_of_the_mean(seeds):
+    """What it is for seeds that share no episode."""
+    errors = [psnr_difference(one, "a", "b")["standard_error"] for one in seeds]
+    return np.sqrt(np.sum(np.square(errors))) / len(errors)
+
+
+def test_seeds_that_test_on_the_same_episodes_know_no_more_than_one():
+    same = seeds_of([np.arange(200)] * 4)
+    alone = psnr_difference(same[0], "a", "b")["standard_error"]
+    # the same draws in each seed: equal but for the resamples, which are known within 1.6%
+    assert shared_standard_error(same, "a", "b") == pytest.approx(alone, rel=0.07)
+    assert standard_error_of_the_mean(same) == pytest.approx(alone / 2)
+
+
+def test_seeds_without_common_episodes_are_independent():
+    apart = seeds_of(np.arange(800).reshape(4, 200))
+    assert shared_standard_error(apart, "a", "b") == pytest.approx(standard_error_of_the_mean(apart), rel=0.1)
+    half = seeds_of([np.arange(first, first + 200) for first in (0, 100)])
+    assert shared_standard_error(half, "a", "b") > 1.1 * standard_error_of_the_mean(half)
+
+
+def test_without_the_episodes_numbers_seeds_count_as_independent():
+    numbered, unnumbered = seeds_of([np.arange(5), np.arange(5)])
+    assert shared_standard_error([numbered, EpisodeErrors(unnumbered.counts, unnumbered.means)], "a", "b") is None
+    one = seeds_of([[3]])
+    assert shared_standard_error(one, "a", "b") is None
+    found = [{"decibels": 1.0, "standard_error": 0.3}] * 3
+    assert mean_psnr_difference(found, 0.5)["interval"] == pytest.approx([1 - 0.98, 1 + 0.98], abs=1e-3)

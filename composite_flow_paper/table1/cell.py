@@ -105,6 +105,7 @@ class Table1Settings:
     num_seeds: int = 3
     beyond: tuple[str, ...] = field(default=BEYOND, metadata=LATER)
     beyond_seeds: int = field(default=8, metadata=LATER)
+    rival_seeds: int = field(default=3, metadata=LATER)
 
 
 def columns_of(settings: Table1Settings) -> dict[str, list[Setting]]:

@@ -104,7 +104,10 @@ class LatentDiffusion(eqx.Module):
         """e, of all histories side by side."""
         low, high = jax.lax.stop_gradient((self.history_minimum, self.history_maximum))
         hidden = jax.nn.relu((history - low) / (high - low) @ self.encoder[0] + self.encoder_biases[0])
-        return jax.nn.relu(hidden @ self.encoder[1] + self.encoder_biases[1])
+        encoded = jax.nn.relu(hidden @ self.encoder[1] + self.encoder_biases[1])
+        # of unit scale: what it says would be drowned by y in the denoiser, which would not learn to read it for long
+        centred = encoded - jnp.mean(encoded)
+        return centred * jax.lax.rsqrt(jnp.mean(centred**2) + 1e-5)
 
     def latent_prior(self, encoded: Float[Array, " width"]) -> Gaussian:
         """p(z | e)."""

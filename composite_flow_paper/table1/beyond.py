@@ -52,8 +52,8 @@ ROWS = (
 )
 """The cell, the estimator in it, and what people read."""
 _ABOUT = """Beyond the paper, at the default column: fusion (128 units a layer) beside others, PSNR in decibels.
-Fusion is judged at its last step, other networks at their best step on validation episodes, which favours them.
-All but composite diffusion and the joint regressions that are not called tuned have the best of three rates.
+Fusion and composite diffusion are judged at their last step, other networks at their best step on validation episodes.
+Joint regression is tuned where it says so, the other networks beside fusion always: the best of three rates, as fusion.
 On the right: by how much fusion is above each on the same test steps; in brackets 95% intervals."""
 _REFERENCE = ("fusion", "fused")
 

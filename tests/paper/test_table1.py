@@ -10,15 +10,19 @@ import pytest
 from composite_flow.data import Episodes
 from composite_flow.data.pairs import distinct_pairs
 from composite_flow.errors import InputError, MismatchError
+from composite_flow.files.plain_json import jsonable
 from composite_flow.problems import unseen_share
 from composite_flow_paper.experiment import run, tasks_of
 from composite_flow_paper.figure2 import battles as figure2_battles
 from composite_flow_paper.shared.cells import Cell, Preparation, Workspace
 from composite_flow_paper.shared.paired_error import EpisodeErrors, psnr_difference
 from composite_flow_paper.table1.battles import battle_episodes, divide
-from composite_flow_paper.table1.cell import columns_of
+from composite_flow_paper.table1.beyond import ROWS
+from composite_flow_paper.table1.cell import BEYOND, SLOW_RIVALS, columns_of
+from composite_flow_paper.table1.chain import chain
 from composite_flow_paper.table1.experiment import EXPERIMENT
 from composite_flow_paper.table1.report import PAPER, paper_place
+from composite_flow_paper.table1.tuning import rate_trials
 
 # One width, one length and no plain network, as each more means to compile all of it again.
 RIVALS = ("stronger", "joint_regression", "variational")
@@ -158,6 +162,73 @@ def test_rivals_stand_beside_composite_diffusion_on_the_same_steps(swept):
     for name in ("composite", "parallel_mean"):
         assert rows["denoiser", f"{name}_averaged"]["psnr"]["test"] > rows["denoiser", name]["psnr"]["test"]
     assert rows["joint_regression", "best_step"]["best_step"][0] in (100, 200, 300)
+
+
+@pytest.mark.slow
+def test_everything_beyond_the_paper_stands_beside_fusion_on_the_same_steps(swept):
+    _, _, summary = swept
+    rows = {(row["cell"], row["estimator"]): row for row in summary["beyond"]["rows"]}
+    # smaller teams are named by their size, of five; here there are two agents
+    assert set(rows) == {(cell, name) for cell, name, _ in ROWS if "_of_5" not in name and name != "3_of_5"}
+    assert set(BEYOND) == {cell for cell, _ in rows} - {"denoiser", "joint_regression"}
+    fused = rows["fusion", "fused"]
+    for row in rows.values():
+        if row is not fused:
+            difference = fused["psnr"]["test"] - row["psnr"]["test"]
+            assert row["fusion_above"]["decibels"] == pytest.approx(difference, abs=2e-4)
+    for equal in ("chain", "singly", "joint_tuned_of_equal_weights", "latent_diffusion"):
+        assert rows[equal, next(name for cell, name in rows if cell == equal)]["parameters"] == pytest.approx(
+            fused["parameters"], rel=0.02
+        )
+    # the square is convex: a mean errs less than what it is the mean of
+    for cell, mean, one in (("singly", "mean", "individual"), ("latent_diffusion", "mean_of_16", "one_sample")):
+        assert rows[cell, mean]["psnr"]["test"] > rows[cell, one]["psnr"]["test"]
+    # what each agent says better than the mean of training, all of them say better still
+    assert rows["singly", "product"]["psnr"]["test"] > rows["singly", "individual"]["psnr"]["test"]
+    assert rows["ridge", "joint"]["psnr"]["test"] > rows["ridge", "individual"]["psnr"]["test"]
+
+
+@pytest.mark.slow
+def test_rates_are_tried_once_and_the_best_is_taken(swept):
+    out, _, _ = swept
+    tuned = [path.stem.removesuffix("-seed0") for path in out.glob("*.json") if "trials" in path.read_text()]
+    assert sorted(tuned) == sorted(set(BEYOND) - {"fusion", "joint_of_equal_weights", "ridge"})
+    for name in tuned:
+        cell = result_of(out / f"{name}-seed0.json")
+        assert cell["trials"] == json.loads((out / "trials" / f"{name}.json").read_text())["trials"]
+        errors = {trial["learning_rate"]: trial["validation"] for trial in cell["trials"]}
+        assert list(errors) == pytest.approx([4e-3, 8e-3, 16e-3])
+        assert cell["learning_rate"] == min(errors, key=lambda rate: errors[rate])
+        assert cell["best_step"] in (100, 200, 300)
+    played = battle_episodes(SETTINGS.worlds, BATTLE, out, quiet)
+    workspace = Workspace(out, out / "scratch", False, quiet)
+    assert (
+        rate_trials("chain", chain, SETTINGS, SETTINGS.default, played, workspace)
+        == result_of(out / "chain-seed0.json")["trials"]
+    )
+    with pytest.raises(MismatchError, match=r"num_histories|\(100, not 50\)"):
+        rate_trials("chain", chain, replace(SETTINGS, num_histories=50), SETTINGS.default, played, workspace)
+
+
+@pytest.mark.slow
+def test_episodes_keep_their_numbers_so_that_seeds_can_share_them(swept, episodes):
+    out, _, _ = swept
+    kept = EpisodeErrors.from_json(result_of(out / "ridge-seed0.json")["test"]["episodes"])
+    steps = divide(episodes, SETTINGS.worlds, 300, 2, seed=0).test_steps(SETTINGS.num_histories, 0)
+    assert np.array_equal(kept.ids, np.unique(np.asarray(episodes.episode_of_step)[steps]))
+
+
+def test_slow_rivals_have_seeds_of_their_own_which_no_cell_depends_on():
+    default = EXPERIMENT.presets["laptop"]
+    settings = replace(default, beyond_seeds=3, rival_seeds=1)
+    cells = [cell for cell in EXPERIMENT.cells(settings, 5) if cell.group in BEYOND]
+    assert [cell.name for cell in cells[: len(BEYOND)]] == [f"{name}-seed5" for name in BEYOND]
+    assert [cell.name for cell in cells[len(BEYOND) :]] == [
+        f"{name}-seed{seed}" for seed in (6, 7) for name in BEYOND if name not in SLOW_RIVALS
+    ]
+    kept = {cell.name: jsonable(cell.settings) for cell in EXPERIMENT.cells(default, 5)}
+    assert all(jsonable(cell.settings) == kept[cell.name] for cell in cells)
+    assert not any("seeds" in name for name in kept["fusion-seed5"][0] if name != "num_seeds")
 
 
 @pytest.mark.slow

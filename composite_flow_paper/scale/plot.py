@@ -58,7 +58,8 @@ def draw_training(axes: Axes, result: Result[ScaleSettings]) -> None:
         label = "fusion (CPU seconds)" if index == 0 else None
         axes.plot(*zip(*rated, strict=True), color=BLUE, marker="o", markersize=3, label=label)
     axes.set(xscale="log", xlabel="seconds of training", ylim=(-0.03, 1.03), title="Exact, validation episodes")
-    axes.legend(loc="center left")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="center left")
 
 
 def draw_messages(axes: Axes, grids: Sequence[Mapping[str, Any]]) -> None:

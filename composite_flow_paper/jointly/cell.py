@@ -1,10 +1,10 @@
 """A cell of this experiment: one world is learned once, and samples are held against the exact joint posterior.
 
-    team denoiser      as `fit` trains it, 16 free numbers in each answer
-    without one agent  the same network, where one agent is not heard; its exact posterior is uniform
-    no free numbers    a team denoiser of the same training, whose message has no free numbers
-    summed answers     independent draws of each feature or group from the fused probabilities
-    composite          composite diffusion
+team denoiser      as `fit` trains it, 16 free numbers in each answer
+without one agent  the same network, where one agent is not heard; its exact posterior is uniform
+no free numbers    a team denoiser of the same training, whose message has no free numbers
+summed answers     independent draws of each feature or group from the fused probabilities
+composite          composite diffusion
 """
 
 import time
@@ -41,16 +41,16 @@ from composite_flow_paper.shared.sensor_runs import choose_steps
 
 TRAINING = TrainingConfig(
     learn="both",
-    width=128,
-    depth=3,
-    batch=256,
+    width=64,
+    depth=2,
+    batch=128,
     steps=1000,
-    fusion_steps=2000,
-    learning_rate=2e-3,
+    fusion_steps=1500,
+    learning_rate=4e-3,
     warmup=100,
-    average=0.99,
+    average=0.98,
     record_every=500,
-    evaluate_every=1000,
+    evaluate_every=500,
 )
 
 

@@ -14,10 +14,7 @@ PRESETS = {
     "smoke": JointlySettings(
         problems=("xor",),
         num_episodes=64,
-        training=replace(
-            TRAINING, width=64, depth=2, steps=200, fusion_steps=500, learning_rate=4e-3, record_every=100,
-            evaluate_every=500, average=0.98,
-        ),
+        training=replace(TRAINING, steps=500, fusion_steps=500),
         num_joint=16,
         num_samples=100,
         num_seeds=1,

@@ -28,7 +28,11 @@ def draw(result: Result[JointlySettings], out: Path) -> list[Path]:
         axes.annotate("uniform guesses", (0.4, worlds[next(iter(worlds))]["chance"]), va="center", color=MUTED)
         axes.annotate(f"{TARGET}", (len(worlds) - 0.5, TARGET), va="center", color=MUTED)
         axes.set_xticks(range(len(worlds)), [WORLDS[name] for name in worlds])
-        axes.set(ylabel="above exact samples", title="Total variation to the exact joint posterior", xlim=(-0.5, len(worlds) - 0.5))
+        axes.set(
+            ylabel="above exact samples",
+            title="Total variation to the exact joint posterior",
+            xlim=(-0.5, len(worlds) - 0.5),
+        )
         figure.legend(loc="outside right upper")
         paths = save_figure(figure, out / "jointly")
         plt.close(figure)

@@ -13,7 +13,6 @@ from composite_flow_paper.shared.cells import Cell
 PRESETS = {
     "smoke": JointlySettings(
         problems=("xor",),
-        num_episodes=64,
         training=replace(TRAINING, steps=500, fusion_steps=500),
         num_joint=16,
         num_samples=100,

@@ -93,8 +93,7 @@ class Model:
             MismatchError: the histories are not of the model's layout.
             InputError: there is no fusion, or participants are empty, unknown or named twice.
         """
-        fusion = self._learned_fusion(histories)
-        return fuse_one(fusion, histories, participants, self.scaling, self.state_names)
+        return fuse_one(self._learned_fusion(histories), histories, participants, self.scaling, self.state_names)
 
     def fuse_batch(self, histories: Histories, participants: Participants | None = None) -> TeamEstimate:
         """`fuse` many joint histories, each with its own participants; all agents where none are given."""
@@ -175,10 +174,7 @@ class Model:
         × `state` numbers and more for each. `reconstruct_steps` keeps less of them, and no more than 256 at a time.
 
         Args:
-            histories: joint histories; the rest as in `reconstruct`.
-
-        Raises:
-            MismatchError, InputError: as `reconstruct`, or if there is no joint history.
+            histories: joint histories, one at least; the rest, and what is raised, as in `reconstruct`.
         """
         sampling, parts = sampling_from(sampling, options), []
         for number, (rows, kept) in numbered_parts(len(histories), AT_ONCE):
@@ -199,11 +195,7 @@ class Model:
     ) -> Iterator[Estimates]:
         """Infer the states at some steps of a dataset, 256 of them at a time, for `files.estimates.writing_estimates`.
 
-        Args:
-            dataset: of the model's problem and length of histories.
-            steps: such as `dataset.steps`.
-            key, radius, sampling, options: as in `reconstruct_batch`, whose results these are.
-            about: what is kept with the estimates; JSON-able.
+        Arguments are those of `reconstruct_batch`, whose results these are; `about` is kept with them, JSON-able.
         """
         sampling = sampling_from(sampling, options)
 
@@ -249,8 +241,8 @@ class Model:
 
     def _check_columns(self, histories) -> None:
         if histories.shape[-1] != self.layout.size:
-            told = f"This model reads histories with {self.layout.size} columns, not {histories.shape[-1]}"
-            raise MismatchError(f"{told}; encode them with the model's layout.")
+            columns = f"{self.layout.size} columns, not {histories.shape[-1]}"
+            raise MismatchError(f"This model reads histories with {columns}; encode them with the model's layout.")
 
     def _learned_fusion(self, histories, by: str | None = None) -> LearnedFusion:
         """What fuses these histories, if it was learned and can read them."""

@@ -15,6 +15,7 @@ can be told: a better regression may tell more. 0 is as good as knowing nothing,
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -192,8 +193,8 @@ def _by_network(known: Rows, learned: Rows, unseen: Rows, settings: NetworkSetti
 
 
 @eqx.filter_jit
-def _train(network: Network, moments, inputs, targets, settings: NetworkSettings, key: PRNGKeyArray):
-    """A block of steps of Adam on the squared error."""
+def _train(network: Network, moments, inputs, targets, settings: NetworkSettings, key: PRNGKeyArray) -> Any:
+    """The network and Adam's moments after a block of steps on the squared error."""
 
     def step(carry, key):
         network, moments = carry

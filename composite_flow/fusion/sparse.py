@@ -95,8 +95,7 @@ class SparseAnswers(Answers):
             prior: of the training states.
             width: units of a hidden layer.
             depth: number of hidden layers.
-            activation: of the hidden layers.
-            key: random key.
+            activation, key: of the hidden layers; random key.
 
         Raises:
             InputError: a size below one.

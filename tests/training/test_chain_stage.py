@@ -74,6 +74,12 @@ def test_it_is_learned_as_if_alone_and_changes_nothing_else(data, model):
     ]
 
 
+def test_its_key_is_its_own_and_never_changes(data):
+    limits = jnp.zeros(7), jnp.ones(7)
+    chain, answers = (stages.stage_of(name, data[0], CONFIG, limits, 4, {}) for name in ("chain", "answers"))
+    assert (chain.number, answers.number) == (2**32 - 5, 2**32 - 3) and chain.file == "training-chain.safetensors"
+
+
 def test_its_curve_tells_how_good_teams_are(model):
     first, *_, last = model.curves[3:]
     assert last["step"] == 60 and last["speaking"] == 1.0

@@ -125,7 +125,7 @@ def test_sparse_answers_send_what_they_say_and_not_what_it_becomes(grid):
     sparse = eqx.tree_at(
         lambda a: (a.history_weights, a.embeddings, a.evidence_weights, a.everywhere_weights),
         sparse,
-        (jnp.eye(own)[:, :4], jnp.zeros((6, 4)), jnp.full((4, 1), 9.0), jnp.full(4, -1.0)),
+        (jnp.eye(own)[:, :4], jnp.zeros((6, 4)), jnp.full((4, 1), 9.0), jnp.full(4, 1.5)),
     )
     histories = jnp.zeros((1, 6, own)).at[0, 3, 0].set(1.0)
     states = jnp.zeros((1, 7)).at[0, 2].set(1.0)
@@ -134,7 +134,7 @@ def test_sparse_answers_send_what_they_say_and_not_what_it_becomes(grid):
     rounded, few = bytes_curve(sparse, histories, states, (0.5, 2.0), (8,))
     assert [(one["values"], one["speakers"]) for one in (cut, rounded, few)] == [(1, 1), (2, 1), (1, 1)]
     assert cut["bytes"] == (3 + 32) / 8 and rounded["bytes"] == (2 * (3 + 8) + 32) / 8
-    assert whole["exact_rate"] == cut["exact_rate"] == rounded["exact_rate"] == 1.0
+    assert [one["exact_rate"] for one in (whole, rounded, cut, few)] == [0, 0, 1, 1]  # 1.5 for all is too much
 
 
 def test_a_half_is_drawn_for_each_joint_history():

@@ -78,7 +78,11 @@ def test_what_is_sent_does_not_grow_with_its_weight(key):
     histories = usual[None] + 0.1
     said = network.answer_each(histories[0])
     found = sent_values(network, histories)[0]
-    expected = [said.evidence[:, :1] / said.weight[:, :1], said.evidence[:, 1:], *map(jnp.log, (said.weight[:, :1], said.precision[:, :1]))]
+    expected = [
+        said.evidence[:, :1] / said.weight[:, :1],
+        said.evidence[:, 1:],
+        *map(jnp.log, (said.weight[:, :1], said.precision[:, :1])),
+    ]
     np.testing.assert_allclose(found, jnp.concatenate([*expected, said.free], axis=1), rtol=1e-4)
 
 

@@ -92,7 +92,8 @@ def _fusion(kind: str, width: int, batch: int, sizes: Sizes) -> Call:
     histories = generator.random((batch, sizes.agents, sizes.history), dtype=np.float32)
     histories[..., -sizes.agents :] = np.eye(sizes.agents)
     if kind == "products":
-        run = partial(_fusion_products(), model.answers, jax.numpy.asarray(histories.reshape(-1, sizes.history)))
+        rows = jax.numpy.asarray(histories.reshape(-1, sizes.history))
+        run = partial(_fusion_products(), model.answers, rows)
         return lambda: jax.block_until_ready(run())
     if batch == 1:
         return lambda: np.asarray(model.fuse(histories[0]).mean)
@@ -154,14 +155,8 @@ def measure(by: str, width: int, batch: int, sizes: Sizes, seconds: float, most_
     finally:
         for process in kinds.values():
             process.close()
-    return {
-        "by": by,
-        "width": width,
-        "batch": batch,
-        "calls": len(found["products"]),
-        **summarise(found),
-        "seconds": found,
-    }
+    about = {"by": by, "width": width, "batch": batch, "calls": len(found["products"])}
+    return {**about, **summarise(found), "seconds": found}
 
 
 def summarise(found: dict[str, list[float]]) -> dict:
@@ -185,8 +180,8 @@ def table(rows: list[dict]) -> str:
     for row in rows:
         times = (row["median"], row["percentile_99"], row["median"] / row["batch"])
         lines.append(
-            f"| {row['by']} | {row['width']:,} | {row['batch']:,} | {row['calls']} | {' | '.join(map(duration, times))} "
-            f"| {row['outside_products']:.0%} |"
+            f"| {row['by']} | {row['width']:,} | {row['batch']:,} | {row['calls']} "
+            f"| {' | '.join(map(duration, times))} | {row['outside_products']:.0%} |"
         )
     return "\n".join(lines)
 

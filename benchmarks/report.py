@@ -19,13 +19,8 @@ def rates(measurement: dict) -> dict:
     """Items and operations per second of one turn, and the operations as a share of the products' next to it."""
     shapes, workload = Shapes(), measurement["workload"]
     rate = shapes.items(workload) / measurement["workload_seconds"]
-    products = (
-        shapes.passes(workload)
-        * shapes.rows(workload)
-        * shapes.one_pass(workload)
-        / measurement["products_seconds"]
-        / 1e9
-    )
+    operations = shapes.passes(workload) * shapes.rows(workload) * shapes.one_pass(workload)
+    products = operations / measurement["products_seconds"] / 1e9
     gflops = rate * shapes.operations(workload) / 1e9
     return {"rate": rate, "gflops": gflops, "products": products, "share": gflops / products}
 
@@ -96,8 +91,8 @@ A round starts one process for each library; the two take turns call by call, so
 compared. Both use all cores.
 
 - **training**: {shapes["steps"]} steps of Adam with clipped gradients, batches of {shapes["batch"]} drawn from memory.
-- **fusion training**: {team["steps"]} such steps on what agents answer, from the joint histories of {team["batch"]} steps
-  each: {team["depth"]} hidden layers of {team["width"]} units, {team["agents"]} agents, {team["history"]} history columns,
+- **fusion training**: {team["steps"]} such steps on what agents answer, each from {team["batch"]} joint histories:
+  {team["depth"]} hidden layers of {team["width"]} units, {team["agents"]} agents, {team["history"]} history columns,
   {team["state"]} features, all of them numbers. Histories need no gradient, which is not counted.
   **torch.compile** is PyTorch's step compiled, as far as there is a C++ compiler, with its Adam as one operation; ours is
   the same.

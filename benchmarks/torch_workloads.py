@@ -45,10 +45,8 @@ class AnswerNetwork(nn.Module):
         super().__init__()
         self.condition_layer = nn.Linear(team.history, team.depth * team.width)
         self.hidden = nn.ModuleList(nn.Linear(team.width, team.width, bias=False) for _ in range(team.depth - 1))
-        self.evidence, self.sureness = (
-            nn.Linear(team.width, team.state, bias=False),
-            nn.Linear(team.width, 2 * team.state),
-        )
+        self.evidence = nn.Linear(team.width, team.state, bias=False)
+        self.sureness = nn.Linear(team.width, 2 * team.state)
         for weights in (*self.evidence.parameters(), *self.sureness.parameters()):
             nn.init.zeros_(weights)
         self.depth = team.depth

@@ -35,3 +35,16 @@ def test_an_inferred_state_is_worth_its_messages(capsys):
     # 25,600 rewards, each within [−0.4, 0.8], so that a mean is off by less than 0.02 for any policy
     assert 0.05 < alone < 0.35 and alone + 0.2 < inferred < best + 0.02
     assert f"{alone:.3f} from own observations, {inferred:.3f} from an inferred state" in capsys.readouterr().out
+
+
+def test_an_answer_tells_what_its_agent_saw_beside_the_state(capsys):
+    """Sensors that miss a target: the state says where it is, the answer says whether it was seen."""
+    found = example("what_an_answer_reveals").main(episodes=256, length=2, steps=200, num_steps=1000, blocks=3)
+    assert list(found) == ["last observation", "observations before", "actions"]
+    last, before = found["last observation"], found["observations before"]
+    for told in (last.ridge, last.network):
+        # a target that is there is missed in 0.3 of the cases, which no state tells
+        assert 0.2 < told["state"] < 0.75 and told["answer"] > told["state"] + 0.1 and told["both"] > 0.8
+    assert before.ridge["answer"] < last.ridge["answer"]
+    assert found["actions"].ridge["answer"] < 0.3
+    assert "last observation (4 columns): state 0." in capsys.readouterr().out

@@ -94,8 +94,8 @@ compared. Both use all cores.
 - **fusion training**: {team["steps"]} such steps on what agents answer, each from {team["batch"]} joint histories:
   {team["depth"]} hidden layers of {team["width"]} units, {team["agents"]} agents, {team["history"]} history
   columns, {team["state"]} features, all of them numbers. Histories need no gradient, which is not counted.
-  **torch.compile** is PyTorch's step compiled, as far as there is a C++ compiler, with its Adam as one operation; ours is
-  the same.
+  **torch.compile** is PyTorch's step compiled, as far as there is a C++ compiler, with its Adam as one
+  operation; ours is the same.
 - **reconstruction**: one sweep of composite diffusion over {shapes["agents"]} agents for {shapes["teams"]} joint
   histories of {shapes["samples"]} samples each; a reconstruction makes six by default.
 - **certification**: all checks of {shapes["certified"]} samples of one joint history, stability decided by bounds where

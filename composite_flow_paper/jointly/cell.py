@@ -145,10 +145,10 @@ def _without_free_numbers(
     fusion: LearnedFusion, train: HistoryDataset, config: TrainingConfig, key: PRNGKeyArray, progress: Progress
 ) -> TeamDenoiser:
     """A team denoiser over the same answers and with the same training, but no free numbers."""
-    steps = config.fusion_steps
+    steps, answers = config.fusion_steps, fusion.learned_team_denoiser.answers
     tell = told_steps(lambda sentence: progress(f"without free numbers, {sentence}"))
     return train_baseline(
-        lambda key: build_team_denoiser(fusion.answers, config.width, num_free=0, speaker_width=config.width, key=key),
+        lambda key: build_team_denoiser(answers, config.width, num_free=0, speaker_width=config.width, key=key),
         JointSteps(train),
         TrainingConfig(**{**vars(config), "steps": steps, "batch": config.batch // train.num_agents}),
         key=key,
@@ -166,14 +166,16 @@ def _samples(
     draw = partial(sample_conditional, num_steps=settings.num_steps)
     team = fusion.learned_team_denoiser
     heard = all_but_one(*everyone.shape)
-    composite = {"num_samples": count, "num_sweeps": settings.num_sweeps}
     fused = fuse_each(fusion.answers, histories, everyone)
+    composite = reconstruct_batch(
+        denoiser, histories, key=keys[4], num_samples=count, num_sweeps=settings.num_sweeps
+    ).samples
     return {
         "team_denoiser": draw_joint_samples(team, histories, everyone, count, draw, key=keys[0]),
         "without_one_agent": draw_joint_samples(team, histories, heard, count, draw, key=keys[1]),
         "no_free_numbers": draw_joint_samples(without, histories, everyone, count, draw, key=keys[2]),
         "summed_answers": draw_independent(fused.mean, fused.types, count, key=keys[3]),
-        "composite": reconstruct_batch(denoiser, histories, key=keys[4], **composite).samples,
+        "composite": composite,
     }
 
 

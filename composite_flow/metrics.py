@@ -56,7 +56,7 @@ def energy_score(samples: Float[Array, "samples state"], state: Float[Array, " s
     Raises:
         InputError: fewer than two samples.
 
-    Source: Gneiting and Raftery 2007; Ferro 2014 for the pairs.
+    Reference: Gneiting and Raftery 2007; Ferro 2014 for the pairs.
     """
     count = len(samples)
     if count < 2:
@@ -79,7 +79,7 @@ def variogram_score(
         state: the truth.
         p: the power; ½ is less moved by single large differences than 1.
 
-    Source: Scheuerer and Hamill 2015.
+    Reference: Scheuerer and Hamill 2015.
     """
 
     def differences(point: Float[Array, "*batch state"]) -> Float[Array, "*batch state state"]:

@@ -77,7 +77,7 @@ def covariance_intersection(
 ) -> tuple[Float[Array, " state"], Float[Array, " state"]]:
     """Mean and precision of the intersection, with one weight for all features of an agent.
 
-    Source: Julier and Uhlmann 1997, with diagonal covariances.
+    Reference: Julier and Uhlmann 1997, with diagonal covariances.
     """
     weighted = intersection_weights(precisions)[:, None] * precisions
     precision = jnp.sum(weighted, axis=0)

@@ -65,9 +65,14 @@ PRESETS = {
 }
 
 
+_BEYOND = ("fusion", "samples", "num_sampled", "num_joint_samples")  # settings that the paper's cells do not read
+
+
 def cells(settings: Figure4Settings, seed: int) -> Sequence[Cell]:
     """Ours, with states withheld, trained where flows go; the ideal denoiser; fusion; then the paper's recipe."""
-    alone = replace(settings, paper=None)  # what all cells but the paper's depend on
+    beyond = replace(settings, paper=None)  # what fusion's cells depend on
+    told = replace(settings, **{name: getattr(Figure4Settings(), name) for name in _BEYOND})
+    alone = replace(told, paper=None)  # what all others but the paper's depend on
     withheld = replace(alone, ours=replace(settings.ours, withhold_states=settings.withhold_states))
     count = settings.num_seeds
     runs = [("ours", count, alone, partial(compute_rates, settings)),
@@ -78,15 +83,15 @@ def cells(settings: Figure4Settings, seed: int) -> Sequence[Cell]:
     if settings.num_ideal:
         runs.append(("ideal", 1, alone, partial(compute_ideal, settings)))
     if settings.fusion is not None:
-        fusion = replace(alone, ours=replace(settings.ours, training=settings.fusion))
+        fusion = replace(beyond, ours=replace(settings.ours, training=settings.fusion))
         fusion_withheld = replace(fusion, ours=replace(fusion.ours, withhold_states=settings.withhold_states))
         runs.append(("fusion", count, fusion, partial(compute_fusion, fusion)))
         runs.append(("fusion_withheld", count, fusion_withheld, partial(compute_fusion, fusion_withheld)))
     if settings.samples is not None:
-        samples = replace(alone, ours=replace(settings.ours, training=settings.samples))
+        samples = replace(beyond, ours=replace(settings.ours, training=settings.samples))
         runs.append(("fusion_samples", 1, samples, partial(compute_samples, samples)))
     if settings.paper is not None:
-        runs.append(("paper", settings.num_paper_seeds, settings, partial(compute_paper, settings)))
+        runs.append(("paper", settings.num_paper_seeds, told, partial(compute_paper, settings)))
     return [
         Cell(name, one, replace(asked, num_seeds=1, num_paper_seeds=1), partial(compute, one))
         for name, number, asked, compute in runs

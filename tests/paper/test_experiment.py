@@ -115,10 +115,11 @@ def test_every_experiment_keeps_the_contract(name):
 
 @pytest.mark.parametrize("name", [name for name in experiments() if name != "demo"])
 def test_every_experiment_sums_up_whatever_cells_are_there(name, tmp_path):
-    """With the first cell, with every second one, and with the last."""
+    """With the first cell that is committed, with every second one, and with the last."""
     experiment = load_experiment(name)
     settings, folder = experiment.presets["laptop"], COMMITTED / f"{name}-laptop"
-    cells = experiment.cells(settings, 0)
+    cells = [cell for cell in experiment.cells(settings, 0) if cell.path(folder).exists()]
+    assert len(cells) > 1
     for some in (cells[:1], cells[::2], cells[-1:]):
         results = {}
         for cell in some:

@@ -15,6 +15,8 @@ from composite_flow_paper.shared.paired_error import (
     shared_standard_error,
 )
 from composite_flow_paper.table1.cell import Table1Settings
+from composite_flow_paper.table1.fusion_columns import column_tables, fusion_in_columns
+from composite_flow_paper.table1.sample_scores import score_tables, scores_of_samples
 
 ROWS = (
     ("fusion", "fused", "fusion: one answer of each agent"),
@@ -40,8 +42,12 @@ ROWS = (
     ("latent_diffusion", "mean_of_16", "diffusion with a latent mode: mean of 16 samples"),
     ("latent_diffusion", "one_sample", "diffusion with a latent mode: one sample"),
     ("ridge", "joint", "ridge regression of all histories"),
-    ("denoiser", "composite", "composite diffusion, one sample"),
-    ("denoiser", "composite_averaged", "composite diffusion: mean of its samples"),
+    ("joint_samples", "mean_of_samples", "mean of 16 joint samples"),
+    ("joint_samples", "samples", "one joint sample"),
+    ("joint_samples", "mean_of_samples_3_of_5", "mean of 16 joint samples of three agents"),
+    ("composite_samples", "mean_of_composite", "composite diffusion: mean of 16 samples"),
+    ("composite_samples", "composite", "composite diffusion, one sample"),
+    ("composite_samples", "mean_of_individual", "mean of four individual flows of each agent"),
     ("singly", "product", "agents trained singly: product"),
     ("singly", "intersection", "agents trained singly: covariance intersection"),
     ("singly", "most_certain", "agents trained singly: the surest of each feature"),
@@ -49,6 +55,10 @@ ROWS = (
     ("singly", "individual", "an agent trained singly, alone"),
     ("ridge", "individual", "ridge regression of an agent's own history"),
     ("fusion", "constant", "the training mean"),
+    ("without_centring", "fused", "fusion without centring"),
+    ("one_precision", "fused", "fusion with one precision for weight and claim"),
+    ("whole_teams", "fused", "fusion trained on whole teams alone"),
+    ("whole_teams", "fused_3_of_5", "fusion trained on whole teams alone: three agents"),
 )
 """The cell, the estimator in it, and what people read."""
 _ABOUT = """Beyond the paper, at the default column: fusion (128 units a layer) beside others, PSNR in decibels.
@@ -66,7 +76,10 @@ def summarise_beyond(settings: Table1Settings, results: Results) -> dict[str, An
     ids = _episode_ids(results)
     return {
         "rows": [row for row in (_row(settings, results, ids, *named) for named in ROWS) if row],
-        **_coverage(fused),
+        "columns": fusion_in_columns(settings, results),
+        "scores": scores_of_samples(results),
+        "coverage": _coverage(fused),
+        "intervals": _intervals(results.get("intervals", {})),
     }
 
 
@@ -135,15 +148,21 @@ def _episode_ids(results: Results) -> dict[int | None, Any]:
     return found
 
 
-def _coverage(fused: Mapping[int | None, Any]) -> dict[str, Any]:
+def _coverage(found: Mapping[int | None, Any]) -> dict[str, Any] | None:
     """The mean over seeds of the share that intervals cover, by size of team and level."""
-    cells = [one["coverage"] for one in fused.values()]
+    cells = [one["coverage"] for one in found.values()]
+    if not cells:
+        return None
     return {
-        "coverage": {
-            size: {level: float(np.mean([cell[size][level] for cell in cells])) for level in levels}
-            for size, levels in cells[0].items()
-        }
+        size: {level: float(np.mean([cell[size][level] for cell in cells])) for level in levels}
+        for size, levels in cells[0].items()
     }
+
+
+def _intervals(found: Mapping[int | None, Any]) -> dict[str, Any] | None:
+    """The same of the cells that have episodes of their own, and how many these are."""
+    coverage = _coverage(found)
+    return coverage and {"episodes": next(iter(found.values()))["episodes"], "coverage": coverage}
 
 
 def beyond_tables(beyond: Mapping[str, Any] | None) -> Sequence[PlainTable]:
@@ -163,13 +182,30 @@ def beyond_tables(beyond: Mapping[str, Any] | None) -> Sequence[PlainTable]:
         )
         for row in beyond["rows"]
     ]
-    levels = list(next(iter(beyond["coverage"].values())))
-    covered = [(size, *(f"{found[level]:.1%}" for level in levels)) for size, found in beyond["coverage"].items()]
-    told = "Intervals of fusion: share of the numbers of living units, on test episodes, that lie within them."
     return [
         (_ABOUT, header, rows),
-        (told, ["agents that answer", *(f"{float(level):.0%}" for level in levels)], covered),
+        *column_tables(beyond["columns"]),
+        *score_tables(beyond["scores"]),
+        _covered("the validation episodes", beyond["coverage"]),
+        *_covered_by_intervals(beyond["intervals"]),
     ]
+
+
+def _covered_by_intervals(intervals: Mapping[str, Any] | None) -> list[PlainTable]:
+    if intervals is None:
+        return []
+    calibration, test = (f"{intervals['episodes'][part]:,}" for part in ("calibration", "test"))
+    return [_covered(f"{calibration} fresh episodes and judged on {test} others", intervals["coverage"])]
+
+
+def _covered(source: str, coverage: Mapping[str, Any]) -> PlainTable:
+    title = (
+        f"Intervals of fusion, taken from {source}: share of the numbers of living units, on test episodes, that lie "
+        "within them."
+    )
+    levels = list(next(iter(coverage.values())))
+    rows = [(size, *(f"{found[level]:.1%}" for level in levels)) for size, found in coverage.items()]
+    return title, ["agents that answer", *(f"{float(level):.0%}" for level in levels)], rows
 
 
 def _interval(gap: Mapping[str, Any]) -> str:

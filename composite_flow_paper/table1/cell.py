@@ -34,7 +34,17 @@ from composite_flow_paper.table1.battles import (
 from composite_flow_paper.table1.common_information import saved
 
 RIVALS = ("plain", "stronger", "joint_regression", "variational")
-SLOW_RIVALS = ("singly", "transformer", "transformer_of_any_team", "latent_diffusion")
+ABLATIONS = ("without_centring", "one_precision", "whole_teams")
+FEW_SEEDS = (
+    "singly",
+    "transformer",
+    "transformer_of_any_team",
+    "latent_diffusion",
+    "joint_samples",
+    "composite_samples",
+    "intervals",
+    *ABLATIONS,
+)
 BEYOND = (
     "fusion",
     "joint_of_equal_weights",
@@ -42,7 +52,7 @@ BEYOND = (
     "ridge",
     "joint_tuned",
     "joint_tuned_of_equal_weights",
-    *SLOW_RIVALS,
+    *FEW_SEEDS,
 )
 
 
@@ -83,7 +93,8 @@ class Table1Settings:
         num_seeds: of divisions of the episodes and of training.
         beyond: what is beyond the paper, at the default.
         beyond_seeds: as many of these,
-        rival_seeds: but for these, of which there are as many: agents trained singly, transformer, latent diffusion.
+        rival_seeds: but for these, of which there are as many: `FEW_SEEDS`, and fusion in the other columns.
+        calibration_episodes, fresh_episodes: from which intervals are taken, and on which they are judged.
     """
 
     default: Setting = Setting(512, 100_000, 5, 9, "zerg")
@@ -106,6 +117,8 @@ class Table1Settings:
     beyond: tuple[str, ...] = field(default=BEYOND, metadata=LATER)
     beyond_seeds: int = field(default=8, metadata=LATER)
     rival_seeds: int = field(default=3, metadata=LATER)
+    calibration_episodes: int = field(default=2000, metadata=LATER)
+    fresh_episodes: int = field(default=400, metadata=LATER)
 
 
 def columns_of(settings: Table1Settings) -> dict[str, list[Setting]]:
@@ -114,6 +127,13 @@ def columns_of(settings: Table1Settings) -> dict[str, list[Setting]]:
         panel: [replace(settings.default, **{panel: value}) for value in getattr(settings, panel)]
         for panel in ("width", "samples", "length", "sight", "race")
     }
+
+
+def group_of(settings: Table1Settings, setting: Setting, kind: str | None) -> str:
+    """The name of cells: of the setting, of what is trained, or of both in the columns beside the default."""
+    if kind is None:
+        return setting.name
+    return kind if setting == settings.default else f"{kind}-{setting.name}"
 
 
 def divided(

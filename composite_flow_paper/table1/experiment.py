@@ -19,10 +19,22 @@ from composite_flow.policy.config import MappoConfig
 from composite_flow.training.fit import TrainingConfig
 from composite_flow_paper.experiment import Experiment
 from composite_flow_paper.shared.cells import Cell
+from composite_flow_paper.table1.ablations import compute_ablation
 from composite_flow_paper.table1.battles import EpisodeSettings, preparation
-from composite_flow_paper.table1.cell import SLOW_RIVALS, Setting, Table1Settings, columns_of, compute
+from composite_flow_paper.table1.cell import (
+    ABLATIONS,
+    FEW_SEEDS,
+    Setting,
+    Table1Settings,
+    columns_of,
+    compute,
+    group_of,
+)
 from composite_flow_paper.table1.chain import compute_chain
+from composite_flow_paper.table1.composite_samples import compute_composite_samples
 from composite_flow_paper.table1.fusion import compute_fusion
+from composite_flow_paper.table1.intervals import compute_intervals, fresh_episodes
+from composite_flow_paper.table1.joint_samples import compute_joint_samples
 from composite_flow_paper.table1.latent_diffusion import compute_latent_diffusion
 from composite_flow_paper.table1.plot import draw
 from composite_flow_paper.table1.report import summarise, tables
@@ -62,6 +74,8 @@ PRESETS = {
         num_seeds=1,
         beyond_seeds=1,
         rival_seeds=1,
+        calibration_episodes=40,
+        fresh_episodes=20,
     ),
     "laptop": Table1Settings(),
     "paper": Table1Settings(
@@ -98,19 +112,32 @@ def cells(settings: Table1Settings, seed: int) -> Sequence[Cell]:
         for setting, rival in named
     ]
     seeds = range(seed, seed + max(settings.beyond_seeds, settings.rival_seeds))
-    return [*paper, *(_cell(settings, default, name, one) for one in seeds for name in _beyond(settings, one - seed))]
+    beyond = [_cell(settings, default, name, one) for one in seeds for name in _beyond(settings, one - seed)]
+    return [*paper, *beyond, *_fusion_elsewhere(settings, rest, seed)]
 
 
 def _beyond(settings: Table1Settings, place: int) -> Sequence[str]:
     """What is beyond the paper at the seed of this place."""
-    seeds = {name: settings.rival_seeds if name in SLOW_RIVALS else settings.beyond_seeds for name in settings.beyond}
+    seeds = {name: settings.rival_seeds if name in FEW_SEEDS else settings.beyond_seeds for name in settings.beyond}
     return [name for name, count in seeds.items() if place < count]
+
+
+def _fusion_elsewhere(settings: Table1Settings, rest: Sequence[Setting], seed: int) -> list[Cell]:
+    """Fusion in the other columns; its width is its own."""
+    if "fusion" not in settings.beyond:
+        return []
+    columns = [setting for setting in rest if setting.width == settings.default.width]
+    seeds = range(seed, seed + settings.rival_seeds)
+    return [_cell(settings, setting, "fusion", one) for one in seeds for setting in columns]
 
 
 def _cell(settings: Table1Settings, setting: Setting, rival: str | None, seed: int) -> Cell:
     """A setting or, at the default, a rival."""
     # which other cells there are does not touch its result
-    defaults = {name: getattr(Table1Settings, name) for name in ("beyond", "beyond_seeds", "rival_seeds")}
+    later = ["beyond", "beyond_seeds", "rival_seeds"]
+    if rival != "intervals":
+        later += ["calibration_episodes", "fresh_episodes"]
+    defaults = {name: getattr(Table1Settings, name) for name in later}
     alone = replace(settings, width=(), samples=(), length=(), sight=(), race=(), rivals=(), num_seeds=1, **defaults)
     if rival is None:
         # the core's baselines stand beside the default column alone
@@ -118,7 +145,9 @@ def _cell(settings: Table1Settings, setting: Setting, rival: str | None, seed: i
     else:
         computing = partial(_COMPUTE.get(rival, partial(compute_rival, rival)), settings, setting, seed)
     needs = (preparation(settings.worlds, setting.battle),)
-    return Cell(rival or setting.name, seed, [alone, setting, rival], computing, needs)
+    if rival == "intervals":
+        needs = (*needs, fresh_episodes(settings, setting.battle))
+    return Cell(group_of(settings, setting, rival), seed, [alone, setting, rival], computing, needs)
 
 
 _COMPUTE = {
@@ -127,6 +156,10 @@ _COMPUTE = {
     "ridge": compute_ridge,
     "singly": compute_singly,
     "latent_diffusion": compute_latent_diffusion,
+    "joint_samples": compute_joint_samples,
+    "composite_samples": compute_composite_samples,
+    "intervals": compute_intervals,
+    **{name: partial(compute_ablation, name) for name in ABLATIONS},
     **{name: partial(compute_joint_tuned, name) for name in ("joint_tuned", "joint_tuned_of_equal_weights")},
     **{name: partial(compute_transformer, name) for name in ("transformer", "transformer_of_any_team")},
 }

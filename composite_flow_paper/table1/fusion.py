@@ -22,6 +22,7 @@ from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.fuse import fuse_each, posterior
 from composite_flow.fusion.intervals import measure_quantiles
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.model import Model
 from composite_flow.training.fit import TrainingConfig, fit
 from composite_flow_paper.shared.cells import Workspace, told_steps
 from composite_flow_paper.table1.battles import Division
@@ -46,29 +47,52 @@ def fusion_training(settings: Table1Settings) -> TrainingConfig:
 
 def compute_fusion(settings: Table1Settings, setting: Setting, seed: int, workspace: Workspace) -> dict[str, Any]:
     """Train answers and judge them; arguments as in `cell.compute`."""
-    key_fit, key_judge = jax.random.split(jax.random.key(seed))
+    key_judge = jax.random.split(jax.random.key(seed))[1]
     played, division = divided(settings.worlds, setting, seed, workspace)
-    model = fit(
-        division.train,
-        division.validation,
-        fusion_training(settings),
-        key=key_fit,
-        folder=workspace.scratch,
-        resume=True,
-        history_range=division.history_range,
-        progress=told_steps(workspace.progress),
-    )
+    model = fitted(fusion_training(settings), division, seed, workspace)
     workspace.progress("fusion")
-    if not isinstance(answers := model.answers, AnswerNetwork):
-        raise AssertionError("the states of battles are small")
+    answers = answers_of(model)
     return {
         "world": played.facts,
         "parameters": parameters_of_fusion(settings, setting, division),
         "train_seconds": model.curves[-1]["seconds"],
         "curves": model.curves,
         **judged(settings, division, seed, fusing(answers, key_judge), None),
-        "coverage": coverage(answers, division, played.episodes.state_names, settings.num_histories, seed, key_judge),
+        "coverage": coverage(
+            answers,
+            _measured(division),
+            division.test.joint(division.test_steps(settings.num_histories, seed)),
+            played.episodes.state_names,
+            key_judge,
+        ),
     }
+
+
+def _measured(division: Division) -> JointBatch:
+    """Validation steps on which quantiles are measured."""
+    validation = division.validation
+    return validation.joint(validation.steps[:: max(1, validation.num_steps // _MEASURED_STEPS)])
+
+
+def fitted(config: TrainingConfig, division: Division, seed: int, workspace: Workspace) -> Model:
+    """What `fit` makes of a division; an interrupted training goes on from the scratch folder."""
+    return fit(
+        division.train,
+        division.validation,
+        config,
+        key=jax.random.split(jax.random.key(seed))[0],
+        folder=workspace.scratch,
+        resume=True,
+        history_range=division.history_range,
+        progress=told_steps(workspace.progress),
+    )
+
+
+def answers_of(model: Model) -> AnswerNetwork:
+    """The answers, which are not sparse: the states of battles are small."""
+    if not isinstance(answers := model.answers, AnswerNetwork):
+        raise AssertionError("the states of battles are small")
+    return answers
 
 
 def parameters_of_fusion(settings: Table1Settings, setting: Setting, division: Division) -> int:
@@ -105,17 +129,21 @@ def fusing(answers: AnswerNetwork, key: PRNGKeyArray):
 
 
 def coverage(
-    answers: AnswerNetwork, division: Division, names: Sequence[str], count: int, seed: int, key: PRNGKeyArray
+    answers: AnswerNetwork, measured: JointBatch, test: JointBatch, names: Sequence[str], key: PRNGKeyArray
 ) -> dict[str, dict[str, float]]:
-    """Share of the numbers of living units on test steps that lie within intervals, by size of team and level."""
-    validation = division.validation
-    stride = max(1, validation.num_steps // _MEASURED_STEPS)
-    measured = validation.joint(validation.steps[::stride])
+    """Share of the numbers of living units at test steps that lie within intervals, by size of team and level.
+
+    Args:
+        answers: whose intervals they are.
+        measured: held-out steps from which the quantiles are taken.
+        test: steps of other episodes.
+        names: of the state's features.
+        key: draws the teams.
+    """
     counted = living(names, measured.states)
     quantiles = measure_quantiles(answers, measured.histories, measured.states, key=key, counted=counted)
     if quantiles is None:
         raise AssertionError("battles have numbers")
-    test = division.test.joint(division.test_steps(count, seed))
     numbers = np.asarray(living(names, test.states)) & answers.prior.types.is_number
     places = places_in_line(jax.random.fold_in(key, 1), *test.histories.shape[:2])
     found: dict[str, dict[str, float]] = {}

@@ -122,7 +122,7 @@ def test_answers_stay_as_they_are(trained, histories, key):
     def loss(team):
         return jnp.sum(team_denoiser_losses(team, histories[None], MEAN[None], key))
 
-    gradient = eqx.filter_grad(loss)(trained)
+    gradient = eqx.filter_jit(eqx.filter_grad(loss))(trained)
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradient.answers))
     for part in (gradient.speaker.evidence_weights, gradient.speaker.free_weights, gradient.sigma_network.biases):
         assert np.any(part)
@@ -134,7 +134,7 @@ def test_the_loss_of_the_sigma_that_is_read_trains_its_reader_alone(trained, his
 
     def gradient(share):
         monkeypatch.setattr(team_loss, "SIGMA_SHARE", share)
-        return eqx.filter_grad(lambda team: team_loss.blind_loss(team, message, MEAN, key))(trained)
+        return eqx.filter_jit(eqx.filter_grad(lambda team: team_loss.blind_loss(team, message, MEAN, key)))(trained)
 
     once, often, never = gradient(0.1), gradient(100.0), gradient(0.0)
     jax.tree.map(np.testing.assert_array_equal, once.network, often.network)
@@ -147,8 +147,8 @@ def test_the_state_jacobian_is_that_of_finite_differences(trained, histories, si
     """Also by way of the σ that is read from y."""
     denoiser = trained if sigma is None else trained.at(sigma)
     context, y = denoiser.condition(trained.message(histories, all_of(3))), MEAN + 0.33
-    found = jax.jacfwd(lambda y: denoiser.denoise(context, y))(y)
-    moved = jax.vmap(lambda step: denoiser.denoise(context, y + step) - denoiser.denoise(context, y - step))
+    found = jax.jit(jax.jacfwd(lambda y: denoiser.denoise(context, y)))(y)
+    moved = jax.jit(jax.vmap(lambda step: denoiser.denoise(context, y + step) - denoiser.denoise(context, y - step)))
     np.testing.assert_allclose(found, moved(1e-2 * jnp.eye(5)).T / 2e-2, atol=0.05 * float(jnp.max(jnp.abs(found))))
 
 

@@ -18,7 +18,7 @@ from composite_flow_paper.shared.cells import Cell, Preparation, Workspace
 from composite_flow_paper.shared.paired_error import EpisodeErrors, psnr_difference
 from composite_flow_paper.table1.battles import battle_episodes, divide
 from composite_flow_paper.table1.beyond import ROWS
-from composite_flow_paper.table1.cell import BEYOND, SLOW_RIVALS, columns_of
+from composite_flow_paper.table1.cell import ABLATIONS, BEYOND, FEW_SEEDS, columns_of
 from composite_flow_paper.table1.chain import chain
 from composite_flow_paper.table1.experiment import EXPERIMENT
 from composite_flow_paper.table1.report import PAPER, paper_place
@@ -170,7 +170,7 @@ def test_everything_beyond_the_paper_stands_beside_fusion_on_the_same_steps(swep
     rows = {(row["cell"], row["estimator"]): row for row in summary["beyond"]["rows"]}
     # smaller teams are named by their size, of five; here there are two agents
     assert set(rows) == {(cell, name) for cell, name, _ in ROWS if "_of_5" not in name and name != "3_of_5"}
-    assert set(BEYOND) == {cell for cell, _ in rows} - {"denoiser", "joint_regression"}
+    assert set(BEYOND) == {cell for cell, _ in rows} - {"joint_regression"} | {"intervals"}
     fused = rows["fusion", "fused"]
     for row in rows.values():
         if row is not fused:
@@ -186,13 +186,46 @@ def test_everything_beyond_the_paper_stands_beside_fusion_on_the_same_steps(swep
     # what each agent says better than the mean of training, all of them say better still
     assert rows["singly", "product"]["psnr"]["test"] > rows["singly", "individual"]["psnr"]["test"]
     assert rows["ridge", "joint"]["psnr"]["test"] > rows["ridge", "individual"]["psnr"]["test"]
+    for cell, one in (("joint_samples", "samples"), ("composite_samples", "composite")):
+        assert rows[cell, f"mean_of_{one}"]["psnr"]["test"] > rows[cell, one]["psnr"]["test"]
+    # composite diffusion's denoiser is the default column's, trained by the same steps from the same key
+    paper = {(row["cell"], row["estimator"]): row for row in summary["rows"]}["denoiser", "composite"]
+    assert rows["composite_samples", "composite"]["parameters"] == paper["parameters"]
+    assert len({rows[name, "fused"]["psnr"]["test"] for name in (*ABLATIONS, "fusion")}) == 4
+
+
+@pytest.mark.slow
+def test_samples_are_scored_and_fusion_stands_in_other_columns(swept):
+    _, _, summary = swept
+    scores = {row["title"]: row for row in summary["beyond"]["scores"]}
+    assert len(scores) == 4 and all(row["energy"] > 0 and row["variogram"] > 0 for row in scores.values())
+    assert [(one["panel"], one["value"]) for one in summary["beyond"]["columns"]] == [("samples", 10), ("samples", 300)]
+    few, default = summary["beyond"]["columns"]
+    assert few["train"] > default["train"] and few["test"] < default["test"]
+    told = {(column["panel"], column["value"]): column["psnr"]["test"]["composite"] for column in summary["columns"]}
+    assert few["composite"] == told["samples", 10] and default["composite"] == told["samples", 300]
+
+
+@pytest.mark.slow
+def test_intervals_are_taken_and_judged_on_episodes_of_their_own(swept):
+    out, _, summary = swept
+    found = result_of(out / "intervals-seed0.json")
+    assert found["episodes"] == {"calibration": 40, "test": 20}
+    fresh = Episodes.load(out / "data" / f"{BATTLE.name}-intervals")
+    assert fresh.num_episodes == 60 and sum(found["steps"].values()) == fresh.num_steps
+    assert set(found["coverage"]) == {"1", "2"} and summary["beyond"]["intervals"]["coverage"] == found["coverage"]
+    # 40 episodes of a few steps each do not say more
+    assert all(
+        abs(share - float(level)) < 0.2 for shares in found["coverage"].values() for level, share in shares.items()
+    )
 
 
 @pytest.mark.slow
 def test_rates_are_tried_once_and_the_best_is_taken(swept):
     out, _, _ = swept
     tuned = [path.stem.removesuffix("-seed0") for path in out.glob("*.json") if "trials" in path.read_text()]
-    assert sorted(tuned) == sorted(set(BEYOND) - {"fusion", "joint_of_equal_weights", "ridge"})
+    untuned = {"fusion", "joint_of_equal_weights", "ridge", "joint_samples", "composite_samples", "intervals"}
+    assert sorted(tuned) == sorted(set(BEYOND) - untuned - set(ABLATIONS))
     for name in tuned:
         cell = result_of(out / f"{name}-seed0.json")
         assert cell["trials"] == json.loads((out / "trials" / f"{name}.json").read_text())["trials"]
@@ -224,11 +257,13 @@ def test_slow_rivals_have_seeds_of_their_own_which_no_cell_depends_on():
     cells = [cell for cell in EXPERIMENT.cells(settings, 5) if cell.group in BEYOND]
     assert [cell.name for cell in cells[: len(BEYOND)]] == [f"{name}-seed5" for name in BEYOND]
     assert [cell.name for cell in cells[len(BEYOND) :]] == [
-        f"{name}-seed{seed}" for seed in (6, 7) for name in BEYOND if name not in SLOW_RIVALS
+        f"{name}-seed{seed}" for seed in (6, 7) for name in BEYOND if name not in FEW_SEEDS
     ]
     kept = {cell.name: jsonable(cell.settings) for cell in EXPERIMENT.cells(default, 5)}
     assert all(jsonable(cell.settings) == kept[cell.name] for cell in cells)
     assert not any("seeds" in name for name in kept["fusion-seed5"][0] if name != "num_seeds")
+    elsewhere = {cell.group for cell in EXPERIMENT.cells(default, 5) if cell.group.startswith("fusion-")}
+    assert len(elsewhere) == 7  # of ten settings; fusion's width is its own
 
 
 @pytest.mark.slow

@@ -21,10 +21,10 @@ from composite_flow_paper.process_pool import cache_settings
 ONE_SEED = replace(SETTINGS, num_seeds=1)
 SBATCH = """#!/bin/sh
 cp "$1" {folder}/script.sh
-SLURM_JOB_ID=17 SLURM_NTASKS=1 nohup sh "$1" > {folder}/sbatch.log 2>&1 &
+SLURM_JOB_ID=17 SLURM_NTASKS=1 nohup sh {folder}/script.sh > {folder}/sbatch.log 2>&1 &
 echo "Submitted batch job 17"
 """
-"""Stands in for SLURM's command, which there is none of here: it starts the job at once."""
+"""Stands in for SLURM's command, which there is none of here: it starts a copy of the script, which submitit moves."""
 SRUN = """#!/bin/sh
 while [ "$1" != {python} ]; do shift; done
 exec "$@"

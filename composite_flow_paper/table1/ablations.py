@@ -21,7 +21,7 @@ from composite_flow.fusion.loss import fusion_losses, team_losses
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow_paper.shared.cells import Workspace, told_steps
 from composite_flow_paper.table1.cell import Setting, Table1Settings, divided, judged
-from composite_flow_paper.table1.fusion import WIDTH, fusing, fusion_training, parameters_of_fusion
+from composite_flow_paper.table1.fusion import fusing, fusion_training, parameters_of_fusion
 from composite_flow_paper.table1.tuning import joint_training, prior_of_training
 
 
@@ -70,7 +70,7 @@ def compute_ablation(
     mean_histories, prior = prior_of_training(division)
     depth = settings.training.depth
     trained = train_baseline(
-        lambda key: network(mean_histories, division.history_range, prior, WIDTH, depth, key=key),
+        lambda key: network(mean_histories, division.history_range, prior, settings.fusion_width, depth, key=key),
         JointSteps(division.train),
         joint_training(replace(settings, training=fusion_training(settings)), division),
         key=key_fit,

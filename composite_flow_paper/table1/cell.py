@@ -92,6 +92,7 @@ class Table1Settings:
         rivals: which are trained, at the default.
         num_seeds: of divisions of the episodes and of training.
         beyond: what is beyond the paper, at the default.
+        fusion_width: units a layer of fusion's networks, in all columns.
         beyond_seeds: as many of these,
         rival_seeds: but for these, of which there are as many: `FEW_SEEDS`, and fusion in the other columns.
         calibration_episodes, fresh_episodes: from which intervals are taken, and on which they are judged.
@@ -115,6 +116,7 @@ class Table1Settings:
     rivals: tuple[str, ...] = RIVALS
     num_seeds: int = 3
     beyond: tuple[str, ...] = field(default=BEYOND, metadata=LATER)
+    fusion_width: int = field(default=128, metadata=LATER)
     beyond_seeds: int = field(default=8, metadata=LATER)
     rival_seeds: int = field(default=3, metadata=LATER)
     calibration_episodes: int = field(default=2000, metadata=LATER)

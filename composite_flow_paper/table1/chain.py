@@ -20,7 +20,7 @@ from composite_flow.fusion.joint_steps import JointSteps
 from composite_flow_paper.shared.cells import Progress, Workspace, told_steps
 from composite_flow_paper.table1.battles import Division
 from composite_flow_paper.table1.cell import Setting, Table1Settings, judged
-from composite_flow_paper.table1.fusion import WIDTH, places_in_line
+from composite_flow_paper.table1.fusion import places_in_line
 from composite_flow_paper.table1.tuning import (
     joint_training,
     num_trained,
@@ -51,7 +51,7 @@ def chain(
     _, prior = prior_of_training(division)
 
     def build(key: PRNGKeyArray) -> ChainNetwork:
-        return ChainNetwork(division.history_range, prior.mean, WIDTH, settings.training.depth, key=key)
+        return ChainNetwork(division.history_range, prior.mean, settings.fusion_width, settings.training.depth, key=key)
 
     return train_baseline(
         build,

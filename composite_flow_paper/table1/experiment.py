@@ -72,6 +72,7 @@ PRESETS = {
         num_samples=2,
         num_sweeps=3,
         num_seeds=1,
+        fusion_width=24,
         beyond_seeds=1,
         rival_seeds=1,
         calibration_episodes=40,

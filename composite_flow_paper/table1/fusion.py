@@ -1,6 +1,6 @@
 """Fusion at Table 1's default, beside the paper's ways: whole teams, parts of them, lost and coarse answers, intervals.
 
-The network has 128 units a layer, whatever the default's width, and learns from the same samples for as many steps.
+The network has a width of its own, 128 units a layer, and learns from the same samples for as many steps.
 Intervals are measured on the validation episodes, for numbers of living units, and judged on the test episodes.
 """
 
@@ -28,7 +28,6 @@ from composite_flow_paper.shared.cells import Workspace, told_steps
 from composite_flow_paper.table1.battles import Division
 from composite_flow_paper.table1.cell import Setting, Table1Settings, divided, judged
 
-WIDTH = 128
 RATE = 2.0  # times the denoiser's rate
 LOST = (0.1, 0.3, 0.5)  # shares of answers that do not arrive
 BITS = 8
@@ -42,7 +41,9 @@ def fusion_training(settings: Table1Settings) -> TrainingConfig:
     The rate is the best of 1e-3, 2e-3 and 4e-3 on validation episodes of a division that is not reported.
     """
     rate = RATE * settings.training.learning_rate
-    return replace(settings.training, learn="fusion", team_denoiser=False, width=WIDTH, learning_rate=rate)
+    return replace(
+        settings.training, learn="fusion", team_denoiser=False, width=settings.fusion_width, learning_rate=rate
+    )
 
 
 def compute_fusion(settings: Table1Settings, setting: Setting, seed: int, workspace: Workspace) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def parameters_of_fusion(settings: Table1Settings, setting: Setting, division: D
 
     def build(key):
         usual = jnp.zeros((agents, columns))
-        return AnswerNetwork(usual, limits, prior, WIDTH, settings.training.depth, key=key)
+        return AnswerNetwork(usual, limits, prior, settings.fusion_width, settings.training.depth, key=key)
 
     stored = agents * columns + 2 * columns + 2 * size
     return num_parameters(eqx.filter_eval_shape(build, jax.random.key(0))) - stored

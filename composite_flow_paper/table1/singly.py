@@ -26,7 +26,7 @@ from composite_flow.fusion.network import AnswerNetwork
 from composite_flow_paper.shared.cells import Progress, Workspace, told_steps
 from composite_flow_paper.table1.battles import Division
 from composite_flow_paper.table1.cell import Setting, Table1Settings, judged
-from composite_flow_paper.table1.fusion import WIDTH, parameters_of_fusion
+from composite_flow_paper.table1.fusion import parameters_of_fusion
 from composite_flow_paper.table1.tuning import (
     joint_training,
     prior_of_training,
@@ -54,7 +54,7 @@ def singly(
     mean_histories, prior = prior_of_training(division)
 
     def build(key: PRNGKeyArray) -> AnswerNetwork:
-        options = (WIDTH, settings.training.depth)
+        options = (settings.fusion_width, settings.training.depth)
         return AnswerNetwork(mean_histories, division.history_range, prior, *options, key=key)
 
     return train_baseline(

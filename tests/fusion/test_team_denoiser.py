@@ -191,7 +191,7 @@ def learn(problem, num_free, steps, key):
 @pytest.mark.slow
 def test_free_numbers_tell_what_no_history_tells_alone(key):
     """XOR: with free numbers every sample is the state; without, half of them are."""
-    learned, histories, states = learn(TabularProblem.xor(), 16, 800, key)
+    learned, histories, states = learn(TabularProblem.xor(), 16, 500, key)
     without, _, _ = learn(TabularProblem.xor(), 0, 50, key)
 
     @eqx.filter_jit

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.usefixtures("permissive")
 
 @pytest.mark.slow
 def test_figure1(tmp_path):
-    settings = FIGURE1.presets["smoke"]
+    smoke = FIGURE1.presets["smoke"]
+    training = replace(smoke.sensors.training, batch=128, steps=2000)  # enough for what is asked
+    settings = replace(smoke, sensors=replace(smoke.sensors, training=training))
     summaries = run(FIGURE1, settings, tmp_path, progress=quiet).summary
     for summary in summaries.values():
         assert summary["num_histories"] == 12

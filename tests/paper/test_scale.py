@@ -1,5 +1,7 @@
 """The smallest preset of the scale experiment: its rates, its checks, what a call costs."""
 
+from dataclasses import replace
+
 import pytest
 
 from composite_flow.metrics import rate_lower_bound
@@ -12,7 +14,9 @@ pytestmark = pytest.mark.usefixtures("permissive")
 
 @pytest.mark.slow
 def test_nine_sensors_are_trained_checked_and_measured(tmp_path):
-    settings, told = EXPERIMENT.presets["smoke"], []
+    smoke, told = EXPERIMENT.presets["smoke"], []
+    training = replace(smoke.sensors.training, batch=128, steps=1000)  # enough for what is asked
+    settings = replace(smoke, sensors=replace(smoke.sensors, training=training))
     summary = run(EXPERIMENT, settings, tmp_path, progress=told.append).summary
     assert "cost-3, cost of 3 × 3 sensors" in told
     assert summary["exact_rate"] >= 0.9 and summary["stirred"]["exact_rate"] >= 0.9  # one target, 12 areas

@@ -22,8 +22,10 @@ STILL_TO_COMPUTE = {
     "jointly": ("sum-*", "*-seed[12]"),
     "scale": ("fusion-cost-32", "fusion-32-*", "fusion-10-targets-2-misses-*", "fusion-10-*-misses-seed[12]"),
     "table1": (
-        *("chain-seed[3-7]", "ridge-seed[1-7]", "joint_tuned-*", "joint_tuned_of_equal_weights-*"),
+        *("chain-seed[5-7]", "joint_tuned-*", "joint_tuned_of_equal_weights-*"),
         *("singly-*", "transformer-*", "transformer_of_any_team-*", "latent_diffusion-*"),
+        *("joint_samples-seed[12]", "composite_samples-*", "without_centring-*", "one_precision-*", "whole_teams-*"),
+        *("fusion-zerg-*", "fusion-terran-*", "fusion-protoss-*"),
     ),
 }
 

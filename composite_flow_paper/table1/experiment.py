@@ -138,6 +138,8 @@ def _cell(settings: Table1Settings, setting: Setting, rival: str | None, seed: i
     later = ["beyond", "beyond_seeds", "rival_seeds"]
     if rival != "intervals":
         later += ["calibration_episodes", "fresh_episodes"]
+    if rival not in settings.beyond:
+        later += ["fusion_width"]
     defaults = {name: getattr(Table1Settings, name) for name in later}
     alone = replace(settings, width=(), samples=(), length=(), sight=(), race=(), rivals=(), num_seeds=1, **defaults)
     if rival is None:

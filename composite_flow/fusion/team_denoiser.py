@@ -45,6 +45,7 @@ EVIDENCE_GAIN, LARGEST_SAID = 16.0, 5.0  # before and after the gain; sinh(5) is
 SMALLEST_SIGMA = 0.02  # that g reads from y
 LOG_SIGMA_RANGE = (math.log(0.01), math.log(10.0))  # outside of it σ counts as its end
 LARGEST_LOGIT = 15.0  # of what each feature says by itself; r grows like 1/σ²
+FREE_GAIN = 8.0  # of the weights of c at the start
 
 
 class TeamContext(eqx.Module):
@@ -238,6 +239,9 @@ def build_team_denoiser(
     speaker = AnswerNetwork(
         answers.mean_histories, limits, answers.prior, speaker_width, speaker_depth, num_free, key=key_speaker
     )
+    # g learns what histories tell jointly from products of c and all else that it reads: c is to be as large from the
+    # start, while hidden layers shrink what they pass on
+    speaker = eqx.tree_at(lambda network: network.free_weights, speaker, FREE_GAIN * speaker.free_weights)
     network = RefiningNetwork(3 * size + num_free, size, 2, width, rounds, key=key_network)
     sigma_network = MessageNetwork(3 * size + num_free, size + 3, 1, 64, 2, key=key_sigma)
     return TeamDenoiser(answers, speaker, network, sigma_network)

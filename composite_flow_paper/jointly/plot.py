@@ -25,7 +25,8 @@ def draw(result: Result[JointlySettings], out: Path) -> list[Path]:
                 at = np.full(len(above), place + 0.15 * (number - 2))
                 axes.scatter(at, above, color=COLOURS[way], s=22, label=None if place else words, zorder=3)
         axes.axhline(TARGET, color=MUTED, ls=":", lw=1)
-        axes.annotate("uniform guesses", (0.4, worlds[next(iter(worlds))]["chance"]), va="center", color=MUTED)
+        above_line = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
+        axes.annotate("uniform guesses", (0, worlds[next(iter(worlds))]["chance"]), color=MUTED, **above_line)
         axes.annotate(f"{TARGET}", (len(worlds) - 0.5, TARGET), va="center", color=MUTED)
         axes.set_xticks(range(len(worlds)), [WORLDS[name] for name in worlds])
         axes.set(

@@ -19,7 +19,6 @@ from composite_flow_paper.experiment import load_experiment, read_result, tables
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 NAMES = sorted(set(experiments()) - {"demo"})  # whose numbers alone are committed
 STILL_TO_COMPUTE = {
-    "jointly": ("parity-seed2",),
     "scale": ("fusion-cost-32", "fusion-32-*", "fusion-10-targets-2-misses-*", "fusion-10-*-misses-seed[12]"),
     "table1": (
         *("chain-seed[67]", "joint_tuned-*", "joint_tuned_of_equal_weights-*"),

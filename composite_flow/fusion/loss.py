@@ -44,6 +44,16 @@ def fusion_losses(
     """The loss of each step, averaged over its teams; of any answers that training fits."""
     keys = jax.random.split(key, len(states))
     teams = jax.vmap(lambda k: draw_teams(k, histories.shape[1]))(keys)
+    return losses_of_teams(answers, histories, states, teams)
+
+
+def losses_of_teams(
+    answers: Answers,
+    histories: Float[Array, "batch agents columns"],
+    states: Float[Array, "batch state"],
+    teams: Bool[Array, "batch teams agents"],
+) -> Float[Array, " batch"]:
+    """The loss of each step, averaged over these teams."""
     sums = answers.batch_sums(histories, teams)
     return jax.vmap(lambda total, s: jnp.mean(team_losses(answers.prior, total, s)))(sums, states)
 

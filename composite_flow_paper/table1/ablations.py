@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from composite_flow.baselines.training import train_baseline
 from composite_flow.fusion.answers import Answer, Answers
 from composite_flow.fusion.joint_steps import JointSteps
-from composite_flow.fusion.loss import fusion_losses, team_losses
+from composite_flow.fusion.loss import fusion_losses, losses_of_teams
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow_paper.shared.cells import Workspace, told_steps
 from composite_flow_paper.table1.cell import Setting, Table1Settings, divided, judged
@@ -48,8 +48,7 @@ def whole_team_losses(
 ) -> Float[Array, " batch"]:
     """Fusion's loss of the whole team; nothing is drawn."""
     del key
-    sums = answers.batch_sums(histories, jnp.ones((len(histories), 1, histories.shape[1]), bool))
-    return jax.vmap(lambda total, state: jnp.mean(team_losses(answers.prior, total, state)))(sums, states)
+    return losses_of_teams(answers, histories, states, jnp.ones((len(histories), 1, histories.shape[1]), bool))
 
 
 ABLATIONS = {

@@ -97,7 +97,7 @@ def answers_of(model: Model) -> AnswerNetwork:
 
 
 def parameters_of_fusion(settings: Table1Settings, setting: Setting, division: Division) -> int:
-    """How many weights fusion trains; what it stores of the data is not counted."""
+    """How many weights fusion trains."""
     size, columns, agents = division.train.state_size, division.train.layout.size, division.train.num_agents
     prior = Prior(jnp.zeros(size), jnp.ones(size), FeatureTypes((), (), size))
     limits = jnp.zeros(columns), jnp.ones(columns)
@@ -106,8 +106,13 @@ def parameters_of_fusion(settings: Table1Settings, setting: Setting, division: D
         usual = jnp.zeros((agents, columns))
         return AnswerNetwork(usual, limits, prior, settings.fusion_width, settings.training.depth, key=key)
 
-    stored = agents * columns + 2 * columns + 2 * size
-    return num_parameters(eqx.filter_eval_shape(build, jax.random.key(0))) - stored
+    return weights_of(eqx.filter_eval_shape(build, jax.random.key(0)))
+
+
+def weights_of(answers: AnswerNetwork) -> int:
+    """How many weights are trained; what is stored of the data is not counted."""
+    stored = answers.mean_histories, answers.history_minimum, answers.history_maximum, answers.prior
+    return num_parameters(answers) - num_parameters(stored)
 
 
 def fusing(answers: AnswerNetwork, key: PRNGKeyArray):

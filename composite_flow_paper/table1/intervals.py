@@ -25,7 +25,11 @@ _KEY = 1  # folded into that of the battle's episodes
 
 def fresh_episodes(settings: Table1Settings, battle: Battle) -> Preparation:
     """The episodes of all seeds."""
-    return Preparation(f"data/{battle.name}-intervals", partial(collect_fresh, settings, battle))
+    return Preparation(_place(battle), partial(collect_fresh, settings, battle))
+
+
+def _place(battle: Battle) -> str:
+    return f"data/{battle.name}-intervals"
 
 
 def collect_fresh(settings: Table1Settings, battle: Battle, out: Path, progress: Progress) -> None:
@@ -37,7 +41,7 @@ def collect_fresh(settings: Table1Settings, battle: Battle, out: Path, progress:
     wanted = settings.calibration_episodes + settings.fresh_episodes
     key = jax.random.fold_in(key_collect, _KEY)
     collect_to(
-        out / "data" / f"{battle.name}-intervals", problem, wanted, key=key, policy=policy,
+        out / _place(battle), problem, wanted, key=key, policy=policy,
         progress=lambda done, total: progress(f"fresh episodes: {done:,} of {total:,}"),
     )  # fmt: skip
 
@@ -46,7 +50,7 @@ def compute_intervals(settings: Table1Settings, setting: Setting, seed: int, wor
     """Train answers, take quantiles from the calibration episodes, and count on the others."""
     _, division = divided(settings.worlds, setting, seed, workspace)
     answers = answers_of(fitted(fusion_training(settings), division, seed, workspace))
-    episodes = Episodes.load(workspace.folder / "data" / f"{setting.battle.name}-intervals")
+    episodes = Episodes.load(workspace.folder / _place(setting.battle))
     dataset = HistoryDataset(episodes, setting.length)
     key = jax.random.fold_in(jax.random.key(seed), 2)
     order = np.asarray(jax.random.permutation(key, episodes.num_episodes))

@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
@@ -24,9 +23,10 @@ from composite_flow.fusion.team_denoiser import TeamDenoiser
 from composite_flow.fusion.team_sampling import sample_conditional
 from composite_flow.metrics import sample_scores
 from composite_flow_paper.shared.cells import Workspace
+from composite_flow_paper.shared.joint_samples import draw_joint_samples
 from composite_flow_paper.table1.battles import Division
 from composite_flow_paper.table1.cell import Estimator, Setting, Table1Settings, divided, judged
-from composite_flow_paper.table1.fusion import answers_of, fitted, fusion_training, places_in_line
+from composite_flow_paper.table1.fusion import answers_of, fitted, fusion_training, places_in_line, weights_of
 
 NUM_SAMPLES = 16
 SMALLER = 3  # agents of the smaller teams
@@ -54,7 +54,9 @@ def compute_joint_samples(
         draws[f"marginals{suffix}"] = partial(_marginal_samples, answers, size, key_judge)
     return {
         "world": played.facts,
-        "parameters": _trained(answers) + _trained(team.speaker) + num_parameters((team.network, team.sigma_network)),
+        "parameters": weights_of(answers)
+        + weights_of(team.speaker)
+        + num_parameters((team.network, team.sigma_network)),
         "train_seconds": sum(_seconds_of_networks(model.curves)),
         "curves": model.curves,
         **judged(settings, division, seed, means_of(draws), None),
@@ -110,22 +112,10 @@ def _teams(joint: JointBatch, size: int, key: PRNGKeyArray) -> Bool[Array, "step
 def _team_samples(
     team: TeamDenoiser, size: int, key: PRNGKeyArray, joint: JointBatch
 ) -> Float[Array, "steps samples state"]:
-    return _drawn_by(team, joint.histories, _teams(joint, size, key), key)
-
-
-@eqx.filter_jit
-def _drawn_by(
-    team: TeamDenoiser,
-    histories: Float[Array, "steps agents history"],
-    teams: Bool[Array, "steps agents"],
-    key: PRNGKeyArray,
-) -> Float[Array, "steps samples state"]:
-    def of_step(example):
-        each, agents, key = example
-        return sample_conditional(team, team.message(each, agents), NUM_SAMPLES, key=key)
-
-    examples = histories, teams, jax.random.split(key, len(histories))
-    return jax.lax.map(of_step, examples, batch_size=min(_AT_ONCE, len(histories)))
+    teams = _teams(joint, size, key)
+    return draw_joint_samples(
+        team, joint.histories, teams, NUM_SAMPLES, sample_conditional, key=key, batch_size=_AT_ONCE
+    )
 
 
 def _marginal_samples(
@@ -135,12 +125,6 @@ def _marginal_samples(
     keys = jax.random.split(key, len(joint.states))
     draw = partial(marginal_samples, answers.prior.types)
     return jax.vmap(lambda mean, variance, key: draw(mean, variance, NUM_SAMPLES, key))(told.mean, told.variance, keys)
-
-
-def _trained(answers: AnswerNetwork) -> int:
-    """Weights that are trained."""
-    stored = answers.mean_histories, answers.history_minimum, answers.history_maximum, answers.prior
-    return num_parameters(answers) - num_parameters(stored)
 
 
 def _seconds_of_networks(curves: Sequence[Mapping[str, float]]) -> list[float]:

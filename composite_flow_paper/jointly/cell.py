@@ -24,7 +24,6 @@ from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.windows import JointBatch
-from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.fuse import fuse_each
 from composite_flow.fusion.joint_steps import JointSteps
 from composite_flow.fusion.learned import LearnedFusion
@@ -37,6 +36,7 @@ from composite_flow.training.fit import fit
 from composite_flow_paper.jointly.problems import PROBLEMS, build_problem, team_posterior_each
 from composite_flow_paper.shared.cells import Progress, Workspace, told_steps
 from composite_flow_paper.shared.joint_samples import draw_joint_samples, judge_samples
+from composite_flow_paper.shared.marginal_samples import draw_marginals
 from composite_flow_paper.shared.sensor_runs import choose_steps
 
 TRAINING = TrainingConfig(
@@ -174,24 +174,9 @@ def _samples(
         "team_denoiser": draw_joint_samples(team, histories, everyone, count, draw, key=keys[0]),
         "without_one_agent": draw_joint_samples(team, histories, heard, count, draw, key=keys[1]),
         "no_free_numbers": draw_joint_samples(without, histories, everyone, count, draw, key=keys[2]),
-        "summed_answers": draw_independent(fused.mean, fused.types, count, key=keys[3]),
+        "summed_answers": draw_marginals(fused.mean, fused.variance, fused.types, count, key=keys[3]),
         "composite": composite,
     }
-
-
-def draw_independent(
-    probabilities: Float[Array, "joint state"], types: FeatureTypes, num_samples: int, *, key: PRNGKeyArray
-) -> Float[Array, "joint {num_samples} state"]:
-    """States of which each binary feature and each group is drawn by itself."""
-    shape = (len(probabilities), num_samples)
-    key_binary, *keys = jax.random.split(key, 1 + len(types.groups))
-    drawn = jax.random.bernoulli(key_binary, jnp.clip(probabilities, 0, 1)[:, None], (*shape, types.size))
-    drawn = drawn.astype(probabilities.dtype)
-    for key_group, (first, stop) in zip(keys, types.groups, strict=True):
-        logits = jnp.log(jnp.clip(probabilities[:, None, first:stop], 0))
-        chosen = jax.random.categorical(key_group, logits, axis=-1, shape=shape)
-        drawn = drawn.at[..., first:stop].set(jax.nn.one_hot(chosen, stop - first))
-    return drawn
 
 
 def _nearest(

@@ -4,7 +4,7 @@ It is trained on the setting's samples; individual and composite diffusion and a
 its calls, from the same noises, at joint histories that it was trained on and at held-out ones.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.data.dataset import HistoryDataset, JointBatch
 from composite_flow.denoiser import Denoiser
 from composite_flow.files.plain_json import LATER
-from composite_flow.metrics import decibels
+from composite_flow.metrics import decibels, sample_scores
 from composite_flow.problems.smax import SMAX
 from composite_flow.training.fit import TrainingConfig, fit
 from composite_flow_paper.shared.cells import Workspace, told_steps
@@ -217,13 +217,21 @@ def denoising(
 
 
 def judged(
-    settings: Table1Settings, division: Division, seed: int, estimator: Estimator, pair: tuple[str, str] | None
+    settings: Table1Settings,
+    division: Division,
+    seed: int,
+    estimator: Estimator,
+    pair: tuple[str, str] | None,
+    scored: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """PSNR of each estimator on training and test steps, a pair's difference, and the test episodes' errors."""
+    """PSNR of each estimator on training and test steps, a pair's difference, and the test episodes' errors.
+
+    Those that are scored draw samples: energy and variogram score of them at the test steps as well.
+    """
     count = settings.num_histories
-    train = errors_at(division.train, division.train_steps(count, seed), estimator)
-    test = errors_at(division.test, division.test_steps(count, seed), estimator)
-    return {
+    train, _ = errors_at(division.train, division.train_steps(count, seed), estimator)
+    test, scores = errors_at(division.test, division.test_steps(count, seed), estimator, scored)
+    found = {
         "train": {"psnr": psnrs(train), "gap": psnr_difference(train, *pair) if pair else None},
         "test": {
             "psnr": psnrs(test),
@@ -231,16 +239,19 @@ def judged(
             "episodes": test.to_json(),
         },
     }
+    return {**found, "scores": scores} if scored else found
 
 
-def errors_at(part: HistoryDataset, steps: Int[Array, " steps"], estimator: Estimator) -> EpisodeErrors:
-    """Squared error of each estimator, averaged over samples and features, at these steps."""
+def errors_at(
+    part: HistoryDataset, steps: Int[Array, " steps"], estimator: Estimator, scored: Sequence[str] = ()
+) -> tuple[EpisodeErrors, dict[str, dict[str, float]]]:
+    """Squared error of each estimator at these steps, averaged over samples and features; scores of those asked for."""
     joint = part.joint(steps)
-    errors = {
-        name: jnp.mean((samples - joint.states[:, None]) ** 2, axis=(1, 2))
-        for name, samples in estimator(joint).items()
-    }
-    return EpisodeErrors.of_steps(errors, part.windows.episode_of_step[steps])
+    found = estimator(joint)
+    errors = {name: jnp.mean((samples - joint.states[:, None]) ** 2, axis=(1, 2)) for name, samples in found.items()}
+    scores = {name: sample_scores(found[name], joint.states) for name in scored}
+    told = {name: {"energy": float(energy), "variogram": float(spread)} for name, (energy, spread) in scores.items()}
+    return EpisodeErrors.of_steps(errors, part.windows.episode_of_step[steps]), told
 
 
 def psnrs(errors: EpisodeErrors) -> dict[str, float]:

@@ -17,7 +17,7 @@ from composite_flow.data.dataset import JointBatch
 from composite_flow_paper.shared.cells import Workspace
 from composite_flow_paper.table1.cell import Setting, Table1Settings, divided, judged
 from composite_flow_paper.table1.fusion import fitted
-from composite_flow_paper.table1.joint_samples import NUM_SAMPLES, means_of, scores_of
+from composite_flow_paper.table1.joint_samples import NUM_SAMPLES, drawing
 
 _FLOWS = 4  # of each agent
 
@@ -46,6 +46,5 @@ def compute_composite_samples(
         "parameters": num_parameters(model.denoiser),
         "train_seconds": model.curves[-1]["seconds"],
         "curves": model.curves,
-        **judged(settings, division, seed, means_of(draws), None),
-        "scores": scores_of(draws, settings, division, seed),
+        **judged(settings, division, seed, drawing(draws), None, scored=[*draws]),
     }

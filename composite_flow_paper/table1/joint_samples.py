@@ -16,15 +16,13 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.baselines.training import num_parameters
 from composite_flow.data.dataset import JointBatch
-from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.fuse import fuse_each
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.team_denoiser import TeamDenoiser
 from composite_flow.fusion.team_sampling import sample_conditional
-from composite_flow.metrics import sample_scores
 from composite_flow_paper.shared.cells import Workspace
 from composite_flow_paper.shared.joint_samples import draw_joint_samples
-from composite_flow_paper.table1.battles import Division
+from composite_flow_paper.shared.marginal_samples import draw_marginals
 from composite_flow_paper.table1.cell import Estimator, Setting, Table1Settings, divided, judged
 from composite_flow_paper.table1.fusion import answers_of, fitted, fusion_training, places_in_line, weights_of
 
@@ -59,49 +57,19 @@ def compute_joint_samples(
         + num_parameters((team.network, team.sigma_network)),
         "train_seconds": sum(_seconds_of_networks(model.curves)),
         "curves": model.curves,
-        **judged(settings, division, seed, means_of(draws), None),
-        "scores": scores_of(draws, settings, division, seed),
+        **judged(settings, division, seed, drawing(draws), None, scored=[*draws]),
     }
 
 
-def means_of(draws: Mapping[str, Draw]) -> Estimator:
-    """One sample of each way to draw them, and the mean of its samples."""
+def drawing(draws: Mapping[str, Draw]) -> Estimator:
+    """The samples of each way to draw them, and their mean."""
 
-    def estimate(joint: JointBatch) -> Mapping[str, Float[Array, "steps 1 state"]]:
+    def estimate(joint: JointBatch) -> Mapping[str, Float[Array, "steps _ state"]]:
         found = {name: draw(joint) for name, draw in draws.items()}
         means = {f"mean_of_{name}": jnp.mean(drawn, axis=1, keepdims=True) for name, drawn in found.items()}
-        return {**{name: drawn[:, :1] for name, drawn in found.items()}, **means}
+        return {**found, **means}
 
     return estimate
-
-
-def scores_of(
-    draws: Mapping[str, Draw], settings: Table1Settings, division: Division, seed: int
-) -> dict[str, dict[str, float]]:
-    """Energy and variogram score of each way to draw samples, at the test steps."""
-    joint = division.test.joint(division.test_steps(settings.num_histories, seed))
-    found = {name: sample_scores(draw(joint), joint.states) for name, draw in draws.items()}
-    return {name: {"energy": float(energy), "variogram": float(spread)} for name, (energy, spread) in found.items()}
-
-
-def marginal_samples(
-    types: FeatureTypes,
-    mean: Float[Array, " state"],
-    variance: Float[Array, " state"],
-    num_samples: int,
-    key: PRNGKeyArray,
-) -> Float[Array, "{num_samples} state"]:
-    """Every feature drawn by itself: numbers from Gaussians, binary features from coins, groups as one of k."""
-    key_number, key_coin, *keys = jax.random.split(key, 2 + len(types.groups))
-    shape = num_samples, len(mean)
-    numbers = mean[None] + jnp.sqrt(variance)[None] * jax.random.normal(key_number, shape)
-    coins = (jax.random.uniform(key_coin, shape) < mean[None]).astype(mean.dtype)
-    drawn = jnp.where(types.is_number, numbers, coins)
-    for (first, stop), key in zip(types.groups, keys, strict=True):
-        logits = jnp.log(jnp.maximum(mean[first:stop], jnp.finfo(mean.dtype).tiny))
-        chosen = jax.random.categorical(key, logits, shape=(num_samples,))
-        drawn = drawn.at[:, first:stop].set(jax.nn.one_hot(chosen, stop - first, dtype=mean.dtype))
-    return drawn
 
 
 def _teams(joint: JointBatch, size: int, key: PRNGKeyArray) -> Bool[Array, "steps agents"]:
@@ -122,9 +90,7 @@ def _marginal_samples(
     answers: AnswerNetwork, size: int, key: PRNGKeyArray, joint: JointBatch
 ) -> Float[Array, "steps samples state"]:
     told = fuse_each(answers, joint.histories, _teams(joint, size, key))
-    keys = jax.random.split(key, len(joint.states))
-    draw = partial(marginal_samples, answers.prior.types)
-    return jax.vmap(lambda mean, variance, key: draw(mean, variance, NUM_SAMPLES, key))(told.mean, told.variance, keys)
+    return draw_marginals(told.mean, told.variance, told.types, NUM_SAMPLES, key=key)
 
 
 def _seconds_of_networks(curves: Sequence[Mapping[str, float]]) -> list[float]:

@@ -4,7 +4,6 @@ It has as many weights as fusion. Like joint regression it reads all histories a
 from four times as many joint histories a step. It is judged at its best step on validation episodes.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -16,14 +15,13 @@ from composite_flow.baselines.latent_diffusion import LatentDiffusion, diffusion
 from composite_flow.baselines.regression import JointPairs, concatenated_histories
 from composite_flow.baselines.training import TrainedBaseline, matching_width, train_baseline
 from composite_flow.data.dataset import JointBatch
-from composite_flow.metrics import sample_scores
 from composite_flow_paper.shared.cells import Progress, Workspace, told_steps
 from composite_flow_paper.table1.battles import Division
 from composite_flow_paper.table1.cell import Setting, Table1Settings, judged
 from composite_flow_paper.table1.fusion import parameters_of_fusion
+from composite_flow_paper.table1.joint_samples import NUM_SAMPLES, drawing
 from composite_flow_paper.table1.tuning import num_trained, prior_of_training, train_tuned, validating
 
-NUM_SAMPLES = 16
 _VALIDATION_STEPS, _VALIDATION_SAMPLES = 500, 4
 _AT_ONCE = 64  # joint histories
 
@@ -39,17 +37,10 @@ def compute_latent_diffusion(
     def samples(joint: JointBatch) -> Float[Array, "steps samples state"]:
         return _samples(network, joint.histories, key_judge, NUM_SAMPLES)
 
-    def estimate(joint: JointBatch) -> Mapping[str, Float[Array, "steps 1 state"]]:
-        drawn = samples(joint)
-        return {"one_sample": drawn[:, :1], f"mean_of_{NUM_SAMPLES}": jnp.mean(drawn, axis=1, keepdims=True)}
-
-    test = division.test.joint(division.test_steps(settings.num_histories, seed))
-    energy, variogram = sample_scores(samples(test), test.states)
     return {
         "parameters": num_trained(network, "history_minimum", "history_maximum", "mean", "scale"),
         **tuned.facts,
-        "scores": {"samples": NUM_SAMPLES, "energy": float(energy), "variogram": float(variogram)},
-        **judged(settings, division, seed, estimate, None),
+        **judged(settings, division, seed, drawing({"samples": samples}), None, scored=["samples"]),
     }
 
 

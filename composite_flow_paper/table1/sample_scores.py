@@ -12,7 +12,7 @@ KINDS = (
     ("joint_samples", "samples", "joint samples"),
     ("joint_samples", "marginals", "each feature from fusion's marginal"),
     ("composite_samples", "composite", "composite diffusion"),
-    ("latent_diffusion", None, "diffusion with a latent mode"),
+    ("latent_diffusion", "samples", "diffusion with a latent mode"),
     ("joint_samples", "samples_3_of_5", "joint samples of three agents"),
     ("joint_samples", "marginals_3_of_5", "each feature from fusion's marginal, of three agents"),
 )
@@ -24,7 +24,7 @@ def scores_of_samples(results: Results) -> list[dict[str, Any]]:
     """The mean of both scores over the seeds, of each kind of samples that is there."""
     found = []
     for cell, name, title in KINDS:
-        scores = [one["scores"] if name is None else one["scores"].get(name) for one in results.get(cell, {}).values()]
+        scores = [one["scores"].get(name) for one in results.get(cell, {}).values()]
         if scores and all(scores):
             means = {score: float(np.mean([one[score] for one in scores])) for score in ("energy", "variogram")}
             found.append({"title": title, "seeds": len(scores), **means})

@@ -8,9 +8,8 @@ import pytest
 from composite_flow.belief import exact_belief
 from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
-from composite_flow.fusion.features import FeatureTypes
 from composite_flow_paper.experiment import run
-from composite_flow_paper.jointly.cell import all_but_one, chance, draw_independent, judged
+from composite_flow_paper.jointly.cell import all_but_one, chance, judged
 from composite_flow_paper.jointly.experiment import EXPERIMENT
 from composite_flow_paper.jointly.problems import PROBLEMS, build_problem, team_posterior_each
 from composite_flow_paper.jointly.report import summarise_world
@@ -88,14 +87,6 @@ def test_samples_without_one_agent_are_held_against_the_prior():
     found = judged(problem, joint, {"without_one_agent": halves, "composite": halves})["ways"]
     assert found["without_one_agent"]["total_variation"] == 0.0
     assert found["composite"]["total_variation"] == 0.5
-
-
-def test_independent_draws_follow_the_probabilities():
-    """To 4 standard errors; in each group one of k."""
-    probabilities, types = jnp.array([[0.2, 0.1, 0.6, 0.3], [1.0, 0.0, 0.0, 1.0]]), FeatureTypes((0,), ((1, 4),), 4)
-    drawn = np.asarray(draw_independent(probabilities, types, 4000, key=jax.random.key(0)))
-    np.testing.assert_allclose(drawn.mean(axis=1), probabilities, atol=0.032)
-    np.testing.assert_array_equal(drawn[..., 1:].sum(axis=-1), 1.0)
 
 
 def test_the_largest_seed_decides():

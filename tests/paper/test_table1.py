@@ -185,7 +185,7 @@ def test_everything_beyond_the_paper_stands_beside_fusion_on_the_same_steps(swep
             fused["parameters"], rel=0.05
         )
     # the square is convex: a mean errs less than what it is the mean of
-    for cell, mean, one in (("singly", "mean", "individual"), ("latent_diffusion", "mean_of_16", "one_sample")):
+    for cell, mean, one in (("singly", "mean", "individual"), ("latent_diffusion", "mean_of_samples", "samples")):
         assert rows[cell, mean]["psnr"]["test"] > rows[cell, one]["psnr"]["test"]
     # what each agent says better than the mean of training, all of them say better still
     assert rows["singly", "product"]["psnr"]["test"] > rows["singly", "individual"]["psnr"]["test"]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.baselines.flows import BASELINES, baseline_batch
 from composite_flow.certificate.checks import Certificate, certify_batch
-from composite_flow.certificate.reliability import acceptance, are_binary, right_samples
+from composite_flow.certificate.reliability import acceptance, are_binary, right_in_words, right_samples
 from composite_flow.composite.plan import speaking_order
 from composite_flow.composite.reconstruct import Estimate, reconstruct_batch
 from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
@@ -49,8 +49,9 @@ class Evaluation:
         exact_rate_individual: the same for individual flows.
         exact_rate_unseen_states: of composite diffusion in states withheld from training; None where none was.
         accepted_share: share of the samples that pass all checks.
-        wrong_among_accepted: share of these that are wrong: not the true state, or 3 D_φ away where states are not
-            binary; None where none passes.
+        wrong_among_accepted: share of these that are not right; None where none passes.
+        right_means: when a sample counts as right, in words.
+        right_by_guessing: share of the steps at which the mean of these states would count as right.
         denoiser_calls: per joint history, over its samples; the same for every baseline.
         baselines: psnr, exact_rate and denoiser_calls of each, by name.
         steps: the dataset's steps that were drawn.
@@ -67,6 +68,8 @@ class Evaluation:
     exact_rate_unseen_states: float | None
     accepted_share: float
     wrong_among_accepted: float | None
+    right_means: str
+    right_by_guessing: float
     denoiser_calls: int
     baselines: dict[str, dict[str, Any]]
     steps: Int[Array, " joint"]
@@ -140,6 +143,8 @@ def evaluate(
         exact_rate_unseen_states=_unseen_rate(denoiser, dataset, key_unseen, num_joint, sampling),
         accepted_share=accepted["accepted_share"],
         wrong_among_accepted=accepted["wrong_among_accepted"],
+        right_means=right_in_words(states, radius),
+        right_by_guessing=_right_by_guessing(states, radius),
         denoiser_calls=calls,
         baselines=baselines,
         steps=steps,
@@ -148,6 +153,12 @@ def evaluate(
         certificates=certificates,
         fusion=_of_fusion(model, histories, states, key_unseen),
     )
+
+
+def _right_by_guessing(states: Float[Array, "joint state"], radius: float) -> float:
+    """How often the mean of these states would count as right."""
+    guesses = jnp.broadcast_to(jnp.mean(states, axis=0), states.shape)
+    return float(jnp.mean(right_samples(guesses[:, None], states, radius)))
 
 
 def _of_fusion(model: Evaluated, histories, states, key: PRNGKeyArray) -> FusionEvaluation | None:

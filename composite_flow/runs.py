@@ -5,7 +5,6 @@ and cannot be resumed with others. `model.safetensors` also holds what a test of
 data's fingerprint, the test episodes and the radius.
 """
 
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -16,11 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
+from composite_flow.baselines.linear import LinearEstimates, fit_linear, load_linear
 from composite_flow.belief import BeliefModel
 from composite_flow.certificate.reliability import are_binary
 from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes, default_state_names
+from composite_flow.data.fingerprint import fingerprint
 from composite_flow.denoiser import Denoiser, IdealDenoiser
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.plain_json import jsonable
@@ -36,7 +37,6 @@ from composite_flow.training.loss import ideal_loss
 SETTINGS_FILE = "run.json"
 MOST_STATES = 2_000  # with at most so many, the ideal loss takes seconds for histories of one step
 _WATCHED = 128  # joint histories of the validation part that are evaluated during training
-_ROWS = 65_536  # steps read at a time to compute the fingerprint
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,14 @@ class RunData:
             was not trained. "unknown": all of the given data, of which the model may have seen some; a model that `fit`
             saved does not record its split.
         whole: all of the given data.
+        kept: linear estimates that training kept beside the model; None where it kept none.
     """
 
     model: Model
     dataset: HistoryDataset
     part: str
     whole: HistoryDataset
+    kept: LinearEstimates | None = None
 
     def radius(self, given: float | None = None) -> float:
         """D_φ for the checks: `given`, or by default the model's own.
@@ -97,6 +99,11 @@ class RunData:
         if radius is None:
             raise InputError("This model's radius was not measured; give one with --radius.")
         return radius
+
+    def linear(self) -> LinearEstimates | None:
+        """Linear estimates from the run's training data: kept, or fitted anew; None where the data are not at hand."""
+        parts = None if self.kept is not None else self.training_parts()
+        return self.kept if parts is None else fit_linear(*parts)
 
     def training_parts(self) -> tuple[HistoryDataset, HistoryDataset] | None:
         """The training and validation episodes; None where the run was not trained on these data, or does not say."""
@@ -191,6 +198,7 @@ def train_run(
     )
     if folder is not None and is_first_process():
         model.save(folder, overwrite=True)
+        fit_linear(train, validation).save(folder, model.description["split"], overwrite=True)
     return model
 
 
@@ -228,15 +236,6 @@ def split_record(episodes: Episodes, test: HistoryDataset) -> dict[str, Any]:
     }
 
 
-def fingerprint(episodes: Episodes) -> str:
-    """A checksum of the arrays that training reads, and their sizes. It does not depend on how they are stored."""
-    checksum = 0
-    for array in (episodes.observations, episodes.actions, episodes.states, episodes.ends):
-        for first in range(0, episodes.num_steps, _ROWS):
-            checksum = zlib.crc32(np.ascontiguousarray(array[first : first + _ROWS]).tobytes(), checksum)
-    return f"{episodes.num_episodes} episodes, {episodes.num_steps} steps, {checksum:08x}"
-
-
 def open_run(run: Path, data: Path) -> RunData:
     """Load a finished run's model and the data to use it on.
 
@@ -257,11 +256,12 @@ def open_run(run: Path, data: Path) -> RunData:
     record = model.description.get("split")
     if record is None:
         return RunData(model, dataset, "unknown", dataset)
+    kept = load_linear(run, record)
     if record["fingerprint"] != fingerprint(episodes):
-        return RunData(model, dataset, "all", dataset)
+        return RunData(model, dataset, "all", dataset, kept)
     withheld = None if record["withheld_states"] is None else np.asarray(record["withheld_states"], np.float32)
     test = dataset.part(np.asarray(record["test"], np.int32), withheld_states=withheld)
-    return RunData(model, test, "test", dataset)
+    return RunData(model, test, "test", dataset, kept)
 
 
 def choose_steps(dataset: HistoryDataset, count: int, seed: int) -> Int[np.ndarray, " steps"]:

@@ -25,6 +25,8 @@ KEYS = {
     "exact_rate_unseen_states",
     "accepted_share",
     "wrong_among_accepted",
+    "right_means",
+    "right_by_guessing",
     "denoiser_calls",
     "baselines",
 }
@@ -60,6 +62,8 @@ def test_a_perfect_model_is_exact_accepted_and_never_wrong(evaluation):
     assert all(scores["denoiser_calls"] == 96 for scores in summary["baselines"].values())
     assert summary["psnr_composite"] > 60 > summary["psnr_individual"]
     assert summary["exact_rate_individual"] == summary["baselines"]["individual_flow"]["exact_rate"] < 1.0
+    # one of four features is 1: their mean, rounded, is no state
+    assert "rounded" in summary["right_means"] and summary["right_by_guessing"] == 0.0
     json.dumps(summary, allow_nan=False)
 
 
@@ -88,6 +92,10 @@ def test_states_that_are_not_binary_have_no_exact_rate_and_are_right_within_thre
     assert result.psnr_composite == pytest.approx(-10 * np.log10(np.mean(errors**2)), rel=1e-4)
     assert result.accepted_share == 1.0
     assert result.wrong_among_accepted == pytest.approx(np.mean(np.linalg.norm(errors, axis=1) >= 0.3))
+    states = np.asarray(result.states)
+    around = np.linalg.norm(states - states.mean(axis=0), axis=1)
+    assert result.right_by_guessing == pytest.approx(np.mean(around < 0.3)) and 0 < result.right_by_guessing < 1
+    assert "0.3 of the true state" in result.right_means
 
 
 def test_a_model_of_another_problem_is_refused(sensors, key):

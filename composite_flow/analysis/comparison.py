@@ -1,9 +1,10 @@
 """Ways to infer the state side by side: how good each is on the same joint histories, and what it costs.
 
 Composite diffusion and its baselines, what was learned of fusion, linear regressions, and the training mean, which asks
-nobody.
+nobody. Some of them also feature by feature, in the state's own units.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -11,20 +12,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from composite_flow.baselines.ridge import fit_ridge
+from composite_flow.analysis.feature_errors import FeatureErrors, feature_errors
+from composite_flow.baselines.linear import LinearEstimates
 from composite_flow.composite.rule import DEFINITION_6, ParallelMean, message_bytes
 from composite_flow.data.dataset import HistoryDataset
-from composite_flow.errors import TooLargeError
 from composite_flow.evaluation import Evaluation, scores_of
 from composite_flow.fusion.chain_estimate import pass_on, random_orders
 from composite_flow.fusion.evaluation import FusionEvaluation
+from composite_flow.fusion.features import find_types
+from composite_flow.fusion.fuse import fuse_each
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.team_denoiser import TeamDenoiser
+from composite_flow.history import HistoryLayout
 from composite_flow.model import Model
 
 JOINT_SAMPLES = 16
 _SAMPLER_STEPS = 30  # calls of the team denoiser for each of them
-_NO_TRAINING_DATA = "Linear regressions are fitted to the run's own training episodes; give the data it was trained on."
+_NO_LINEAR = "Linear regressions are kept by `train`, and this run has none; give the data that it was trained on."
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,12 @@ class Comparison:
     Attributes:
         ways: what was measured.
         left_out: what was not, and why.
+        errors: of some of them, feature by feature.
     """
 
     ways: dict[str, Way]
     left_out: dict[str, str]
+    errors: FeatureErrors
 
 
 def compare_ways(
@@ -66,7 +72,7 @@ def compare_ways(
     *,
     evaluation: Evaluation | None,
     fusion: FusionEvaluation | None,
-    training: tuple[HistoryDataset, HistoryDataset] | None,
+    linear: LinearEstimates | None,
     key: PRNGKeyArray,
 ) -> Comparison:
     """Measure all ways on the same joint histories.
@@ -77,23 +83,31 @@ def compare_ways(
         steps: of these.
         evaluation: of the denoiser there; None where the model has none.
         fusion: of the answers there; None where the model has none.
-        training: training and validation data, for linear regressions; None where they are not at hand.
+        linear: from the training data; None where they are not at hand.
         key: draws the orders of the chain and the joint samples.
     """
     joint = dataset.joint(steps)
     ways = {} if evaluation is None else composite_ways(evaluation)
-    left_out = {} if training is not None else {"ridge": _NO_TRAINING_DATA}
-    mean = None
+    estimates = {} if evaluation is None else {"composite": evaluation.estimates.samples}
+    types, fused = find_types(np.asarray(joint.states)), None
     if model.fusion is not None and fusion is not None:
         ways |= fusion_ways(model.fusion, fusion, joint.histories, joint.states, key=key)
-        mean = model.fusion.answers.prior.mean
-    if training is not None:
-        ridge, left_out = ridge_ways(training, dataset, steps)
-        ways |= ridge
-        mean = _mean_state(training[0]) if mean is None else mean
-    if mean is not None:
-        ways["constant"] = _way(jnp.broadcast_to(mean, joint.states.shape), joint.states, 0, 0, 0)
-    return Comparison(ways, left_out)
+        types, fused = model.fusion.answers.prior.types, model.fuse_batch(joint.histories)
+        estimates |= _scaled_means(model.fusion, joint.histories)
+    estimates |= {} if linear is None else linear.estimates(dataset, steps)
+    ways |= linear_ways(estimates, joint.states, dataset.layout)
+    left_out = _NO_LINEAR if linear is None else linear.left_out
+    errors = feature_errors(estimates, joint.states, types, model.scaling, model.state_names, fused)
+    return Comparison(ways, {"ridge": left_out} if left_out else {}, errors)
+
+
+def _scaled_means(
+    fusion: LearnedFusion, histories: Float[Array, "joint agents history"]
+) -> dict[str, Float[Array, "joint 1 state"]]:
+    """What whole teams say, and what is known before."""
+    means = fuse_each(fusion.answers, histories, jnp.ones(histories.shape[:2], bool)).mean
+    prior = jnp.broadcast_to(fusion.answers.prior.mean, means.shape)
+    return {"fusion": means[:, None], "constant": prior[:, None]}
 
 
 def composite_ways(evaluation: Evaluation) -> dict[str, Way]:
@@ -149,37 +163,29 @@ def _bytes_of_team_answer(team: TeamDenoiser) -> int:
     return 4 * (types.values_sent + int(np.sum(~types.is_number)) + team.speaker.num_free)
 
 
-def ridge_ways(
-    parts: tuple[HistoryDataset, HistoryDataset], dataset: HistoryDataset, steps: Int[np.ndarray, " joint"]
-) -> tuple[dict[str, Way], dict[str, str]]:
-    """Linear regressions from all histories and from each agent's own, and what was left out and why.
+def linear_ways(
+    estimates: Mapping[str, Float[Array, "joint _ state"]], states: Float[Array, "joint state"], layout: HistoryLayout
+) -> dict[str, Way]:
+    """Linear regressions and the constant, as far as they are there.
 
     An agent's own estimate is scored as individual flows are: averaged over agents within the mean squared error.
 
     Args:
-        parts: training and validation data.
-        dataset: of the joint histories to judge.
-        steps: of these.
+        estimates: scaled, by name.
+        states: the truth, scaled.
+        layout: of the histories, which agents send where all are read.
     """
-    num_agents, own = dataset.num_agents, dataset.layout.size - dataset.num_agents
-    costs = {"ridge_of_all_histories": (1, num_agents, 4 * own), "ridge_of_own_history": (num_agents, 0, 0)}
-    states = dataset.joint(steps).states
-    found, left_out = {}, {}
-    for name, cost in costs.items():
-        try:
-            ridge = fit_ridge(*parts, together=name == "ridge_of_all_histories")
-        except TooLargeError as error:
-            left_out[name] = str(error)
-            continue
-        estimates = jnp.asarray(ridge.estimates(dataset, steps), jnp.float32)
-        found[name] = Way(**scores_of(estimates, states), **_costs(*cost))
-    return found, left_out
-
-
-def _mean_state(train: HistoryDataset) -> Float[Array, " state"]:
-    """s̄ of the training states, scaled."""
-    total = sum(block.sum(axis=0, dtype=np.float64) for block in train.windows.states_of(np.asarray(train.steps)))
-    return train.scaling.scale(jnp.asarray(total / train.num_steps, jnp.float32))
+    num_agents = layout.num_agents
+    costs = {
+        "ridge_of_all_histories": (1, num_agents, 4 * (layout.size - num_agents)),
+        "ridge_of_own_history": (num_agents, 0, 0),
+        "constant": (0, 0, 0),
+    }
+    return {
+        name: Way(**scores_of(estimates[name], states), **_costs(*cost))
+        for name, cost in costs.items()
+        if name in estimates
+    }
 
 
 def _way(means: Float[Array, "joint state"], states: Float[Array, "joint state"], *cost: int) -> Way:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import equinox as eqx
@@ -15,6 +16,7 @@ from composite_flow.training.config import TrainingConfig
 from composite_flow.training.loss import Pairs, arrays_of, pair_losses
 from composite_flow.training.optimiser import Task, TrainingState, initial_state, train_steps
 
+_FIRST_WIDTH = 64  # tried by `matching_width`
 _INIT = 2**32 - 1  # folded into the key for the initial weights; no step has this number
 
 Losses = Callable[..., Float[Array, " batch"]]
@@ -107,13 +109,18 @@ def matching_width(build: Callable[[int, PRNGKeyArray], Any], target: int) -> in
         target: the wanted number of parameters.
     """
 
+    @cache
     def count(width: int) -> int:
+        if width == 0:
+            return 0
         return num_parameters(eqx.filter_eval_shape(lambda key: build(width, key), jax.random.key(0)))
 
-    low, high = 0, 1  # count(low) < target <= count(high), but for low = 0
+    low, high = 0, _FIRST_WIDTH  # count(low) < target <= count(high), but for low = 0
     while count(high) < target:
         low, high = high, 2 * high
     while high - low > 1:
-        middle = (low + high) // 2
+        # layers have width × width weights, so that √count is nearly linear in the width
+        part = (math.sqrt(target) - math.sqrt(count(low))) / (math.sqrt(count(high)) - math.sqrt(count(low)))
+        middle = min(max(round(low + part * (high - low)), low + 1), high - 1)
         low, high = (middle, high) if count(middle) < target else (low, middle)
     return high if low == 0 or count(high) - target <= target - count(low) else low

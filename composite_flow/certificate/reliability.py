@@ -116,6 +116,13 @@ def right_samples(
     return jnp.linalg.norm(samples - states[:, None], axis=-1) < 3.0 * radius
 
 
+def right_in_words(states: Float[Array, "batch state"], radius: float) -> str:
+    """When `right_samples` counts a sample as right."""
+    if are_binary(states):
+        return "every feature, rounded at 0.5, is that of the true state"
+    return f"within 3 D_φ = {3.0 * radius:.3g} of the true state, where features are scaled to [0, 1]"
+
+
 def are_binary(states: Float[Array, "*batch state"]) -> bool:
     """Whether every feature is 0 or 1."""
     return bool(jnp.all((states == 0.0) | (states == 1.0)))

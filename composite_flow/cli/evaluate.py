@@ -10,6 +10,7 @@ from jaxtyping import PRNGKeyArray
 from tyro.conf import OmitArgPrefixes
 
 from composite_flow.analysis.comparison import JOINT_SAMPLES, compare_ways
+from composite_flow.cli.error_tables import error_tables
 from composite_flow.cli.options import DataFolder, RunFolder, Shared, part_in_words, refuse_existing
 from composite_flow.cli.reporting import show, status, table
 from composite_flow.errors import InputError
@@ -20,6 +21,7 @@ from composite_flow.fusion.evaluation import evaluate_fusion
 from composite_flow.runs import RunData, open_run
 
 EVALUATION_FILE = "evaluation.json"
+_TELLS_NOTHING = 0.5  # where a guess is right as often, "right" tells nothing of an estimate
 
 
 def evaluate(
@@ -81,17 +83,19 @@ def _measured(opened: RunData, key: PRNGKeyArray, joint: int, radius: float | No
         np.asarray(steps),
         evaluation=evaluation,
         fusion=fused,
-        training=opened.training_parts(),
+        linear=opened.linear(),
         key=jax.random.fold_in(key, 1),
     )
     return {**found, **asdict(compared), "part": opened.part, "joint_histories": len(steps)}
 
 
 def evaluation_tables(result: dict[str, Any]):
-    """All ways beside each other, fusion by size of team, and what the checks of composite diffusion said."""
+    """All ways side by side, errors by feature, fusion by size of team, and the checks of composite diffusion."""
     fusion = [] if "fusion" not in result else _fusion_tables(result["fusion"])
     checks = [] if "psnr_composite" not in result else [_checks_table(result)]
-    return [_ways_table(result), *fusion, *checks] if "ways" in result else [*fusion, _baselines_table(result), *checks]
+    if "ways" not in result:
+        return [*fusion, _baselines_table(result), *checks]
+    return [_ways_table(result), *error_tables(result["errors"]), *fusion, *checks]
 
 
 def _ways_table(result: dict[str, Any]):
@@ -129,9 +133,15 @@ def _baselines_table(result: dict[str, Any]):
 
 
 def _checks_table(result: dict[str, Any]):
+    """What the checks said, and whether that means anything."""
+    guessing = result["right_by_guessing"]
+    title = "Checks of composite diffusion"
+    if guessing >= _TELLS_NOTHING:
+        told = f"The checks below tell nothing: the mean state alone is right at {guessing:.0%} of the steps"
+        title = f"{told}\n{title}"
     checks = [
         ("samples that pass", result["accepted_share"]),
         ("wrong among these", result["wrong_among_accepted"]),
         ("exact rate in states withheld from training", result["exact_rate_unseen_states"]),
     ]
-    return table("Checks of composite diffusion", ("", "share"), checks)
+    return table(f"{title}\n(right: {result['right_means']})", ("", "share"), checks)

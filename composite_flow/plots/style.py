@@ -48,6 +48,6 @@ def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Write `stem`.svg and `stem`.png and return their paths; without dates, so that equal figures are equal files."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
+    figure.savefig(png, bbox_inches="tight")  # first, as the first drawing settles what stands where
     figure.savefig(svg, bbox_inches="tight", metadata={"Date": None})
-    figure.savefig(png, bbox_inches="tight")
     return svg, png

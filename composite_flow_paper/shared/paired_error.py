@@ -8,6 +8,7 @@ episode are alike, so that episodes are drawn anew for intervals, each with all 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -80,14 +81,20 @@ def psnr_difference(errors: EpisodeErrors, reference: str, better: str) -> dict[
     value = _decibels(sums.sum(axis=1))
     if count == 1:
         return {"decibels": float(value), "standard_error": None, "interval": None}
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1.0 / count), _RESAMPLES)
-    resampled = _decibels((drawn @ sums.T).T)
+    resampled = _decibels((_times_drawn(count) @ sums.T).T)
     tail = (1.0 - _LEVEL) / 2.0
     return {
         "decibels": float(value),
         "standard_error": float(resampled.std(ddof=1)),
         "interval": [float(limit) for limit in np.quantile(resampled, (tail, 1.0 - tail))],
     }
+
+
+@lru_cache(maxsize=16)
+def _times_drawn(count: int) -> Float[np.ndarray, "resamples {count}"]:
+    """How often each episode is drawn in each resample; the same for all estimators."""
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1.0 / count), _RESAMPLES)
+    return drawn.astype(np.float64)
 
 
 def _decibels(sums: Float[np.ndarray, "two *batch"]) -> Float[np.ndarray, "*batch"]:
@@ -150,7 +157,6 @@ def shared_standard_error(seeds: Sequence[EpisodeErrors], reference: str, better
     sums = np.zeros((len(seeds), 2, len(distinct)))
     for place, (ids, errors) in enumerate(zip(known, seeds, strict=True)):
         sums[place][:, np.searchsorted(distinct, ids)] = [errors.counts * errors.means[n] for n in (reference, better)]
-    count = len(distinct)
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1.0 / count), _RESAMPLES)
+    drawn = _times_drawn(len(distinct))
     resampled = _decibels(np.einsum("spe,re->psr", sums, drawn, optimize=True)).mean(axis=0)
     return float(resampled.std(ddof=1))

@@ -14,8 +14,9 @@ import pytest
 
 import composite_flow as cf
 from composite_flow import cli, training
+from composite_flow.data.fingerprint import fingerprint
 from composite_flow.files.plain_json import read_json
-from composite_flow.runs import RunSettings, fingerprint, open_run
+from composite_flow.runs import RunSettings, open_run
 
 PROBLEM = "sensor:2x2,targets=1,steps=8"
 SMALL = [

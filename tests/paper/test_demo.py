@@ -15,6 +15,8 @@ KEYS |= {
     "exact_rate_unseen_states",
     "accepted_share",
     "wrong_among_accepted",
+    "right_means",
+    "right_by_guessing",
     "denoiser_calls",
     "baselines",
     "demo",

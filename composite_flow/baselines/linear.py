@@ -1,0 +1,110 @@
+"""What is known without any network: the training mean, and linear estimates from histories. Kept beside a model."""
+
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from composite_flow.baselines.ridge import Ridge, fit_ridge
+from composite_flow.data.dataset import HistoryDataset
+from composite_flow.errors import FileError, TooLargeError
+from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
+
+LINEAR_FILE = "linear.safetensors"
+
+
+class LinearEstimates(eqx.Module):
+    """The training mean, and ridge regressions from histories.
+
+    Attributes:
+        mean: s̄ of the training states, scaled.
+        of_all_histories: from all histories side by side; None where they have too many columns.
+        of_own_history: from each agent's own; None likewise.
+        left_out: why a regression is None, in a sentence; empty where both are there.
+    """
+
+    mean: Float[Array, " state"]
+    of_all_histories: Ridge | None
+    of_own_history: Ridge | None
+    left_out: str = eqx.field(static=True, default="")
+
+    def estimates(
+        self, dataset: HistoryDataset, steps: Int[np.ndarray, " joint"]
+    ) -> dict[str, Float[Array, "joint _ state"]]:
+        """Scaled estimates at steps of a dataset, by name: one, or one of each agent's own history."""
+        named = {"ridge_of_all_histories": self.of_all_histories, "ridge_of_own_history": self.of_own_history}
+        found = {
+            name: jnp.asarray(ridge.estimates(dataset, steps), jnp.float32)
+            for name, ridge in named.items()
+            if ridge is not None
+        }
+        return {**found, "constant": jnp.broadcast_to(self.mean, (len(steps), 1, len(self.mean)))}
+
+    def save(self, folder: Path, about: Any, *, overwrite: bool = False) -> None:
+        """Write `linear.safetensors` into a folder; `about` says of which training data these are, JSON-able."""
+        shapes = {name: _shapes(ridge) for name in _RIDGES if (ridge := getattr(self, name)) is not None}
+        settings = {"state": len(self.mean), "ridges": shapes, "left_out": self.left_out}
+        save_checkpoint(folder / LINEAR_FILE, self, {"kind": "linear", "about": about, **settings}, overwrite)
+
+
+def load_linear(folder: Path, about: Any) -> LinearEstimates | None:
+    """Read what `save` wrote into a folder; None where there is none of these training data.
+
+    Raises:
+        FileError: the file is damaged, or something else.
+    """
+    path = folder / LINEAR_FILE
+    if not path.exists():
+        return None
+    stored = load_description(path)
+    if stored.get("kind") != "linear":
+        raise FileError(f"{path} holds no linear estimates.")
+    if stored["about"] != about:
+        return None
+    ridges = {name: _empty_ridge(stored["ridges"].get(name)) for name in _RIDGES}
+    return load_checkpoint(path, LinearEstimates(jnp.zeros(stored["state"]), **ridges, left_out=stored["left_out"]))
+
+
+_RIDGES = ("of_all_histories", "of_own_history")
+
+
+def fit_linear(train: HistoryDataset, validation: HistoryDataset) -> LinearEstimates:
+    """Fit all of them, in seconds; in float32, as they are kept.
+
+    Args:
+        train: gives the means and the moments.
+        validation: chooses each penalty.
+    """
+    found, reasons = {}, []
+    for name in _RIDGES:
+        try:
+            ridge = fit_ridge(train, validation, together=name == "of_all_histories")
+            found[name] = eqx.tree_at(_arrays, ridge, tuple(part.astype(np.float32) for part in _arrays(ridge)))
+        except TooLargeError as error:
+            found[name] = None
+            reasons.append(str(error))
+    return LinearEstimates(mean_state(train), **found, left_out=reasons[0] if reasons else "")
+
+
+def mean_state(train: HistoryDataset) -> Float[Array, " state"]:
+    """s̄ of the training states, scaled."""
+    total = sum(block.sum(axis=0, dtype=np.float64) for block in train.windows.states_of(np.asarray(train.steps)))
+    return train.scaling.scale(jnp.asarray(total / train.num_steps, jnp.float32))
+
+
+def _arrays(ridge: Ridge):
+    return ridge.centre, ridge.weights, ridge.mean
+
+
+def _shapes(ridge: Ridge) -> dict[str, Any]:
+    return {"shapes": [list(part.shape) for part in _arrays(ridge)], "penalty": ridge.penalty}
+
+
+def _empty_ridge(settings: dict[str, Any] | None) -> Ridge | None:
+    if settings is None:
+        return None
+    centre, weights, mean = (np.zeros(shape, np.float32) for shape in settings["shapes"])
+    return Ridge(centre, weights, mean, settings["penalty"])

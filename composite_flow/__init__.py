@@ -48,6 +48,7 @@ from composite_flow.problems import (
 )
 from composite_flow.problems.check import check_problem
 from composite_flow.push_forward import push_forward_log_density
+from composite_flow.training.calibrate import calibrate
 from composite_flow.training.fit import TrainingConfig, fit
 
 if TYPE_CHECKING:  # a third of the import's time, and most programs train no policy: see `__getattr__`
@@ -104,6 +105,7 @@ __all__ = [
     "TrainedPolicy",
     "TrainingConfig",
     "Uniform",
+    "calibrate",
     "certify",
     "certify_batch",
     "check_denoiser",

@@ -21,7 +21,7 @@ from composite_flow.certificate.reliability import are_binary
 from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes, default_state_names
-from composite_flow.data.fingerprint import fingerprint
+from composite_flow.data.run_split import fingerprint, halves, split_of_run, split_record
 from composite_flow.denoiser import Denoiser, IdealDenoiser
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.plain_json import jsonable
@@ -110,14 +110,8 @@ class RunData:
         settings = self.model.description.get("settings")
         if self.part != "test" or settings is None:
             return None
-        train, validation, test = _split(self.whole, settings["seed"], settings["withhold_states"])
+        train, validation, test = split_of_run(self.whole, settings["seed"], settings["withhold_states"])
         return (train, validation) if np.array_equal(test.episode_ids, self.dataset.episode_ids) else None
-
-
-def _split(dataset: HistoryDataset, seed: int, withhold_states: float):
-    """Training, validation and test parts of a run of this seed."""
-    key_split = jax.random.split(jax.random.key(seed), 3)[0]
-    return dataset.split(key=key_split, withhold_states=withhold_states)
 
 
 def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwrite: bool) -> RunSettings:
@@ -172,12 +166,14 @@ def train_run(
     """
     _, key_fit, key_watch = jax.random.split(jax.random.key(settings.seed), 3)
     dataset = HistoryDataset(episodes, settings.history)
-    train, validation, test = _split(dataset, settings.seed, settings.withhold_states)
+    train, held_out, test = split_of_run(dataset, settings.seed, settings.withhold_states)
+    validation, calibration = halves(held_out) if "answers" in settings.training.stages else (held_out, None)
     model = fit(
         train,
         validation,
         settings.training,
         key=key_fit,
+        calibration=calibration,
         folder=folder,
         resume=resume,
         overwrite=overwrite,
@@ -224,16 +220,6 @@ def loss_floor(description: dict[str, Any], train: HistoryDataset, validation: H
         return None
     belief = BeliefModel(problem, train.layout, start=train.state_frequencies(problem.states()))
     return ideal_loss(IdealDenoiser(belief), validation).value
-
-
-def split_record(episodes: Episodes, test: HistoryDataset) -> dict[str, Any]:
-    """What `open_run` needs to rebuild the test part; JSON-able."""
-    withheld = test.withheld_states
-    return {
-        "fingerprint": fingerprint(episodes),
-        "test": test.episode_ids.tolist(),
-        "withheld_states": None if withheld is None else withheld.tolist(),
-    }
 
 
 def open_run(run: Path, data: Path) -> RunData:

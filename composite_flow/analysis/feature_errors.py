@@ -65,9 +65,10 @@ def feature_errors(
         name: {way: float(_are_wrong(found, states, first, stop).mean()) for way, found in estimates.items()}
         for name, first, stop in _choices(types, names)
     }
-    if fused is None or fused.quantiles is None or not numbers:
+    levels = [level for level in LEVELS if fused is not None and fused.promises(level)]
+    if fused is None or not levels or not numbers:
         return FeatureErrors(numbers, wrong, {})
-    return FeatureErrors(numbers, wrong, _coverage(fused, scaling.unscale(states)))
+    return FeatureErrors(numbers, wrong, _coverage(fused, scaling.unscale(states), levels))
 
 
 def _in_units(scaling: Scaling, differences: Array) -> np.ndarray:
@@ -93,10 +94,12 @@ def _are_wrong(found: Array, states: Array, first: int, stop: int) -> np.ndarray
     return chosen.argmax(axis=-1) != truth.argmax(axis=-1)
 
 
-def _coverage(fused: TeamEstimate, states: Float[Array, "joint state"]) -> dict[str, dict[str, float]]:
+def _coverage(
+    fused: TeamEstimate, states: Float[Array, "joint state"], levels: Sequence[float]
+) -> dict[str, dict[str, float]]:
     """Of each number and of all together."""
     numbers = np.flatnonzero(fused.types.is_number)
-    inside = {level: _inside(fused, states, numbers, level) for level in LEVELS}
+    inside = {level: _inside(fused, states, numbers, level) for level in levels}
     named = {fused.state_names[place]: column for column, place in enumerate(numbers)}
     found = {
         name: {f"{level:.0%}": float(lies[:, column].mean()) for level, lies in inside.items()}

@@ -81,7 +81,7 @@ def conformal_radius(scores: Float[Array | np.ndarray, " episodes"], alpha: floa
     values = np.asarray(scores, np.float64)
     if np.any(np.isnan(values)):
         raise InputError("Scores hold NaN; let a failed episode score infinity.")
-    place = _place(len(values), alpha)
+    place = conformal_rank(len(values), alpha)
     return math.inf if place > len(values) else float(np.sort(values)[place - 1])
 
 
@@ -159,7 +159,7 @@ def _tested(splits: Sequence[tuple[np.ndarray, np.ndarray]], alpha: float) -> Co
 
 def _probability_of_at_most(covered: int, num_splits: int, num_new: int, num_calibration: int, alpha: float) -> float:
     """P(X ≤ covered), X a sum of independent beta-binomials(num_new, k, n+1−k), by its characteristic function."""
-    place = _place(num_calibration, alpha)
+    place = conformal_rank(num_calibration, alpha)
     if place > num_calibration:
         return 1.0  # an infinite radius covers all
     from scipy import stats  # more than a second to import, which nothing else here needs
@@ -170,7 +170,7 @@ def _probability_of_at_most(covered: int, num_splits: int, num_new: int, num_cal
     return float(np.clip(np.sum(total[: covered + 1]), 0.0, 1.0))
 
 
-def _place(num_episodes: int, alpha: float) -> int:
+def conformal_rank(num_episodes: int, alpha: float) -> int:
     """k = ⌈(n+1)(1−α)⌉, with α as an exact fraction: the float 1 − 0.9 is a little below 0.1 and would raise k."""
     return math.ceil((num_episodes + 1) * (1 - _exact(alpha)))
 

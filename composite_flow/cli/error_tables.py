@@ -31,7 +31,7 @@ def _numbers_table(numbers: Mapping[str, Mapping[str, Any]], covered: Mapping[st
             name,
             *numbers[name][best].values(),
             *(numbers[name][way]["q90"] for way in others),
-            *([covered[name]["90%"]] if covered else []),
+            *([covered[name].get("90%")] if covered else []),
         )
         for name in _largest(numbers, best)
     ]

@@ -140,15 +140,15 @@ class HistoryDataset(eqx.Module):
 
     def split(
         self, *, key: PRNGKeyArray, fractions: Sequence[float] = (0.8, 0.1, 0.1), withhold_states: float = 0.0
-    ) -> tuple["HistoryDataset", "HistoryDataset", "HistoryDataset"]:
-        """Split by episode into training, validation and test.
+    ) -> tuple["HistoryDataset", ...]:
+        """Split by episode into training, validation and test, or with calibration before the test.
 
-        Steps in withheld states are removed from training and validation, though longer windows may still show
+        Steps in withheld states are removed from all parts but the test, though longer windows may still show
         observations made there. The test part keeps them; its `unseen` holds them alone.
 
         Args:
             key: draws the episodes of each part and the withheld states.
-            fractions: fractions of the episodes; each part gets at least one episode.
+            fractions: of the episodes, for three or four parts; each part gets at least one episode.
             withhold_states: fraction of the distinct states to withhold.
 
         Raises:
@@ -156,13 +156,10 @@ class HistoryDataset(eqx.Module):
         """
         shares = check_fractions(fractions, withhold_states)
         key_episodes, key_states = jax.random.split(key)
-        train, validation, test = split_episodes(self.episode_ids, shares, key_episodes)
+        *others, test = split_episodes(self.episode_ids, shares, key_episodes)
         withheld = draw_states(self.distinct_states(), withhold_states, key_states) if withhold_states else None
-        return (
-            self.part(train, withheld_states=withheld, remove_withheld=True),
-            self.part(validation, withheld_states=withheld, remove_withheld=True),
-            self.part(test, withheld_states=withheld),
-        )
+        kept = (self.part(part, withheld_states=withheld, remove_withheld=True) for part in others)
+        return (*kept, self.part(test, withheld_states=withheld))
 
     def part(
         self,

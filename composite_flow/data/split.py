@@ -11,18 +11,19 @@ from composite_flow.errors import InputError
 
 
 def check_fractions(fractions: Sequence[float], withhold_states: float) -> Float[np.ndarray, " parts"]:
-    """The fractions of training, validation and test as an array, once both arguments are known to be usable.
+    """The fractions of the parts as an array, once both arguments are known to be usable.
 
     Args:
-        fractions: the fraction of the episodes for each of the three parts.
+        fractions: the fraction of the episodes for training, validation, calibration (which may be left out) and test.
         withhold_states: the fraction of the distinct states to withhold.
 
     Raises:
-        InputError: the fractions are not three positive numbers that sum to 1, or `withhold_states` is not in [0, 1).
+        InputError: the fractions are not three or four positive numbers that sum to 1, or `withhold_states` is not in
+            [0, 1).
     """
     shares = np.asarray(fractions, np.float64)
-    if shares.shape != (3,) or np.any(shares <= 0) or abs(shares.sum() - 1) > 1e-6:
-        raise InputError(f"fractions must be three positive shares that sum to 1, not {tuple(fractions)}.")
+    if shares.shape not in ((3,), (4,)) or np.any(shares <= 0) or abs(shares.sum() - 1) > 1e-6:
+        raise InputError(f"fractions must be three or four positive shares that sum to 1, not {tuple(fractions)}.")
     if not 0 <= withhold_states < 1:
         raise InputError(f"withhold_states must be a share from 0 to below 1, not {withhold_states}.")
     return shares
@@ -30,24 +31,28 @@ def check_fractions(fractions: Sequence[float], withhold_states: float) -> Float
 
 def split_episodes(
     episodes: Int[np.ndarray, " episodes"], fractions: Float[np.ndarray, " parts"], key: PRNGKeyArray
-) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " validation"], Int[np.ndarray, " test"]]:
-    """Divide episodes at random into training, validation and test; each part gets at least one.
+) -> list[Int[np.ndarray, " part"]]:
+    """Divide episodes at random into parts, each of which gets at least one; the first takes what is left.
+
+    The others are taken from the end of a random order, the last part first.
 
     Args:
         episodes: the numbers of the episodes.
-        fractions: the fraction of the episodes for each of the three parts.
+        fractions: the fraction of the episodes for each part.
         key: draws the episodes of each part.
 
     Raises:
-        InputError: there are fewer than three episodes.
+        InputError: there are fewer episodes than parts.
     """
-    if len(episodes) < 3:
-        raise InputError(f"A split into three parts needs at least three episodes, not {len(episodes)}.")
-    episodes = np.asarray(jax.random.permutation(key, jnp.asarray(episodes)))
-    num_test = min(max(1, round(fractions[2] * len(episodes))), len(episodes) - 2)
-    num_validation = min(max(1, round(fractions[1] * len(episodes))), len(episodes) - num_test - 1)
-    test, validation, train = np.split(episodes, [num_test, num_test + num_validation])
-    return train, validation, test
+    if len(episodes) < len(fractions):
+        raise InputError(f"A split into {len(fractions)} parts needs as many episodes at least, not {len(episodes)}.")
+    left = np.asarray(jax.random.permutation(key, jnp.asarray(episodes)))
+    parts: list[Int[np.ndarray, " part"]] = []
+    for before in range(len(fractions) - 1, 0, -1):  # parts that still need an episode
+        count = min(max(1, round(fractions[before] * len(episodes))), len(left) - before)
+        taken, left = np.split(left, [count])
+        parts.insert(0, taken)
+    return [left, *parts]
 
 
 def steps_of_episodes(

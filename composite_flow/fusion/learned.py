@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError, MismatchError
+from composite_flow.fusion.calibration import LEVELS, Calibration
 from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.chain_estimate import ChainEstimate, infer_by_chain
 from composite_flow.fusion.fuse import estimate_of, fuse_each, taking_part
@@ -26,7 +27,7 @@ from composite_flow.fusion.structure import (
     team_settings,
 )
 from composite_flow.fusion.team_denoiser import TeamDenoiser
-from composite_flow.fusion.team_estimate import LEVELS, TeamEstimate, TeamQuantiles
+from composite_flow.fusion.team_estimate import TeamEstimate, TeamQuantiles
 from composite_flow.fusion.team_sampling import sample_blind, sample_conditional
 from composite_flow.validation import check_counts
 
@@ -57,12 +58,14 @@ class LearnedFusion(eqx.Module):
         quantiles: how far fused numbers lie from the truth; None where it was not measured.
         team_denoiser: draws samples of what a team knows together; None where it was not learned.
         chain: the network of the gated chain; None where it was not learned.
+        calibration: how far estimates lie from the truth on calibration episodes; None where there were none.
     """
 
     answers: AnswerNetwork | SparseAnswers
     quantiles: TeamQuantiles | None = None
     team_denoiser: TeamDenoiser | None = None
     chain: ChainNetwork | None = None
+    calibration: Calibration | None = None
 
     def fuse(
         self, histories: Histories, participants: Any, scaling: Scaling, state_names: Sequence[str]
@@ -84,7 +87,7 @@ class LearnedFusion(eqx.Module):
         if teams.shape != shape or not teams.any(axis=1).all():
             raise InputError("participants is to say for every joint history which agents take part, one at least.")
         found = fuse_each(self.answers, jnp.asarray(histories), jnp.asarray(teams))
-        return found.in_own_units(scaling, state_names, self.quantiles)
+        return found.in_own_units(scaling, state_names, self.quantiles, self.calibration)
 
     @cached_property
     def usual(self) -> Any:
@@ -194,7 +197,8 @@ class LearnedFusion(eqx.Module):
         sizes = None if self.quantiles is None else list(self.quantiles.sizes)
         team = None if self.team_denoiser is None else team_settings(self.team_denoiser)
         chain = None if self.chain is None else chain_settings(self.chain)
-        return {"answers": answers_settings(self.answers), "quantiles": sizes, "team_denoiser": team, "chain": chain}
+        found = {"answers": answers_settings(self.answers), "quantiles": sizes, "team_denoiser": team, "chain": chain}
+        return found if self.calibration is None else {**found, "calibration": self.calibration.settings}
 
     @classmethod
     def empty(cls, settings: dict[str, Any]) -> "LearnedFusion":
@@ -202,12 +206,13 @@ class LearnedFusion(eqx.Module):
         sizes = settings["quantiles"]
         quantiles = None if sizes is None else TeamQuantiles(tuple(sizes), jnp.zeros((len(sizes), len(LEVELS))))
         answers, team = empty_answers(settings["answers"]), settings["team_denoiser"]
-        chain = settings.get("chain")  # which older files do not have
+        chain, calibration = settings.get("chain"), settings.get("calibration")  # which older files do not have
         return cls(
             answers,
             quantiles,
             None if team is None else empty_team_denoiser(team, answers),
             None if chain is None else empty_chain(chain),
+            None if calibration is None else Calibration.empty(**calibration),
         )
 
 
@@ -226,18 +231,19 @@ def fuse_one(
     if len(histories) != num_agents:
         raise MismatchError(f"This model is of {num_agents} agents, not of {len(histories)}.")
     team = taking_part(num_agents, participants)
-    return _fused(fusion.answers, fusion.usual, histories, team, scaling, names, fusion.quantiles)
+    reach = fusion.quantiles, fusion.calibration
+    return _fused(fusion.answers, fusion.usual, histories, team, scaling, names, reach)
 
 
 _usual = jax.jit(lambda answers: answers.usual())
 
 
 @partial(jax.jit, static_argnames="names")
-def _fused(answers, usual, histories, team, scaling: Scaling, names: tuple[str, ...], quantiles) -> TeamEstimate:
+def _fused(answers, usual, histories, team, scaling: Scaling, names: tuple[str, ...], reach) -> TeamEstimate:
     """The estimate of one joint history in one compiled call; `filter_jit` would take longer than what it calls."""
     total = answers.team_sums(jnp.where(team[:, None], histories, 0.0), team[None], usual)
     found = estimate_of(answers.prior, jax.tree.map(lambda part: part[0], total), team, answers.values_sent)
-    return found.in_own_units(scaling, names, quantiles)
+    return found.in_own_units(scaling, names, *reach)
 
 
 @eqx.filter_jit

@@ -10,10 +10,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError
+from composite_flow.fusion.calibration import LEVELS, Calibration, Over
 from composite_flow.fusion.features import FeatureTypes
+from composite_flow.fusion.region import Region, box
 
-LEVELS = tuple(np.round([*np.arange(0.05, 0.95, 0.05), 0.95, 0.975, 0.99, 0.995], 3).tolist())
-"""Levels at which errors are measured."""
+_NOT_CALIBRATED = "How far errors reach was not measured on calibration episodes; `calibrate` does so on yours."
 
 
 class TeamQuantiles(eqx.Module):
@@ -53,7 +54,9 @@ class TeamEstimate(eqx.Module):
         message_bytes: size of one of them, in 32-bit numbers.
         types: of the features.
         state_names: a name for each feature; empty where they have none.
-        quantiles: how far errors reach; None where it was not measured.
+        quantiles: how far errors of validation episodes reach, pooled; None where it was not measured.
+        calibration: how far those of calibration episodes do; None where there were none.
+        scaling: of the states; None where they are scaled.
     """
 
     mean: Float[Array, "*batch state"]
@@ -64,36 +67,72 @@ class TeamEstimate(eqx.Module):
     types: FeatureTypes = eqx.field(static=True)
     state_names: tuple[str, ...] = eqx.field(static=True, default=())
     quantiles: TeamQuantiles | None = None
+    calibration: Calibration | None = None
+    scaling: Scaling | None = None
 
     @property
     def named_mean(self) -> dict[str, list[float] | float]:
         """The mean by the names of the features: a number each, or a list of them along the batch axes."""
         return dict(zip(self.state_names, np.moveaxis(np.asarray(self.mean), -1, 0).tolist(), strict=True))
 
-    def interval(self, name: str, level: float) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
-        """Bounds between which a number lies at this level, pooled over numbers and steps of held-out episodes.
+    def interval(
+        self, name: str, level: float, over: Over = "step"
+    ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        """Bounds between which a number lies at this level, mean ± q · √variance.
 
-        mean ± q(level, size of the team) · √variance
+        q is a quantile of this feature's errors on calibration episodes, for the level and the size of the team. Where
+        a model has none, it is pooled over numbers and steps of its validation episodes.
 
         Args:
             name: of a feature that is a number.
             level: share of the true values that lie between the bounds, such as 0.9.
+            over: "step" for one step of a new episode; "episode" for all steps of a new episode at once.
 
         Raises:
-            InputError: there is no such number, or its errors were not measured at this level.
+            InputError: there is no such number, its errors were not measured, or on too few episodes for the level.
         """
+        place = self._number(name)
+        if self.calibration is not None:
+            reach = self.calibration.reach(place, level, self.messages, over)
+        elif self.quantiles is None or over == "episode":
+            raise InputError(_NOT_CALIBRATED)
+        else:
+            reach = self.quantiles.at(level, self.messages)
+        reach = reach * jnp.sqrt(self.variance[..., place])
+        return self.mean[..., place] - reach, self.mean[..., place] + reach
+
+    def promises(self, level: float) -> bool:
+        """Whether errors were measured, and on enough episodes for intervals of this level."""
+        if self.calibration is not None:
+            return self.calibration.promises(level)
+        return self.quantiles is not None and LEVELS[0] <= level <= LEVELS[-1]
+
+    def region(self, level: float, over: Over = "step") -> Region:
+        """A box that holds the whole state at this level; arguments as in `interval`.
+
+        Raises:
+            InputError: errors were not measured on calibration episodes, or on too few of them for the level.
+        """
+        if self.calibration is None:
+            raise InputError(_NOT_CALIBRATED)
+        reach = self.calibration.region_reach(level, self.messages, over)
+        return box(self.mean, self.variance, reach, self.types, self.scaling)
+
+    def _number(self, name: str) -> int:
+        """The place of a number of this name."""
         if name not in self.state_names:
             raise InputError(f"There is no feature {name!r}; the names are {_some(self.state_names)}.")
         place = self.state_names.index(name)
         if not self.types.is_number[place]:
             raise InputError(f"{name!r} is no number: read its mean as a probability, where an interval says nothing.")
-        if self.quantiles is None:
-            raise InputError("How far errors reach was not measured for this model; `fit` does so on validation data.")
-        reach = self.quantiles.at(level, self.messages) * jnp.sqrt(self.variance[..., place])
-        return self.mean[..., place] - reach, self.mean[..., place] + reach
+        return place
 
     def in_own_units(
-        self, scaling: Scaling, state_names: Sequence[str], quantiles: TeamQuantiles | None
+        self,
+        scaling: Scaling,
+        state_names: Sequence[str],
+        quantiles: TeamQuantiles | None,
+        calibration: Calibration | None = None,
     ) -> "TeamEstimate":
         """The same estimate of states that are not scaled, with names, and with how far errors reach."""
         unit = scaling.unscale(jnp.ones_like(self.mean)) - scaling.unscale(jnp.zeros_like(self.mean))
@@ -106,11 +145,9 @@ class TeamEstimate(eqx.Module):
             types=self.types,
             state_names=tuple(state_names),
             quantiles=quantiles,
+            calibration=calibration,
+            scaling=scaling,
         )
-
-    def with_quantiles(self, quantiles: TeamQuantiles | None) -> "TeamEstimate":
-        """The same estimate, with how far errors reach."""
-        return eqx.tree_at(lambda estimate: estimate.quantiles, self, quantiles, is_leaf=lambda leaf: leaf is None)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 from jaxtyping import PRNGKeyArray
 
+from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import default_state_names
 from composite_flow.denoiser import Denoiser, NoDenoiser
 from composite_flow.deviation import measured_radius
@@ -25,6 +26,7 @@ from composite_flow.fusion.intervals import measure_quantiles
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.screening import prefers_sparse
 from composite_flow.model import MODEL_FILE, Model
+from composite_flow.training.calibrate import calibrate
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.devices import is_first_process
 from composite_flow.training.interrupt import interrupt_flag
@@ -52,6 +54,7 @@ def fit(
     config: TrainingConfig | None = None,
     *,
     key: PRNGKeyArray,
+    calibration: HistoryDataset | None = None,
     folder: str | os.PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -69,6 +72,7 @@ def fit(
         train: (history, state) pairs of all agents to fit; for fusion a `HistoryDataset`.
         validation: pairs to report the loss on, or None.
         key: initial weights, batches and noise follow from it.
+        calibration: episodes that show how far fused estimates err, used for nothing else; `calibrate` does so later.
         folder: where checkpoints (`training.safetensors`, of fusion `training-answers.safetensors`, `-team`, `-chain`)
             and, at the end, `model.safetensors` are written.
         resume: whether to go on from the folder's checkpoints, where there are some; also to learn more.
@@ -112,6 +116,8 @@ def fit(
             curves += run.curves
     about = {"config": dataclasses.asdict(config), "data": data.fingerprint, **(description or {})}
     model = _model(learned, curves, data, state_names, about)
+    if calibration is not None and model.fusion is not None:
+        model = calibrate(model, calibration, validation if isinstance(validation, HistoryDataset) else None)
     if folder is not None and is_first_process():
         model.save(folder, overwrite=True)
     return model

@@ -138,7 +138,9 @@ def _collected(
     problem: TabularProblem, num_episodes: int, key: PRNGKeyArray
 ) -> tuple[HistoryDataset, HistoryDataset, HistoryDataset]:
     key_episodes, key_split = jax.random.split(key)
-    return HistoryDataset(collect(problem, num_episodes, key=key_episodes), length=1).split(key=key_split)
+    dataset = HistoryDataset(collect(problem, num_episodes, key=key_episodes), length=1)
+    train, validation, test = dataset.split(key=key_split)
+    return train, validation, test
 
 
 def _without_free_numbers(

@@ -60,7 +60,8 @@ def collect_parts(
     """Collect episodes with random scans, with histories of one step, and split them."""
     key_episodes, key_split = jax.random.split(key)
     dataset = HistoryDataset(collect(problem, settings.num_episodes, key=key_episodes), length=1)
-    return dataset.split(key=key_split, withhold_states=settings.withhold_states)
+    train, validation, test = dataset.split(key=key_split, withhold_states=settings.withhold_states)
+    return train, validation, test
 
 
 def train_sensors(

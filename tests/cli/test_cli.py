@@ -14,7 +14,7 @@ import pytest
 
 import composite_flow as cf
 from composite_flow import cli, training
-from composite_flow.data.fingerprint import fingerprint
+from composite_flow.data.run_split import fingerprint
 from composite_flow.files.plain_json import read_json
 from composite_flow.runs import RunSettings, open_run
 

@@ -103,6 +103,20 @@ def test_a_split_is_by_episode_and_repeats():
     assert not np.array_equal(other.episode_ids, parts[0].episode_ids)
 
 
+def test_calibration_is_a_part_of_its_own_before_the_test():
+    """Test and validation are the same as without it; each part gets an episode, however few there are."""
+    three = DATASET.split(key=jax.random.key(2), fractions=(0.5, 0.25, 0.25))
+    four = DATASET.split(key=jax.random.key(2), fractions=(0.4, 0.25, 0.1, 0.25), withhold_states=0.2)
+    assert [len(part.episode_ids) for part in four] == [16, 10, 4, 10]
+    assert np.array_equal(np.sort(np.concatenate([part.episode_ids for part in four])), np.arange(40))
+    assert np.array_equal(four[3].episode_ids, three[2].episode_ids)
+    assert four[2].unseen is None and four[3].unseen is not None
+    few = DATASET.part(np.arange(4)).split(key=jax.random.key(2), fractions=(0.97, 0.01, 0.01, 0.01))
+    assert [len(part.episode_ids) for part in few] == [1, 1, 1, 1]
+    with pytest.raises(InputError, match="4 parts"):
+        DATASET.part(np.arange(3)).split(key=jax.random.key(2), fractions=(0.25, 0.25, 0.25, 0.25))
+
+
 def test_withheld_states_occur_in_the_unseen_part_alone():
     train, validation, test = DATASET.split(key=jax.random.key(2), fractions=(0.4, 0.3, 0.3), withhold_states=0.25)
     withheld = {tuple(state) for state in test.withheld_states}
@@ -119,13 +133,13 @@ def test_withheld_states_occur_in_the_unseen_part_alone():
 
 def test_faults_of_splits():
     key = jax.random.key(0)
-    with pytest.raises(InputError, match="three positive shares"):
+    with pytest.raises(InputError, match="three or four positive shares"):
         DATASET.split(key=key, fractions=(0.5, 0.5))
-    with pytest.raises(InputError, match="three positive shares"):
+    with pytest.raises(InputError, match="three or four positive shares"):
         DATASET.split(key=key, fractions=(0.5, 0.6, -0.1))
     with pytest.raises(InputError, match="from 0 to below 1"):
         DATASET.split(key=key, withhold_states=1.0)
-    with pytest.raises(InputError, match="at least three episodes, not 2"):
+    with pytest.raises(InputError, match="into 3 parts needs as many episodes at least, not 2"):
         DATASET.part(np.array([0, 1])).split(key=key)
     with pytest.raises(InputError, match="Episode 99 is not in this dataset"):
         DATASET.part(np.array([99]))

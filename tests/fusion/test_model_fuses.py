@@ -13,11 +13,12 @@ from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import NoDenoiser
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.fusion.answers import Prior
+from composite_flow.fusion.calibration import LEVELS
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.fuse import fuse, taking_part
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.network import AnswerNetwork
-from composite_flow.fusion.team_estimate import LEVELS, TeamQuantiles
+from composite_flow.fusion.team_estimate import TeamQuantiles
 from composite_flow.history import HistoryLayout
 
 LAYOUT = HistoryLayout(length=1, observation_size=2, num_actions=2, num_agents=3)  # six columns
@@ -141,7 +142,7 @@ def test_intervals_that_cannot_be_told(model, histories):
     with pytest.raises(InputError, match="not for 0.9999"):
         found.interval("speed", 0.9999)
     with pytest.raises(InputError, match="not measured"):
-        found.with_quantiles(None).interval("speed", 0.9)
+        dataclasses.replace(found, quantiles=None).interval("speed", 0.9)
 
 
 def test_composite_diffusion_needs_a_denoiser(model, histories, key):

@@ -1,0 +1,163 @@
+"""Intervals and regions of fused estimates: of exact answers as closed forms have them, of boasters as promised."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from composite_flow.data import Episodes, HistoryDataset
+from composite_flow.data.scaling import Scaling
+from composite_flow.errors import InputError
+from composite_flow.fusion.answers import Answer, Answers, Prior
+from composite_flow.fusion.calibration import LEVELS, Calibration
+from composite_flow.fusion.features import FeatureTypes
+from composite_flow.fusion.fuse import fuse_each
+from composite_flow.fusion.region import box
+from composite_flow.fusion.trust.coverage import measure_coverage
+from composite_flow.fusion.trust.measure import calibrate_answers, measure_scale
+from composite_flow.fusion.trust.scores import claimed_scores, scores_of_teams
+
+AGENTS, NOISE = 3, 0.5
+TYPES = FeatureTypes((1,), ((2, 5),), 5)
+
+
+class Seeing(Answers):
+    """Each agent sees a standard normal number with noise, and claims `boast` times the precision that it has."""
+
+    prior: Prior
+    boast: float = 1.0
+
+    def condition(self, history):
+        return history[0]
+
+    def answer(self, context):
+        precision = 1.0 / NOISE**2
+        told = jnp.array([context * precision, 0.0])
+        return Answer(told, jnp.array([precision, 0.0]), jnp.array([self.boast * precision, 0.0]), jnp.zeros(0))
+
+
+def seeing(boast=1.0):
+    return Seeing(Prior(jnp.array([0.0, 0.5]), jnp.array([1.0, 4.0]), FeatureTypes((1,), (), 2)), boast)
+
+
+def played(num_episodes, key, length=4):
+    """Episodes of a number and a coin, which nobody sees."""
+    shape = num_episodes * length
+    key_state, key_coin, key_noise = jax.random.split(key, 3)
+    number = jax.random.normal(key_state, (shape, 1))
+    states = jnp.concatenate([number, jax.random.bernoulli(key_coin, 0.5, (shape, 1)).astype(jnp.float32)], axis=1)
+    seen = number[:, None] + NOISE * jax.random.normal(key_noise, (shape, AGENTS, 1))
+    episodes = Episodes.from_arrays(
+        observations=np.asarray(seen),
+        actions=np.zeros((shape, AGENTS), np.int32),
+        states=np.asarray(states),
+        ends=np.arange(shape) % length == length - 1,
+    )
+    return HistoryDataset(dataclasses.replace(episodes, scaling=Scaling.identity(2)))
+
+
+def test_scores_of_each_kind_of_feature():
+    mean, variance = jnp.array([0.2, 0.9, 0.5, 0.3, 0.2]), jnp.array([0.04, 1.0, 1.0, 1.0, 1.0])
+    score = claimed_scores(mean, variance, jnp.array([0.8, 0.0, 0.0, 1.0, 0.0]), TYPES)
+    np.testing.assert_allclose(score, [3.0, -np.log(0.1), *[-np.log(0.3)] * 3], rtol=1e-5)
+    score = claimed_scores(mean, variance, jnp.array([-0.2, 1.0, 1.0, 0.0, 0.0]), TYPES)
+    np.testing.assert_allclose(score, [2.0, -np.log(0.9), *[-np.log(0.5)] * 3], rtol=1e-5)
+
+
+def test_teams_stay_the_same_through_an_episode_and_change_from_one_to_the_next():
+    """An agent of each episode shouts alone: its teams of one are far off at all four steps or at none."""
+    data = played(200, jax.random.key(0))
+    observations = np.asarray(data.windows.observations).copy()
+    observations[:, 0] += 1e4
+    loud = eqx.tree_at(lambda d: d.windows.observations, data, jnp.asarray(observations))
+    scores, episodes = scores_of_teams(seeing(), loud, (1, 3), key=jax.random.key(1))
+    off = scores[:, 0, 0] > 1e3
+    shares = np.bincount(episodes, off) / np.bincount(episodes)
+    assert set(shares) == {0.0, 1.0} and np.mean(shares) == pytest.approx(1 / 3, abs=0.1)
+    assert (scores[:, 1, 0] > 1e3).all()
+
+
+def test_exact_claims_give_the_quantiles_of_a_normal():
+    found = calibrate_answers(seeing(), played(2000, jax.random.key(0)), key=jax.random.key(1))
+    assert found.sizes == (1, 2, 3) and found.num_episodes == 2000
+    expected = stats.norm.ppf(0.5 + np.array(LEVELS) / 2)
+    np.testing.assert_allclose(found.step[:, :, 0], np.tile(expected, (3, 1)), rtol=0.06, atol=0.02)
+    # the largest of four independent errors
+    whole = stats.norm.ppf(0.5 + np.array(LEVELS) ** 0.25 / 2)
+    np.testing.assert_allclose(found.episode[:, :, 0], np.tile(whole, (3, 1)), rtol=0.08, atol=0.02)
+    np.testing.assert_allclose(found.step[:, :, 1], np.log(2), rtol=1e-5)  # of the coin nobody knows anything
+
+
+@pytest.mark.parametrize("boast", [0.25, 4.0])
+def test_intervals_and_regions_cover_new_episodes_although_claims_are_wrong(boast):
+    answers = seeing(boast)
+    scale = measure_scale(answers, played(300, jax.random.key(5)), key=jax.random.key(6))
+    calibration = calibrate_answers(answers, played(2000, jax.random.key(0)), key=jax.random.key(1), scale=scale)
+    new = played(2000, jax.random.key(2))
+    for over in ("step", "episode"):
+        found = measure_coverage(answers, calibration, new, 0.9, over, key=jax.random.key(3))
+        np.testing.assert_allclose(found.intervals, 0.9, atol=0.02)
+        assert found.intervals.shape == (3, 1) and found.num_episodes == 2000
+        assert (found.regions >= 0.88).all()
+
+
+def test_an_estimate_tells_intervals_and_regions_in_its_own_units():
+    answers, data = seeing(), played(400, jax.random.key(0))
+    calibration = calibrate_answers(answers, data, key=jax.random.key(1))
+    scaling = Scaling(jnp.array([10.0, 0.0]), jnp.array([30.0, 2.0]))
+    new = played(300, jax.random.key(2))
+    joint = new.joint(np.asarray(new.steps))
+    found = fuse_each(answers, joint.histories, jnp.ones((len(joint.states), AGENTS), bool))
+    told, truth = found.in_own_units(scaling, ("x", "coin"), None, calibration), scaling.unscale(joint.states)
+    for over in ("step", "episode"):
+        low, high = told.interval("x", 0.9, over)
+        inside = np.asarray((low <= truth[:, 0]) & (truth[:, 0] <= high))
+        share = inside.mean() if over == "step" else inside.reshape(-1, 4).all(axis=1).mean()
+        assert share == pytest.approx(0.9, abs=0.05)
+        region = told.region(0.9, over)
+        np.testing.assert_allclose(region.high[:, 1] - region.low[:, 1], 2.0, atol=1e-5)  # head or tail
+        held = np.asarray(region.contains(truth))
+        assert (held.mean() if over == "step" else held.reshape(-1, 4).all(axis=1).mean()) >= 0.85
+    one = jax.tree.map(lambda leaf: leaf[0], fuse_each(answers, joint.histories[:1], jnp.ones((1, AGENTS), bool)))
+    alone = one.in_own_units(scaling, ("x", "coin"), None, calibration)
+    assert alone.interval("x", 0.9)[0] == pytest.approx(float(told.interval("x", 0.9)[0][0]), rel=1e-5)
+    assert alone.region(0.9).low.shape == (2,)
+
+
+def test_levels_are_rounded_up_and_what_cannot_be_promised_is_refused():
+    calibration = calibrate_answers(seeing(), played(30, jax.random.key(0)), key=jax.random.key(1))
+    size = jnp.asarray(3)
+    assert calibration.reach(0, 0.87, size, "step") == calibration.reach(0, 0.9, size, "step")
+    with pytest.raises(InputError, match="0.975 needs 39 calibration episodes at least.* on 30"):
+        calibration.reach(0, 0.96, size, "step")
+    assert calibration.promises(0.95) and not calibration.promises(0.96) and not calibration.promises(0.999)
+    with pytest.raises(InputError, match=r"were measured, not 0\.999"):
+        calibration.region_reach(0.999, size, "step")
+
+
+def test_regions_hold_what_is_likeliest_and_all_that_is_likely_enough():
+    mean, variance = jnp.array([0.5, 0.9, 0.7, 0.25, 0.05]), jnp.array([0.01, 1.0, 1.0, 1.0, 1.0])
+    wide = box(mean, variance, jnp.full(5, 2.0), TYPES, None)  # e^−2 = 0.135
+    np.testing.assert_allclose(wide.low, [0.3, 1.0, 0.0, 0.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(wide.high, [0.7, 1.0, 1.0, 1.0, 0.0], atol=1e-6)
+    wider = box(mean, variance, jnp.full(5, 2.5), TYPES, None)  # e^−2.5 = 0.082
+    np.testing.assert_allclose(wider.low[1:], [0.0, 0.0, 0.0, 0.0])
+    np.testing.assert_allclose(wider.high[1:], [1.0, 1.0, 1.0, 0.0])
+    none = box(mean, variance, jnp.zeros(5), TYPES, None)
+    np.testing.assert_allclose(none.low, [0.5, 1.0, 1.0, 0.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(none.high, [0.5, 1.0, 1.0, 0.0, 0.0], atol=1e-6)
+    assert bool(wide.contains(jnp.array([0.6, 1.0, 0.0, 1.0, 0.0])))
+    assert not bool(wide.contains(jnp.array([0.6, 0.0, 0.0, 1.0, 0.0])))
+    assert not bool(wide.contains(jnp.array([0.6, 1.0, 0.0, 0.0, 1.0])))
+
+
+def test_a_calibration_comes_back_from_its_settings():
+    found = calibrate_answers(seeing(), played(20, jax.random.key(0)), key=jax.random.key(1))
+    empty = Calibration.empty(**found.settings)
+    assert jax.tree.structure(empty) == jax.tree.structure(found)
+    for ours, theirs in zip(jax.tree.leaves(empty), jax.tree.leaves(found), strict=True):
+        assert ours.shape == theirs.shape and ours.dtype == theirs.dtype

@@ -53,6 +53,7 @@ SMALLER = {
         ("--out runs/a --learn both", "--out runs/a --learn both --width 16 --depth 2 --batch 64 --steps 40"),
         ("--out estimates --by fusion", "--out estimates --by fusion --joint 8"),
         ("--out by-chain --by chain", "--out by-chain --by chain --joint 8"),
+        ("sensor:3x3,targets=2 --episodes 256", "sensor:2x2,targets=1 --episodes 20"),
     ),
     "docs/extending.md": (
         ("ring:Ring,size=4 --episodes 256", "ring:Ring,size=4 --episodes 32"),

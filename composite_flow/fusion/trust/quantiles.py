@@ -7,7 +7,7 @@ of n episodes. A random step of a new episode lies below the first with probabil
 new episode below the second, whatever the distribution, if episodes are exchangeable. Both are infinite where
 n < level / (1 − level).
 
-The first is from Lee, Barber and Willett, "Distribution-free inference with hierarchical data", 2023; the second is split
+The first is of Lee, Barber and Willett, "Distribution-free inference with hierarchical data", 2023, the second split
 conformal prediction (`certificate/conformal.py`).
 """
 

@@ -11,32 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, PRNGKeyArray
 
 from composite_flow.baselines.linear import LinearEstimates, fit_linear, load_linear
-from composite_flow.belief import BeliefModel
-from composite_flow.certificate.reliability import are_binary
-from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes, default_state_names
 from composite_flow.data.run_split import fingerprint, halves, split_of_run, split_record
-from composite_flow.denoiser import Denoiser, IdealDenoiser
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.plain_json import jsonable
 from composite_flow.files.run_record import started_or_resumed
-from composite_flow.metrics import exact_states, psnr
 from composite_flow.model import MODEL_FILE, Model, load
-from composite_flow.problems.kinds import listing_problem
 from composite_flow.problems.same_description import check_same_description
 from composite_flow.training.devices import is_first_process
 from composite_flow.training.fit import TrainingConfig, fit
-from composite_flow.training.loss import ideal_loss
+from composite_flow.training.watch import composite_watch, exact_watch, loss_floor
 
 SETTINGS_FILE = "run.json"
-MOST_STATES = 2_000  # with at most so many, the ideal loss takes seconds for histories of one step
-_WATCHED = 128  # joint histories of the validation part that are evaluated during training
 
 
 @dataclass(frozen=True)
@@ -178,6 +168,7 @@ def train_run(
         resume=resume,
         overwrite=overwrite,
         evaluate=composite_watch(validation, key_watch),
+        evaluate_answers=exact_watch(episodes.description, train, validation),
         progress=progress,
         ideal_loss=loss_floor(episodes.description, train, validation) if settings.training.learns_denoiser else None,
     )
@@ -196,30 +187,6 @@ def train_run(
         model.save(folder, overwrite=True)
         fit_linear(train, validation).save(folder, model.description["split"], overwrite=True)
     return model
-
-
-def composite_watch(validation: HistoryDataset, key: PRNGKeyArray) -> Callable[[Denoiser, int], dict[str, float]]:
-    """For `fit`'s `evaluate`: a function that measures composite diffusion on some joint histories of validation."""
-    joint = validation.joint(choose_steps(validation, _WATCHED, seed=0))
-    truth = joint.states[:, None]
-
-    def watch(denoiser: Denoiser, step: int) -> dict[str, float]:
-        samples = reconstruct_batch(denoiser, joint.histories, key=key, num_samples=2).samples
-        quality = {"psnr_composite": float(psnr(samples, truth))}
-        if are_binary(truth):
-            quality["exact_rate_composite"] = float(jnp.mean(exact_states(samples, truth)))
-        return quality
-
-    return watch
-
-
-def loss_floor(description: dict[str, Any], train: HistoryDataset, validation: HistoryDataset) -> float | None:
-    """The ideal denoiser's loss on the validation part; None for longer histories or too many states to list."""
-    problem = listing_problem(description) if train.layout.length == 1 else None
-    if problem is None or problem.num_states > MOST_STATES:
-        return None
-    belief = BeliefModel(problem, train.layout, start=train.state_frequencies(problem.states()))
-    return ideal_loss(IdealDenoiser(belief), validation).value
 
 
 def open_run(run: Path, data: Path) -> RunData:
@@ -248,14 +215,6 @@ def open_run(run: Path, data: Path) -> RunData:
     withheld = None if record["withheld_states"] is None else np.asarray(record["withheld_states"], np.float32)
     test = dataset.part(np.asarray(record["test"], np.int32), withheld_states=withheld)
     return RunData(model, test, "test", dataset, kept)
-
-
-def choose_steps(dataset: HistoryDataset, count: int, seed: int) -> Int[np.ndarray, " steps"]:
-    """Some steps of a dataset, drawn at random, each at most once; all of them where it has no more."""
-    if count < 1:
-        raise InputError(f"The number of joint histories must be at least 1, not {count}.")
-    steps = np.asarray(dataset.steps)
-    return np.sort(np.random.default_rng(seed).choice(steps, min(count, len(steps)), replace=False))
 
 
 def check_same_problem(model: Model, episodes: Episodes) -> None:

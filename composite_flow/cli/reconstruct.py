@@ -9,9 +9,10 @@ from tyro.conf import OmitArgPrefixes
 
 from composite_flow.cli.options import DataFolder, RunFolder, Shared, part_in_words, refuse_existing
 from composite_flow.cli.reporting import progress_bar, show, table
+from composite_flow.data.run_split import choose_steps
 from composite_flow.errors import InputError
 from composite_flow.files.estimates import ESTIMATES_FILE, Estimates, writing_estimates
-from composite_flow.runs import RunData, choose_steps, open_run
+from composite_flow.runs import RunData, open_run
 
 By = Literal["composite", "fusion", "chain", "samples"]
 _DEFAULTS: dict[str, Any] = {"num_samples": 16, "num_sweeps": 6, "stir": 0.0}

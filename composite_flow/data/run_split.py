@@ -1,13 +1,15 @@
-"""Which episodes a run trains, validates, calibrates and tests on, and the record by which they are found again."""
+"""Which episodes a run trains, validates, calibrates and tests on, the record of them, and steps drawn from them."""
 
 import zlib
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
+from composite_flow.errors import InputError
 
 _ROWS = 65_536  # steps read at a time
 
@@ -50,3 +52,11 @@ def fingerprint(episodes: Episodes) -> str:
         for first in range(0, episodes.num_steps, _ROWS):
             checksum = zlib.crc32(np.ascontiguousarray(array[first : first + _ROWS]).tobytes(), checksum)
     return f"{episodes.num_episodes} episodes, {episodes.num_steps} steps, {checksum:08x}"
+
+
+def choose_steps(dataset: HistoryDataset, count: int, seed: int) -> Int[np.ndarray, " steps"]:
+    """Some steps of a dataset, drawn at random, each at most once; all of them where it has no more."""
+    if count < 1:
+        raise InputError(f"The number of joint histories must be at least 1, not {count}.")
+    steps = np.asarray(dataset.steps)
+    return np.sort(np.random.default_rng(seed).choice(steps, min(count, len(steps)), replace=False))

@@ -59,6 +59,7 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     evaluate: Evaluate | None = None,
+    evaluate_answers: Evaluate | None = None,
     until: Until | None = None,
     progress: Progress | bool | None = True,
     ideal_loss: float | None = None,
@@ -78,6 +79,7 @@ def fit(
         resume: whether to go on from the folder's checkpoints, where there are some; also to learn more.
         overwrite: whether an earlier run in the folder may be replaced.
         evaluate: called now and then with the denoiser and the step; what it returns joins the learning curve.
+        evaluate_answers: the same with what agents answer, of fusion.
         until: called with each point of the denoiser's learning curve; its training ends once it returns True.
         progress: a bar on standard error, in a log a line a minute; False for none; or a function that is called about
             twice a second with the step, the planned steps and the loss.
@@ -103,15 +105,16 @@ def fit(
     learned: dict[str, Any] = {}
     curves: list[dict[str, int | float]] = []
     stages, done = _stages_for(config, data), 0
+    hears = {"denoiser": (evaluate, until), "answers": (evaluate_answers, None)}
     with interrupt_flag() as interrupted, training_progress(progress) as tell:
         for number, name in enumerate(stages):
             run = TrainingRun(data, name, config, key, folder, floors.get(name), learned)
             if number == 0:  # what cannot be trained is refused before an earlier run is removed
                 _check_folder(folder, resume, overwrite)
             run.prepare(resume)
-            hears = (evaluate, until) if name == "denoiser" else (None, None)
+            evaluates, ends = hears.get(name, (None, None))
             later = [planned_steps(other, train, config) for other in stages[number + 1 :]]
-            run.train(*hears, _among(tell, done, later), interrupted)
+            run.train(evaluates, ends, _among(tell, done, later), interrupted)
             learned[name], done = run.network, done + run.step
             curves += run.curves
     about = {"config": dataclasses.asdict(config), "data": data.fingerprint, **(description or {})}

@@ -47,6 +47,7 @@ def runs(tmp_path_factory):
 def test_fusion_is_measured_by_size_of_team(runs, capsys):
     result = call(capsys, "evaluate", runs / "run", runs / "data")
     fusion = result["fusion"]
+    assert cf.load(runs / "run").curves[-1]["excess_fusion"] < 0.02  # of 0.75, the error of the mean
     told = call(capsys, "inspect", runs / "run")
     assert told["answers"] == "dense" and told["sizes"]["parameters"] == 0
     assert told["sizes"]["fusion_parameters"] > 0 and told["sizes"]["team_denoiser_parameters"] == 0

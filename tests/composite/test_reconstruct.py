@@ -8,7 +8,7 @@ from teams import Linear, consistent_sets, encode_observations, ideal_sensors, i
 
 from composite_flow.baselines.flows import baseline_batch, individual_flow, parallel_mean
 from composite_flow.composite.plan import make_plan, stir_scales
-from composite_flow.composite.reconstruct import composite_flow, reconstruct, reconstruct_batch
+from composite_flow.composite.reconstruct import affordable_batch_size, composite_flow, reconstruct, reconstruct_batch
 from composite_flow.composite.sampling import Sampling
 from composite_flow.errors import InputError
 from composite_flow.metrics import exact_states
@@ -227,6 +227,12 @@ def test_a_batch_is_its_members_with_split_keys(linear, key):
         one = reconstruct(linear, histories[index], key=key_one, num_samples=2)
         assert jnp.allclose(batch.samples[index], one.samples, atol=1e-6)
         assert jnp.array_equal(batch.order[index], one.order)
+
+
+def test_a_batch_holds_as_many_paths_as_fit_into_256_mebibytes():
+    """4 participants, 16 samples and 32 features make a path of 8 KiB, which a sweep holds twice: before and after."""
+    assert affordable_batch_size(4, 16, 32) == 2**28 // 2**14
+    assert affordable_batch_size(1024, 1024, 1024) == 1
 
 
 def test_candidates_beyond_the_limit_are_missing_from_the_shares(key):

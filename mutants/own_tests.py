@@ -23,7 +23,6 @@ ELSEWHERE = {
     "fusion/learned.py": ["fusion/test_model_fuses.py", "fusion/test_chain_estimate.py"],
     "fusion/loss.py": ["fusion/test_learned_answers.py"],
     "fusion/network.py": ["fusion/test_learned_answers.py"],
-    "fusion/quality.py": ["fusion/test_model_fuses.py"],
     "fusion/structure.py": ["fusion/test_sparse.py", "fusion/test_screening.py"],
     "fusion/team_estimate.py": ["fusion/test_model_fuses.py", "fusion/test_intervals.py"],
     "fusion/team_loss.py": ["fusion/test_team_denoiser.py"],

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("composite_flow", "composite_flow_paper", "tests", "pyproject.toml")
 ENOUGH = 0.95
 NOTHING_COLLECTED = 5  # pytest's exit code
-MEMORY = 8 * 2**30  # addresses that tests may use, twice what they need: a mutant may ask for arrays of any size
+MEMORY = 8 * 2**30  # bytes that tests may use, twice what they need: a mutant may ask for arrays of any size
 
 
 @dataclass
@@ -85,10 +85,10 @@ class Bench:
 
     def _run(self, tree: Path, tests: tuple[str, ...], marker: str, limit: float) -> str:
         pytest = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "-p", "no:cacheprovider", "-m", marker, *tests]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen(pytest, cwd=tree, env=self._environment(tree), start_new_session=True, **quiet)
+        nowhere, own = subprocess.DEVNULL, self._environment(tree)
+        process = subprocess.Popen(pytest, cwd=tree, env=own, stdout=nowhere, stderr=nowhere, start_new_session=True)
         if hasattr(resource, "prlimit"):  # on Linux
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (MEMORY, MEMORY))
         try:
             return "survived" if process.wait(limit) in (0, NOTHING_COLLECTED) else "killed"
         except subprocess.TimeoutExpired:

@@ -17,7 +17,7 @@ ELSEWHERE = {
     "composite/check.py": ["composite/test_rule.py"],
     "composite/plan.py": ["composite/test_sampling.py", "composite/test_reconstruct.py"],
     "fusion/answers.py": ["fusion/test_fuse.py", "fusion/test_learned_answers.py"],
-    "fusion/evaluation.py": ["fusion/test_model_fuses.py"],
+    "fusion/evaluation.py": ["fusion/test_fusion_evaluation.py"],
     "fusion/ideal.py": ["fusion/test_fuse.py"],
     "fusion/joint_steps.py": ["fusion/test_joint_steps.py", "fusion/test_screening.py"],
     "fusion/learned.py": ["fusion/test_model_fuses.py", "fusion/test_chain_estimate.py"],

@@ -7,7 +7,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check results docs benchmark clean
+.PHONY: demo test check mutants results docs benchmark clean
 .DELETE_ON_ERROR:
 .SECONDARY: .venv-torch/bin/python # make would remove it, as a step on the way
 
@@ -24,6 +24,11 @@ check: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Changes the core in 300 places, one at a time, and counts how many of these its tests notice. Takes hours; stop it at any
+# time, and it goes on there the next time. WORKERS are mutants at a time here; OPTIONS="--number 30" draws fewer.
+mutants: .venv/installed-test .venv/installed-mutants
+	$(BIN)/python -m mutants.check --jobs $(WORKERS) $(OPTIONS)
 
 # Fills the pages of results from the committed cells.
 results: .venv/installed-docs

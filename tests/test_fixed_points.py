@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array, Float
+from scipy import stats
 
 from composite_flow.errors import InputError
-from composite_flow.fixed_points import find_fixed_points, polish, shared_fixed_points
+from composite_flow.fixed_points import FixedPoints, find_fixed_points, polish, shared_fixed_points
 
 
 class LinearGaussian(eqx.Module):
@@ -102,6 +103,69 @@ def test_polishing_lowers_the_residual(key, dense_limit):
     np.testing.assert_allclose(
         polished.residual, jnp.linalg.norm(denoiser.denoise(mean, polished.y) - polished.y), atol=1e-7
     )
+
+
+def test_masses_are_those_of_starts_of_the_given_spread(key):
+    """The unstable point −u parts the basins, so that starts N(0, σ²) end above it with probability Φ(u/σ)."""
+    unstable = 0.2
+    drift = np.arctanh(-unstable) + unstable / 0.64  # half the log-odds with f(−u) = −u
+    found = find_fixed_points(
+        TwoStates(0.8), jnp.array([drift], jnp.float32), key=key, num_starts=2000, sigma=0.3, max_points=8
+    )
+    above = found.masses[jnp.argmax(found.points[:, 0])]
+    np.testing.assert_allclose(above, stats.norm.cdf(unstable / 0.3), atol=4 * np.sqrt(0.19 / 2000))
+
+
+class Jumping(eqx.Module):
+    """f(y) = −1/16 but 0 at −1/16 and 5 at 0: a flow that has made a short step, and then leaves."""
+
+    state_size: int = 1
+
+    def condition(self, history):
+        return history
+
+    def denoise(self, context, y):
+        return jnp.where(y == 0, 5.0, jnp.where(y == -1 / 16, 0.0, -1 / 16))
+
+
+def test_a_short_step_to_a_point_that_the_flow_leaves_is_no_fixed_point(key):
+    """All starts rest at 0 with a zero Jacobian and the residual 5."""
+    found = find_fixed_points(Jumping(), jnp.zeros(1), key=key, num_starts=16, tolerance=0.1, max_points=2)
+    assert (found.masses[0], found.points[0, 0], found.radii[0], found.residuals[0]) == (1, 0, 0, 5)
+    assert found.num_stable == 0
+
+
+@pytest.mark.parametrize("dense_limit, steps", [(512, 0), (0, 1)])
+def test_polishing_stays_near_where_it_began(key, dense_limit, steps):
+    """From 0.1 away, Newton would leave for the fixed point; of the plain steps by 2/3, the first stays within 0.05."""
+    denoiser, mean = LinearGaussian(jnp.diag(jnp.array([2.0, 0.1]))), jnp.array([0.5, 0.5])
+    start = mean.at[0].add(0.1)
+    polished = polish(denoiser, mean, start, key=key, max_shift=0.05, dense_limit=dense_limit)
+    np.testing.assert_allclose(polished.y, mean.at[0].add(0.1 * (2 / 3) ** steps), atol=1e-6)
+
+
+def by_hand(points, stable):
+    """Fixed points of two agents, all rows used."""
+    rows = jnp.zeros(stable.shape)
+    return FixedPoints(
+        points=points,
+        mask=jnp.ones(stable.shape, bool),
+        stable=stable,
+        radii=jnp.where(stable, 0.5, 2.0),
+        residuals=rows,
+        masses=rows + 1 / 3,
+        mass_errors=rows,
+        num_starts=jnp.full(2, 30, jnp.int32),
+        unassigned=jnp.zeros(2),
+        unconverged=jnp.zeros(2),
+    )
+
+
+def test_points_that_are_not_stable_for_every_agent_are_not_shared():
+    """Of the points 1, 2 and 2.05 of both agents, only 2 is stable for both; 2.05 lies beside it."""
+    points = jnp.tile(jnp.array([[1.0], [2.0], [2.05]])[None], (2, 1, 1))
+    agents = by_hand(points, jnp.array([[True, True, False], [False, True, True]]))
+    assert shared_fixed_points(agents, radius=0.1).mask.tolist() == [False, True, False]
 
 
 def test_bad_input_is_answered_by_a_sentence(key):

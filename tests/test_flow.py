@@ -165,6 +165,8 @@ def test_discretisation_error_of_a_linear_map():
     blind = discretisation_error(denoiser, context, starts, num_steps=2, radius=0.25)
     np.testing.assert_allclose(blind.distances, (np.exp(-1.0) - 0.25) * np.array([1, 4]), atol=1e-3)
     assert blind.share_apart == 0.5
+    narrow = discretisation_error(denoiser, context, starts, num_steps=2, radius=0.6)
+    assert narrow.share_apart == 0.0
     scheduled = discretisation_error(denoiser, context, starts, num_steps=2, radius=0.25, sigma_start=1.0)
     exact = np.sqrt((1 + np.exp(-4.0)) / 2) - 0.25
     np.testing.assert_allclose(scheduled.distances, exact * np.array([1, 4]), atol=1e-3)

@@ -68,6 +68,7 @@ def test_a_sum_through_the_anchor_and_a_mean_with_an_intercept_are_two_things():
     jacobians = np.zeros((4, 1, 1))
     found = surrogate(tau, s, jacobians, 3, 0.1)
     assert found.anchored_residual == pytest.approx(27.0)  # Δs = 4, 3, 2 at Δτ = 1, 0, −1: 29 − 2²/2
+    assert found.anchored_root == pytest.approx(np.sqrt(27.0 / 4.0))  # four pairs, the anchor included
     assert found.centred_residual == pytest.approx(27.0 / 16.0)  # mean 3/4; Σ(s−m)² = 35/4, slope 1 takes 2, over 4
     assert found.valid
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from teams import Linear, ideal_sensors, joint_histories
 
-from composite_flow.certificate.checks import certify, certify_batch
+from composite_flow.certificate.checks import Certificate, certify, certify_batch
 from composite_flow.certificate.reliability import measure_reliability, smallest_distance
 from composite_flow.composite.reconstruct import reconstruct, reconstruct_batch
 from composite_flow.denoiser import Fixed
@@ -91,6 +91,21 @@ def test_distances_are_to_each_agents_own_fixed_point(counterexample, key):
     assert bool(jnp.all(verdict.settled)) and np.allclose(verdict.distances, expected, atol=1e-4)
     assert np.array_equal(verdict.agreed, np.all(np.asarray(expected) < 0.1, axis=1))
     assert verdict.reasons()[0].startswith("Rejected: agent") and "limit 2·D_φ is 0.1" in verdict.reasons()[0]
+
+
+def test_agreement_is_nearer_than_twice_the_radius_by_flows_that_converged():
+    """Condition 2 at D_φ = 1/4, by hand: below 1/2 for both agents, not at it, and both flows at rest."""
+    distances = jnp.array([[0.0, 0.49], [0.5, 0.0], [0.0, 0.6], [0.0, 0.1]])
+    verdict = Certificate(
+        agents=jnp.arange(2),
+        radii=jnp.zeros((4, 2)),
+        bounded=jnp.ones((4, 2), bool),
+        composite_radius=jnp.zeros(4),
+        distances=distances,
+        settled=jnp.array([[True, True]] * 3 + [[True, False]]),
+        radius=jnp.asarray(0.25),
+    )
+    assert verdict.agreed.tolist() == verdict.accepted.tolist() == [True, False, False, False]
 
 
 def test_partial_estimates_are_checked_by_their_participants_only(spiral, key):

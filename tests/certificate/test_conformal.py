@@ -136,6 +136,13 @@ def test_deviation_scores_are_the_largest_of_each_episode(dataset):
     assert radius.level == pytest.approx(0.9) and radius.value == np.sort(scores)[22]  # ⌈25 · 0.9⌉ = 23rd
 
 
+def test_a_flow_that_diverges_scores_infinity(dataset):
+    """f(y) = p + 10⁹ (y − p) leaves the floats from every state but p, and there is no finite radius."""
+    diverging = Known(POINTS, jnp.broadcast_to(1e9 * jnp.eye(2)[None], (2, 2, 2)))
+    assert np.all(deviation_scores(diverging, dataset) == np.inf)
+    assert deviation_radius(diverging, dataset, 0.1).value == np.inf
+
+
 def test_estimate_radius_counts_episodes_with_accepted_samples(dataset, key):
     """Where both agents have one fixed point all samples end there, so each step's error is known."""
     settings = {"key": key, "num_samples": 2, "num_sweeps": 10, "batch_size": 16}

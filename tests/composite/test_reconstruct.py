@@ -8,7 +8,7 @@ from teams import Linear, consistent_sets, encode_observations, ideal_sensors, i
 
 from composite_flow.baselines.flows import baseline_batch, individual_flow, parallel_mean
 from composite_flow.composite.plan import make_plan, stir_scales
-from composite_flow.composite.reconstruct import composite_flow, reconstruct, reconstruct_batch
+from composite_flow.composite.reconstruct import affordable_batch_size, composite_flow, reconstruct, reconstruct_batch
 from composite_flow.composite.sampling import Sampling
 from composite_flow.errors import InputError
 from composite_flow.metrics import exact_states
@@ -190,6 +190,36 @@ def test_early_stopping_stops_at_the_fixed_point_and_counts_what_it_used(linear,
     assert jnp.allclose(stopped.samples, full.samples, atol=1e-4)
 
 
+def test_early_stopping_waits_for_the_sample_that_moves_most(key):
+    """y ← y/2 moves each sample by the length of its new y, so the longest of these is the last change."""
+    halving = Linear(jnp.zeros((1, 2)), 0.5 * jnp.eye(2)[None])
+    estimate = reconstruct(halving, jnp.ones((1, 1)), key=key, num_samples=16, num_sweeps=40, tolerance=1e-3)
+    last_change = float(jnp.max(jnp.linalg.norm(estimate.samples, axis=-1)))
+    assert last_change < 1e-3 <= 2 * last_change
+
+
+def test_the_last_order_is_that_of_the_last_sweep_made(key):
+    """Agents who answer with their own point: each receives the one before it, and the flow is still where two sweeps
+    in a row end with the same speaker."""
+    points = jnp.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    stubborn = Linear(points, jnp.zeros((3, 2, 2)))
+    histories = jnp.broadcast_to(jnp.eye(3)[None], (8, 3, 3))
+    found = reconstruct_batch(stubborn, histories, key=key, num_samples=1, num_sweeps=50, tolerance=1e-3)
+    for one in range(8):
+        estimate = jax.tree.map(lambda leaf, one=one: leaf[one], found)
+        speakers = np.asarray(estimate.order)[:, -1]
+        assert int(estimate.sweeps) == 2 + np.argmax(speakers[1:] == speakers[:-1])
+        assert jnp.array_equal(estimate.path[1:, 0], points[estimate.last_order[:-1]])
+        assert jnp.array_equal(estimate.samples[0], points[estimate.last_order[-1]])
+
+
+def test_samples_start_from_noise_of_the_given_scale(key):
+    """An agent who changes nothing leaves the noise, σ times that of σ = 1."""
+    silent = Linear(jnp.zeros((1, 2)), jnp.eye(2)[None])
+    half, one = (reconstruct(silent, jnp.ones((1, 1)), key=key, sigma=sigma).samples for sigma in (0.5, 1.0))
+    assert jnp.array_equal(half, 0.5 * one)
+
+
 def test_a_batch_is_its_members_with_split_keys(linear, key):
     histories = jnp.stack([jnp.eye(3), jnp.eye(3)[::-1], jnp.eye(3)])
     batch = reconstruct_batch(linear, histories, key=key, num_samples=2, batch_size=2)
@@ -197,6 +227,12 @@ def test_a_batch_is_its_members_with_split_keys(linear, key):
         one = reconstruct(linear, histories[index], key=key_one, num_samples=2)
         assert jnp.allclose(batch.samples[index], one.samples, atol=1e-6)
         assert jnp.array_equal(batch.order[index], one.order)
+
+
+def test_a_batch_holds_as_many_paths_as_fit_into_256_mebibytes():
+    """4 participants, 16 samples and 32 features make a path of 8 KiB, which a sweep holds twice: before and after."""
+    assert affordable_batch_size(4, 16, 32) == 2**28 // 2**14
+    assert affordable_batch_size(1024, 1024, 1024) == 1
 
 
 def test_candidates_beyond_the_limit_are_missing_from_the_shares(key):

@@ -13,7 +13,7 @@ from composite_flow.errors import InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.fusion.answers import Prior
 from composite_flow.fusion.chain import ChainNetwork
-from composite_flow.fusion.chain_estimate import pass_on, random_orders
+from composite_flow.fusion.chain_estimate import chain_quality, pass_on, random_orders
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.network import AnswerNetwork
@@ -81,6 +81,17 @@ def test_each_joint_history_may_have_an_order_of_its_own(chain, histories, key):
     for place in (0, 1, 2):
         alone = pass_on(chain, histories[None], orders[place : place + 1])
         np.testing.assert_allclose(found[place], alone[0], rtol=1e-5)
+
+
+def test_the_quality_of_a_chain_that_says_nothing_is_that_of_the_prior_mean(histories, key):
+    """Eight joint histories of three agents: rounded, the mean (0.3, 0.6) is the state (0, 1), two of these eight."""
+    silent = ChainNetwork((jnp.zeros(6), jnp.ones(6)), MEAN, width=8, depth=2, key=key)
+    states = jnp.tile(jnp.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), (2, 1))
+    found = chain_quality(silent, jnp.stack([histories] * 8), states)
+    error = np.mean([0.3**2, 0.7**2, 0.6**2, 0.4**2])
+    for name in ("psnr_chain_of_1", "psnr_chain_of_2", "psnr_chain"):
+        assert found[name] == pytest.approx(-10 * np.log10(error), rel=1e-5)
+    assert found["exact_rate_chain"] == 0.25
 
 
 def test_a_model_comes_back_from_its_file(tmp_path, model, histories):

@@ -29,6 +29,12 @@ def test_two_groups_side_by_side_are_two():
     assert find_types(both).groups == ((0, 2), (2, 4))
 
 
+def test_types_are_found_in_more_states_than_features_and_in_fewer():
+    """Runs end with the features, not with the states: two binary ones that are no group, and a group in one state."""
+    assert find_types(np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0]])) == FeatureTypes((0, 1), (), 2)
+    assert find_types(np.array([[0.5, 1.0, 0.0]])) == FeatureTypes((), ((1, 3),), 3)
+
+
 def test_logits_become_probabilities_by_type():
     types = FeatureTypes((0,), ((1, 3),), 4)
     found = types.probabilities(jnp.log(jnp.array([3.0, 2.0, 6.0, jnp.e])))

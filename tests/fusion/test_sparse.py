@@ -1,5 +1,7 @@
 """Sparse answers: they keep the contract, add up as dense ones, and learn what a team knows together."""
 
+import json
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ from composite_flow.fusion.fuse import posterior
 from composite_flow.fusion.joint_steps import OwnSteps
 from composite_flow.fusion.loss import fusion_losses
 from composite_flow.fusion.sparse import SparseAnswers, build_sparse_answers
+from composite_flow.fusion.structure import answers_settings, empty_answers
 
 MEAN, PRECISION = jnp.array([0.3, 0.4, 0.6, 0.5, 0.2]), jnp.array([1.0, 1.0, 1.0, 4.0, 9.0])
 MIXED = FeatureTypes((0,), ((1, 3),), 5)  # binary, one of two, two numbers
@@ -50,6 +53,15 @@ def test_the_contract_is_kept_and_a_mean_history_says_nothing_new(answers):
     said = Answers.answer_each(answers, usual)
     np.testing.assert_allclose(said.evidence, 0.0, atol=1e-5)
     np.testing.assert_array_equal(said.weight > 0, [[False] * 4 + [True], [False] * 3 + [True, False], [False] * 5])
+
+
+def test_their_structure_as_json_makes_answers_of_the_same_shapes(answers):
+    """Three agents, three columns beside the identity, three slots, and layers of eight units."""
+    settings = json.loads(json.dumps(answers_settings(answers)))
+    sizes = [settings[name] for name in ("num_agents", "own_size", "num_slots", "width", "depth")]
+    assert sizes == [3, 3, 3, 8, len(answers.hidden_weights) + 1]
+    shapes = jax.tree.map(lambda leaf: leaf.shape, answers)
+    assert jax.tree.map(lambda leaf: leaf.shape, empty_answers(settings)) == shapes
 
 
 def test_the_team_at_once_answers_as_each_agent_alone_with_or_without_identities(answers, histories):

@@ -1,0 +1,51 @@
+"""Which tests belong to which module: the mirrored file, or those of the table where names differ."""
+
+from pathlib import Path
+
+CORE = (
+    "composite/*.py",
+    "fusion/*.py",
+    "certificate/*.py",
+    "fixed_points.py",
+    "flow.py",
+    "belief.py",
+    "training/*loss.py",
+    "data/windows.py",
+)
+
+ELSEWHERE = {
+    "composite/check.py": ["composite/test_rule.py"],
+    "composite/plan.py": ["composite/test_sampling.py", "composite/test_reconstruct.py"],
+    "fusion/answers.py": ["fusion/test_fuse.py", "fusion/test_learned_answers.py"],
+    "fusion/evaluation.py": ["fusion/test_fusion_evaluation.py"],
+    "fusion/ideal.py": ["fusion/test_fuse.py"],
+    "fusion/joint_steps.py": ["fusion/test_joint_steps.py", "fusion/test_screening.py"],
+    "fusion/learned.py": ["fusion/test_model_fuses.py", "fusion/test_chain_estimate.py"],
+    "fusion/loss.py": ["fusion/test_learned_answers.py"],
+    "fusion/network.py": ["fusion/test_learned_answers.py"],
+    "fusion/structure.py": ["fusion/test_sparse.py", "fusion/test_screening.py"],
+    "fusion/team_estimate.py": ["fusion/test_model_fuses.py", "fusion/test_intervals.py"],
+    "fusion/team_loss.py": ["fusion/test_team_denoiser.py"],
+    "fusion/team_network.py": ["fusion/test_team_denoiser.py", "fusion/test_refining.py"],
+    "certificate/calibration.py": ["certificate/test_conformal.py"],
+    "certificate/radius.py": ["certificate/test_conformal.py"],
+    "certificate/reliability.py": ["certificate/test_checks.py"],
+    "certificate/sweep_radii.py": ["certificate/test_checks.py"],
+    "fixed_points.py": ["test_fixed_points.py", "test_ideal_fixed_points.py"],
+    "flow.py": ["test_flow.py", "test_settle.py"],
+    "training/loss.py": ["training/test_fit.py", "training/test_flow_loss.py"],
+    "data/windows.py": ["data/test_dataset.py"],
+}
+
+
+def core_modules(root: Path) -> list[str]:
+    """Paths of the core's modules from the root of the project."""
+    found = [path for pattern in CORE for path in sorted((root / "composite_flow").glob(pattern))]
+    return [str(path.relative_to(root)) for path in found if path.name != "__init__.py"]
+
+
+def own_tests(module: str) -> tuple[str, ...]:
+    """Paths of the tests of a module."""
+    path = Path(module).relative_to("composite_flow")
+    mirrored = [str(path.with_name(f"test_{path.name}"))]
+    return tuple(f"tests/{name}" for name in ELSEWHERE.get(str(path), mirrored))

@@ -1,4 +1,4 @@
-"""What is measured while a run trains: composite diffusion, and how far answers are from exact ones, if these are known."""
+"""What is measured while a run trains: composite diffusion, and how far answers are from exact ones, where known."""
 
 from collections.abc import Callable
 from typing import Any

@@ -36,6 +36,7 @@ from composite_flow.fusion.learned import (
     fuse_one,
 )
 from composite_flow.fusion.team_estimate import TeamEstimate
+from composite_flow.fusion.trust.robust import fuse_robustly
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network, empty_network, network_settings
 from composite_flow.numerics.batches import numbered_parts
@@ -82,18 +83,22 @@ class Model:
         """Whether a denoiser was learned."""
         return not isinstance(self.denoiser, NoDenoiser)
 
-    def fuse(self, histories: JointHistory, participants: Sequence[int] | None = None) -> TeamEstimate:
+    def fuse(
+        self, histories: JointHistory, participants: Sequence[int] | None = None, *, robust: bool = False
+    ) -> TeamEstimate:
         """Infer the state by fusion, in its own units: each participant answers once, and the answers add up.
 
         Args:
             histories: the agents' histories, encoded by `layout`.
             participants: the agents whose answers count, in any order; all where not given.
+            robust: leave out those whose answers contradict all others'; the estimate's `doubts` say whom.
 
         Raises:
-            MismatchError: the histories are not of the model's layout.
-            InputError: there is no fusion, or participants are empty, unknown or named twice.
+            MismatchError: histories of another layout.
+            InputError: no fusion, or to be robust no calibration; participants empty, unknown or named twice.
         """
-        return fuse_one(self._learned_fusion(histories), histories, participants, self.scaling, self.state_names)
+        fuse = fuse_robustly if robust else fuse_one
+        return fuse(self._learned_fusion(histories), histories, participants, self.scaling, self.state_names)
 
     def fuse_batch(self, histories: Histories, participants: Participants | None = None) -> TeamEstimate:
         """`fuse` many joint histories, each with its own participants; all agents where none are given."""
@@ -104,8 +109,8 @@ class Model:
     ) -> ChainEstimate:
         """Infer the state by the gated chain: one message goes once through the agents, and each changes what it knows.
 
-        Arguments and errors are those of `fuse`, but histories may be many joint histories, and the message goes in the
-        order of the participants; where none are given, from agent 0 on.
+        Arguments and errors are those of `fuse`, but histories may be many joint histories, and participants are in the
+        message's order; where none are given, from agent 0 on.
         """
         fusion = self._learned_fusion(histories, "chain")
         return fusion.infer_by_chain(histories, participants, self.scaling, self.state_names)
@@ -123,7 +128,6 @@ class Model:
 
         Args:
             num_samples: how many; each takes some calls of the team denoiser, and no further answer.
-            key: random key.
             by: along falling noise levels ("conditional", 30 calls), or by flows as the paper's ("blind", 20 calls).
 
         Raises:
@@ -170,8 +174,8 @@ class Model:
     ) -> Reconstruction:
         """`reconstruct` many joint histories, the leading axis of all arrays, each with noises and orders of its own.
 
-        They are computed 256 at a time, so that memory is bounded but for the result, which holds `agents` × `samples`
-        × `state` numbers and more for each. `reconstruct_steps` keeps less of them, and no more than 256 at a time.
+        They are computed 256 at a time, but the result holds `agents` × `samples` × `state` numbers and more for each.
+        `reconstruct_steps` keeps less of them, and no more than 256 at a time.
 
         Args:
             histories: joint histories, one at least; the rest, and what is raised, as in `reconstruct`.
@@ -193,10 +197,7 @@ class Model:
         sampling: Sampling | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Iterator[Estimates]:
-        """Infer the states at some steps of a dataset, 256 of them at a time, for `files.estimates.writing_estimates`.
-
-        Arguments are those of `reconstruct_batch`, whose results these are; `about` is kept with them, JSON-able.
-        """
+        """`reconstruct_batch` at steps of a dataset, 256 at a time, for `writing_estimates`; `about` is JSON-able."""
         sampling = sampling_from(sampling, options)
 
         def infer(histories, number: int) -> Inferred:
@@ -252,11 +253,7 @@ class Model:
         return self.fusion
 
     def save(self, folder: str | os.PathLike, overwrite: bool = False) -> None:
-        """Write `model.safetensors` into a folder.
-
-        Raises:
-            FileError: the file is in the way or cannot be written.
-        """
+        """Write `model.safetensors` into a folder; FileError where it is in the way or cannot be written."""
         network = network_settings(self.denoiser) if isinstance(self.denoiser, Network) else None
         description = {"kind": "model", "network": network, "layout": dataclasses.asdict(self.layout)}
         description |= {name: getattr(self, name) for name in _DESCRIBED}

@@ -58,12 +58,12 @@ class Calibration(eqx.Module):
 
     def promises(self, level: float) -> bool:
         """Whether bounds of this level can be told."""
-        return 0 < level <= LEVELS[-1] and self.num_episodes >= calibration_episodes_needed(1.0 - _measured(level))
+        return 0 < level <= LEVELS[-1] and self.num_episodes >= calibration_episodes_needed(1.0 - next_level(level))
 
     def _row(self, level: float) -> int:
         if not 0 < level <= LEVELS[-1]:
             raise InputError(f"Levels from above 0 to {LEVELS[-1]} were measured, not {level}.")
-        measured = _measured(level)
+        measured = next_level(level)
         needed = calibration_episodes_needed(1.0 - measured)
         if self.num_episodes < needed:
             raise InputError(
@@ -89,6 +89,6 @@ class Calibration(eqx.Module):
         return cls(tuple(sizes), num_episodes, rows, *tables)
 
 
-def _measured(level: float) -> float:
+def next_level(level: float) -> float:
     """The next level that is measured."""
     return next(measured for measured in LEVELS if measured >= level - 1e-9)

@@ -15,6 +15,7 @@ from composite_flow.errors import InputError, MismatchError
 from composite_flow.fusion.calibration import LEVELS, Calibration
 from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.chain_estimate import ChainEstimate, infer_by_chain
+from composite_flow.fusion.doubts import Gate
 from composite_flow.fusion.fuse import estimate_of, fuse_each, taking_part
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.sparse import SparseAnswers
@@ -59,6 +60,7 @@ class LearnedFusion(eqx.Module):
         team_denoiser: draws samples of what a team knows together; None where it was not learned.
         chain: the network of the gated chain; None where it was not learned.
         calibration: how far estimates lie from the truth on calibration episodes; None where there were none.
+        gate: how far sound agents contradict each other there; None likewise.
     """
 
     answers: AnswerNetwork | SparseAnswers
@@ -66,6 +68,7 @@ class LearnedFusion(eqx.Module):
     team_denoiser: TeamDenoiser | None = None
     chain: ChainNetwork | None = None
     calibration: Calibration | None = None
+    gate: Gate | None = None
 
     def fuse(
         self, histories: Histories, participants: Any, scaling: Scaling, state_names: Sequence[str]
@@ -198,7 +201,8 @@ class LearnedFusion(eqx.Module):
         team = None if self.team_denoiser is None else team_settings(self.team_denoiser)
         chain = None if self.chain is None else chain_settings(self.chain)
         found = {"answers": answers_settings(self.answers), "quantiles": sizes, "team_denoiser": team, "chain": chain}
-        return found if self.calibration is None else {**found, "calibration": self.calibration.settings}
+        measured = {"calibration": self.calibration, "gate": self.gate}
+        return {**found, **{name: part.settings for name, part in measured.items() if part is not None}}
 
     @classmethod
     def empty(cls, settings: dict[str, Any]) -> "LearnedFusion":
@@ -206,13 +210,15 @@ class LearnedFusion(eqx.Module):
         sizes = settings["quantiles"]
         quantiles = None if sizes is None else TeamQuantiles(tuple(sizes), jnp.zeros((len(sizes), len(LEVELS))))
         answers, team = empty_answers(settings["answers"]), settings["team_denoiser"]
-        chain, calibration = settings.get("chain"), settings.get("calibration")  # which older files do not have
+        # which older files do not have
+        chain, calibration, gate = (settings.get(name) for name in ("chain", "calibration", "gate"))
         return cls(
             answers,
             quantiles,
             None if team is None else empty_team_denoiser(team, answers),
             None if chain is None else empty_chain(chain),
             None if calibration is None else Calibration.empty(**calibration),
+            None if gate is None else Gate.empty(**gate),
         )
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError
 from composite_flow.fusion.calibration import LEVELS, Calibration, Over
+from composite_flow.fusion.doubts import Doubts
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.region import Region, box
 
@@ -57,6 +58,7 @@ class TeamEstimate(eqx.Module):
         quantiles: how far errors of validation episodes reach, pooled; None where it was not measured.
         calibration: how far those of calibration episodes do; None where there were none.
         scaling: of the states; None where they are scaled.
+        doubts: who was left out of robust fusion; None of any other.
     """
 
     mean: Float[Array, "*batch state"]
@@ -69,6 +71,7 @@ class TeamEstimate(eqx.Module):
     quantiles: TeamQuantiles | None = None
     calibration: Calibration | None = None
     scaling: Scaling | None = None
+    doubts: Doubts | None = None
 
     @property
     def named_mean(self) -> dict[str, list[float] | float]:

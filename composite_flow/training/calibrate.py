@@ -9,6 +9,7 @@ from jaxtyping import PRNGKeyArray
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import MismatchError
 from composite_flow.fusion.learned import LearnedFusion
+from composite_flow.fusion.trust.doubt import measure_gate
 from composite_flow.fusion.trust.measure import calibrate_answers, measure_scale
 from composite_flow.model import Model
 
@@ -41,8 +42,10 @@ def calibrate(
     if others is not None:
         scale = measure_scale(answers, others, key=key_scale)
     found = calibrate_answers(answers, episodes, key=key_teams, scale=scale)
-    fusion = eqx.tree_at(lambda f: f.calibration, model.fusion, found, is_leaf=lambda leaf: leaf is None)
-    return dataclasses.replace(model, fusion=fusion)
+    usual = model.fusion.gate
+    if others is not None:
+        usual = measure_gate(answers, _as_scaled_in(model, others), episodes)
+    return dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, calibration=found, gate=usual))
 
 
 def _as_scaled_in(model: Model, episodes: HistoryDataset) -> HistoryDataset:

@@ -84,21 +84,22 @@ class Model:
         return not isinstance(self.denoiser, NoDenoiser)
 
     def fuse(
-        self, histories: JointHistory, participants: Sequence[int] | None = None, *, robust: bool = False
+        self, histories: JointHistory, participants: Sequence[int] | None = None, *, robust: bool | float = False
     ) -> TeamEstimate:
         """Infer the state by fusion, in its own units: each participant answers once, and the answers add up.
 
         Args:
             histories: the agents' histories, encoded by `layout`.
             participants: the agents whose answers count, in any order; all where not given.
-            robust: leave out those whose answers contradict all others'; the estimate's `doubts` say whom.
+            robust: leave out those whose answers contradict all others'; the estimate's `doubts` say whom. A level such
+                as 0.9 is the share of the steps of sound teams in which nobody is to be left out, 0.99 by default.
 
         Raises:
             MismatchError: histories of another layout.
             InputError: no fusion, or to be robust no calibration; participants empty, unknown or named twice.
         """
-        fuse = fuse_robustly if robust else fuse_one
-        return fuse(self._learned_fusion(histories), histories, participants, self.scaling, self.state_names)
+        asked = self._learned_fusion(histories), histories, participants, self.scaling, self.state_names
+        return fuse_robustly(*asked, 0.99 if robust is True else float(robust)) if robust else fuse_one(*asked)
 
     def fuse_batch(self, histories: Histories, participants: Participants | None = None) -> TeamEstimate:
         """`fuse` many joint histories, each with its own participants; all agents where none are given."""

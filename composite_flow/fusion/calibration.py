@@ -61,8 +61,6 @@ class Calibration(eqx.Module):
         return 0 < level <= LEVELS[-1] and self.num_episodes >= calibration_episodes_needed(1.0 - next_level(level))
 
     def _row(self, level: float) -> int:
-        if not 0 < level <= LEVELS[-1]:
-            raise InputError(f"Levels from above 0 to {LEVELS[-1]} were measured, not {level}.")
         measured = next_level(level)
         needed = calibration_episodes_needed(1.0 - measured)
         if self.num_episodes < needed:
@@ -90,5 +88,11 @@ class Calibration(eqx.Module):
 
 
 def next_level(level: float) -> float:
-    """The next level that is measured."""
+    """The next level that is measured.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not 0 < level <= LEVELS[-1]:
+        raise InputError(f"Levels from above 0 to {LEVELS[-1]} were measured, not {level}.")
     return next(measured for measured in LEVELS if measured >= level - 1e-9)

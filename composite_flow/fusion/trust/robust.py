@@ -14,8 +14,6 @@ from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.fusion.trust.doubt import doubts_of
 
-LEVEL = 0.99  # of the steps of sound teams, in which nobody is left out
-
 
 def fuse_robustly(
     fusion: LearnedFusion,
@@ -23,6 +21,7 @@ def fuse_robustly(
     participants: Sequence[int] | None,
     scaling: Scaling,
     names: Sequence[str],
+    level: float,
 ) -> TeamEstimate:
     """What the participants say together, but for those whose answers contradict all others.
 
@@ -31,6 +30,7 @@ def fuse_robustly(
         histories: one joint history.
         participants: as in `taking_part`.
         scaling, names: of the states.
+        level: share of the steps of sound teams in which nobody is to be left out.
 
     Raises:
         InputError: what is usual was not measured, or on too few episodes; or participants cannot be used.
@@ -40,7 +40,7 @@ def fuse_robustly(
         raise InputError("What is usual among sound agents was not measured for this model; `calibrate` does so.")
     each = fusion.answers.answer_each(jnp.where(team[:, None], histories, 0.0))
     prior, gate = fusion.answers.prior, fusion.gate
-    doubts = doubts_of(prior, each, jnp.asarray(team), gate.scale, gate.bound(LEVEL))
+    doubts = doubts_of(prior, each, jnp.asarray(team), gate.scale, gate.bound(level))
     found = fuse(prior, each, jnp.asarray(team) & ~doubts.left_out)
     told = found.in_own_units(scaling, names, fusion.quantiles, fusion.calibration)
     return dataclasses.replace(told, doubts=doubts)

@@ -113,6 +113,9 @@ def test_robust_fusion_tells_who_was_left_out_and_is_that_of_the_others(gate):
     assert robust.participants.tolist() == [True, False, True] and int(robust.messages) == 2
     assert robust.doubts.left_out.tolist() == [False, True, False]
     assert robust.doubts.in_words(("x", "coin")) == ["agent 1 contradicts all others, most of all in x: left out"]
+    assert model.fuse(broken, robust=0.5).doubts.left_out.tolist()[1]
+    with pytest.raises(InputError, match=r"were measured, not 0\.999"):
+        model.fuse(broken, robust=0.999)
     sound = model.fuse(histories, robust=True)
     np.testing.assert_allclose(sound.mean, model.fuse(histories).mean, rtol=1e-6)
     assert sound.doubts.in_words(("x", "coin")) == [] and model.fuse(histories).doubts is None

@@ -89,7 +89,7 @@ def test_two_hosts_follow_the_curve_of_one(data, tmp_path, port):
     assert json.loads(printed)["step"] == 60 and not other_printed
     assert "training" in said and "training" not in other_said
     files = {path.name for path in (tmp_path / "run").iterdir()}
-    assert files == {"run.json", "model.safetensors", "training.safetensors"}
+    assert files == {"run.json", "model.safetensors", "linear.safetensors", "training.safetensors"}
     assert len(list(data.iterdir())) > 3
     alone = train_run(cf.Episodes.load(data), RunSettings(CONFIG, history=2))
     ours = cf.load(tmp_path / "run")

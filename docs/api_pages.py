@@ -14,6 +14,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "Train": ("fit", "TrainingConfig", "Network", "Model", "load"),
     "Infer the team's state": ("Model.reconstruct", "reconstruct", "reconstruct_batch", "Estimate", "Sampling"),
     "Infer it by fusion": ("Model.fuse", "Model.infer_by_chain", "Model.sample", "TeamEstimate"),
+    "Say how sure it is": ("TeamEstimate.interval", "TeamEstimate.region", "calibrate"),
     "Infer what one agent knows": ("find_fixed_points", "FixedPoints", "converge"),
     "Check an estimate": ("certify", "certify_batch", "Certificate", "measured_radius"),
     "Compare with the truth": ("exact_belief", "Belief", "IdealDenoiser", "evaluate", "psnr", "exact_states"),

@@ -3,7 +3,7 @@
 Read `answers` (what one agent says) and `fuse` (how answers add up), then `ideal` (where sums are exact), `network`
 (the answers that training fits) and `loss` (by what), `features` for the types of a state's features. `screening` and
 `sparse` are for large states; `chain` is another way to say something together, one message that goes round, and
-`chain_estimate` infers by it.
+`chain_estimate` infers by it. How far estimates can be trusted is in `trust`.
 """
 
 from composite_flow.fusion.answers import Answer, Answers, Prior, prior_of

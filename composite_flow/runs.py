@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from composite_flow.baselines.linear import LinearEstimates, fit_linear, load_linear
+from composite_flow.baselines.linear import LinearEstimates, fit_linear, load_linear, takes_long
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes, default_state_names
 from composite_flow.data.run_split import fingerprint, halves, split_of_run, split_record
@@ -24,6 +24,7 @@ from composite_flow.model import MODEL_FILE, Model, load
 from composite_flow.problems.same_description import check_same_description
 from composite_flow.training.devices import is_first_process
 from composite_flow.training.fit import TrainingConfig, fit
+from composite_flow.training.progress import say
 from composite_flow.training.watch import composite_watch, exact_watch, loss_floor
 
 SETTINGS_FILE = "run.json"
@@ -185,6 +186,8 @@ def train_run(
     )
     if folder is not None and is_first_process():
         model.save(folder, overwrite=True)
+        if progress is not None and takes_long(train):
+            say("Fitting the linear estimates that `evaluate` shows beside.")
         fit_linear(train, validation).save(folder, model.description["split"], overwrite=True)
     return model
 

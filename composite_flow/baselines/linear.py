@@ -14,6 +14,8 @@ from composite_flow.errors import FileError, TooLargeError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 
 LINEAR_FILE = "linear.safetensors"
+MOST_STEPS = 20_000  # training steps that are read: enough to compare with, in a third of the time
+LARGE = 1_000  # columns of all histories; with more it takes more than a second or two, and is to be told
 
 
 class LinearEstimates(eqx.Module):
@@ -72,7 +74,7 @@ _RIDGES = ("of_all_histories", "of_own_history")
 
 
 def fit_linear(train: HistoryDataset, validation: HistoryDataset) -> LinearEstimates:
-    """Fit all of them, in seconds; in float32, as they are kept.
+    """Fit all of them, to at most 20,000 training steps; in float32, as they are kept.
 
     Args:
         train: gives the means and the moments.
@@ -81,12 +83,17 @@ def fit_linear(train: HistoryDataset, validation: HistoryDataset) -> LinearEstim
     found, reasons = {}, []
     for name in _RIDGES:
         try:
-            ridge = fit_ridge(train, validation, together=name == "of_all_histories")
+            ridge = fit_ridge(train, validation, together=name == "of_all_histories", most_steps=MOST_STEPS)
             found[name] = eqx.tree_at(_arrays, ridge, tuple(part.astype(np.float32) for part in _arrays(ridge)))
         except TooLargeError as error:
             found[name] = None
             reasons.append(str(error))
     return LinearEstimates(mean_state(train), **found, left_out=reasons[0] if reasons else "")
+
+
+def takes_long(train: HistoryDataset) -> bool:
+    """Whether `fit_linear` takes more than a second or two."""
+    return train.num_agents * train.layout.size > LARGE
 
 
 def mean_state(train: HistoryDataset) -> Float[Array, " state"]:

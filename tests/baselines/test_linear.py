@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from composite_flow.baselines.linear import LINEAR_FILE, fit_linear, load_linear
+from composite_flow.baselines.linear import LINEAR_FILE, fit_linear, load_linear, takes_long
 from composite_flow.data import Episodes, HistoryDataset
 from composite_flow.errors import FileError
 from composite_flow.files.checkpoint import save_checkpoint
@@ -59,6 +59,14 @@ def test_what_is_kept_comes_back_for_the_same_training_data_alone(fitted, tmp_pa
     save_checkpoint(tmp_path / LINEAR_FILE, {}, {"kind": "other"}, overwrite=True)
     with pytest.raises(FileError, match="no linear estimates"):
         load_linear(tmp_path, {"data": "a"})
+
+
+def test_what_takes_long_is_known_before(fitted, monkeypatch):
+    _, train, _ = fitted  # of two agents with a history of two numbers, a mask and who they are
+    columns = train.num_agents * train.layout.size
+    assert not takes_long(train)
+    monkeypatch.setattr("composite_flow.baselines.linear.LARGE", columns - 1)
+    assert takes_long(train)
 
 
 def test_too_many_columns_are_said(fitted, monkeypatch):

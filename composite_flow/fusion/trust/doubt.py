@@ -25,6 +25,7 @@ from composite_flow.fusion.trust.quantiles import bounds
 
 _SILENT = 1e-3  # an agent whose claim adds less than this share of the prior's precision says nothing of a number
 _SCALE_SHARE, _SMALLEST_SCALE = 0.99, 0.1
+_CANDIDATES = 8  # of whom one is left out at a time
 _AT_ONCE, _IN_ONE_CALL, _MOST_STEPS = 2048, 64, 50_000
 
 
@@ -77,10 +78,11 @@ def doubts_of(
     scale: Float[Array, " state"],
     bound: float | Array,
 ) -> Doubts:
-    """Doubts, and who is to be left out: the worst first, until nobody left is above the bound, or two are left.
+    """Doubts, and who is to be left out, until nobody left is above the bound, or two are left.
 
-    Of two agents who contradict each other nobody can say which one is wrong. Arguments as in `discrepancies`, with the
-    scale and the bound of a `Gate`.
+    A broken agent that boasts makes sound ones contradict the others as well. So of the eight agents in most doubt the
+    one is left out without whom the rest contradict each other least. Of two agents nobody can say which one is wrong.
+    Arguments as in `discrepancies`, with the scale and the bound of a `Gate`.
     """
 
     def values(team):
@@ -90,7 +92,10 @@ def doubts_of(
         return (jnp.max(values(team)) > bound) & (jnp.sum(team) > 2)
 
     def without_worst(team):
-        return team & (jnp.arange(len(team)) != jnp.argmax(jnp.max(values(team), axis=1)))
+        _, candidates = jax.lax.top_k(jnp.max(values(team), axis=1), min(_CANDIDATES, len(team)))
+        rests = team[None] & (jnp.arange(len(team))[None] != candidates[:, None])
+        left = jax.vmap(lambda rest: jnp.max(values(rest)))(rests)
+        return rests[jnp.argmin(jnp.where(team[candidates], left, jnp.inf))]
 
     found = values(participants)
     kept = jax.lax.while_loop(above, without_worst, participants)

@@ -96,6 +96,17 @@ def test_a_broken_agent_is_named_and_left_out(gate):
     assert not np.any(two.left_out) and np.mean(two.values[:, :2] > gate.bound(0.99)) > 0.9
 
 
+def test_who_contradicts_two_is_left_out_and_not_one_of_them():
+    """Agents 0 and 1 tell of x, 1 and 2 of y. In x doubt is largest and the same for 0 and 1; without 1 all is well."""
+    prior = Prior(jnp.zeros(2), jnp.ones(2), FeatureTypes((), (), 2))
+    means, weight = jnp.array([[0.0, 0.0], [3.0, 2.0], [0.0, 0.0]]), jnp.array([[99.0, 0.0], [99.0, 99.0], [0.0, 99.0]])
+    each = Answer(means * weight, weight, weight, jnp.zeros((3, 0)))
+    found = doubts_of(prior, each, jnp.ones(3, bool), jnp.ones(2), 10.0)
+    x, y = 9 * 0.99**2 / 0.0198, 4 * 0.99**2 / 0.0198  # both claim the variance 0.01, and contain the prior
+    np.testing.assert_allclose(found.values, [x, x, y], rtol=1e-4)
+    assert found.feature.tolist() == [0, 0, 1] and found.left_out.tolist() == [False, True, False]
+
+
 def test_robust_fusion_tells_who_was_left_out_and_is_that_of_the_others(gate):
     answers, data = seeing(4.0), played(4, jax.random.key(4))
     histories = data.joint(np.asarray(data.steps[:1])).histories[0]

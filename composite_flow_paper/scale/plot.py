@@ -70,4 +70,4 @@ def draw_messages(axes: Axes, grids: Sequence[Mapping[str, Any]]) -> None:
         axes.plot(*zip(*by_bytes, strict=True), color=colour, marker="o", markersize=3, label=grid_name(one))
     axes.axhline(AIM, color=MUTED, linewidth=0.8, linestyle=":")
     axes.set(xscale="log", xlabel="bytes of all messages", ylim=(-0.03, 1.03), title="Exact, largest evidence first")
-    axes.legend(loc="lower right")
+    axes.legend(loc="center left")

@@ -20,7 +20,6 @@ from composite_flow.evaluation import Evaluation, scores_of
 from composite_flow.fusion.chain_estimate import pass_on, random_orders
 from composite_flow.fusion.evaluation import FusionEvaluation
 from composite_flow.fusion.features import find_types
-from composite_flow.fusion.fuse import fuse_each
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.team_denoiser import TeamDenoiser
 from composite_flow.history import HistoryLayout
@@ -93,21 +92,13 @@ def compare_ways(
     if model.fusion is not None and fusion is not None:
         ways |= fusion_ways(model.fusion, fusion, joint.histories, joint.states, key=key)
         types, fused = model.fusion.answers.prior.types, model.fuse_batch(joint.histories)
-        estimates |= _scaled_means(model.fusion, joint.histories)
+        estimates["fusion"] = model.scaling.scale(fused.mean)[:, None]
+        estimates["constant"] = jnp.broadcast_to(model.fusion.answers.prior.mean, joint.states.shape)[:, None]
     estimates |= {} if linear is None else linear.estimates(dataset, steps)
     ways |= linear_ways(estimates, joint.states, dataset.layout)
     left_out = _NO_LINEAR if linear is None else linear.left_out
     errors = feature_errors(estimates, joint.states, types, model.scaling, model.state_names, fused)
     return Comparison(ways, {"ridge": left_out} if left_out else {}, errors)
-
-
-def _scaled_means(
-    fusion: LearnedFusion, histories: Float[Array, "joint agents history"]
-) -> dict[str, Float[Array, "joint 1 state"]]:
-    """What whole teams say, and what is known before."""
-    means = fuse_each(fusion.answers, histories, jnp.ones(histories.shape[:2], bool)).mean
-    prior = jnp.broadcast_to(fusion.answers.prior.mean, means.shape)
-    return {"fusion": means[:, None], "constant": prior[:, None]}
 
 
 def composite_ways(evaluation: Evaluation) -> dict[str, Way]:

@@ -22,6 +22,7 @@ from composite_flow.fusion.calibration import LEVELS
 from composite_flow.fusion.doubts import Doubts, Gate
 from composite_flow.fusion.fuse import posterior
 from composite_flow.fusion.trust.quantiles import bounds
+from composite_flow.numerics.batches import numbered_parts
 
 _SILENT = 1e-3  # an agent whose claim adds less than this share of the prior's precision says nothing of a number
 _SCALE_SHARE, _SMALLEST_SCALE = 0.99, 0.1
@@ -121,11 +122,8 @@ def _of_teams(answers: Answers, dataset: HistoryDataset, scale: Array):
     """Discrepancies of whole teams at the steps of a dataset, and the episode of each step."""
     steps = np.asarray(dataset.steps)[:_MOST_STEPS]
     found = []
-    for first in range(0, len(steps), _AT_ONCE):
-        rows = np.arange(first, min(first + _AT_ONCE, len(steps)))
-        padded = np.pad(rows, (0, min(_AT_ONCE, len(steps)) - len(rows)), mode="edge")  # compiled for one size
-        values = _scaled(answers, dataset.joint(steps[padded]).histories, scale)
-        found.append(np.asarray(values)[: len(rows)])
+    for _, (rows, kept) in numbered_parts(len(steps), _AT_ONCE):
+        found.append(np.asarray(_scaled(answers, dataset.joint(steps[rows]).histories, scale))[:kept])
     return np.concatenate(found), np.asarray(dataset.windows.episode_of_step)[steps]
 
 

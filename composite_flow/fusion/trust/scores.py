@@ -17,6 +17,7 @@ from composite_flow.data.dataset import HistoryDataset
 from composite_flow.fusion.answers import SMALLEST_FREQUENCY, Answers
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.fuse import posterior
+from composite_flow.numerics.batches import numbered_parts
 
 _AT_ONCE = 2048  # steps read at a time
 _IN_ONE_CALL = 64  # joint histories, so that memory is bounded
@@ -50,12 +51,10 @@ def scores_of_teams(
     steps = np.asarray(dataset.steps)
     episodes = np.asarray(dataset.windows.episode_of_step)[steps]
     found = []
-    for first in range(0, len(steps), _AT_ONCE):
-        rows = np.arange(first, min(first + _AT_ONCE, len(steps)))
-        rows = np.pad(rows, (0, min(_AT_ONCE, len(steps)) - len(rows)), mode="edge")  # compiled for one size
+    for _, (rows, kept) in numbered_parts(len(steps), _AT_ONCE):
         joint = dataset.joint(steps[rows])
         scores = _team_scores(answers, joint.histories, joint.states, jnp.asarray(episodes[rows]), sizes, key)
-        found.append(np.asarray(scores)[: len(steps) - first])
+        found.append(np.asarray(scores)[:kept])
     return np.concatenate(found), episodes
 
 

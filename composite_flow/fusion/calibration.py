@@ -21,6 +21,8 @@ LEVELS = tuple(np.round([*np.arange(0.05, 0.95, 0.05), 0.95, 0.975, 0.99, 0.995]
 Over = Literal["step", "episode"]
 """What a bound holds for: one step of a new episode, or all of its steps."""
 
+OVERS: tuple[Over, ...] = ("step", "episode")
+
 
 class Calibration(eqx.Module):
     """Quantiles of scores.
@@ -31,6 +33,7 @@ class Calibration(eqx.Module):
         scale: by which each feature's scores are divided in regions.
         step, episode: quantiles of each feature at each of `LEVELS`.
         step_region, episode_region: of max_k u_k / scale_k.
+        lost: share of the answers that did not arrive, so that a size is of the team that was to answer.
     """
 
     sizes: tuple[int, ...] = eqx.field(static=True)
@@ -40,6 +43,7 @@ class Calibration(eqx.Module):
     episode: Float[Array, "sizes levels state"]
     step_region: Float[Array, "sizes levels"]
     episode_region: Float[Array, "sizes levels"]
+    lost: float = eqx.field(static=True, default=0.0)
 
     def reach(self, place: int, level: float, size: Int[Array, "*batch"], over: Over) -> Float[Array, "*batch"]:
         """The quantile of one feature's scores, at the next level that was measured, of the nearest size.
@@ -77,14 +81,15 @@ class Calibration(eqx.Module):
     @property
     def settings(self) -> dict[str, Any]:
         """What `empty` needs; JSON-able."""
-        return {"sizes": list(self.sizes), "num_episodes": self.num_episodes, "state_size": self.scale.shape[1]}
+        counts = {"sizes": list(self.sizes), "num_episodes": self.num_episodes, "state_size": self.scale.shape[1]}
+        return {**counts, "lost": self.lost}
 
     @classmethod
-    def empty(cls, sizes: Sequence[int], num_episodes: int, state_size: int) -> "Calibration":
+    def empty(cls, sizes: Sequence[int], num_episodes: int, state_size: int, lost: float = 0.0) -> "Calibration":
         """The same structure without its numbers."""
         table, rows = (len(sizes), len(LEVELS)), jnp.zeros((len(sizes), state_size))
         tables = jnp.zeros((*table, state_size)), jnp.zeros((*table, state_size)), jnp.zeros(table), jnp.zeros(table)
-        return cls(tuple(sizes), num_episodes, rows, *tables)
+        return cls(tuple(sizes), num_episodes, rows, *tables, lost=lost)
 
 
 def next_level(level: float) -> float:

@@ -79,7 +79,7 @@ class TeamEstimate(eqx.Module):
         return dict(zip(self.state_names, np.moveaxis(np.asarray(self.mean), -1, 0).tolist(), strict=True))
 
     def interval(
-        self, name: str, level: float, over: Over = "step"
+        self, name: str, level: float, over: Over = "step", team: int | None = None
     ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
         """Bounds between which a number lies at this level, mean ± q · √variance.
 
@@ -90,13 +90,15 @@ class TeamEstimate(eqx.Module):
             name: of a feature that is a number.
             level: share of the true values that lie between the bounds, such as 0.9.
             over: "step" for one step of a new episode; "episode" for all steps of a new episode at once.
+            team: how many agents were to answer, where the calibration is of teams whose answers are lost now and then;
+                as many as did by default.
 
         Raises:
             InputError: there is no such number, its errors were not measured, or on too few episodes for the level.
         """
         place = self._number(name)
         if self.calibration is not None:
-            reach = self.calibration.reach(place, level, self.messages, over)
+            reach = self.calibration.reach(place, level, self._size(team), over)
         elif self.quantiles is None or over == "episode":
             raise InputError(_NOT_CALIBRATED)
         else:
@@ -110,7 +112,7 @@ class TeamEstimate(eqx.Module):
             return self.calibration.promises(level)
         return self.quantiles is not None and LEVELS[0] <= level <= LEVELS[-1]
 
-    def region(self, level: float, over: Over = "step") -> Region:
+    def region(self, level: float, over: Over = "step", team: int | None = None) -> Region:
         """A box that holds the whole state at this level; arguments as in `interval`.
 
         Raises:
@@ -118,8 +120,11 @@ class TeamEstimate(eqx.Module):
         """
         if self.calibration is None:
             raise InputError(_NOT_CALIBRATED)
-        reach = self.calibration.region_reach(level, self.messages, over)
+        reach = self.calibration.region_reach(level, self._size(team), over)
         return box(self.mean, self.variance, reach, self.types, self.scaling)
+
+    def _size(self, team: int | None) -> Int[Array, "*batch"]:
+        return self.messages if team is None else jnp.full_like(self.messages, team)
 
     def _number(self, name: str) -> int:
         """The place of a number of this name."""

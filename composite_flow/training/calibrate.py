@@ -11,6 +11,7 @@ from composite_flow.errors import MismatchError
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.trust.doubt import measure_gate
 from composite_flow.fusion.trust.measure import calibrate_answers, measure_scale
+from composite_flow.fusion.trust.scores import Counted
 from composite_flow.model import Model
 
 
@@ -19,6 +20,8 @@ def calibrate(
     episodes: HistoryDataset,
     others: HistoryDataset | None = None,
     *,
+    lost: float = 0.0,
+    counted: Counted | None = None,
     key: PRNGKeyArray | None = None,
 ) -> Model:
     """The model with intervals and regions that cover as often as they say, on episodes like these.
@@ -27,10 +30,13 @@ def calibrate(
         model: with fusion.
         episodes: used for nothing else: not to train, to stop or to select. The first 2,000 of them count.
         others: such as validation; they tell how features compare in regions. What the model has by default.
+        lost: share of the answers that do not arrive, so that bounds hold for a team of whom some are not heard.
+        counted: from states in their own units, which features count at which steps, such as those of units that live:
+            bounds then hold at these steps; by default at all.
         key: draws the teams; a fixed key by default.
 
     Raises:
-        InputError: the model learned no fusion.
+        InputError: the model learned no fusion, or a share of lost answers outside [0, 1).
         MismatchError: the episodes are of other histories or states than the model's.
     """
     if model.fusion is None:
@@ -40,8 +46,9 @@ def calibrate(
     key_scale, key_teams = jax.random.split(jax.random.key(4) if key is None else key)
     scale = None if before is None else before.scale
     if others is not None:
-        scale = measure_scale(answers, others, key=key_scale)
-    found = calibrate_answers(answers, episodes, key=key_teams, scale=scale)
+        scale = measure_scale(answers, others, key=key_scale, lost=lost, counted=counted)
+    options = {"scale": scale, "lost": lost, "counted": counted}
+    found = calibrate_answers(answers, episodes, key=key_teams, **options)
     usual = model.fusion.gate
     if others is not None:
         usual = measure_gate(answers, _as_scaled_in(model, others), episodes)

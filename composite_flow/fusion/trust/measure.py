@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
+from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answers
-from composite_flow.fusion.calibration import LEVELS, Calibration
+from composite_flow.fusion.calibration import LEVELS, OVERS, Calibration
 from composite_flow.fusion.intervals import measured_sizes
 from composite_flow.fusion.trust.quantiles import bounds
-from composite_flow.fusion.trust.scores import scores_of_teams
+from composite_flow.fusion.trust.scores import Counted, scores_of_teams
 
 MOST_EPISODES = 2_000  # more would not make quantiles much surer, and take long
 _SCALE_SHARE, _SMALLEST_SCALE = 0.9, 0.05
@@ -24,6 +25,9 @@ def calibrate_answers(
     *,
     key: PRNGKeyArray,
     scale: Float[Array, "sizes state"] | None = None,
+    sizes: tuple[int, ...] | None = None,
+    lost: float = 0.0,
+    counted: Counted | None = None,
 ) -> Calibration:
     """Measure how far errors reach on episodes that were used for nothing else.
 
@@ -32,23 +36,57 @@ def calibrate_answers(
         dataset: calibration episodes, of which the first 2,000 are used.
         key: draws a random team of each size for each episode.
         scale: as `measure_scale` gives it, from other episodes; 1 by default.
+        sizes: of teams; up to eight of them by default.
+        lost: share of the answers that do not arrive, each by itself at every step.
+        counted: which features count at which steps; all of them by default.
+
+    Raises:
+        InputError: a share outside [0, 1), or sizes that no team has.
     """
-    sizes = measured_sizes(dataset.num_agents)
-    scores, episodes = scores_of_teams(answers, _some(dataset), sizes, key=key)
+    sizes = checked_sizes(sizes, dataset.num_agents)
+    if not 0.0 <= lost < 1.0:
+        raise InputError(f"The share of lost answers is at least 0 and below 1, not {lost}.")
+    found = scores_of_teams(answers, _some(dataset), sizes, key=key, lost=lost, counted=counted)
     if scale is None:
         scale = jnp.ones((len(sizes), dataset.state_size))
-    largest = (scores / np.asarray(scale)[None]).max(axis=2)
-    found = {over: bounds(scores.reshape(len(scores), -1), episodes, LEVELS, over) for over in ("step", "episode")}
-    tables = {over: values.reshape(len(LEVELS), len(sizes), -1).swapaxes(0, 1) for over, values in found.items()}
-    regions = {f"{over}_region": bounds(largest, episodes, LEVELS, over).T for over in ("step", "episode")}
-    arrays = {name: jnp.asarray(value, jnp.float32) for name, value in {**tables, **regions}.items()}
-    return Calibration(sizes, len(np.unique(episodes)), jnp.asarray(scale), **arrays)
+    rows, largest = found.values.reshape(len(found.values), -1), found.largest(np.asarray(scale))
+    arrays = {}
+    for over in OVERS:
+        table = bounds(rows, found.episodes, LEVELS, over).reshape(len(LEVELS), len(sizes), -1)
+        arrays[over] = table.swapaxes(0, 1)
+        arrays[f"{over}_region"] = bounds(largest, found.episodes, LEVELS, over).T
+    tables = {name: jnp.asarray(value, jnp.float32) for name, value in arrays.items()}
+    return Calibration(sizes, len(np.unique(found.episodes)), scale=jnp.asarray(scale), lost=lost, **tables)
 
 
-def measure_scale(answers: Answers, dataset: HistoryDataset, *, key: PRNGKeyArray) -> Float[Array, "sizes state"]:
+def measure_scale(
+    answers: Answers,
+    dataset: HistoryDataset,
+    *,
+    key: PRNGKeyArray,
+    sizes: tuple[int, ...] | None = None,
+    lost: float = 0.0,
+    counted: Counted | None = None,
+) -> Float[Array, "sizes state"]:
     """The 90% quantile of each feature's scores, at least 0.05; arguments as in `calibrate_answers`."""
-    scores, _ = scores_of_teams(answers, _some(dataset), measured_sizes(dataset.num_agents), key=key)
-    return jnp.asarray(np.maximum(np.quantile(scores, _SCALE_SHARE, axis=0), _SMALLEST_SCALE), jnp.float32)
+    sizes = checked_sizes(sizes, dataset.num_agents)
+    found = scores_of_teams(answers, _some(dataset), sizes, key=key, lost=lost, counted=counted)
+    counts = np.any(~np.isnan(found.values), axis=0)
+    values = np.where(counts[None], found.values, 0.0)
+    return jnp.asarray(np.maximum(np.nanquantile(values, _SCALE_SHARE, axis=0), _SMALLEST_SCALE), jnp.float32)
+
+
+def checked_sizes(sizes: tuple[int, ...] | None, num_agents: int) -> tuple[int, ...]:
+    """Sizes of teams, rising; up to eight of them where none are given.
+
+    Raises:
+        InputError: no team has them.
+    """
+    if sizes is None:
+        return measured_sizes(num_agents)
+    if not sizes or list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] > num_agents:
+        raise InputError(f"Sizes of teams rise from 1 to {num_agents} at most; {sizes} do not.")
+    return tuple(sizes)
 
 
 def _some(dataset: HistoryDataset) -> HistoryDataset:

@@ -26,20 +26,24 @@ def bounds(
     """The bound of each column at each level; infinite where there are too few episodes.
 
     Args:
-        scores: of each calibration step.
+        scores: of each calibration step; NaN where it does not count for a column.
         episodes: of which episode each step is.
         levels: such as 0.9.
         over: what the bounds are to hold for.
     """
-    ids, place, counts = np.unique(episodes, return_inverse=True, return_counts=True)
+    ids, place = np.unique(episodes, return_inverse=True)
+    counts = np.zeros((len(ids), scores.shape[1]))
+    np.add.at(counts, place, ~np.isnan(scores))
     if over == "episode":
-        return _of_episodes(scores, place, len(ids), levels)
-    return _of_steps(scores, 1.0 / ((len(ids) + 1) * counts[place]), levels)
+        return _of_episodes(scores, place, counts, levels)
+    with np.errstate(divide="ignore"):
+        weights = 1.0 / ((np.sum(counts > 0, axis=0) + 1) * counts[place])
+    return _of_steps(scores, np.where(np.isnan(scores), 0.0, weights), levels)
 
 
 def _of_steps(scores: np.ndarray, weights: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    order = np.argsort(scores, axis=0)
-    reached = np.cumsum(weights[order], axis=0)
+    order = np.argsort(scores, axis=0)  # NaN, of no weight, comes last
+    reached = np.cumsum(np.take_along_axis(weights, order, axis=0), axis=0)
     ranked = np.concatenate([np.take_along_axis(scores, order, axis=0), np.full((1, scores.shape[1]), np.inf)])
     found = []
     for level in levels:
@@ -48,8 +52,11 @@ def _of_steps(scores: np.ndarray, weights: np.ndarray, levels: Sequence[float]) 
     return np.stack(found)
 
 
-def _of_episodes(scores: np.ndarray, place: np.ndarray, count: int, levels: Sequence[float]) -> np.ndarray:
-    largest = np.full((count, scores.shape[1]), -np.inf)
-    np.maximum.at(largest, place, scores)
+def _of_episodes(scores: np.ndarray, place: np.ndarray, counts: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    largest = np.full(counts.shape, -np.inf)
+    np.maximum.at(largest, place, np.where(np.isnan(scores), -np.inf, scores))
+    largest = np.where(counts > 0, largest, np.inf)  # last, beyond those that count
     ranked = np.concatenate([np.sort(largest, axis=0), np.full((1, scores.shape[1]), np.inf)])
-    return ranked[[min(conformal_rank(count, 1.0 - level) - 1, count) for level in levels]]
+    numbers = np.sum(counts > 0, axis=0).tolist()
+    ranks = [[min(conformal_rank(number, 1.0 - level) - 1, number) for number in numbers] for level in levels]
+    return np.take_along_axis(ranked, np.asarray(ranks, int), axis=0)

@@ -51,3 +51,18 @@ def test_new_episodes_are_covered_as_promised(over):
         covered.append(inside.mean() if over == "step" else inside.all())
     assert np.mean(covered) >= 0.8 - 3 * np.std(covered) / 20
     assert np.mean(covered) <= 0.87
+
+
+@pytest.mark.parametrize("over", ["step", "episode"])
+def test_a_column_is_bounded_by_the_steps_at_which_it_counts(over):
+    """With steps that do not count left out by hand, also where an episode has none."""
+    random = np.random.default_rng(1)
+    scores, episodes = random.random((600, 3)), np.repeat(np.arange(60), 10)
+    missing = random.random((600, 3)) < np.array([0.0, 0.5, 0.9])
+    found = bounds(np.where(missing, np.nan, scores), episodes, (0.5, 0.9), over)
+    for column in range(3):
+        there = ~missing[:, column]
+        alone = bounds(scores[there][:, column : column + 1], episodes[there], (0.5, 0.9), over)
+        np.testing.assert_array_equal(found[:, column], alone[:, 0])
+    nowhere = bounds(np.full((600, 1), np.nan), episodes, (0.5,), over)
+    assert np.isinf(nowhere).all()

@@ -1,12 +1,15 @@
 """Intervals and regions of fused estimates: of exact answers as closed forms have them, of boasters as promised."""
 
+import dataclasses
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from seeing_team import AGENTS, played, seeing
+from seeing_team import AGENTS, NOISE, played, seeing
 
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError
@@ -16,7 +19,7 @@ from composite_flow.fusion.fuse import fuse_each
 from composite_flow.fusion.region import box
 from composite_flow.fusion.trust.coverage import measure_coverage
 from composite_flow.fusion.trust.measure import calibrate_answers, measure_scale
-from composite_flow.fusion.trust.scores import claimed_scores, scores_of_teams
+from composite_flow.fusion.trust.scores import claimed_scores, drawn_teams, scores_of_teams
 
 TYPES = FeatureTypes((1,), ((2, 5),), 5)
 
@@ -35,11 +38,74 @@ def test_teams_stay_the_same_through_an_episode_and_change_from_one_to_the_next(
     observations = np.asarray(data.windows.observations).copy()
     observations[:, 0] += 1e4
     loud = eqx.tree_at(lambda d: d.windows.observations, data, jnp.asarray(observations))
-    scores, episodes = scores_of_teams(seeing(), loud, (1, 3), key=jax.random.key(1))
-    off = scores[:, 0, 0] > 1e3
-    shares = np.bincount(episodes, off) / np.bincount(episodes)
+    found = scores_of_teams(seeing(), loud, (1, 3), key=jax.random.key(1))
+    off = found.values[:, 0, 0] > 1e3
+    shares = np.bincount(found.episodes, off) / np.bincount(found.episodes)
     assert set(shares) == {0.0, 1.0} and np.mean(shares) == pytest.approx(1 / 3, abs=0.1)
-    assert (scores[:, 1, 0] > 1e3).all()
+    assert (found.values[:, 1, 0] > 1e3).all()
+
+
+def test_answers_are_lost_one_by_one_at_every_step_but_never_all():
+    def heard(step, lost):
+        where = jnp.asarray(step), jnp.asarray(step // 4)
+        return drawn_teams(jax.random.key(0), *where, 5, (1, 3, 5), jnp.float32(lost))
+
+    whole, some = (np.asarray(jax.vmap(partial(heard, lost=lost))(jnp.arange(4000))) for lost in (0.0, 0.4))
+    np.testing.assert_array_equal(whole.sum(axis=2), np.tile([1, 3, 5], (4000, 1)))
+    assert (whole | ~some).all()  # only those of the team
+    assert some[:, 0].sum(axis=1).tolist() == [1] * 4000
+    # of five the last one always arrives: 5 · 0.6 answers, and 0.4⁵ more
+    assert some[:, 2].sum(axis=1).mean() == pytest.approx(3.0 + 0.4**5, abs=0.06)
+    same = (some[1::4, 2] == some[::4, 2]).all(axis=1).mean()
+    assert same < 0.2
+
+
+@pytest.mark.parametrize("over", ["step", "episode"])
+def test_with_answers_lost_bounds_hold_for_the_team_that_was_to_answer(over):
+    """Calibrated without losses, intervals of the whole team's size would be too narrow for those heard."""
+    answers, lost = seeing(), 0.5
+    options = {"key": jax.random.key(1), "sizes": (2, 3)}
+    data, new = played(2000, jax.random.key(0)), played(2000, jax.random.key(2))
+    lossy = calibrate_answers(answers, data, lost=lost, **options)
+    assert lossy.lost == lost and Calibration.empty(**lossy.settings).lost == lost
+    found = measure_coverage(answers, lossy, new, 0.9, over, key=jax.random.key(3))
+    np.testing.assert_allclose(found.intervals[:, 0], 0.9, atol=0.02)
+    tight = calibrate_answers(answers, data, **options)
+    tight = dataclasses.replace(tight, lost=lost, step=tight.step * 0.8, episode=tight.episode * 0.8)
+    assert (measure_coverage(answers, tight, new, 0.9, over, key=jax.random.key(3)).intervals[:, 0] < 0.88).all()
+
+
+def test_where_features_count_bounds_hold_and_elsewhere_they_need_not():
+    """The posterior is drawn to the mean, so that large numbers err more: bounds of all do not hold for them."""
+    answers, data, new = seeing(), played(2000, jax.random.key(0)), played(2000, jax.random.key(2))
+
+    def large(states):
+        return np.abs(states) > 1.5
+
+    def covered(calibration, where):
+        return measure_coverage(answers, calibration, new, 0.9, "step", key=jax.random.key(3), counted=where)
+
+    of_all = calibrate_answers(answers, data, key=jax.random.key(1))
+    of_large = calibrate_answers(answers, data, key=jax.random.key(1), counted=large)
+    assert (covered(of_all, large).intervals[:2, 0] < 0.87).all()
+    found = covered(of_large, large)
+    np.testing.assert_allclose(found.intervals[:, 0], 0.9, atol=0.04)  # of 900 episodes
+    assert np.isnan(found.intervals[:, 1]).all() and np.isnan(found.widths[:, 1]).all()  # a coin is never above 1.5
+    np.testing.assert_allclose(found.regions, 0.9, atol=0.04)  # of the steps at which something counts
+    with pytest.raises(InputError, match="at least 0 and below 1, not 1.0"):
+        calibrate_answers(answers, data, key=jax.random.key(1), lost=1.0)
+    with pytest.raises(InputError, match=r"rise from 1 to 3 at most; \(2, 4\) do not"):
+        calibrate_answers(answers, data, key=jax.random.key(1), sizes=(2, 4))
+
+
+def test_widths_are_those_of_intervals_and_of_what_is_left_open():
+    """With the variance of a number and the quantile of a normal; of the coin nobody knows anything."""
+    calibration = calibrate_answers(seeing(), played(2000, jax.random.key(0)), key=jax.random.key(1))
+    found = measure_coverage(seeing(), calibration, played(500, jax.random.key(2)), 0.9, "step", key=jax.random.key(3))
+    deviations = 1.0 / np.sqrt(1.0 + np.arange(1, AGENTS + 1) / NOISE**2)
+    np.testing.assert_allclose(found.widths[:, 0], 2 * stats.norm.ppf(0.95) * deviations, rtol=0.05)
+    np.testing.assert_array_equal(found.widths[:, 1], 1.0)
+    assert (found.region_widths[:, 0] >= found.widths[:, 0]).all()
 
 
 def test_exact_claims_give_the_quantiles_of_a_normal():
@@ -61,8 +127,9 @@ def test_intervals_and_regions_cover_new_episodes_although_claims_are_wrong(boas
     new = played(2000, jax.random.key(2))
     for over in ("step", "episode"):
         found = measure_coverage(answers, calibration, new, 0.9, over, key=jax.random.key(3))
-        np.testing.assert_allclose(found.intervals, 0.9, atol=0.02)
-        assert found.intervals.shape == (3, 1) and found.num_episodes == 2000
+        np.testing.assert_allclose(found.intervals[:, 0], 0.9, atol=0.02)
+        np.testing.assert_array_equal(found.intervals[:, 1], 1.0)  # both sides of the coin
+        assert found.intervals.shape == (3, 2) and found.num_episodes == 2000
         assert (found.regions >= 0.88).all()
 
 

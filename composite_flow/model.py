@@ -27,16 +27,16 @@ from composite_flow.fusion.answers import Answers
 from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.chain_estimate import ChainEstimate
 from composite_flow.fusion.learned import (
+    Checks,
     FusedOptions,
     Histories,
     JointHistory,
     LearnedFusion,
     Participants,
     Sampler,
-    fuse_one,
 )
+from composite_flow.fusion.single import fuse_one
 from composite_flow.fusion.team_estimate import TeamEstimate
-from composite_flow.fusion.trust.robust import fuse_robustly
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network, empty_network, network_settings
 from composite_flow.numerics.batches import numbered_parts
@@ -91,19 +91,22 @@ class Model:
         Args:
             histories: the agents' histories, encoded by `layout`.
             participants: the agents whose answers count, in any order; all where not given.
-            robust: leave out those whose answers contradict all others'; the estimate's `doubts` say whom. A level such
-                as 0.9 is the share of the steps of sound teams in which nobody is to be left out, 0.99 by default.
+            robust: leave out those who contradict all others or whose histories are unlike training; the estimate's
+                `doubts` say whom. A level, 0.99 by default, is the share of sound teams' steps in which nobody is.
 
         Raises:
             MismatchError: histories of another layout.
             InputError: no fusion, or to be robust no calibration; participants empty, unknown or named twice.
         """
-        asked = self._learned_fusion(histories), histories, participants, self.scaling, self.state_names
-        return fuse_robustly(*asked, 0.99 if robust is True else float(robust)) if robust else fuse_one(*asked)
+        fusion = self._learned_fusion(histories)
+        return fuse_one(fusion, histories, participants, self.scaling, self.state_names, robust)
 
-    def fuse_batch(self, histories: Histories, participants: Participants | None = None) -> TeamEstimate:
-        """`fuse` many joint histories, each with its own participants; all agents where none are given."""
-        return self._learned_fusion(histories).fuse(histories, participants, self.scaling, self.state_names)
+    def fuse_batch(
+        self, histories: Histories, participants: Participants | None = None, **options: Unpack[Checks]
+    ) -> TeamEstimate:
+        """`fuse` many joint histories, each with its own participants; agents are checked where options say so."""
+        asked = histories, participants, self.scaling, self.state_names
+        return self._learned_fusion(histories).fuse(*asked, **options)
 
     def infer_by_chain(
         self, histories: JointHistory | Histories, participants: Sequence[int] | None = None
@@ -159,9 +162,9 @@ class Model:
             MismatchError: the histories are not of the model's layout.
             InputError: there is no radius, or the histories or options cannot be used.
         """
-        radius = self._usable_radius(histories, radius)
-        estimate = reconstruct(self.denoiser, jnp.asarray(histories), key=key, sampling=sampling, **options)
-        certificate = certify(self.denoiser, jnp.asarray(histories), estimate, radius=radius)
+        radius, histories = self._usable_radius(histories, radius), jnp.asarray(histories)
+        estimate = reconstruct(self.denoiser, histories, key=key, sampling=sampling, **options)
+        certificate = certify(self.denoiser, histories, estimate, radius=radius)
         return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
 
     def reconstruct_batch(

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.fusion.answers import SMALLEST_VARIANCE, Answer, Answers, Prior
-from composite_flow.fusion.fuse import posterior
 from composite_flow.fusion.loss import team_losses
+from composite_flow.fusion.posterior import posterior
 
 _ITERATIONS = 100  # of the weights; each raises the criterion
 

@@ -5,7 +5,7 @@ regions the quantile of max_k u_k / scale_k, with the scores u of `trust/scores.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,14 +14,12 @@ from jaxtyping import Array, Float, Int
 
 from composite_flow.certificate.conformal import calibration_episodes_needed
 from composite_flow.errors import InputError
+from composite_flow.fusion.features import FeatureTypes
+from composite_flow.fusion.levels import LEVELS, Over, next_level
+from composite_flow.fusion.state_sets import StateSets, log_chances
 
-LEVELS = tuple(np.round([*np.arange(0.05, 0.95, 0.05), 0.95, 0.975, 0.99, 0.995], 3).tolist())
-"""Levels at which errors are measured."""
-
-Over = Literal["step", "episode"]
-"""What a bound holds for: one step of a new episode, or all of its steps."""
-
-OVERS: tuple[Over, ...] = ("step", "episode")
+USUAL_WIDTH = 0.975
+"""Share of the calibration steps whose estimates are narrower than the widest that is usual."""
 
 
 class Calibration(eqx.Module):
@@ -33,6 +31,8 @@ class Calibration(eqx.Module):
         scale: by which each feature's scores are divided in regions.
         step, episode: quantiles of each feature at each of `LEVELS`.
         step_region, episode_region: of max_k u_k / scale_k.
+        width: quantiles of √Σ variance.
+        sets: of whole states; None where states are not finite, or too many.
         lost: share of the answers that did not arrive, so that a size is of the team that was to answer.
     """
 
@@ -43,6 +43,8 @@ class Calibration(eqx.Module):
     episode: Float[Array, "sizes levels state"]
     step_region: Float[Array, "sizes levels"]
     episode_region: Float[Array, "sizes levels"]
+    width: Float[Array, "sizes levels"]
+    sets: StateSets | None = None
     lost: float = eqx.field(static=True, default=0.0)
 
     def reach(self, place: int, level: float, size: Int[Array, "*batch"], over: Over) -> Float[Array, "*batch"]:
@@ -59,6 +61,27 @@ class Calibration(eqx.Module):
         values = (self.step_region if over == "step" else self.episode_region)[:, self._row(level)]
         nearest = self._nearest(size)
         return values[nearest][..., None] * self.scale[nearest]
+
+    def widest(self, size: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """The largest √Σ variance that is usual for teams of these sizes."""
+        return self.width[self._nearest(size), LEVELS.index(USUAL_WIDTH)]
+
+    def set_of(
+        self, mean: Float[Array, " state"], types: FeatureTypes, level: float, size: Int[Array, ""], over: Over
+    ) -> tuple[Float[Array, "states state"], Float[Array, " states"]]:
+        """The states of the set of a level, likeliest first, and what each is taken for; all scaled.
+
+        Raises:
+            InputError: there are no sets, or there are too few episodes for the level.
+        """
+        if self.sets is None:
+            raise InputError("Sets of states were not measured: a feature is a number, or there are too many states.")
+        level = LEVELS[self._row(level)]
+        members = np.asarray(self.sets.members(mean, types, self._nearest(size), level, over))
+        chances = np.asarray(log_chances(mean, self.sets.states, types))
+        chosen = np.flatnonzero(members)
+        order = chosen[np.argsort(-chances[chosen], kind="stable")]
+        return self.sets.states[order], jnp.exp(jnp.asarray(chances[order]))
 
     def promises(self, level: float) -> bool:
         """Whether bounds of this level can be told."""
@@ -82,22 +105,19 @@ class Calibration(eqx.Module):
     def settings(self) -> dict[str, Any]:
         """What `empty` needs; JSON-able."""
         counts = {"sizes": list(self.sizes), "num_episodes": self.num_episodes, "state_size": self.scale.shape[1]}
-        return {**counts, "lost": self.lost}
+        return {**counts, "lost": self.lost, "sets": None if self.sets is None else self.sets.settings}
 
     @classmethod
-    def empty(cls, sizes: Sequence[int], num_episodes: int, state_size: int, lost: float = 0.0) -> "Calibration":
+    def empty(
+        cls,
+        sizes: Sequence[int],
+        num_episodes: int,
+        state_size: int,
+        lost: float = 0.0,
+        sets: dict[str, int] | None = None,
+    ) -> "Calibration":
         """The same structure without its numbers."""
         table, rows = (len(sizes), len(LEVELS)), jnp.zeros((len(sizes), state_size))
-        tables = jnp.zeros((*table, state_size)), jnp.zeros((*table, state_size)), jnp.zeros(table), jnp.zeros(table)
-        return cls(tuple(sizes), num_episodes, rows, *tables, lost=lost)
-
-
-def next_level(level: float) -> float:
-    """The next level that is measured.
-
-    Raises:
-        InputError: there is none.
-    """
-    if not 0 < level <= LEVELS[-1]:
-        raise InputError(f"Levels from above 0 to {LEVELS[-1]} were measured, not {level}.")
-    return next(measured for measured in LEVELS if measured >= level - 1e-9)
+        tables = jnp.zeros((*table, state_size)), jnp.zeros((*table, state_size)), *[jnp.zeros(table)] * 3
+        empty = None if sets is None else StateSets.empty(**sets)
+        return cls(tuple(sizes), num_episodes, rows, *tables, sets=empty, lost=lost)

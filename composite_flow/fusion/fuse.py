@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answer, Answers, Prior
+from composite_flow.fusion.posterior import posterior
 from composite_flow.fusion.team_estimate import TeamEstimate
 
 _AT_ONCE = 256  # joint histories, so that memory is bounded
@@ -67,8 +68,9 @@ def fuse(prior: Prior, answers: Answer, participants: Bool[Array, " agents"]) ->
 def estimate_of(prior: Prior, total: Answer, participants: Bool[Array, " agents"], values_sent: int) -> TeamEstimate:
     """What the participants say whose answers add up to this."""
     mean, variance = posterior(prior, total)
-    messages = jnp.sum(participants, dtype=jnp.int32)
-    return TeamEstimate(mean, variance, participants, messages, 4 * values_sent, prior.types)
+    messages, uncertainty = jnp.sum(participants, dtype=jnp.int32), jnp.sqrt(jnp.sum(variance))
+    sent = 4 * values_sent
+    return TeamEstimate(mean, variance, participants, messages, sent, prior.types, uncertainty=uncertainty)
 
 
 @eqx.filter_jit
@@ -83,13 +85,3 @@ def fuse_each(
         return estimate_of(answers.prior, jax.tree.map(lambda part: part[0], total), team, answers.values_sent)
 
     return jax.lax.map(of_team, (histories, participants), batch_size=_AT_ONCE)
-
-
-def posterior(prior: Prior, total: Answer) -> tuple[Float[Array, " state"], Float[Array, " state"]]:
-    """Mean and variance of each feature, given the sum of the answers."""
-    is_number = jnp.asarray(prior.types.is_number)
-    number = prior.mean + total.evidence / (prior.precision + total.weight)
-    probability = prior.types.probabilities(prior.logits + total.evidence)
-    mean = jnp.where(is_number, number, probability)
-    spread = jnp.where(is_number, 1.0 / (prior.precision + total.precision), mean * (1.0 - mean))
-    return mean, spread

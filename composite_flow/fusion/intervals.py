@@ -15,8 +15,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answers
-from composite_flow.fusion.calibration import LEVELS
-from composite_flow.fusion.fuse import posterior
+from composite_flow.fusion.levels import LEVELS
+from composite_flow.fusion.posterior import posterior
 from composite_flow.fusion.team_estimate import TeamQuantiles
 
 _MOST_SIZES = 8

@@ -1,8 +1,8 @@
 """All that a model learned for fusion: what agents answer, how far fused numbers err, samples, and the gated chain."""
 
 from collections.abc import Sequence
-from functools import cached_property, partial
-from typing import Any, Literal, TypedDict
+from functools import cached_property
+from typing import Any, Literal, TypedDict, Unpack
 
 import equinox as eqx
 import jax
@@ -12,12 +12,14 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError, MismatchError
-from composite_flow.fusion.calibration import LEVELS, Calibration
+from composite_flow.fusion.calibration import Calibration
 from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.chain_estimate import ChainEstimate, infer_by_chain
-from composite_flow.fusion.doubts import Gate
-from composite_flow.fusion.fuse import estimate_of, fuse_each, taking_part
+from composite_flow.fusion.doubts import Watch
+from composite_flow.fusion.fuse import fuse_each, taking_part
+from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.robust import checked_each
 from composite_flow.fusion.sparse import SparseAnswers
 from composite_flow.fusion.structure import (
     answers_settings,
@@ -40,6 +42,13 @@ FusedBy = Literal["fusion", "chain", "samples"]
 """Ways of fusion to infer the state: summed answers, the gated chain, or the mean of joint samples."""
 
 
+class Checks(TypedDict, total=False):
+    """Whether agents are checked, and whether those in doubt are left out: see `Model.fuse`."""
+
+    check: bool
+    robust: bool | float
+
+
 class FusedOptions(TypedDict, total=False):
     """Options of `LearnedFusion.infer` as keywords of a function."""
 
@@ -60,7 +69,7 @@ class LearnedFusion(eqx.Module):
         team_denoiser: draws samples of what a team knows together; None where it was not learned.
         chain: the network of the gated chain; None where it was not learned.
         calibration: how far estimates lie from the truth on calibration episodes; None where there were none.
-        gate: how far sound agents contradict each other there; None likewise.
+        watch: the histories of training, and what is usual among sound agents; None in files of before it was kept.
     """
 
     answers: AnswerNetwork | SparseAnswers
@@ -68,10 +77,15 @@ class LearnedFusion(eqx.Module):
     team_denoiser: TeamDenoiser | None = None
     chain: ChainNetwork | None = None
     calibration: Calibration | None = None
-    gate: Gate | None = None
+    watch: Watch | None = None
 
     def fuse(
-        self, histories: Histories, participants: Any, scaling: Scaling, state_names: Sequence[str]
+        self,
+        histories: Histories,
+        participants: Any,
+        scaling: Scaling,
+        state_names: Sequence[str],
+        **options: Unpack[Checks],
     ) -> TeamEstimate:
         """What the participants of each joint history say together, in the state's own units.
 
@@ -79,18 +93,32 @@ class LearnedFusion(eqx.Module):
             histories: joint histories.
             participants: for each joint history which agents take part; or None, for all.
             scaling, state_names: of the states.
+            options: whether the agents are checked.
 
         Raises:
             MismatchError: the histories are of another number of agents.
-            InputError: there are no participants in one of the joint histories.
+            InputError: there are no participants in one of the joint histories, or what is usual was not measured.
         """
         self._check_agents(histories)
         shape = histories.shape[:2]
         teams = np.ones(shape, bool) if participants is None else np.asarray(participants)
         if teams.shape != shape or not teams.any(axis=1).all():
             raise InputError("participants is to say for every joint history which agents take part, one at least.")
-        found = fuse_each(self.answers, jnp.asarray(histories), jnp.asarray(teams))
+        asked, robust = (jnp.asarray(histories), jnp.asarray(teams)), options.get("robust", False)
+        if robust or options.get("check"):
+            watch = self.measured_watch
+            bound = watch.bound_for(robust)
+            found = checked_each(self.answers, watch, *asked, jnp.float32(bound), bool(robust))
+        else:
+            found = fuse_each(self.answers, *asked)
         return found.in_own_units(scaling, state_names, self.quantiles, self.calibration)
+
+    @property
+    def measured_watch(self) -> Watch:
+        """What is usual among sound agents; InputError where it was not measured."""
+        if self.watch is None or not self.watch.measured:
+            raise InputError("What is usual among sound agents was not measured for this model; `calibrate` does so.")
+        return self.watch
 
     @cached_property
     def usual(self) -> Any:
@@ -201,7 +229,7 @@ class LearnedFusion(eqx.Module):
         team = None if self.team_denoiser is None else team_settings(self.team_denoiser)
         chain = None if self.chain is None else chain_settings(self.chain)
         found = {"answers": answers_settings(self.answers), "quantiles": sizes, "team_denoiser": team, "chain": chain}
-        measured = {"calibration": self.calibration, "gate": self.gate}
+        measured = {"calibration": self.calibration, "watch": self.watch}
         return {**found, **{name: part.settings for name, part in measured.items() if part is not None}}
 
     @classmethod
@@ -211,45 +239,18 @@ class LearnedFusion(eqx.Module):
         quantiles = None if sizes is None else TeamQuantiles(tuple(sizes), jnp.zeros((len(sizes), len(LEVELS))))
         answers, team = empty_answers(settings["answers"]), settings["team_denoiser"]
         # which older files do not have
-        chain, calibration, gate = (settings.get(name) for name in ("chain", "calibration", "gate"))
+        chain, calibration, watch = (settings.get(name) for name in ("chain", "calibration", "watch"))
         return cls(
             answers,
             quantiles,
             None if team is None else empty_team_denoiser(team, answers),
             None if chain is None else empty_chain(chain),
             None if calibration is None else Calibration.empty(**calibration),
-            None if gate is None else Gate.empty(**gate),
+            None if watch is None else Watch.empty(**watch, prior=answers.prior),
         )
 
 
-def fuse_one(
-    fusion: LearnedFusion,
-    histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
-    participants: Sequence[int] | None,
-    scaling: Scaling,
-    names: tuple[str, ...],
-) -> TeamEstimate:
-    """`LearnedFusion.fuse` for one joint history, as teams need it at every step; its participants as a list.
-
-    A function, since Equinox takes longer to bind a method than half of such a call.
-    """
-    num_agents = fusion.answers.num_agents
-    if len(histories) != num_agents:
-        raise MismatchError(f"This model is of {num_agents} agents, not of {len(histories)}.")
-    team = taking_part(num_agents, participants)
-    reach = fusion.quantiles, fusion.calibration
-    return _fused(fusion.answers, fusion.usual, histories, team, scaling, names, reach)
-
-
 _usual = jax.jit(lambda answers: answers.usual())
-
-
-@partial(jax.jit, static_argnames="names")
-def _fused(answers, usual, histories, team, scaling: Scaling, names: tuple[str, ...], reach) -> TeamEstimate:
-    """The estimate of one joint history in one compiled call; `filter_jit` would take longer than what it calls."""
-    total = answers.team_sums(jnp.where(team[:, None], histories, 0.0), team[None], usual)
-    found = estimate_of(answers.prior, jax.tree.map(lambda part: part[0], total), team, answers.values_sent)
-    return found.in_own_units(scaling, names, *reach)
 
 
 @eqx.filter_jit

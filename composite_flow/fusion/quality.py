@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 
 from composite_flow.fusion.answers import Answers
-from composite_flow.fusion.fuse import posterior
 from composite_flow.fusion.joint_steps import JointSteps
 from composite_flow.fusion.loss import fusion_losses
+from composite_flow.fusion.posterior import posterior
 from composite_flow.metrics import exact_states, psnr
 
 _HELD_OUT_BYTES = 50e6  # of held-out joint histories that each point of the learning curve looks at

@@ -35,8 +35,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.fusion.answers import Answer, Prior
-from composite_flow.fusion.fuse import add_up, posterior
+from composite_flow.fusion.fuse import add_up
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.posterior import posterior
 from composite_flow.fusion.refining import RefiningNetwork
 from composite_flow.fusion.team_network import MessageNetwork
 

@@ -10,10 +10,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError
-from composite_flow.fusion.calibration import LEVELS, Calibration, Over
+from composite_flow.fusion.calibration import Calibration
 from composite_flow.fusion.doubts import Doubts
 from composite_flow.fusion.features import FeatureTypes
+from composite_flow.fusion.levels import LEVELS, Over
 from composite_flow.fusion.region import Region, box
+from composite_flow.fusion.verdict import Verdict, verdict_on
 
 _NOT_CALIBRATED = "How far errors reach was not measured on calibration episodes; `calibrate` does so on yours."
 
@@ -58,7 +60,8 @@ class TeamEstimate(eqx.Module):
         quantiles: how far errors of validation episodes reach, pooled; None where it was not measured.
         calibration: how far those of calibration episodes do; None where there were none.
         scaling: of the states; None where they are scaled.
-        doubts: who was left out of robust fusion; None of any other.
+        doubts: who cannot be relied on; None where it was not asked, or the model is not calibrated.
+        uncertainty: √Σ variance, scaled: how far the state is expected to lie from the mean.
     """
 
     mean: Float[Array, "*batch state"]
@@ -72,6 +75,7 @@ class TeamEstimate(eqx.Module):
     calibration: Calibration | None = None
     scaling: Scaling | None = None
     doubts: Doubts | None = None
+    uncertainty: Float[Array, "*batch"] | None = None
 
     @property
     def named_mean(self) -> dict[str, list[float] | float]:
@@ -123,6 +127,60 @@ class TeamEstimate(eqx.Module):
         reach = self.calibration.region_reach(level, self._size(team), over)
         return box(self.mean, self.variance, reach, self.types, self.scaling)
 
+    def possible_states(
+        self, level: float, over: Over = "step", team: int | None = None
+    ) -> tuple[Float[Array, "states state"], Float[Array, " states"]]:
+        """The states that one estimate leaves possible at this level, likeliest first, and how likely each is taken.
+
+        For finite states. Arguments as in `interval`.
+
+        Raises:
+            InputError: a feature is a number, states are too many, errors were not measured on calibration episodes, or
+                on too few of them for the level.
+        """
+        if self.calibration is None:
+            raise InputError(_NOT_CALIBRATED)
+        scaling = Scaling.identity(self.mean.shape[-1]) if self.scaling is None else self.scaling
+        found, chances = self.calibration.set_of(scaling.scale(self.mean), self.types, level, self._size(team), over)
+        return scaling.unscale(found), chances
+
+    @property
+    def accepted(self) -> Bool[Array, "*batch"]:
+        """Whether each estimate is to be used, as `verdict` says of one.
+
+        Raises:
+            InputError: nobody's reliability was checked.
+        """
+        doubts, uncertainty = self._checked()
+        return ~jnp.any(doubts.in_doubt, axis=-1) & (uncertainty <= self._widest)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether this one estimate is to be used, and if not, why: sensors in doubt, unlike training, or too wide.
+
+        Raises:
+            InputError: nobody's reliability was checked, or these are many estimates.
+        """
+        doubts, uncertainty = self._checked()
+        if self.messages.ndim:
+            raise InputError("A verdict is about one estimate; of many ask `accepted`.")
+        return verdict_on(doubts, float(uncertainty), float(self._widest), self.state_names)
+
+    def _checked(self) -> tuple[Doubts, Float[Array, "*batch"]]:
+        if self.doubts is None or self.uncertainty is None:
+            raise InputError(
+                "Nobody's reliability was checked: calibrate the model with `calibrate(model, episodes, others)`; "
+                "`fuse` then checks, and `fuse_batch` where it is asked to by `check=True`."
+            )
+        return self.doubts, self.uncertainty
+
+    @property
+    def _widest(self) -> Float[Array, "*batch"]:
+        """The largest uncertainty that is usual; infinite where it was not measured."""
+        if self.calibration is None:
+            return jnp.full(jnp.shape(self.messages), jnp.inf)
+        return self.calibration.widest(self.messages)
+
     def _size(self, team: int | None) -> Int[Array, "*batch"]:
         return self.messages if team is None else jnp.full_like(self.messages, team)
 
@@ -155,6 +213,8 @@ class TeamEstimate(eqx.Module):
             quantiles=quantiles,
             calibration=calibration,
             scaling=scaling,
+            doubts=self.doubts,
+            uncertainty=self.uncertainty,
         )
 
 

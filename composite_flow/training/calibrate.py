@@ -8,11 +8,15 @@ from jaxtyping import PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import MismatchError
+from composite_flow.fusion.doubts import Watch
 from composite_flow.fusion.learned import LearnedFusion
-from composite_flow.fusion.trust.doubt import measure_gate
 from composite_flow.fusion.trust.measure import calibrate_answers, measure_scale
 from composite_flow.fusion.trust.scores import Counted
+from composite_flow.fusion.trust.usual import measure_watch
 from composite_flow.model import Model
+from composite_flow.training.familiarity import learn_watch
+
+_BYTES = 10**9  # of data that are read to learn what histories look like
 
 
 def calibrate(
@@ -29,7 +33,8 @@ def calibrate(
     Args:
         model: with fusion.
         episodes: used for nothing else: not to train, to stop or to select. The first 2,000 of them count.
-        others: such as validation; they tell how features compare in regions. What the model has by default.
+        others: such as validation; they tell how features compare in regions and what is usual of agents. What the
+            model has by default.
         lost: share of the answers that do not arrive, so that bounds hold for a team of whom some are not heard.
         counted: from states in their own units, which features count at which steps, such as those of units that live:
             bounds then hold at these steps; by default at all.
@@ -49,10 +54,18 @@ def calibrate(
         scale = measure_scale(answers, others, key=key_scale, lost=lost, counted=counted)
     options = {"scale": scale, "lost": lost, "counted": counted}
     found = calibrate_answers(answers, episodes, key=key_teams, **options)
-    usual = model.fusion.gate
+    fusion = dataclasses.replace(model.fusion, calibration=found)
     if others is not None:
-        usual = measure_gate(answers, _as_scaled_in(model, others), episodes)
-    return dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, calibration=found, gate=usual))
+        fusion = dataclasses.replace(fusion, watch=_watch(fusion, _as_scaled_in(model, others), episodes))
+    return dataclasses.replace(model, fusion=fusion)
+
+
+def _watch(fusion: LearnedFusion, others: HistoryDataset, episodes: HistoryDataset) -> Watch:
+    """What is usual among sound agents; what was learned of histories stays."""
+    known = fusion.watch
+    if known is None:  # of a file of before it was kept
+        known = learn_watch(fusion.answers, others, 0, key=jax.random.key(0), num_bytes=_BYTES)
+    return measure_watch(fusion.answers, known, others, episodes)
 
 
 def _as_scaled_in(model: Model, episodes: HistoryDataset) -> HistoryDataset:

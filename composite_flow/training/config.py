@@ -70,6 +70,9 @@ class TrainingConfig:
     """Whether fusion also learns to draw samples of what the team knows together; not for large states."""
     chain: bool = dataclasses.field(default=False, metadata=LATER)
     """Whether fusion also learns the gated chain: one message of the state's size goes through the agents in turn."""
+    watch_steps: int = dataclasses.field(default=0, metadata=LATER)
+    """Steps in which fusion also learns whether an agent's history goes with what the others say, such as 6,000: broken
+    sensors that no single feature betrays are then named. They come on top of any budget."""
     minutes: int | float | None = None
     """Budget in minutes of training, without evaluations; such a run is not reproducible to the bit."""
     average: float = 0.999
@@ -111,7 +114,8 @@ class TrainingConfig:
             raise InputError(f"The setting average must lie in [0, 1), not {self.average}.")
         if self.evaluate_every % self.record_every:
             raise InputError("The setting evaluate_every must be a multiple of record_every.")
-
+        if self.watch_steps < 0:
+            raise InputError(f"The setting watch_steps must be 0 or more, not {self.watch_steps}.")
         if self.flow_points % 2 or not 0 <= self.flow_points <= self.batch:
             raise InputError(
                 f"The setting flow_points must be an even number up to the batch, {self.batch}, not {self.flow_points}."

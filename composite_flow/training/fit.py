@@ -29,6 +29,7 @@ from composite_flow.model import MODEL_FILE, Model
 from composite_flow.training.calibrate import calibrate
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.devices import is_first_process
+from composite_flow.training.familiarity import learn_watch
 from composite_flow.training.interrupt import interrupt_flag
 from composite_flow.training.loss import Pairs, sample_pairs
 from composite_flow.training.progress import Progress, training_progress
@@ -45,6 +46,7 @@ from composite_flow.training.stages import (
 
 __all__ = ["TRAINING_FILE", "TrainingConfig", "fit"]
 
+_WATCH_NUMBER = 2**32 - 6  # folded into the key; no step has this number
 _RADIUS_PAIRS = 1024  # validation pairs whose deviations give the radius
 
 
@@ -119,6 +121,7 @@ def fit(
             curves += run.curves
     about = {"config": dataclasses.asdict(config), "data": data.fingerprint, **(description or {})}
     model = _model(learned, curves, data, state_names, about)
+    model = _with_watch(model, train, config, key, progress)
     if calibration is not None and model.fusion is not None:
         model = calibrate(model, calibration, validation if isinstance(validation, HistoryDataset) else None)
     if folder is not None and is_first_process():
@@ -165,6 +168,16 @@ def _fusion(learned: Mapping[str, Any], validation: Pairs | None) -> LearnedFusi
         histories, states = joint_samples(validation, jax.random.key(2))
         quantiles = measure_quantiles(answers, histories, states, key=jax.random.key(3))
     return LearnedFusion(answers, quantiles, learned.get("team_denoiser"), learned.get("chain"))
+
+
+def _with_watch(model: Model, train: Pairs, config: TrainingConfig, key: PRNGKeyArray, progress) -> Model:
+    """The same model with what training histories look like, where it learned fusion."""
+    if model.fusion is None:
+        return model
+    options = {"key": jax.random.fold_in(key, _WATCH_NUMBER), "num_bytes": int(1e9 * config.resident_gigabytes)}
+    with training_progress(progress if config.watch_steps else None) as tell:
+        watch = learn_watch(model.fusion.answers, joint_data(train), config.watch_steps, progress=tell, **options)
+    return dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, watch=watch))
 
 
 def _radius(denoiser: Denoiser, validation: Pairs | None) -> float | None:

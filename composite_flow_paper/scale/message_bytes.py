@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from composite_flow.fusion.answers import Answer, Answers
 from composite_flow.fusion.compression import larger_than, quantised
-from composite_flow.fusion.fuse import posterior
+from composite_flow.fusion.posterior import posterior
 from composite_flow.fusion.sparse import SlotAnswer, SparseAnswers
 from composite_flow.metrics import exact_states
 

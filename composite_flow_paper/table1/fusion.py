@@ -19,9 +19,10 @@ from composite_flow.data.dataset import JointBatch
 from composite_flow.fusion.answers import Answer, Prior, team_sums
 from composite_flow.fusion.compression import quantised
 from composite_flow.fusion.features import FeatureTypes
-from composite_flow.fusion.fuse import fuse_each, posterior
+from composite_flow.fusion.fuse import fuse_each
 from composite_flow.fusion.intervals import measure_quantiles
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.posterior import posterior
 from composite_flow.model import Model
 from composite_flow.training.fit import TrainingConfig, fit
 from composite_flow_paper.shared.cells import Workspace, told_steps

@@ -20,9 +20,9 @@ from composite_flow.baselines.singly import (
 )
 from composite_flow.baselines.training import TrainedBaseline, train_baseline
 from composite_flow.data.dataset import JointBatch
-from composite_flow.fusion.fuse import posterior
 from composite_flow.fusion.joint_steps import JointSteps
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.posterior import posterior
 from composite_flow_paper.shared.cells import Progress, Workspace, told_steps
 from composite_flow_paper.table1.battles import Division
 from composite_flow_paper.table1.cell import Setting, Table1Settings, judged

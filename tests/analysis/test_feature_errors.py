@@ -6,8 +6,8 @@ import pytest
 
 from composite_flow.analysis.feature_errors import feature_errors
 from composite_flow.data.scaling import Scaling
-from composite_flow.fusion.calibration import LEVELS
 from composite_flow.fusion.features import FeatureTypes
+from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.team_estimate import TeamEstimate, TeamQuantiles
 
 NAMES = ("speed", "alive", "red", "green", "blue")

@@ -16,9 +16,9 @@ from composite_flow.baselines.singly import (
 )
 from composite_flow.fusion.answers import Answer, Answers, Prior
 from composite_flow.fusion.features import FeatureTypes
-from composite_flow.fusion.fuse import posterior
 from composite_flow.fusion.loss import fusion_losses
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.posterior import posterior
 
 NUMBERS = Prior(jnp.array([0.5, 0.2]), jnp.array([4.0, 10.0]), FeatureTypes((), (), 2))
 MIXED = Prior(jnp.array([0.5, 0.25]), jnp.array([4.0, 5.0]), FeatureTypes((1,), (), 2))

@@ -10,11 +10,11 @@ from scipy import stats
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Prior
-from composite_flow.fusion.calibration import LEVELS
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.fuse import fuse_each
 from composite_flow.fusion.ideal import LinearGaussianAnswers
 from composite_flow.fusion.intervals import measure_quantiles, measured_sizes
+from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.team_estimate import TeamQuantiles
 
 AGENTS, NOISE = 3, 0.5

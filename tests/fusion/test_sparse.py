@@ -12,9 +12,9 @@ import composite_flow as cf
 from composite_flow.baselines.training import train_baseline
 from composite_flow.fusion.answers import Answer, Answers, Prior, team_sums
 from composite_flow.fusion.features import FeatureTypes
-from composite_flow.fusion.fuse import posterior
 from composite_flow.fusion.joint_steps import OwnSteps
 from composite_flow.fusion.loss import fusion_losses
+from composite_flow.fusion.posterior import posterior
 from composite_flow.fusion.sparse import SparseAnswers, build_sparse_answers
 from composite_flow.fusion.structure import answers_settings, empty_answers
 

@@ -7,7 +7,8 @@ from jaxtyping import Bool, Float, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.fusion.answers import SMALLEST_FREQUENCY, Answers
-from composite_flow.fusion.calibration import LEVELS, Calibration, Over
+from composite_flow.fusion.calibration import Calibration
+from composite_flow.fusion.levels import LEVELS, Over
 from composite_flow.fusion.trust.scores import Counted, TeamScores, scores_of_teams
 
 

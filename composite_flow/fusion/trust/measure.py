@@ -10,10 +10,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answers
-from composite_flow.fusion.calibration import LEVELS, OVERS, Calibration
+from composite_flow.fusion.calibration import Calibration
+from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.intervals import measured_sizes
+from composite_flow.fusion.levels import LEVELS, OVERS
 from composite_flow.fusion.trust.quantiles import bounds
-from composite_flow.fusion.trust.scores import Counted, scores_of_teams
+from composite_flow.fusion.trust.scores import Counted, TeamScores, scores_of_teams
+from composite_flow.fusion.trust.set_scores import state_sets_of
 
 MOST_EPISODES = 2_000  # more would not make quantiles much surer, and take long
 _SCALE_SHARE, _SMALLEST_SCALE = 0.9, 0.05
@@ -49,14 +52,27 @@ def calibrate_answers(
     found = scores_of_teams(answers, _some(dataset), sizes, key=key, lost=lost, counted=counted)
     if scale is None:
         scale = jnp.ones((len(sizes), dataset.state_size))
-    rows, largest = found.values.reshape(len(found.values), -1), found.largest(np.asarray(scale))
-    arrays = {}
+    return calibration_of(found, sizes, scale, lost, answers.prior.types)
+
+
+def calibration_of(
+    scores: TeamScores,
+    sizes: tuple[int, ...],
+    scale: Float[Array, "sizes state"],
+    lost: float = 0.0,
+    types: FeatureTypes | None = None,
+) -> Calibration:
+    """`calibrate_answers` of teams whose scores are known; with sets of states where the types allow it."""
+    rows, largest = scores.values.reshape(len(scores.values), -1), scores.largest(np.asarray(scale))
+    arrays = {"width": np.quantile(scores.uncertainty, LEVELS, axis=0).T}
     for over in OVERS:
-        table = bounds(rows, found.episodes, LEVELS, over).reshape(len(LEVELS), len(sizes), -1)
+        table = bounds(rows, scores.episodes, LEVELS, over).reshape(len(LEVELS), len(sizes), -1)
         arrays[over] = table.swapaxes(0, 1)
-        arrays[f"{over}_region"] = bounds(largest, found.episodes, LEVELS, over).T
+        arrays[f"{over}_region"] = bounds(largest, scores.episodes, LEVELS, over).T
     tables = {name: jnp.asarray(value, jnp.float32) for name, value in arrays.items()}
-    return Calibration(sizes, len(np.unique(found.episodes)), scale=jnp.asarray(scale), lost=lost, **tables)
+    sets = None if types is None else state_sets_of(scores, types)
+    count = len(np.unique(scores.episodes))
+    return Calibration(sizes, count, scale=jnp.asarray(scale), sets=sets, lost=lost, **tables)
 
 
 def measure_scale(
@@ -70,9 +86,13 @@ def measure_scale(
 ) -> Float[Array, "sizes state"]:
     """The 90% quantile of each feature's scores, at least 0.05; arguments as in `calibrate_answers`."""
     sizes = checked_sizes(sizes, dataset.num_agents)
-    found = scores_of_teams(answers, _some(dataset), sizes, key=key, lost=lost, counted=counted)
-    counts = np.any(~np.isnan(found.values), axis=0)
-    values = np.where(counts[None], found.values, 0.0)
+    return scale_of(scores_of_teams(answers, _some(dataset), sizes, key=key, lost=lost, counted=counted))
+
+
+def scale_of(scores: TeamScores) -> Float[Array, "sizes state"]:
+    """`measure_scale` of teams whose scores are known."""
+    counts = np.any(~np.isnan(scores.values), axis=0)
+    values = np.where(counts[None], scores.values, 0.0)
     return jnp.asarray(np.maximum(np.nanquantile(values, _SCALE_SHARE, axis=0), _SMALLEST_SCALE), jnp.float32)
 
 

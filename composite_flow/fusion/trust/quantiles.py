@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from composite_flow.certificate.conformal import conformal_rank
-from composite_flow.fusion.calibration import Over
+from composite_flow.fusion.levels import Over
 
 
 def bounds(

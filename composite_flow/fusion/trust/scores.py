@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.fusion.answers import SMALLEST_FREQUENCY, Answers
 from composite_flow.fusion.features import FeatureTypes
-from composite_flow.fusion.fuse import posterior
+from composite_flow.fusion.posterior import posterior
 from composite_flow.numerics.batches import numbered_parts
 
 Counted = Callable[[Float[np.ndarray, "steps state"]], Bool[np.ndarray, "steps state"]]
@@ -37,12 +37,22 @@ class TeamScores:
     Attributes:
         values: u of each feature; NaN where it does not count.
         claims: √variance of numbers, the probability of all other features; scaled.
+        uncertainty: √Σ variance.
+        states: the truth, scaled.
         episodes: the episode of each step.
     """
 
     values: Float[np.ndarray, "steps sizes state"]
     claims: Float[np.ndarray, "steps sizes state"]
+    uncertainty: Float[np.ndarray, "steps sizes"]
+    states: Float[np.ndarray, "steps state"]
     episodes: Int[np.ndarray, " steps"]
+
+    def of(self, chosen: Int[np.ndarray, " episodes"]) -> "TeamScores":
+        """The same of some episodes."""
+        rows = np.isin(self.episodes, chosen)
+        parts = self.values, self.claims, self.uncertainty, self.states, self.episodes
+        return TeamScores(*(part[rows] for part in parts))
 
     def largest(self, scale: Float[np.ndarray, "sizes state"]) -> Float[np.ndarray, "steps sizes"]:
         """max_k u_k / scale_k over the features that count; NaN where none does."""
@@ -85,18 +95,18 @@ def scores_of_teams(
     """
     steps = np.asarray(dataset.steps)
     episodes = np.asarray(dataset.windows.episode_of_step)[steps]
-    values, claims = [], []
+    parts = []
     for _, (rows, kept) in numbered_parts(len(steps), _AT_ONCE):
         joint = dataset.joint(steps[rows])
         which = jnp.asarray(steps[rows]), jnp.asarray(episodes[rows])
         found = _team_scores(answers, joint.histories, joint.states, which, sizes, key, jnp.float32(lost))
-        scores, claimed = (np.array(part)[:kept] for part in found)
+        scores, claims, uncertainty, states = (np.asarray(part)[:kept] for part in (*found, joint.states))
         if counted is not None:
             counts = counted(np.asarray(dataset.scaling.unscale(joint.states))[:kept])
             scores = np.where(counts[:, None], scores, np.nan)
-        values.append(scores)
-        claims.append(claimed)
-    return TeamScores(np.concatenate(values), np.concatenate(claims), episodes)
+        parts.append((scores, claims, uncertainty, states))
+    values, claims, uncertainty, states = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return TeamScores(values, claims, uncertainty, states, episodes)
 
 
 @eqx.filter_jit
@@ -107,7 +117,8 @@ def _team_scores(answers: Answers, histories, states, which, sizes: tuple[int, .
         totals = answers.team_sums(history, teams)
         mean, variance = jax.vmap(lambda total: posterior(answers.prior, total))(totals)
         scores = jax.vmap(lambda m, v: claimed_scores(m, v, state, answers.prior.types))(mean, variance)
-        return scores, jnp.where(jnp.asarray(answers.prior.types.is_number), jnp.sqrt(variance), mean)
+        claims = jnp.where(jnp.asarray(answers.prior.types.is_number), jnp.sqrt(variance), mean)
+        return scores, claims, jnp.sqrt(jnp.sum(variance, axis=1))
 
     return jax.lax.map(of_step, (histories, states, which), batch_size=min(_IN_ONE_CALL, len(states)))
 

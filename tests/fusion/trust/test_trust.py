@@ -13,9 +13,10 @@ from seeing_team import AGENTS, NOISE, played, seeing
 
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError
-from composite_flow.fusion.calibration import LEVELS, Calibration
+from composite_flow.fusion.calibration import Calibration
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.fuse import fuse_each
+from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.region import box
 from composite_flow.fusion.trust.coverage import measure_coverage
 from composite_flow.fusion.trust.measure import calibrate_answers, measure_scale

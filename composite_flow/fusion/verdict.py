@@ -1,0 +1,51 @@
+"""Whether an estimate is to be used, in one sentence: accepted, or why nothing can be said."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from composite_flow.fusion.doubts import UNFAMILIAR, Doubts
+
+Reason = Literal["", "too wide", "too many candidates", "sensors in doubt", "unlike training"]
+"""Why no answer is given; empty where one is."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is made of one estimate.
+
+    Attributes:
+        accepted: whether the estimate is to be used.
+        reason: why not.
+        agents: whom it is about: those in doubt, or who were left out.
+        sentence: all of this in words.
+    """
+
+    accepted: bool
+    reason: Reason
+    agents: tuple[int, ...]
+    sentence: str
+
+
+def verdict_on(doubts: Doubts, uncertainty: float, widest: float, names: Sequence[str]) -> Verdict:
+    """Sensors first, since a broken one can make an estimate look sure.
+
+    Args:
+        doubts: of one estimate.
+        uncertainty: how far the state is expected to lie from the mean.
+        widest: the largest that is usual for a team of this size; infinite where it was not measured.
+        names: of the features.
+    """
+    left_out = np.flatnonzero(np.asarray(doubts.left_out)).tolist()
+    without = "".join(f"; {why}" for why in doubts.in_words(names))
+    if doubtful := np.flatnonzero(np.asarray(doubts.in_doubt)).tolist():
+        worst = max(doubtful, key=lambda agent: float(doubts.values[agent]))
+        alone = doubts.reason(worst, len(names)) in UNFAMILIAR
+        reason: Reason = "unlike training" if alone else "sensors in doubt"
+        return Verdict(False, reason, tuple(doubtful), f"Abstained, {reason}: {doubts.why(worst, names)}{without}.")
+    if uncertainty > widest:
+        wide = f"an error of {uncertainty:.3g} is expected, scaled, and {widest:.3g} at most is usual for such a team"
+        return Verdict(False, "too wide", tuple(left_out), f"Abstained, too wide: {wide}{without}.")
+    return Verdict(True, "", tuple(left_out), f"Accepted{without}.")

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -12,8 +11,8 @@ from composite_flow.fusion.levels import OVERS
 from composite_flow.fusion.trust.coverage import Coverage, coverage_of
 from composite_flow.fusion.trust.measure import calibration_of, scale_of
 from composite_flow.fusion.trust.scores import TeamScores, scores_of_teams
-from composite_flow.model import Model
 from composite_flow_paper.shared.cells import Workspace, rounded
+from composite_flow_paper.trust.checked import as_scaled
 from composite_flow_paper.trust.worlds import TrustSettings, counted, load_world
 
 LEVELS = (0.8, 0.9, 0.95)
@@ -33,7 +32,7 @@ def compute_coverage(settings: TrustSettings, name: str, lost: float, workspace:
         lost: share of the answers that do not arrive, in calibration and test alike.
         workspace: where model and episodes are.
     """
-    model, episodes = load_world(name, settings, workspace.folder)
+    model, episodes = load_world(name, workspace.folder)
     dataset, answers = HistoryDataset(episodes, settings.world(name).length), model.answers
     assert answers is not None
     workspace.progress(f"{name}: scores of {episodes.num_episodes:,} episodes")
@@ -55,11 +54,6 @@ def compute_coverage(settings: TrustSettings, name: str, lost: float, workspace:
     }
 
 
-def as_scaled(dataset: HistoryDataset, model: Model) -> HistoryDataset:
-    """The dataset with states scaled as the model's are."""
-    return eqx.tree_at(lambda part: part.windows.scaling, dataset, model.scaling)
-
-
 def _of_draw(
     scores: TeamScores,
     settings: TrustSettings,
@@ -75,14 +69,14 @@ def _of_draw(
     test = scores.of(test_ids)
     return {
         over: {
-            f"{level:g}": _numbers(coverage_of(test, calibration, is_number, level, over), is_number)
+            f"{level:g}": told_by_kind(coverage_of(test, calibration, is_number, level, over), is_number)
             for level in LEVELS
         }
         for over in OVERS
     }
 
 
-def _numbers(found: Coverage, is_number: Bool[np.ndarray, " state"]) -> dict[str, list[float | None]]:
+def told_by_kind(found: Coverage, is_number: Bool[np.ndarray, " state"]) -> dict[str, list[float | None]]:
     """Means over features of each kind, by size of team; None where a world has none of a kind."""
     kinds = {"numbers": is_number, "others": ~is_number}
     told = {kind: _means(found.intervals[:, which]) for kind, which in kinds.items()}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 import composite_flow as cf
 from composite_flow.data.collect import collect
@@ -43,8 +43,9 @@ _FUSION = TrainingConfig(
     learning_rate=2e-3,
     record_every=1000,
     evaluate_every=1000,
-    watch_steps=6000,
+    watch_steps=12_000,
 )
+_SENSORS = replace(_FUSION, steps=3000, learning_rate=4e-3, watch_steps=6000)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class TrustSettings:
     """What the experiment depends on.
 
     Attributes:
+        worlds: those that are computed.
         sensors, battles, simple_tag: what is learned in each world.
         battle_episodes: the battle's world and policy.
         miss: how often sensors overlook a target.
@@ -76,8 +78,11 @@ class TrustSettings:
         lost: share of answers lost, where some are.
     """
 
+    worlds: tuple[str, ...] = WORLDS
     sensors: WorldSettings = field(
-        default_factory=lambda: WorldSettings(replace(_FUSION, steps=3000, learning_rate=4e-3), 4000, 1)
+        default_factory=lambda: WorldSettings(
+            replace(_FUSION, steps=3000, learning_rate=4e-3, watch_steps=6000), 4000, 1
+        )
     )
     battles: WorldSettings = field(default_factory=lambda: WorldSettings(_FUSION, 5000, 5))
     simple_tag: WorldSettings = field(default_factory=lambda: WorldSettings(_FUSION, 4000, 3))
@@ -188,20 +193,34 @@ def _collect_fresh(name: str, settings: TrustSettings, out: Path, progress: Prog
     episodes_of(name, settings, settings.fresh, _FRESH, out, progress).save(out / "data" / name)
 
 
-def model_of(name: str, settings: TrustSettings) -> Preparation:
-    """The model of a world."""
-    return Preparation(f"models/{name}/{MODEL_FILE}", partial(_train, name, settings))
+def model_of(name: str, settings: TrustSettings, withheld: bool = False) -> Preparation:
+    """The model of a world; or one that never saw a tenth of the states."""
+    place = f"models/{folder_of(name, withheld)}/{MODEL_FILE}"
+    return Preparation(place, partial(_train, name, settings, withheld))
 
 
-def _train(name: str, settings: TrustSettings, out: Path, progress: Progress) -> None:
+def folder_of(name: str, withheld: bool) -> str:
+    """Where its model is."""
+    return f"{name}-withheld" if withheld else name
+
+
+def withheld_states(settings: TrustSettings) -> Float[np.ndarray, "withheld state"]:
+    """A tenth of the states of the sensors' world."""
+    states = np.asarray(sensors(settings).states())
+    return states[np.random.default_rng(0).permutation(len(states))[: len(states) // 10]]
+
+
+def _train(name: str, settings: TrustSettings, withheld: bool, out: Path, progress: Progress) -> None:
     world = settings.world(name)
     episodes = episodes_of(name, settings, world.training_episodes, _TRAINING, out, progress)
     dataset, ids = HistoryDataset(episodes, length=world.length), np.arange(episodes.num_episodes)
-    train, validation = (dataset.part(ids[(ids % 10 == 0) == held_out]) for held_out in (False, True))
-    options = {"folder": out / "models" / name, "resume": True, "progress": told_steps(progress)}
+    hidden = {"withheld_states": withheld_states(settings), "remove_withheld": True} if withheld else {}
+    train, validation = (dataset.part(ids[(ids % 10 == 0) == held_out], **hidden) for held_out in (False, True))
+    folder = out / "models" / folder_of(name, withheld)
+    options = {"folder": folder, "resume": True, "progress": told_steps(progress)}
     fit(train, validation, world.training, key=jax.random.key(1), state_names=episodes.state_names, **options)
 
 
-def load_world(name: str, settings: TrustSettings, out: Path) -> tuple[Model, Episodes]:
+def load_world(name: str, out: Path, withheld: bool = False) -> tuple[Model, Episodes]:
     """The model and the fresh episodes."""
-    return cf.load(out / "models" / name), Episodes.load(out / "data" / name)
+    return cf.load(out / "models" / folder_of(name, withheld)), Episodes.load(out / "data" / name)

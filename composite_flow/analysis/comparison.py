@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.analysis.feature_errors import FeatureErrors, feature_errors
+from composite_flow.analysis.risk_coverage import RiskCoverage, risk_coverage
 from composite_flow.baselines.linear import LinearEstimates
 from composite_flow.composite.rule import DEFINITION_6, ParallelMean, message_bytes
 from composite_flow.data.dataset import HistoryDataset
@@ -22,6 +23,7 @@ from composite_flow.fusion.evaluation import FusionEvaluation
 from composite_flow.fusion.features import find_types
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.team_denoiser import TeamDenoiser
+from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.history import HistoryLayout
 from composite_flow.model import Model
 
@@ -57,11 +59,13 @@ class Comparison:
         ways: what was measured.
         left_out: what was not, and why.
         errors: of some of them, feature by feature.
+        answering: what is gained where fusion answers only if it is sure; None where it was not learned.
     """
 
     ways: dict[str, Way]
     left_out: dict[str, str]
     errors: FeatureErrors
+    answering: RiskCoverage | None = None
 
 
 def compare_ways(
@@ -91,14 +95,23 @@ def compare_ways(
     types, fused = find_types(np.asarray(joint.states)), None
     if model.fusion is not None and fusion is not None:
         ways |= fusion_ways(model.fusion, fusion, joint.histories, joint.states, key=key)
-        types, fused = model.fusion.answers.prior.types, model.fuse_batch(joint.histories)
+        watched = model.fusion.watch is not None and model.fusion.watch.measured
+        types, fused = model.fusion.answers.prior.types, model.fuse_batch(joint.histories, check=watched)
         estimates["fusion"] = model.scaling.scale(fused.mean)[:, None]
         estimates["constant"] = jnp.broadcast_to(model.fusion.answers.prior.mean, joint.states.shape)[:, None]
     estimates |= {} if linear is None else linear.estimates(dataset, steps)
     ways |= linear_ways(estimates, joint.states, dataset.layout)
     left_out = _NO_LINEAR if linear is None else linear.left_out
     errors = feature_errors(estimates, joint.states, types, model.scaling, model.state_names, fused)
-    return Comparison(ways, {"ridge": left_out} if left_out else {}, errors)
+    answering = None if fused is None else _answering(model, fused, joint.states)
+    return Comparison(ways, {"ridge": left_out} if left_out else {}, errors, answering)
+
+
+def _answering(model: Model, fused: TeamEstimate, states: Float[Array, "joint state"]) -> RiskCoverage:
+    """Of ‖ŝ − s‖, scaled, in the order of what fusion claims."""
+    errors = np.asarray(jnp.linalg.norm(model.scaling.scale(fused.mean) - states, axis=1), np.float64)
+    accepted = None if fused.doubts is None else np.asarray(fused.accepted)
+    return risk_coverage(errors, np.asarray(fused.uncertainty, np.float64), accepted)
 
 
 def composite_ways(evaluation: Evaluation) -> dict[str, Way]:

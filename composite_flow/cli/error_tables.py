@@ -72,3 +72,23 @@ def _wrong_table(wrong: Mapping[str, Mapping[str, float]]):
     rows = [(name, *(wrong[name][way] for way in ways)) for name in wrong if name in kept]
     title = "Features that are no numbers: share of wrong estimates" + _left_out(wrong)
     return table(title, ("", *(_NAMES[way] for way in ways)), rows)
+
+
+def answering_table(found: Mapping[str, Any]):
+    """What is gained where fusion answers only if it is sure."""
+    area, best, chance = found["area"], found["area_best"], found["area_random"]
+    title = "Fusion that answers only where it is surest: mean error ‖ŝ − s‖, scaled"
+    title += f"\n(area under this curve {area:.3g}; {best:.3g} if the errors were known, {chance:.3g} at random)"
+    if found["accepted"] is not None:
+        title += (
+            f"\n(verdict: {found['accepted']:.1%} accepted"
+            + _error_of("accepted", found)
+            + _error_of("refused", found)
+            + ")"
+        )
+    return table(title, ("answered", "error"), list(found["risk"].items()))
+
+
+def _error_of(part: str, found: Mapping[str, Any]) -> str:
+    error = found[f"error_{part}"]
+    return "" if error is None else f", error of those {part} {error:.3g}"

@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 from tyro.conf import OmitArgPrefixes
 
 from composite_flow.analysis.comparison import JOINT_SAMPLES, compare_ways
-from composite_flow.cli.error_tables import error_tables
+from composite_flow.cli.error_tables import answering_table, error_tables
 from composite_flow.cli.options import DataFolder, RunFolder, Shared, part_in_words, refuse_existing
 from composite_flow.cli.reporting import show, status, table
 from composite_flow.errors import InputError
@@ -95,7 +95,8 @@ def evaluation_tables(result: dict[str, Any]):
     checks = [] if "psnr_composite" not in result else [_checks_table(result)]
     if "ways" not in result:
         return [*fusion, _baselines_table(result), *checks]
-    return [_ways_table(result), *error_tables(result["errors"]), *fusion, *checks]
+    answering = [answering_table(result["answering"])] if result["answering"] else []
+    return [_ways_table(result), *error_tables(result["errors"]), *fusion, *answering, *checks]
 
 
 def _ways_table(result: dict[str, Any]):

@@ -5,11 +5,13 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from composite_flow.certificate.checks import Certificate
+from composite_flow.certificate.verdict import Reason, Verdict
 from composite_flow.composite.reconstruct import Estimate
 from composite_flow.data.scaling import Scaling
+from composite_flow.errors import InputError
 
 
 class Reconstruction(eqx.Module):
@@ -54,14 +56,48 @@ class Reconstruction(eqx.Module):
         return dict(zip(self.state_names, np.moveaxis(np.asarray(self.state), -1, 0).tolist(), strict=True))
 
     @property
+    def verdict(self) -> Verdict:
+        """Whether this one estimate is to be used, and if not, why.
+
+        Sensors are in doubt where agents would leave the state; it is unlike training where it is not stable; there are
+        too many candidates where none has more than half of the samples.
+
+        Raises:
+            InputError: these are many estimates.
+        """
+        if self.mask.ndim != 1:
+            raise InputError("A verdict is about one estimate; of many ask `accepted`.")
+        checks, nearest = self.certificate, np.asarray(self._nearest) == 0
+        far = ~np.asarray((checks.distances < 2.0 * checks.radius) & checks.settled)[nearest].all(axis=0)
+        if far.any():
+            agents = tuple(sorted(np.asarray(checks.agents)[far].tolist()))
+            named = ", ".join(f"agent {agent}" for agent in agents)
+            return _refused("sensors in doubt", agents, f"{named} would leave the state for another one")
+        if not self.accepted:
+            return _refused("unlike training", (), "the state is no stable end of the team's flow")
+        if float(self.shares[0]) <= 0.5:
+            count = int(np.sum(np.asarray(self.mask)))
+            told = f"{count} candidates, the likeliest with {float(self.shares[0]):.0%} of the samples"
+            return _refused("too many candidates", (), told)
+        return Verdict(True, "", (), "Accepted.")
+
+    @property
     def accepted(self) -> Bool[Array, "*batch"]:
         """Whether every sample that ended nearest to the estimate passed all checks."""
+        return jnp.all(self.certificate.accepted | (self._nearest != 0), axis=-1)
+
+    @property
+    def _nearest(self) -> Int[Array, "*batch samples"]:
+        """The candidate nearest to each sample."""
         samples, candidates = self.estimate.samples[..., :, None, :], self.estimate.candidates[..., None, :, :]
         distances = jnp.linalg.norm(samples - candidates, axis=-1)
-        nearest = jnp.argmin(jnp.where(self.mask[..., None, :], distances, jnp.inf), axis=-1)
-        return jnp.all(self.certificate.accepted | (nearest != 0), axis=-1)
+        return jnp.argmin(jnp.where(self.mask[..., None, :], distances, jnp.inf), axis=-1)
 
     @property
     def accepted_share(self) -> Float[Array, "*batch"]:
         """Share of the samples that passed all checks."""
         return jnp.mean(self.certificate.accepted, axis=-1)
+
+
+def _refused(reason: Reason, agents: tuple[int, ...], why: str) -> Verdict:
+    return Verdict(False, reason, agents, f"Abstained, {reason}: {why}.")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from composite_flow.certificate.verdict import Verdict
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError
 from composite_flow.fusion.calibration import Calibration
@@ -15,7 +16,7 @@ from composite_flow.fusion.doubts import Doubts
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.levels import LEVELS, Over
 from composite_flow.fusion.region import Region, box
-from composite_flow.fusion.verdict import Verdict, verdict_on
+from composite_flow.fusion.verdict import verdict_on
 
 _NOT_CALIBRATED = "How far errors reach was not measured on calibration episodes; `calibrate` does so on yours."
 

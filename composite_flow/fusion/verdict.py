@@ -1,32 +1,11 @@
-"""Whether an estimate is to be used, in one sentence: accepted, or why nothing can be said."""
+"""The verdict on what a team says together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from composite_flow.certificate.verdict import Reason, Verdict
 from composite_flow.fusion.doubts import UNFAMILIAR, Doubts
-
-Reason = Literal["", "too wide", "too many candidates", "sensors in doubt", "unlike training"]
-"""Why no answer is given; empty where one is."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is made of one estimate.
-
-    Attributes:
-        accepted: whether the estimate is to be used.
-        reason: why not.
-        agents: whom it is about: those in doubt, or who were left out.
-        sentence: all of this in words.
-    """
-
-    accepted: bool
-    reason: Reason
-    agents: tuple[int, ...]
-    sentence: str
 
 
 def verdict_on(doubts: Doubts, uncertainty: float, widest: float, names: Sequence[str]) -> Verdict:

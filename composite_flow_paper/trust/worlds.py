@@ -19,6 +19,7 @@ import composite_flow as cf
 from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
+from composite_flow.files.plain_json import LATER
 from composite_flow.fusion.trust.scores import Counted
 from composite_flow.model import MODEL_FILE, Model
 from composite_flow.problems.base import Policy, RandomPolicy, ReactivePolicy
@@ -71,7 +72,7 @@ class TrustSettings:
         worlds: those that are computed.
         sensors, battles, simple_tag: what is learned in each world.
         battle_episodes: the battle's world and policy.
-        miss: how often sensors overlook a target.
+        side, miss: how many sensors stand in a row and in a column, and how often they overlook a target.
         draws: of calibration and test episodes, all of them fresh.
         calibration, test: episodes of each draw.
         checked: episodes whose sensors are broken, and as many others that tell what is usual.
@@ -87,6 +88,7 @@ class TrustSettings:
     battles: WorldSettings = field(default_factory=lambda: WorldSettings(_FUSION, 5000, 5))
     simple_tag: WorldSettings = field(default_factory=lambda: WorldSettings(_FUSION, 4000, 3))
     battle_episodes: EpisodeSettings = field(default_factory=EpisodeSettings)
+    side: int = field(default=5, metadata=LATER)
     miss: float = 0.3
     draws: int = 20
     calibration: int = 400
@@ -119,7 +121,7 @@ class TrustSettings:
 
 def sensors(settings: TrustSettings, miss: float | None = None) -> SensorNetwork:
     """The network, or one that overlooks more."""
-    return SensorNetwork.grid(5, 5, num_targets=2, miss=settings.miss if miss is None else miss)
+    return SensorNetwork.grid(settings.side, settings.side, num_targets=2, miss=settings.miss if miss is None else miss)
 
 
 def battle(settings: TrustSettings, sight: float = BATTLE.sight) -> SMAX:

@@ -9,8 +9,10 @@ import pytest
 
 from composite_flow.certificate.checks import Certificate
 from composite_flow.certificate.reconstruction import Reconstruction
+from composite_flow.certificate.verdict import Verdict
 from composite_flow.composite.reconstruct import Estimate
 from composite_flow.data.scaling import Scaling
+from composite_flow.errors import InputError
 
 SAMPLES = jnp.array([[0.0, 0.0], [0.05, 0.0], [1.0, 1.0]])  # two ended at the estimate, one at the other candidate
 
@@ -76,3 +78,34 @@ def test_candidates_are_in_the_states_own_units():
     assert found.named_state == {"speed": 0.0, "heat": 10.0}
     np.testing.assert_allclose(found.candidates[1], [2.0, 20.0])
     assert found.shares is found.estimate.shares and dataclasses.is_dataclass(found)
+
+
+def test_a_verdict_names_the_agents_who_would_leave_the_state():
+    sound = reconstruction_of([True, True, True])
+    assert sound.verdict == Verdict(True, "", (), "Accepted.")
+    unstable = reconstruction_of([True, False, True]).verdict
+    assert (unstable.accepted, unstable.reason, unstable.agents) == (False, "unlike training", ())
+    elsewhere = reconstruction_of([True, True, False]).verdict
+    assert elsewhere.accepted  # the sample that fails ended elsewhere
+    far = jnp.zeros((3, 2)).at[1, 1].set(0.3)
+    two = dataclasses.replace(
+        sound.certificate,
+        agents=jnp.array([4, 2], jnp.int32),
+        radii=jnp.full((3, 2), 0.5),
+        bounded=jnp.zeros((3, 2), bool),
+        distances=far,
+        settled=jnp.ones((3, 2), bool),
+    )
+    leaving = dataclasses.replace(sound, certificate=two).verdict
+    assert (leaving.reason, leaving.agents) == ("sensors in doubt", (2,))
+    assert leaving.sentence == "Abstained, sensors in doubt: agent 2 would leave the state for another one."
+    near = dataclasses.replace(sound, certificate=dataclasses.replace(two, distances=far * 0.5))
+    assert near.verdict.accepted  # 0.15 is less than twice the radius
+    other = dataclasses.replace(sound, certificate=dataclasses.replace(two, distances=far[jnp.array([0, 2, 1])]))
+    assert other.verdict.accepted  # of the sample that ended elsewhere
+    divided = dataclasses.replace(sound, shares=jnp.array([0.5, 0.5, 0.0])).verdict
+    assert divided.reason == "too many candidates"
+    assert divided.sentence == "Abstained, too many candidates: 2 candidates, the likeliest with 50% of the samples."
+    many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), sound)
+    with pytest.raises(InputError, match="of many ask `accepted`"):
+        many.verdict  # noqa: B018

@@ -53,7 +53,16 @@ SMALLER = {
         ("--out runs/a --learn both", "--out runs/a --learn both --width 16 --depth 2 --batch 64 --steps 40"),
         ("--out estimates --by fusion", "--out estimates --by fusion --joint 8"),
         ("--out by-chain --by chain", "--out by-chain --by chain --joint 8"),
-        ("sensor:3x3,targets=2 --episodes 256", "sensor:2x2,targets=1 --episodes 20"),
+    ),
+    "docs/trust.md": (
+        ("miss=0.3 --episodes 512 --out", "miss=0.3 --episodes 64 --out"),
+        (
+            "--learn fusion --watch-steps 3000",
+            "--learn fusion --watch-steps 20 --width 16 --depth 2 --batch 64 --steps 40",
+        ),
+        ("miss=0.3 --episodes 512 --seed 1", "miss=0.3 --episodes 24 --seed 1"),
+        ("miss=0.3 --episodes 128", "miss=0.3 --episodes 16"),
+        ("sensor:3x3,targets=2", "sensor:2x2,targets=1"),
     ),
     "docs/extending.md": (
         ("ring:Ring,size=4 --episodes 256", "ring:Ring,size=4 --episodes 32"),
@@ -102,7 +111,7 @@ LEFT_OUT = {
 """Blocks of Python and lines of shell that are not run, by how they begin, and why."""
 
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/index.md", "docs/tutorial.md", "docs/battles.md", "docs/acting.md")
-PAGES += ("docs/starcraft.md", "docs/extending.md", "docs/fusion.md")
+PAGES += ("docs/starcraft.md", "docs/extending.md", "docs/fusion.md", "docs/trust.md")
 
 BLOCK = re.compile(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', flags=re.MULTILINE | re.DOTALL)
 

@@ -11,6 +11,7 @@ from scipy import stats
 from seeing_team import AGENTS, NOISE, played, seeing
 
 import composite_flow as cf
+from composite_flow.certificate.verdict import Verdict
 from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import NoDenoiser
 from composite_flow.errors import InputError
@@ -23,7 +24,6 @@ from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.trust.measure import calibrate_answers
 from composite_flow.fusion.trust.usual import measure_watch
-from composite_flow.fusion.verdict import Verdict
 from composite_flow.training.familiarity import learn_watch
 
 

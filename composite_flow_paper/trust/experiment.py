@@ -11,6 +11,7 @@ from composite_flow_paper.experiment import Experiment
 from composite_flow_paper.shared.cells import Cell
 from composite_flow_paper.trust.broken import compute_broken
 from composite_flow_paper.trust.coverage import compute_coverage
+from composite_flow_paper.trust.exact import compute_exact
 from composite_flow_paper.trust.plot import draw
 from composite_flow_paper.trust.report import summarise, tables
 from composite_flow_paper.trust.sets import compute_sets
@@ -55,6 +56,7 @@ def cells(settings: TrustSettings, seed: int) -> Sequence[Cell]:
         }
         if name == "sensors":
             computed["sets"] = partial(compute_sets, own, name)
+            computed["exact"] = partial(compute_exact, own, name)
             needs = (*needs, model_of(name, own, withheld=True))
         found += [Cell(f"{part}-{name}", None, own, compute, needs) for part, compute in computed.items()]
     return found

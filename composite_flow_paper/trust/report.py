@@ -35,6 +35,8 @@ def summarise(settings: TrustSettings, results: Results) -> Mapping[str, Any]:
         if f"sets-{name}" in results:
             found["sets"] = set_rows(results[f"sets-{name}"][None])
             found["coverage"] += [row for row in found["sets"] if row["kind"] == "sets of states"]
+        if f"exact-{name}" in results:
+            found["exact"] = results[f"exact-{name}"][None]
     found["kept"] = kept(found["coverage"]) if found["coverage"] else None
     found["harmful"] = {name: pooled(world["faults"]) for name, world in found["broken"].items()}
     return found
@@ -123,7 +125,22 @@ def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
     if summary["shift"]:
         found.append(shift_table(summary["shift"]))
     found += [broken_table(name, world, summary["harmful"][name]) for name, world in summary["broken"].items()]
+    found += [exact_table(summary["exact"])] if "exact" in summary else []
     return found
+
+
+def exact_table(found: Mapping[str, Any]) -> PlainTable:
+    """Learned checks beside the exact test."""
+    title = (
+        "Trust, broken sensors that still observe what a sensor can: named by the exact test, −log p(own observation "
+        f"given the others') beyond what 1% of clean steps have ({found['false_alarms']:.1%} of the judged ones), and by "
+        "the learned checks"
+    )
+    rows = [
+        (kind, f"{one['harmful']:.1%}", _interval(one["named_exactly"]), _interval(one["named"]))
+        for kind, one in found["faults"].items()
+    ]
+    return title, ["how", "harmful steps", "exact test", "learned checks"], rows
 
 
 def coverage_table(rows: Sequence[Mapping[str, Any]], of_all: Mapping[str, Any], over: str) -> PlainTable:

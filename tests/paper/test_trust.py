@@ -13,6 +13,7 @@ from composite_flow.data.episodes import Episodes
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow_paper.experiment import load_experiment, run
 from composite_flow_paper.trust.broken import by_growth, grown, interval_of, without
+from composite_flow_paper.trust.exact import surprise
 from composite_flow_paper.trust.faults import KINDS, LAG, broken
 from composite_flow_paper.trust.report import kept, pooled, row_of
 from composite_flow_paper.trust.sets import exact_chances, seen_by
@@ -109,6 +110,22 @@ def test_exact_sets_are_made_from_the_belief_of_those_who_are_heard():
     sights = seen_by(problem, np.asarray(episodes.observations[:]))
     states = np.asarray(episodes.states[:])
     assert (sights.max(axis=1) <= states).all() and 0.4 < sights.max(axis=1).sum() / states.sum() < 1.0
+
+
+def test_an_observation_surprises_as_much_as_the_others_make_it_unlikely():
+    """By the belief of all others, and the chance of the observation in every state."""
+    problem = SensorNetwork.grid(2, 2, num_targets=2, miss=0.3)
+    episodes = cf.collect(problem, 8, key=jax.random.key(1))
+    found = surprise(problem, episodes)
+    joint = HistoryDataset(episodes, length=1).joint(np.arange(episodes.num_steps))
+    prior = np.log(np.asarray(problem.initial_probabilities()))
+    seen = joint.structured.observations[:, :, 0]
+    agents = range(problem.num_agents)
+    told = np.stack([jax.vmap(lambda o, i=i: problem.log_likelihood(i, o))(seen[:, i]) for i in agents])
+    for agent in agents:
+        others = prior + np.delete(told, agent, axis=0).sum(axis=0)
+        belief = others - np.logaddexp.reduce(others, axis=1, keepdims=True)
+        np.testing.assert_allclose(found[:, agent], -np.logaddexp.reduce(belief + told[agent], axis=1), atol=1e-4)
 
 
 def test_means_of_coverage_are_held_against_their_standard_errors():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from composite_flow.belief import Belief, BeliefModel, exact_belief
 from composite_flow.certificate.checks import Certificate, certify, certify_batch
 from composite_flow.certificate.reconstruction import Reconstruction
+from composite_flow.certificate.verdict import Verdict
 from composite_flow.composite.check import check_rule
 from composite_flow.composite.reconstruct import Estimate, reconstruct, reconstruct_batch
 from composite_flow.composite.rule import CompositeDiffusion, CompositionRule, ParallelMean
@@ -101,6 +102,7 @@ __all__ = [
     "Scaling",
     "SensorNetwork",
     "TeamEstimate",
+    "Verdict",
     "TooLargeError",
     "TrainedPolicy",
     "TrainingConfig",

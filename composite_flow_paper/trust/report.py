@@ -133,8 +133,8 @@ def exact_table(found: Mapping[str, Any]) -> PlainTable:
     """Learned checks beside the exact test."""
     title = (
         "Trust, broken sensors that still observe what a sensor can: named by the exact test, −log p(own observation "
-        f"given the others') beyond what 1% of clean steps have ({found['false_alarms']:.1%} of the judged ones), and by "
-        "the learned checks"
+        f"given the others') beyond what 1% of clean steps have ({found['false_alarms']:.1%} of the judged ones), and "
+        "by the learned checks"
     )
     rows = [
         (kind, f"{one['harmful']:.1%}", _interval(one["named_exactly"]), _interval(one["named"]))

@@ -26,7 +26,7 @@ def collect_tag(num_episodes: int, key: PRNGKeyArray, policy: str = "random") ->
         key: of all that is drawn.
         policy: "random", or "chasing": every pursuer goes for the prey, and the prey acts at random.
     """
-    import jaxmarl
+    import jaxmarl  # pyright: ignore[reportMissingImports] (an extra)
 
     env = jaxmarl.make("MPE_simple_tag_v3")
     run = jax.jit(jax.vmap(partial(_episode, env, policy == CHASING)))

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -12,7 +10,6 @@ from jaxtyping import Array, Bool, Float
 from composite_flow.errors import InputError
 
 _LEAST_ERROR = float(np.finfo(np.float32).eps) ** 2
-_STEPS_AT_ONCE = 64  # whose samples' differences are in memory, state × state numbers each
 
 
 def psnr(estimates: Float[Array, "*#batch state"], states: Float[Array, "*#batch state"]) -> Float[Array, ""]:
@@ -39,74 +36,6 @@ def exact_states(estimates: Float[Array, "*#batch state"], states: Float[Array, 
 def total_variation(p: Float[Array, "*#batch outcomes"], q: Float[Array, "*#batch outcomes"]) -> Float[Array, "..."]:
     """Distance between distributions: ½ Σ |p − q|, between 0 and 1."""
     return 0.5 * jnp.sum(jnp.abs(p - q), axis=-1)
-
-
-def energy_score(samples: Float[Array, "samples state"], state: Float[Array, " state"]) -> Float[Array, ""]:
-    """How far samples are from being drawn from the distribution of the state; 0 where all are the state.
-
-        mean_i ‖x_i − s‖ − ½ mean_{i ≠ j} ‖x_i − x_j‖
-
-    A proper score: on average it is least for samples of the state's own distribution. The second mean leaves pairs of
-    a sample with itself out, so that the score does not depend, on average, on how many samples there are.
-
-    Args:
-        samples: two or more.
-        state: the truth.
-
-    Raises:
-        InputError: fewer than two samples.
-
-    Reference: Gneiting and Raftery 2007; Ferro 2014 for the pairs.
-    """
-    count = len(samples)
-    if count < 2:
-        raise InputError("Scores of samples compare them with each other; give at least two.")
-    apart = jnp.linalg.norm(samples[:, None] - samples[None], axis=-1)
-    return jnp.mean(jnp.linalg.norm(samples - state[None], axis=-1)) - 0.5 * jnp.sum(apart) / (count * (count - 1))
-
-
-def variogram_score(
-    samples: Float[Array, "samples state"], state: Float[Array, " state"], p: float = 0.5
-) -> Float[Array, ""]:
-    """How far samples keep what the state's features have to do with each other.
-
-        mean_{k, l} (|s_k − s_l|^p − mean_i |x_ik − x_il|^p)²
-
-    A proper score, which a common shift of all features does not change. All pairs of features weigh the same.
-
-    Args:
-        samples: one or more.
-        state: the truth.
-        p: the power; ½ is less moved by single large differences than 1.
-
-    Reference: Scheuerer and Hamill 2015.
-    """
-
-    def differences(point: Float[Array, "*batch state"]) -> Float[Array, "*batch state state"]:
-        return jnp.abs(point[..., :, None] - point[..., None, :]) ** p
-
-    return jnp.mean((differences(state) - jnp.mean(differences(samples), axis=0)) ** 2)
-
-
-@eqx.filter_jit
-def sample_scores(
-    samples: Float[Array, "steps samples state"], states: Float[Array, "steps state"]
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The energy score and the variogram score (p = ½), averaged over time steps.
-
-    Args:
-        samples: of each step, two or more.
-        states: the truth.
-
-    Raises:
-        InputError: fewer than two samples a step.
-    """
-
-    def of_step(step):
-        return energy_score(*step), variogram_score(*step)
-
-    energy, variogram = jax.lax.map(of_step, (samples, states), batch_size=min(len(states), _STEPS_AT_ONCE))
-    return jnp.mean(energy), jnp.mean(variogram)
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:

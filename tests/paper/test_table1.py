@@ -201,6 +201,7 @@ def test_samples_are_scored_and_fusion_stands_in_other_columns(swept):
     _, _, summary = swept
     scores = {row["title"]: row for row in summary["beyond"]["scores"]}
     assert len(scores) == 2 and all(row["energy"] > 0 and row["variogram"] > 0 for row in scores.values())
+    assert all(0 < row["crps"] < row["energy"] and 0 < row["tarp_gap"] < 1 for row in scores.values())
     assert [(one["panel"], one["value"]) for one in summary["beyond"]["columns"]] == [("samples", 10), ("samples", 300)]
     few, default = summary["beyond"]["columns"]
     assert few["train"] > default["train"] and few["test"] < default["test"]

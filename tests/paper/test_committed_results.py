@@ -27,6 +27,9 @@ STILL_TO_COMPUTE = {
         *("fusion-zerg-*", "fusion-terran-*", "fusion-protoss-*"),
     ),
 }
+OF_BEFORE = ("kept-*", "withheld-*", "battles-*")
+"""Cells of Figure 2 whose radius of estimates is from one random step of each episode, and promises no more. Computed
+anew (remove them, and `reproduce figure2 --preset laptop`), they have radii of whole episodes, and what these cover."""
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -79,3 +82,12 @@ def test_pictures_drawn_from_the_cells_are_the_committed_ones(committed, tmp_pat
             drawn, kept = imread(path), imread(folder / path.name)
             assert drawn.shape == kept.shape
             assert np.abs(drawn - kept).max() <= 1.001 / 255
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("figure2-laptop/*-seed*.json")), ids=lambda path: path.stem)
+def test_radii_of_one_step_are_named_so_and_stand_in_cells_that_are_listed(path):
+    radii = read_json(path)["result"]["conformal"]
+    before = any(fnmatch(path.stem, pattern) for pattern in OF_BEFORE)
+    assert set(radii) == {"deviation", "estimate of one step" if before else "estimate"}
+    assert before != ("coverage" in radii["deviation"]["levels"]["0.9"])
+    assert ("one random step" in (RESULTS / "figure2.md").read_text()) == bool(OF_BEFORE)

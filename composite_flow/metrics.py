@@ -38,23 +38,40 @@ def total_variation(p: Float[Array, "*#batch outcomes"], q: Float[Array, "*#batc
     return 0.5 * jnp.sum(jnp.abs(p - q), axis=-1)
 
 
-def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Two-sided exact interval of a rate, from independent trials (Clopper and Pearson 1934)."""
-    _check_counts([successes], [trials])
+def clopper_pearson(
+    successes: int, trials: int, confidence: float = 0.95, *, groups: int | None = None
+) -> tuple[float, float]:
+    """Two-sided exact interval of a rate (Clopper and Pearson 1934).
+
+    Args:
+        successes, trials: how many there were.
+        confidence: of the interval.
+        groups: how many independent groups the trials come in, such as joint histories with several samples each;
+            every trial by itself where not given. The interval is then as wide as if all trials of a group agreed.
+    """
+    successes_, trials_ = _independent(successes, trials, groups)
     tail = (1.0 - confidence) / 2.0
-    low = _beta_quantile(successes, trials - successes + 1, tail) if successes else 0.0
-    high = _beta_quantile(successes + 1, trials - successes, 1.0 - tail) if successes < trials else 1.0
+    low = _beta_quantile(successes_, trials_ - successes_ + 1, tail) if successes else 0.0
+    high = _beta_quantile(successes_ + 1, trials_ - successes_, 1.0 - tail) if successes < trials else 1.0
     return low, high
 
 
-def clopper_pearson_lower_bound(successes: int, trials: int, confidence: float = 0.95) -> float:
-    """One-sided exact lower bound of a rate.
+def clopper_pearson_lower_bound(
+    successes: int, trials: int, confidence: float = 0.95, *, groups: int | None = None
+) -> float:
+    """One-sided exact lower bound of a rate; arguments as in `clopper_pearson`."""
+    successes_, trials_ = _independent(successes, trials, groups)
+    return _beta_quantile(successes_, trials_ - successes_ + 1, 1.0 - confidence) if successes else 0.0
 
-    Assumes independent trials of one rate. Samples of one joint history share their agents' histories and order,
-    so count joint histories as trials where that matters.
-    """
+
+def _independent(successes: int, trials: int, groups: int | None) -> tuple[float, int]:
+    """Successes and trials that count: of trials in groups, as many as there are groups."""
     _check_counts([successes], [trials])
-    return _beta_quantile(successes, trials - successes + 1, 1.0 - confidence) if successes else 0.0
+    if groups is None:
+        return float(successes), trials
+    if not 1 <= groups <= trials:
+        raise InputError(f"{trials} trials cannot come in {groups} groups.")
+    return successes * groups / trials, groups
 
 
 def normal_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
@@ -82,10 +99,12 @@ def seed_lower_bound(rates: Sequence[float], confidence: float = 0.95) -> float:
     return float(np.clip(values.mean() - special.stdtrit(values.size - 1, confidence) * error, 0.0, 1.0))
 
 
-def rate_lower_bound(successes: Sequence[int], trials: Sequence[int], confidence: float = 0.95) -> float:
+def rate_lower_bound(
+    successes: Sequence[int], trials: Sequence[int], confidence: float = 0.95, *, groups: Sequence[int] | None = None
+) -> float:
     """One-sided lower bound of a rate over training seeds: the smaller of two bounds with different assumptions.
 
-    The pooled Clopper–Pearson bound takes every trial of every seed as independent and ignores the scatter between
+    The pooled Clopper–Pearson bound takes all trials, or all groups, as independent and ignores the scatter between
     seeds. Student's t over the seeds' rates includes that scatter but degenerates where all rates are equal, as at
     1.0. The smaller of the two is safe in both cases. With a single seed only the first exists.
 
@@ -93,12 +112,15 @@ def rate_lower_bound(successes: Sequence[int], trials: Sequence[int], confidence
         successes: number of successes of each seed.
         trials: number of trials of each seed.
         confidence: one-sided.
+        groups: number of independent groups of trials of each seed, such as joint histories where each has several
+            samples; trials of one group may depend on each other.
 
     Raises:
         InputError: if there is no trial or a count is out of range.
     """
     _check_counts(successes, trials)
-    pooled = clopper_pearson_lower_bound(int(sum(successes)), int(sum(trials)), confidence)
+    together = None if groups is None else int(sum(groups))
+    pooled = clopper_pearson_lower_bound(int(sum(successes)), int(sum(trials)), confidence, groups=together)
     if len(trials) < 2:
         return pooled
     return min(pooled, seed_lower_bound([k / n for k, n in zip(successes, trials, strict=True)], confidence))
@@ -112,7 +134,7 @@ def _check_counts(successes: Sequence[int], trials: Sequence[int]) -> None:
             raise InputError(f"{k} successes in {n} trials is not a rate; trials must be at least 1.")
 
 
-def _beta_quantile(a: int, b: int, share: float) -> float:
+def _beta_quantile(a: float | int, b: float | int, share: float) -> float:
     """Where the distribution function of Beta(a, b) reaches this share."""
     from scipy import special  # slow to import, and only intervals need it
 

@@ -61,6 +61,25 @@ def test_clopper_pearson_interval_solves_both_tails_and_reaches_the_ends():
     assert clopper_pearson_lower_bound(0, 5) == 0.0
 
 
+def test_trials_in_groups_count_as_groups():
+    """1,200 joint histories of eight samples each, all right, bound the rate as 1,200 trials do; so do half of them."""
+    assert clopper_pearson_lower_bound(9600, 9600, groups=1200) == pytest.approx(0.05 ** (1 / 1200), abs=1e-9)
+    assert rate_lower_bound([3200] * 3, [3200] * 3, groups=[400] * 3) == pytest.approx(0.05 ** (1 / 1200), abs=1e-9)
+    assert clopper_pearson(40, 80, groups=10) == pytest.approx(clopper_pearson(5, 10))
+    assert clopper_pearson(0, 80, groups=10)[1] == pytest.approx(1 - 0.025 ** (1 / 10))
+    for groups in (0, 81):
+        with pytest.raises(InputError, match="groups"):
+            clopper_pearson(40, 80, groups=groups)
+
+
+def test_grouped_bounds_hold_where_samples_of_a_history_agree():
+    """400 draws of 60 joint histories whose eight samples are all right or all wrong: the bound is above 0.8 in 5%."""
+    draws = np.random.default_rng(0).binomial(60, 0.8, 400)
+    above = [clopper_pearson_lower_bound(8 * int(right), 480, groups=60) > 0.8 for right in draws]
+    as_if_independent = [clopper_pearson_lower_bound(8 * int(right), 480) > 0.8 for right in draws]
+    assert np.mean(above) < 0.08 and np.mean(as_if_independent) > 0.2
+
+
 def test_seed_bound_is_the_textbook_t_bound_and_stays_in_the_unit_interval():
     assert seed_lower_bound([0.9, 0.95, 1.0]) == pytest.approx(0.95 - 2.919986 * 0.05 / math.sqrt(3), abs=1e-6)
     assert seed_lower_bound([0.0, 1.0]) == 0.0

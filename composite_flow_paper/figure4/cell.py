@@ -28,6 +28,8 @@ from composite_flow_paper.shared.sensor_runs import (
 
 RATE = 0.99
 """Share of exact samples that is aimed at."""
+IDEAL_SAMPLES = 2
+"""Of each joint history, of the ideal denoiser."""
 
 # Ours: history at every layer, small batches, a high rate that warms up and decays.
 OURS = TrainingConfig(width=256, batch=256, steps=8_000, learning_rate=2e-3, average=0.999, evaluate_every=400)
@@ -169,7 +171,7 @@ def compute_ideal(settings: Figure4Settings, seed: int, workspace: Workspace) ->
     key_data, _, key_choice, _, key_partial, _ = jax.random.split(jax.random.key(seed), 6)
     data = collected(settings, key_data)
     steps = choose_steps(data.test.seen, settings.num_histories, key_choice)[: settings.num_ideal]
-    ends = partial(team_flows, settings, data, data.ideal, steps, 2, key=key_partial)
+    ends = partial(team_flows, settings, data, data.ideal, steps, IDEAL_SAMPLES, key=key_partial)
     return {"partial": ends(), "stirred": ends(stirred=True)}
 
 

@@ -103,7 +103,7 @@ def analyse(
     progress(f"fixed points, Jacobians and ranks of {len(pairs.states)} pairs")
     histories, states = jnp.asarray(pairs.histories), jnp.asarray(pairs.states)
     local = local_models(denoiser, dataset.layout, histories, states, batch_size=settings.batch_size)
-    result: dict[str, Any] = {"pairs": _pairs(pairs, local), "ranks": _ranks(local, settings, key_rank)}
+    result: dict[str, Any] = {"pairs": _pairs(pairs, local), "ranks": _ranks(pairs, local, settings, key_rank)}
     progress("surrogate regressions")
     result["surrogate"] = _surrogate(pairs, local, settings, key_anchor)
     progress("shifts of fixed points")
@@ -151,11 +151,12 @@ def quantiles_of(values: Float[np.ndarray, " values"]) -> dict[str, float | None
     return {name: float(np.quantile(finite, share)) if finite.size else None for name, share in shares.items()}
 
 
-def _ranks(local: LocalModels, settings: AnalysisSettings, key: PRNGKeyArray) -> dict[str, Any]:
+def _ranks(pairs: DistinctPairs, local: LocalModels, settings: AnalysisSettings, key: PRNGKeyArray) -> dict[str, Any]:
     """Ranks over thresholds, of all columns and of those that vary, and their correlation with deviations."""
     assert local.values is not None and local.values_without_constant_columns is not None
     stable = np.asarray(local.stable)
     norms = np.asarray(local.deviation_norms)[stable]
+    history = np.unique(pairs.histories, axis=0, return_inverse=True)[1].reshape(-1)[stable]
     found: dict[str, Any] = {}
     columns = {"all_columns": local.values, "varying_columns": local.values_without_constant_columns}
     for name, values in columns.items():
@@ -168,7 +169,7 @@ def _ranks(local: LocalModels, settings: AnalysisSettings, key: PRNGKeyArray) ->
             "measures": {
                 measure: {
                     **quantiles_of(np.asarray(ranks, np.float64)),
-                    "correlation": asdict(rank_correlation(ranks, norms, key=key)),
+                    "correlation": asdict(rank_correlation(ranks, norms, key=key, groups=history)),
                 }
                 for measure, ranks in measures.items()
             },

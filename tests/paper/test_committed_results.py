@@ -28,8 +28,9 @@ STILL_TO_COMPUTE = {
     ),
 }
 OF_BEFORE = ("kept-*", "withheld-*", "battles-*")
-"""Cells of Figure 2 whose radius of estimates is from one random step of each episode, and promises no more. Computed
-anew (remove them, and `reproduce figure2 --preset laptop`), they have radii of whole episodes, and what these cover."""
+"""Cells of Figure 2 whose radius of estimates is from one random step of each episode, and promises no more; and whose
+intervals of correlations draw pairs anew, not histories. Computed anew (remove them, and `reproduce figure2 --preset
+laptop`), they have radii of whole episodes, what these cover, and intervals by histories, for the page to show."""
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -85,9 +86,11 @@ def test_pictures_drawn_from_the_cells_are_the_committed_ones(committed, tmp_pat
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("figure2-laptop/*-seed*.json")), ids=lambda path: path.stem)
-def test_radii_of_one_step_are_named_so_and_stand_in_cells_that_are_listed(path):
-    radii = read_json(path)["result"]["conformal"]
+def test_figure_2_tells_which_of_its_numbers_are_of_before(path):
+    result, page = read_json(path)["result"], (RESULTS / "figure2.md").read_text()
+    radii, ranks = result["conformal"], result["ranks"]["all_columns"]["measures"]
     before = any(fnmatch(path.stem, pattern) for pattern in OF_BEFORE)
     assert set(radii) == {"deviation", "estimate of one step" if before else "estimate"}
     assert before != ("coverage" in radii["deviation"]["levels"]["0.9"])
-    assert ("one random step" in (RESULTS / "figure2.md").read_text()) == bool(OF_BEFORE)
+    assert before != ("num_groups" in ranks["effective"]["correlation"])
+    assert ("one random step" in page) == ("No intervals are shown" in page) == bool(OF_BEFORE)

@@ -16,12 +16,12 @@ from composite_flow_paper.experiment import run, tasks_of
 from composite_flow_paper.figure2 import battles as figure2_battles
 from composite_flow_paper.shared.cells import Cell, Preparation, Workspace
 from composite_flow_paper.shared.paired_error import EpisodeErrors, psnr_difference
-from composite_flow_paper.table1.battles import battle_episodes, divide
-from composite_flow_paper.table1.beyond import ROWS
+from composite_flow_paper.table1.battles import battle_episodes, differences_of_worlds, divide
+from composite_flow_paper.table1.beyond import ROWS, _fusion_above
 from composite_flow_paper.table1.cell import ABLATIONS, BEYOND, FEW_SEEDS, columns_of
 from composite_flow_paper.table1.chain import chain
 from composite_flow_paper.table1.experiment import EXPERIMENT
-from composite_flow_paper.table1.report import PAPER, paper_place
+from composite_flow_paper.table1.report import PAPER, _above, paper_place
 from composite_flow_paper.table1.tuning import rate_trials
 
 # One width, one length and no plain network, as each more means to compile all of it again.
@@ -355,6 +355,21 @@ def test_a_policy_of_another_problem_is_refused(swept):
         battle_episodes(other, BATTLE, out, quiet)
 
 
+def test_errors_are_paired_within_one_collection_of_episodes():
+    """By its fingerprint; cells of before it was kept are told apart by what else is known."""
+    here = {"fingerprint": "9 episodes, 90 steps, 0a0b0c0d", "steps_per_episode": 10.0}
+    there = {"fingerprint": "9 episodes, 90 steps, 0d0c0b0a", "steps_per_episode": 10.0}
+    before, other = {"steps_per_episode": 10.0}, {"steps_per_episode": 10.1}
+    assert not differences_of_worlds(here, dict(here)) and not differences_of_worlds(here, before)
+    assert "fingerprint" in differences_of_worlds(here, there) and "10.1" in differences_of_worlds(here, other)
+    errors = {"counts": [1, 2], "means": {"composite": [1.0, 1.0], "best_step": [2.0, 2.0]}}
+    ours, theirs = ({"world": world, "test": {"episodes": errors}} for world in (here, there))
+    assert _above([(ours, ours)], "best_step")["decibels"] == pytest.approx(10 * np.log10(2))
+    with pytest.raises(MismatchError, match="judged on different episodes.*fingerprint"):
+        _above([(ours, theirs)], "best_step")
+    assert _fusion_above({0: ours}, {0: theirs}, "best_step", {}) is None
+
+
 def test_fourteen_columns_from_ten_settings():
     for name in ("laptop", "paper"):
         columns = columns_of(EXPERIMENT.presets[name])
@@ -377,7 +392,7 @@ def test_figure_2_analyses_the_same_battles(swept, episodes):
     """The pairs of some of the training steps, each anchor's widest neighbourhood all of them."""
     out, _, _ = swept
     smoke = figure2_battles.PRESETS["smoke"]
-    few = replace(smoke.analysis, num_anchors=4, num_shifts=8, num_joint=2, num_splits=2)
+    few = replace(smoke.analysis, num_anchors=4, num_shifts=8, num_joint=2, conformal_episodes=6)
     settings = replace(smoke, num_steps=80, analysis=few)
     found = figure2_battles.compute(settings, 0, Workspace(out, out / "scratch", False, quiet))
     steps = divide(episodes, settings.worlds, 80, settings.setting.length, 0).train

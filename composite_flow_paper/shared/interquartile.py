@@ -11,6 +11,7 @@ hardly more than their range, which holds the truth less often than it says. Com
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -94,10 +95,10 @@ def contrast(parts: Sequence[tuple[int, Runs]]) -> Contrast:
         return Contrast(value, None)
     within = sum(np.sum(runs.standard_errors**2) / len(runs.values) ** 2 for _, runs in parts)
     variances = np.array([np.var(runs.values, ddof=1) for _, runs in parts]) / sizes
-    laws = [(stats.norm, np.sqrt(within))] if within > 0 else []
+    laws: list[tuple[Any, float]] = [(stats.norm, float(np.sqrt(within)))] if within > 0 else []
     if variances.sum() > 0:
         freedom = variances.sum() ** 2 / np.sum(variances**2 / (sizes - 1))
-        laws.append((stats.t(freedom), np.sqrt(variances.sum())))
+        laws.append((stats.t(freedom), float(np.sqrt(variances.sum()))))
     width = max((float(law.ppf(0.5 + _LEVEL / 2) * error) for law, error in laws), default=0.0)
     p_value = max((float(2 * law.sf(abs(value) / error)) for law, error in laws), default=float(value == 0))
     return Contrast(value, (value - width, value + width), p_value)

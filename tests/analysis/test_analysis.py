@@ -61,6 +61,8 @@ def test_ranks_fall_with_the_threshold(trained):
         medians = [ranks["measures"][f"{threshold:g}"]["median"] for threshold in sorted(SETTINGS.thresholds)]
         assert medians == sorted(medians, reverse=True)
         assert 1 <= ranks["measures"]["effective"]["median"] <= ranks["largest_possible"]
+        # intervals draw histories anew; all of them have a stable fixed point
+        assert ranks["measures"]["effective"]["correlation"]["num_groups"] == found["pairs"]["histories"]
 
 
 def test_residuals_grow_with_epsilon(trained):

@@ -9,6 +9,7 @@ import pytest
 
 from composite_flow.data import Episodes
 from composite_flow.data.pairs import distinct_pairs
+from composite_flow.data.run_split import fingerprint
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.files.plain_json import jsonable
 from composite_flow.problems import unseen_share
@@ -400,4 +401,5 @@ def test_figure_2_analyses_the_same_battles(swept, episodes):
     widest = found["surrogate"]["epsilons"][-1]
     assert widest["quantile"] == 1.0 and widest["neighbours"] == found["pairs"]["pairs"]
     assert found["world"] == battle_episodes(SETTINGS.worlds, BATTLE, out, quiet).facts
+    assert found["world"]["fingerprint"] == fingerprint(episodes)
     assert max(found["drawn"]["deviations"]) <= found["pairs"]["deviation"]["max"] * 1.001  # written with four digits

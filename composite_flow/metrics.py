@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -12,7 +10,6 @@ from jaxtyping import Array, Bool, Float
 from composite_flow.errors import InputError
 
 _LEAST_ERROR = float(np.finfo(np.float32).eps) ** 2
-_STEPS_AT_ONCE = 64  # whose samples' differences are in memory, state × state numbers each
 
 
 def psnr(estimates: Float[Array, "*#batch state"], states: Float[Array, "*#batch state"]) -> Float[Array, ""]:
@@ -41,91 +38,40 @@ def total_variation(p: Float[Array, "*#batch outcomes"], q: Float[Array, "*#batc
     return 0.5 * jnp.sum(jnp.abs(p - q), axis=-1)
 
 
-def energy_score(samples: Float[Array, "samples state"], state: Float[Array, " state"]) -> Float[Array, ""]:
-    """How far samples are from being drawn from the distribution of the state; 0 where all are the state.
-
-        mean_i ‖x_i − s‖ − ½ mean_{i ≠ j} ‖x_i − x_j‖
-
-    A proper score: on average it is least for samples of the state's own distribution. The second mean leaves pairs of
-    a sample with itself out, so that the score does not depend, on average, on how many samples there are.
+def clopper_pearson(
+    successes: int, trials: int, confidence: float = 0.95, *, groups: int | None = None
+) -> tuple[float, float]:
+    """Two-sided exact interval of a rate (Clopper and Pearson 1934).
 
     Args:
-        samples: two or more.
-        state: the truth.
-
-    Raises:
-        InputError: fewer than two samples.
-
-    Reference: Gneiting and Raftery 2007; Ferro 2014 for the pairs.
+        successes, trials: how many there were.
+        confidence: of the interval.
+        groups: how many independent groups the trials come in, such as joint histories with several samples each;
+            every trial by itself where not given. The interval is then as wide as if all trials of a group agreed.
     """
-    count = len(samples)
-    if count < 2:
-        raise InputError("Scores of samples compare them with each other; give at least two.")
-    apart = jnp.linalg.norm(samples[:, None] - samples[None], axis=-1)
-    return jnp.mean(jnp.linalg.norm(samples - state[None], axis=-1)) - 0.5 * jnp.sum(apart) / (count * (count - 1))
-
-
-def variogram_score(
-    samples: Float[Array, "samples state"], state: Float[Array, " state"], p: float = 0.5
-) -> Float[Array, ""]:
-    """How far samples keep what the state's features have to do with each other.
-
-        mean_{k, l} (|s_k − s_l|^p − mean_i |x_ik − x_il|^p)²
-
-    A proper score, which a common shift of all features does not change. All pairs of features weigh the same.
-
-    Args:
-        samples: one or more.
-        state: the truth.
-        p: the power; ½ is less moved by single large differences than 1.
-
-    Reference: Scheuerer and Hamill 2015.
-    """
-
-    def differences(point: Float[Array, "*batch state"]) -> Float[Array, "*batch state state"]:
-        return jnp.abs(point[..., :, None] - point[..., None, :]) ** p
-
-    return jnp.mean((differences(state) - jnp.mean(differences(samples), axis=0)) ** 2)
-
-
-@eqx.filter_jit
-def sample_scores(
-    samples: Float[Array, "steps samples state"], states: Float[Array, "steps state"]
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The energy score and the variogram score (p = ½), averaged over time steps.
-
-    Args:
-        samples: of each step, two or more.
-        states: the truth.
-
-    Raises:
-        InputError: fewer than two samples a step.
-    """
-
-    def of_step(step):
-        return energy_score(*step), variogram_score(*step)
-
-    energy, variogram = jax.lax.map(of_step, (samples, states), batch_size=min(len(states), _STEPS_AT_ONCE))
-    return jnp.mean(energy), jnp.mean(variogram)
-
-
-def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Two-sided exact interval of a rate, from independent trials (Clopper and Pearson 1934)."""
-    _check_counts([successes], [trials])
+    successes_, trials_ = _independent(successes, trials, groups)
     tail = (1.0 - confidence) / 2.0
-    low = _beta_quantile(successes, trials - successes + 1, tail) if successes else 0.0
-    high = _beta_quantile(successes + 1, trials - successes, 1.0 - tail) if successes < trials else 1.0
+    low = _beta_quantile(successes_, trials_ - successes_ + 1, tail) if successes else 0.0
+    high = _beta_quantile(successes_ + 1, trials_ - successes_, 1.0 - tail) if successes < trials else 1.0
     return low, high
 
 
-def clopper_pearson_lower_bound(successes: int, trials: int, confidence: float = 0.95) -> float:
-    """One-sided exact lower bound of a rate.
+def clopper_pearson_lower_bound(
+    successes: int, trials: int, confidence: float = 0.95, *, groups: int | None = None
+) -> float:
+    """One-sided exact lower bound of a rate; arguments as in `clopper_pearson`."""
+    successes_, trials_ = _independent(successes, trials, groups)
+    return _beta_quantile(successes_, trials_ - successes_ + 1, 1.0 - confidence) if successes else 0.0
 
-    Assumes independent trials of one rate. Samples of one joint history share their agents' histories and order,
-    so count joint histories as trials where that matters.
-    """
+
+def _independent(successes: int, trials: int, groups: int | None) -> tuple[float, int]:
+    """Successes and trials that count: of trials in groups, as many as there are groups."""
     _check_counts([successes], [trials])
-    return _beta_quantile(successes, trials - successes + 1, 1.0 - confidence) if successes else 0.0
+    if groups is None:
+        return float(successes), trials
+    if not 1 <= groups <= trials:
+        raise InputError(f"{trials} trials cannot come in {groups} groups.")
+    return successes * groups / trials, groups
 
 
 def normal_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
@@ -153,10 +99,12 @@ def seed_lower_bound(rates: Sequence[float], confidence: float = 0.95) -> float:
     return float(np.clip(values.mean() - special.stdtrit(values.size - 1, confidence) * error, 0.0, 1.0))
 
 
-def rate_lower_bound(successes: Sequence[int], trials: Sequence[int], confidence: float = 0.95) -> float:
+def rate_lower_bound(
+    successes: Sequence[int], trials: Sequence[int], confidence: float = 0.95, *, groups: Sequence[int] | None = None
+) -> float:
     """One-sided lower bound of a rate over training seeds: the smaller of two bounds with different assumptions.
 
-    The pooled Clopper–Pearson bound takes every trial of every seed as independent and ignores the scatter between
+    The pooled Clopper–Pearson bound takes all trials, or all groups, as independent and ignores the scatter between
     seeds. Student's t over the seeds' rates includes that scatter but degenerates where all rates are equal, as at
     1.0. The smaller of the two is safe in both cases. With a single seed only the first exists.
 
@@ -164,12 +112,15 @@ def rate_lower_bound(successes: Sequence[int], trials: Sequence[int], confidence
         successes: number of successes of each seed.
         trials: number of trials of each seed.
         confidence: one-sided.
+        groups: number of independent groups of trials of each seed, such as joint histories where each has several
+            samples; trials of one group may depend on each other.
 
     Raises:
         InputError: if there is no trial or a count is out of range.
     """
     _check_counts(successes, trials)
-    pooled = clopper_pearson_lower_bound(int(sum(successes)), int(sum(trials)), confidence)
+    together = None if groups is None else int(sum(groups))
+    pooled = clopper_pearson_lower_bound(int(sum(successes)), int(sum(trials)), confidence, groups=together)
     if len(trials) < 2:
         return pooled
     return min(pooled, seed_lower_bound([k / n for k, n in zip(successes, trials, strict=True)], confidence))
@@ -183,7 +134,7 @@ def _check_counts(successes: Sequence[int], trials: Sequence[int]) -> None:
             raise InputError(f"{k} successes in {n} trials is not a rate; trials must be at least 1.")
 
 
-def _beta_quantile(a: int, b: int, share: float) -> float:
+def _beta_quantile(a: float | int, b: float | int, share: float) -> float:
     """Where the distribution function of Beta(a, b) reaches this share."""
     from scipy import special  # slow to import, and only intervals need it
 

@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,14 +12,11 @@ from composite_flow.metrics import (
     clopper_pearson,
     clopper_pearson_lower_bound,
     decibels,
-    energy_score,
     exact_states,
     psnr,
     rate_lower_bound,
-    sample_scores,
     seed_lower_bound,
     total_variation,
-    variogram_score,
 )
 
 
@@ -65,6 +61,25 @@ def test_clopper_pearson_interval_solves_both_tails_and_reaches_the_ends():
     assert clopper_pearson_lower_bound(0, 5) == 0.0
 
 
+def test_trials_in_groups_count_as_groups():
+    """1,200 joint histories of eight samples each, all right, bound the rate as 1,200 trials do; so do half of them."""
+    assert clopper_pearson_lower_bound(9600, 9600, groups=1200) == pytest.approx(0.05 ** (1 / 1200), abs=1e-9)
+    assert rate_lower_bound([3200] * 3, [3200] * 3, groups=[400] * 3) == pytest.approx(0.05 ** (1 / 1200), abs=1e-9)
+    assert clopper_pearson(40, 80, groups=10) == pytest.approx(clopper_pearson(5, 10))
+    assert clopper_pearson(0, 80, groups=10)[1] == pytest.approx(1 - 0.025 ** (1 / 10))
+    for groups in (0, 81):
+        with pytest.raises(InputError, match="groups"):
+            clopper_pearson(40, 80, groups=groups)
+
+
+def test_grouped_bounds_hold_where_samples_of_a_history_agree():
+    """400 draws of 60 joint histories whose eight samples are all right or all wrong: the bound is above 0.8 in 5%."""
+    draws = np.random.default_rng(0).binomial(60, 0.8, 400)
+    above = [clopper_pearson_lower_bound(8 * int(right), 480, groups=60) > 0.8 for right in draws]
+    as_if_independent = [clopper_pearson_lower_bound(8 * int(right), 480) > 0.8 for right in draws]
+    assert np.mean(above) < 0.08 and np.mean(as_if_independent) > 0.2
+
+
 def test_seed_bound_is_the_textbook_t_bound_and_stays_in_the_unit_interval():
     assert seed_lower_bound([0.9, 0.95, 1.0]) == pytest.approx(0.95 - 2.919986 * 0.05 / math.sqrt(3), abs=1e-6)
     assert seed_lower_bound([0.0, 1.0]) == 0.0
@@ -86,43 +101,3 @@ def test_impossible_counts_are_refused(successes, trials):
 def test_one_seed_has_no_scatter():
     with pytest.raises(InputError):
         seed_lower_bound([1.0])
-
-
-def test_the_energy_score_of_two_samples_by_hand():
-    """‖x_1 − s‖ = 5, ‖x_2 − s‖ = 0, ‖x_1 − x_2‖ = 5: the mean is 2.5, and half the mean over other pairs 2.5."""
-    samples, state = jnp.array([[3.0, 4.0], [0.0, 0.0]]), jnp.zeros(2)
-    assert float(energy_score(samples, state)) == pytest.approx(0.0, abs=1e-6)
-    assert float(energy_score(samples, jnp.array([3.0, 0.0]))) == pytest.approx((4 + 3) / 2 - 2.5)
-    assert float(energy_score(jnp.stack([state, state]), jnp.array([0.0, 2.0]))) == pytest.approx(2.0)
-
-
-def test_the_energy_score_does_not_depend_on_the_number_of_samples(key):
-    """Of N(0, 1) samples and states: E|x − s| − ½ E|x − x'| = ½ · 2/√π, for two samples as for eight."""
-    keys = jax.random.split(key, 3)
-    states = jax.random.normal(keys[0], (40_000, 1))
-    for count, key_samples in ((2, keys[1]), (8, keys[2])):
-        samples = jax.random.normal(key_samples, (40_000, count, 1))
-        scores = jax.vmap(energy_score)(samples, states)
-        assert float(jnp.mean(scores)) == pytest.approx(1 / math.sqrt(math.pi), abs=0.02)
-
-
-def test_the_variogram_score_by_hand():
-    """|s_1 − s_2|^½ = 2 in the state; 1 and 3 in the samples, of mean 2: no difference. Diagonals are 0."""
-    state = jnp.array([0.0, 4.0])
-    assert float(variogram_score(jnp.array([[0.0, 1.0], [9.0, 0.0]]), state)) == pytest.approx(0.0, abs=1e-6)
-    # a sample alone: (2 − 1)² for two of the four pairs
-    assert float(variogram_score(jnp.array([[5.0, 4.0]]), state)) == pytest.approx(0.5)
-    assert float(variogram_score(jnp.array([[5.0, 6.0]]), state, p=1.0)) == pytest.approx((4 - 1) ** 2 / 2)
-
-
-def test_scores_are_averaged_over_steps(key):
-    samples, states = jax.random.normal(key, (70, 3, 4)), jnp.ones((70, 4))
-    energy, variogram = sample_scores(samples, states)
-    assert float(energy) == pytest.approx(np.mean([energy_score(*step) for step in zip(samples, states, strict=True)]))
-    expected = np.mean([variogram_score(*step) for step in zip(samples, states, strict=True)])
-    assert float(variogram) == pytest.approx(expected, rel=1e-5)
-
-
-def test_one_sample_has_no_energy_score():
-    with pytest.raises(InputError, match="at least two"):
-        energy_score(jnp.zeros((1, 2)), jnp.zeros(2))

@@ -6,7 +6,7 @@ shift of a fixed point. For whole episodes: conformal radii. For joint histories
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import jax
@@ -15,15 +15,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.analysis.composite_error import composite_error
+from composite_flow.analysis.conformal_radii import conformal_radii
 from composite_flow.analysis.local_model import LocalModels, local_models
 from composite_flow.analysis.shift import compare_shifts, errors_by_distance
 from composite_flow.analysis.surrogate import surrogates_at_quantiles
 from composite_flow.analysis.surrogate_bounds import compare_capacity, compare_surrogate_bounds, rank_correlation
-from composite_flow.certificate.calibration import deviation_scores, estimate_scores
-from composite_flow.certificate.conformal import conformal_radius, resplit_coverage
 from composite_flow.data.dataset import HistoryDataset, JointBatch
 from composite_flow.data.pairs import DistinctPairs, distinct_pairs
 from composite_flow.denoiser import Denoiser
+from composite_flow.files.plain_json import LATER
 from composite_flow.fusion.answers import Answers
 from composite_flow.fusion.evaluation import fused_errors
 from composite_flow.numerics.rank import DEFAULT_THRESHOLD, THRESHOLDS, effective_rank_of_values, rank_of_values
@@ -43,8 +43,7 @@ class AnalysisSettings:
         thresholds: thresholds of the numerical rank, relative to the largest singular value.
         num_shifts: pairs of histories for which the shift of the fixed point is predicted.
         levels: confidence levels of the conformal radii.
-        num_splits: random re-splits of the episodes from which each coverage is measured.
-        steps_per_episode: steps drawn of each episode for the conformal radius of estimates.
+        conformal_episodes: whole episodes, at most, whose estimates are made for their conformal radius.
         num_joint: joint histories for Theorems 7 and 8.
         num_samples: noises for each joint history.
         num_sweeps: passes through the agents.
@@ -58,8 +57,7 @@ class AnalysisSettings:
     thresholds: tuple[float, ...] = THRESHOLDS
     num_shifts: int = 2_000
     levels: tuple[float, ...] = (0.9, 0.99)
-    num_splits: int = 20
-    steps_per_episode: int = 1
+    conformal_episodes: int = field(default=240, metadata=LATER)
     num_joint: int = 64
     num_samples: int = 4
     num_sweeps: int = 6
@@ -84,7 +82,8 @@ def analyse(
     Args:
         denoiser: f, differentiable in the history.
         dataset: the data whose distinct pairs are analysed and give the surrogate regressions.
-        calibration: episodes for the conformal radii, used for nothing else.
+        calibration: episodes used for nothing else: one half gives the conformal radii, the other shows how many new
+            episodes these cover.
         evaluation: episodes whose joint histories show the errors of composite diffusion.
         radius: D_φ, which the checks use.
         key: fixes every draw.
@@ -104,13 +103,15 @@ def analyse(
     progress(f"fixed points, Jacobians and ranks of {len(pairs.states)} pairs")
     histories, states = jnp.asarray(pairs.histories), jnp.asarray(pairs.states)
     local = local_models(denoiser, dataset.layout, histories, states, batch_size=settings.batch_size)
-    result: dict[str, Any] = {"pairs": _pairs(pairs, local), "ranks": _ranks(local, settings, key_rank)}
+    result: dict[str, Any] = {"pairs": _pairs(pairs, local), "ranks": _ranks(pairs, local, settings, key_rank)}
     progress("surrogate regressions")
     result["surrogate"] = _surrogate(pairs, local, settings, key_anchor)
     progress("shifts of fixed points")
     result["shifts"] = _shifts(denoiser, pairs, local, settings, key_shift)
     progress("conformal radii")
-    result["conformal"] = _conformal(denoiser, calibration, radius, settings, key_conformal)
+    sampling = {"num_samples": settings.num_samples, "num_sweeps": settings.num_sweeps}
+    options = {"levels": settings.levels, "max_episodes": settings.conformal_episodes, **sampling}
+    result["conformal"] = conformal_radii(denoiser, calibration, radius=radius, key=key_conformal, **options)
     progress("errors of composite diffusion")
     key_steps, key_errors = jax.random.split(key_joint)
     joint = evaluation.joint(jax.random.permutation(key_steps, evaluation.steps)[: settings.num_joint])
@@ -150,11 +151,12 @@ def quantiles_of(values: Float[np.ndarray, " values"]) -> dict[str, float | None
     return {name: float(np.quantile(finite, share)) if finite.size else None for name, share in shares.items()}
 
 
-def _ranks(local: LocalModels, settings: AnalysisSettings, key: PRNGKeyArray) -> dict[str, Any]:
+def _ranks(pairs: DistinctPairs, local: LocalModels, settings: AnalysisSettings, key: PRNGKeyArray) -> dict[str, Any]:
     """Ranks over thresholds, of all columns and of those that vary, and their correlation with deviations."""
     assert local.values is not None and local.values_without_constant_columns is not None
     stable = np.asarray(local.stable)
     norms = np.asarray(local.deviation_norms)[stable]
+    history = np.unique(pairs.histories, axis=0, return_inverse=True)[1].reshape(-1)[stable]
     found: dict[str, Any] = {}
     columns = {"all_columns": local.values, "varying_columns": local.values_without_constant_columns}
     for name, values in columns.items():
@@ -167,7 +169,7 @@ def _ranks(local: LocalModels, settings: AnalysisSettings, key: PRNGKeyArray) ->
             "measures": {
                 measure: {
                     **quantiles_of(np.asarray(ranks, np.float64)),
-                    "correlation": asdict(rank_correlation(ranks, norms, key=key)),
+                    "correlation": asdict(rank_correlation(ranks, norms, key=key, groups=history)),
                 }
                 for measure, ranks in measures.items()
             },
@@ -242,42 +244,6 @@ def _same_state(
         return np.zeros((0, 2), np.int64)
     chosen = np.asarray(jax.random.choice(key, jnp.asarray(alike), (count,)))
     return np.stack([order[chosen], order[chosen + 1]], axis=1)
-
-
-def _conformal(denoiser, dataset: HistoryDataset, radius: float, settings: AnalysisSettings, key) -> dict[str, Any]:
-    """Split conformal radii of deviations and of accepted estimates, with their coverage over re-splits."""
-    key_scores, key_splits = jax.random.split(key)
-    estimates = estimate_scores(
-        denoiser,
-        dataset,
-        key=key_scores,
-        radius=radius,
-        num_samples=settings.num_samples,
-        num_sweeps=settings.num_sweeps,
-        steps_per_episode=settings.steps_per_episode,
-    )
-    scores = {"deviation": deviation_scores(denoiser, dataset), "estimate": estimates[estimates > -np.inf]}
-    return {
-        kind: {
-            "episodes": len(values),
-            "levels": {f"{level:g}": _level(values, 1 - level, settings, key_splits) for level in settings.levels},
-        }
-        for kind, values in scores.items()
-    }
-
-
-def _level(scores: np.ndarray, alpha: float, settings: AnalysisSettings, key: PRNGKeyArray) -> dict[str, Any]:
-    radius = conformal_radius(scores, alpha)
-    if len(scores) < 2:
-        return {"radius": radius}
-    coverage = resplit_coverage(scores, alpha, settings.num_splits, key=key)
-    return {
-        "radius": radius,
-        "coverage": coverage.mean,
-        "lowest_coverage": min(coverage.shares),
-        "p_value": coverage.p_value,
-        "splits": settings.num_splits,
-    }
 
 
 def _composite(denoiser, joint: JointBatch, pairs: DistinctPairs, radius, settings, key) -> dict[str, Any]:

@@ -64,13 +64,18 @@ def _shifts(found: dict[str, Any]) -> str:
 
 
 def _conformal(found: dict[str, Any]) -> str:
-    parts = []
-    for level in found["conformal"]["deviation"]["levels"]:
-        radii = [found["conformal"][kind]["levels"][level]["radius"] for kind in ("deviation", "estimate")]
-        parts.append(f"at {float(level):.0%} {_radius(radii[0])} for deviations, {_radius(radii[1])} for estimates")
-    count = found["conformal"]["deviation"]["episodes"]
-    told = "; ".join(parts)
-    return f"Conformal radii from {count} episodes, for all deviations or accepted estimates of a new one: {told}."
+    radii, parts = found["conformal"], []
+    for level in radii["deviation"]["levels"]:
+        of_kinds = [radii[kind]["levels"][level] for kind in ("deviation", "estimate")]
+        values, covered = [_radius(one["radius"]) for one in of_kinds], [one.get("coverage") for one in of_kinds]
+        shown = " and ".join("–" if one is None else _percent(one) for one in covered)
+        told = f"{values[0]} for deviations, {values[1]} for estimates ({shown} of the others covered)"
+        parts.append(f"at {float(level):.0%} {told}")
+    counts = f"{radii['deviation']['episodes']} and {radii['estimate']['episodes']} episodes"
+    return (
+        f"Conformal radii for all deviations, or all accepted estimates, of a whole new episode, from {counts}: "
+        f"{'; '.join(parts)}."
+    )
 
 
 def _composite(found: dict[str, Any]) -> str:

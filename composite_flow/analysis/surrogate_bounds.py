@@ -10,6 +10,7 @@ Intervals take the anchors as independent. The anchors of one training run share
 training seeds has to be added.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -99,12 +100,14 @@ class RankCorrelation:
         interval: interval of the value at this confidence.
         confidence: two-sided.
         count: number of pairs.
+        num_groups: number of histories, or of whatever was drawn anew for the interval.
     """
 
     value: float | None
     interval: tuple[float, float] | None
     confidence: float
     count: int
+    num_groups: int
 
 
 def compare_bound(
@@ -182,6 +185,7 @@ def rank_correlation(
     deviation_norms: Float[Array | np.ndarray, " pairs"],
     *,
     key: PRNGKeyArray,
+    groups: Int[np.ndarray, " pairs"] | None = None,
     num_resamples: int = 1000,
     confidence: float = 0.95,
 ) -> RankCorrelation:
@@ -191,7 +195,9 @@ def rank_correlation(
         ranks: rank of each pair; many are equal.
         deviation_norms: deviation norm of each pair.
         key: draws the resamples.
-        num_resamples: bootstrap samples of the pairs; those where one side does not vary are left out.
+        groups: the number of each pair's history. Pairs of one history share its Jacobian's columns and the states
+            around, so histories are drawn anew, each with all its pairs; every pair by itself where not given.
+        num_resamples: bootstrap samples; those where one side does not vary are left out.
         confidence: confidence of the percentile interval.
 
     Raises:
@@ -204,14 +210,25 @@ def rank_correlation(
         raise InputError("Ranks or deviations hold NaN; remove these pairs first.")
     x, y = (np.unique(side, return_inverse=True)[1] for side in sides)
     value, count = _spearman(x, y), len(x)
+    num_groups = count if groups is None else len(np.unique(groups))
     if value is None:
-        return RankCorrelation(None, None, confidence, count)
+        return RankCorrelation(None, None, confidence, count, num_groups)
+    members = _members(np.arange(count) if groups is None else groups)
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    draws = (generator.integers(0, count, count) for _ in range(num_resamples))
+    draws = (members(generator) for _ in range(num_resamples))
     found = [one for one in (_spearman(x[draw], y[draw]) for draw in draws) if one is not None]
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(found, (tail, 1.0 - tail)) if found else (value, value)
-    return RankCorrelation(value, (float(low), float(high)), confidence, count)
+    return RankCorrelation(value, (float(low), float(high)), confidence, count, num_groups)
+
+
+def _members(groups: Int[np.ndarray, " pairs"]) -> Callable[[np.random.Generator], Int[np.ndarray, " drawn"]]:
+    """Draws as many groups as there are, with replacement, and gives the rows of all their pairs."""
+    order = np.argsort(groups, kind="stable")
+    rows = np.split(order, np.flatnonzero(np.diff(np.asarray(groups)[order])) + 1)
+    if len(rows) == len(order):
+        return lambda generator: generator.integers(0, len(order), len(order))
+    return lambda generator: np.concatenate([rows[group] for group in generator.integers(0, len(rows), len(rows))])
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float | None:

@@ -13,13 +13,11 @@ since D_φ and the learning curve come from them. So split the test part (`calib
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from composite_flow.errors import InputError
 
@@ -30,21 +28,16 @@ class Coverage:
 
     Attributes:
         level: the promised 1 − α.
-        shares: covered share of the evaluation episodes in each split.
+        share: of the new episodes that is covered.
         p_value: probability of at most this many covered episodes if the promise holds; a small value speaks against
             it.
-        radii: the radius of each split.
+        radius: of the calibration episodes.
     """
 
     level: float
-    shares: tuple[float, ...]
+    share: float
     p_value: float
-    radii: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean coverage over the splits."""
-        return float(np.mean(self.shares))
+    radius: float
 
 
 def episode_scores(
@@ -106,68 +99,26 @@ def coverage_of_new(
     Raises:
         InputError: α is out of range, a score is NaN, or there is no new episode.
     """
-    return _tested([(np.asarray(calibration, np.float64), np.asarray(new, np.float64))], alpha)
-
-
-def resplit_coverage(
-    scores: Float[Array | np.ndarray, " episodes"],
-    alpha: float,
-    num_splits: int = 20,
-    *,
-    key: PRNGKeyArray,
-    fraction: float = 0.5,
-) -> Coverage:
-    """Coverage over random re-splits of one pool into calibration and evaluation, with an exact one-sided test.
-
-    All splits use the same pool but are drawn independently, and without ties the number that a split covers depends
-    on the ranks of its scores alone. So for any pool these numbers are independent beta-binomials, and the p-value is
-    that of their sum. For the same reason the outcome says nothing about the scores: the test finds mistakes in the
-    rule, never a changed source; `coverage_of_new` can find that.
-
-    Args:
-        scores: one per episode.
-        alpha: share of episodes that may exceed the radius.
-        num_splits: number of re-splits.
-        key: draws the splits.
-        fraction: share of the episodes for calibration.
-
-    Raises:
-        InputError: a setting is out of range, or one side of a split would be empty.
-    """
-    pool = np.asarray(scores, np.float64)
-    num_calibration = round(fraction * len(pool))
-    if num_splits < 1 or not 0 < num_calibration < len(pool):
-        raise InputError(f"{len(pool)} episodes cannot be split {num_splits} times at the fraction {fraction}.")
-    orders = np.asarray(jax.vmap(lambda one: jax.random.permutation(one, len(pool)))(jax.random.split(key, num_splits)))
-    return _tested([(pool[order[:num_calibration]], pool[order[num_calibration:]]) for order in orders], alpha)
-
-
-def _tested(splits: Sequence[tuple[np.ndarray, np.ndarray]], alpha: float) -> Coverage:
-    """Radius and coverage of each split (calibration, evaluation); all splits have the same sizes."""
-    num_calibration, num_new = len(splits[0][0]), len(splits[0][1])
-    if not num_new or any(np.any(np.isnan(new)) for _, new in splits):
+    scores, radius = np.asarray(new, np.float64), conformal_radius(calibration, alpha)
+    if not scores.size or np.any(np.isnan(scores)):
         raise InputError("Coverage needs at least one new episode, and no score may be NaN.")
-    radii = [conformal_radius(calibration, alpha) for calibration, _ in splits]
-    covered = [int(np.sum(new <= radius)) for (_, new), radius in zip(splits, radii, strict=True)]
+    covered = int(np.sum(scores <= radius))
     return Coverage(
         level=1.0 - alpha,
-        shares=tuple(count / num_new for count in covered),
-        p_value=_probability_of_at_most(sum(covered), len(splits), num_new, num_calibration, alpha),
-        radii=tuple(radii),
+        share=covered / len(scores),
+        p_value=_probability_of_at_most(covered, len(scores), len(calibration), alpha),
+        radius=radius,
     )
 
 
-def _probability_of_at_most(covered: int, num_splits: int, num_new: int, num_calibration: int, alpha: float) -> float:
-    """P(X ≤ covered), X a sum of independent beta-binomials(num_new, k, n+1−k), by its characteristic function."""
+def _probability_of_at_most(covered: int, num_new: int, num_calibration: int, alpha: float) -> float:
+    """P(X ≤ covered), X beta-binomial(num_new, k, n+1−k)."""
     place = conformal_rank(num_calibration, alpha)
     if place > num_calibration:
         return 1.0  # an infinite radius covers all
     from scipy import stats  # more than a second to import, which nothing else here needs
 
-    law = stats.betabinom.pmf(np.arange(num_new + 1), num_new, place, num_calibration + 1 - place)
-    length = num_splits * num_new + 1
-    total = np.fft.irfft(np.fft.rfft(law, length) ** num_splits, length)
-    return float(np.clip(np.sum(total[: covered + 1]), 0.0, 1.0))
+    return float(stats.betabinom.cdf(covered, num_new, place, num_calibration + 1 - place))
 
 
 def conformal_rank(num_episodes: int, alpha: float) -> int:

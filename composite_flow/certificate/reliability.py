@@ -38,7 +38,8 @@ class Reliability:
         num_samples: samples that were checked.
         accepted_share: share of all samples that were accepted.
         wrong_among_accepted: share of the accepted samples that are not the true state; None where none was accepted.
-        wrong_interval: 95% Clopper–Pearson interval of that share, samples counted as independent.
+        wrong_interval: 95% Clopper–Pearson interval of that share. It counts joint histories, as samples of one depend
+            on each other.
         right_rejected_share: share of the right samples that were rejected; None where none was right.
         wrong_among_accepted_by_paper: share of wrong samples among those that pass the paper's two conditions.
         radius: D_φ.
@@ -138,11 +139,12 @@ def acceptance(certificates: Certificate, right: Bool[Array, "batch samples"]) -
     accepted, right_ = np.asarray(certificates.accepted), np.asarray(right)
     by_paper = np.asarray(certificates.accepted_by_paper)
     num_accepted, num_wrong = int(accepted.sum()), int((accepted & ~right_).sum())
+    num_histories = int(accepted.any(axis=1).sum())
     return {
         "num_samples": int(accepted.size),
         "accepted_share": _share(num_accepted, accepted.size),
         "wrong_among_accepted": _share(num_wrong, num_accepted),
-        "wrong_interval": clopper_pearson(num_wrong, num_accepted) if num_accepted else None,
+        "wrong_interval": clopper_pearson(num_wrong, num_accepted, groups=num_histories) if num_accepted else None,
         "right_rejected_share": _share((right_ & ~accepted).sum(), right_.sum()),
         "wrong_among_accepted_by_paper": _share((by_paper & ~right_).sum(), by_paper.sum()),
     }

@@ -28,8 +28,8 @@ def analyze(
 ) -> None:
     """Tell where a run's fixed points deviate from states, why, and by how much at most.
 
-    Looks at the run's test episodes, or at all of data that it was not trained on: one half gives the conformal radii,
-    the other half everything else. Writes analysis.json and figures.
+    Looks at the run's test episodes, or at all of data that it was not trained on: one half gives the conformal radii
+    and their coverage, the other half everything else. Writes analysis.json and figures.
 
     Args:
         run: folder of a finished run.
@@ -91,8 +91,8 @@ def analysis_tables(result: dict[str, Any]):
             [_bound_row(row) for row in (result["surrogate"] or {"epsilons": []})["epsilons"]],
         ),
         table(
-            "Conformal radii and their coverage over re-splits",
-            ("", "episodes", "level", "radius", "coverage"),
+            "Conformal radii of whole episodes, and the share of other episodes that they cover",
+            ("", "episodes", "level", "radius", "others", "covered"),
             [row for kind, found in result["conformal"].items() for row in _conformal_rows(kind, found)],
         ),
         table(
@@ -120,4 +120,4 @@ def _bound_row(row: dict[str, Any]):
 def _conformal_rows(kind: str, found: dict[str, Any]):
     for level, row in found["levels"].items():
         shown = "infinite" if row["radius"] is None else row["radius"]
-        yield (kind, found["episodes"], f"{float(level):.0%}", shown, row.get("coverage"))
+        yield (kind, found["episodes"], f"{float(level):.0%}", shown, found["other_episodes"], row.get("coverage"))

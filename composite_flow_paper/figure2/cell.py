@@ -70,5 +70,5 @@ def withheld_coverage(settings: Figure2Settings, denoiser, test) -> dict[str, An
     result = {}
     for level in settings.analysis.levels:
         coverage = coverage_of_new(calibration, new, 1 - level)
-        result[f"{level:g}"] = {"coverage": coverage.mean, "p_value": coverage.p_value, "episodes": len(new)}
+        result[f"{level:g}"] = {"coverage": coverage.share, "p_value": coverage.p_value, "episodes": len(new)}
     return result

@@ -102,7 +102,9 @@ def pair_rows(part: Mapping[str, Any]) -> list[tuple[str, TableValue]]:
     for kind, levels in part["conformal"].items():
         for level, values in levels.items():
             name = f"conformal radius, {kind}, {float(level):.0%}"
-            rows += [(name, spanned(values["radius"])), (f"{name}: coverage", spanned(values["coverage"]))]
+            rows.append((name, spanned(values["radius"])))
+            if values["coverage"] is not None:
+                rows.append((f"{name}: share of other episodes covered", spanned(values["coverage"])))
     return rows
 
 

@@ -52,7 +52,7 @@ PRESETS = {
         num_drawn=40,
         num_hops=3,
     ),
-    "laptop": Figure4Settings(),
+    "laptop": Figure4Settings(num_steady_seeds=3),
     "paper": Figure4Settings(
         ours=SensorSettings(
             num_episodes=4096, training=TrainingConfig(width=1024, batch=512, epochs=1000, history_at="input")
@@ -92,8 +92,10 @@ def cells(settings: Figure4Settings, seed: int) -> Sequence[Cell]:
         runs.append(("fusion_samples", 1, samples, partial(compute_samples, samples)))
     if settings.paper is not None:
         runs.append(("paper", settings.num_paper_seeds, told, partial(compute_paper, settings)))
+        steady = partial(compute_paper, settings, steadily=True)
+        runs.append(("paper_steady", settings.num_steady_seeds, told, steady))
     return [
-        Cell(name, one, replace(asked, num_seeds=1, num_paper_seeds=1), partial(compute, one))
+        Cell(name, one, replace(asked, num_seeds=1, num_paper_seeds=1, num_steady_seeds=0), partial(compute, one))
         for name, number, asked, compute in runs
         for one in range(seed, seed + number)
     ]

@@ -8,7 +8,14 @@ from jaxtyping import Float
 
 from composite_flow_paper.figure5.cell import MATCHED, REMEMBERING, Figure5Settings, Panel, group_of
 from composite_flow_paper.shared.cells import Results, of_group
-from composite_flow_paper.shared.interquartile import Contrast, Runs, contrast, interquartile_mean, stratified_interval
+from composite_flow_paper.shared.interquartile import (
+    Contrast,
+    Runs,
+    contrast,
+    holm,
+    interquartile_mean,
+    stratified_interval,
+)
 
 ORDER = (("state", "denoised"), ("denoised", "agent"))
 """The paper's claims: the first is at least as good as the second."""
@@ -21,6 +28,9 @@ COMPARED = (
     ("denoised", REMEMBERING),
     ("composite", REMEMBERING),
 )
+CHOSEN_AFTER = ("sensors3x3-miss",)
+"""Worlds that were chosen after the results of the others had been seen, which they cannot confirm."""
+_ALPHA = 0.05
 MOMENTS = ("final", "throughout")
 """At the end of training, by evaluation; and on average over the learning curve."""
 
@@ -33,12 +43,16 @@ def summarise(settings: Figure5Settings, results: Results) -> dict[str, Any]:
         world.name: {curve: of_group(results, group_of(world.name, curve)) for curve in (*settings.curves, *world.also)}
         for world in settings.worlds
     }
+    worlds = {world.name: _world(world, cells) for world in settings.worlds}
+    rows = corrected(worlds)
     return {
         "cells": {
             "done": sum(len(parts) for curves in cells.values() for parts in curves.values()),
             "planned": settings.num_seeds * sum(map(len, cells.values())),
         },
-        "worlds": {world.name: _world(world, cells) for world in settings.worlds},
+        "worlds": worlds,
+        "corrected": rows,
+        "orders_corrected": {name: {moment: _order(rows, name, moment) for moment in MOMENTS} for name in worlds},
         "overall": _overall(cells, settings.curves),
     }
 
@@ -161,13 +175,7 @@ def ordering(here: Mapping[str, list[Any]], moment: str) -> dict[str, Any]:
     """The paper's order: confirmed where both differences are, contradicted where one is, else undecided."""
     found = {f"{first} ≥ {second}": _compared(here, first, second) for first, second in ORDER}
     parts = {claim: both[moment] for claim, both in found.items() if both}
-    verdicts = [part["verdict"] for part in parts.values()]
-    if len(parts) < len(ORDER):
-        verdict = "not measured"
-    elif "contradicted" in verdicts:
-        verdict = "contradicted"
-    else:
-        verdict = "confirmed" if verdicts == ["confirmed"] * len(ORDER) else "undecided"
+    verdict = _verdict([part["verdict"] for part in parts.values()])
     said = [f"{claim} is {part['verdict']}: {signed(part)}" for claim, part in parts.items()]
     when = "at the end of training" if moment == "final" else "on average over training"
     sentence = f"True state ≥ inferred state ≥ own observation, {when}: {verdict}" + (
@@ -191,8 +199,40 @@ def _less_seen(
     return result
 
 
+def _verdict(of_claims: Sequence[str]) -> str:
+    """Of the order, from those of its claims."""
+    if len(of_claims) < len(ORDER):
+        return "not measured"
+    if "contradicted" in of_claims:
+        return "contradicted"
+    return "confirmed" if all(one == "confirmed" for one in of_claims) else "undecided"
+
+
+def _order(rows: Sequence[Mapping[str, Any]], world: str, moment: str) -> str:
+    """The order's corrected verdict in one world at one moment."""
+    return _verdict([row["verdict_corrected"] for row in rows if (row["world"], row["moment"]) == (world, moment)])
+
+
+def corrected(worlds: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The paper's two claims in every world and at both moments, with p-values adjusted for that many (Holm).
+
+    All other comparisons are told without correction, to look at.
+    """
+    rows = [
+        {"world": name, "chosen_after": name in CHOSEN_AFTER, "claim": claim, "moment": moment, **part}
+        for name, world in worlds.items()
+        for moment in MOMENTS
+        for claim, part in world["ordering"][moment]["parts"].items()
+        if part["p_value"] is not None
+    ]
+    for row, adjusted in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row |= {"adjusted": adjusted, "verdict_corrected": row["verdict"] if adjusted < _ALPHA else "undecided"}
+    return rows
+
+
 def _told(found: Contrast) -> dict[str, Any]:
-    return {"difference": found.value, "interval": found.interval, "verdict": found.verdict}
+    verdict = {"verdict": found.verdict, "p_value": found.p_value}
+    return {"difference": found.value, "interval": found.interval, **verdict}
 
 
 def _overall(cells: Mapping[str, Mapping[str, list[Any]]], curves: Sequence[str]) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ hardly more than their range, which holds the truth less often than it says. Com
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -63,10 +64,12 @@ class Contrast:
     Attributes:
         value: of the sum.
         interval: 95%, over runs and episodes; None where some mean is of one run, which tells nothing of others.
+        p_value: two-sided, of a sum of 0; below 0.05 where the interval leaves 0 out.
     """
 
     value: float
     interval: tuple[float, float] | None
+    p_value: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -92,8 +95,23 @@ def contrast(parts: Sequence[tuple[int, Runs]]) -> Contrast:
         return Contrast(value, None)
     within = sum(np.sum(runs.standard_errors**2) / len(runs.values) ** 2 for _, runs in parts)
     variances = np.array([np.var(runs.values, ddof=1) for _, runs in parts]) / sizes
-    width = float(stats.norm.ppf(0.5 + _LEVEL / 2) * np.sqrt(within))
+    laws: list[tuple[Any, float]] = [(stats.norm, float(np.sqrt(within)))] if within > 0 else []
     if variances.sum() > 0:
         freedom = variances.sum() ** 2 / np.sum(variances**2 / (sizes - 1))
-        width = max(width, float(stats.t.ppf(0.5 + _LEVEL / 2, freedom) * np.sqrt(variances.sum())))
-    return Contrast(value, (value - width, value + width))
+        laws.append((stats.t(freedom), float(np.sqrt(variances.sum()))))
+    width = max((float(law.ppf(0.5 + _LEVEL / 2) * error) for law, error in laws), default=0.0)
+    p_value = max((float(2 * law.sf(abs(value) / error)) for law, error in laws), default=float(value == 0))
+    return Contrast(value, (value - width, value + width), p_value)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values: those below α are few enough that any wrong one among them has probability α at most.
+
+    The k-th smallest of m becomes max over j ≤ k of (m + 1 − j) p_(j), at most 1, however they depend on each other
+    (Holm 1979).
+    """
+    order, adjusted, largest = np.argsort(p_values), np.empty(len(p_values)), 0.0
+    for place, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted.tolist()

@@ -4,6 +4,7 @@ Policies stand in `policies/<battle>`, episodes in `data/<battle>`, made once an
 episodes anew. A sample is a time step of the team: one state, and a history of every agent.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from composite_flow.data.collect import collect_to
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
+from composite_flow.data.run_split import fingerprint
 from composite_flow.errors import InputError, MismatchError
-from composite_flow.files.plain_json import jsonable
+from composite_flow.files.plain_json import describe_differences, jsonable
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import recent
 from composite_flow.policy.run import train_policy
@@ -92,6 +94,16 @@ class BattleEpisodes:
     facts: dict[str, Any]
 
 
+def differences_of_worlds(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """In what two cells' facts of their episodes differ, in words; empty where they are of one collection.
+
+    Errors of steps can be paired within one collection alone. Cells of before fingerprints were kept are told apart by
+    their other facts.
+    """
+    compared = [name for name in {**one, **other} if name != "fingerprint" or (name in one and name in other)]
+    return describe_differences(*({name: facts.get(name) for name in compared} for facts in (one, other)))
+
+
 def preparation(settings: EpisodeSettings, battle: Battle) -> Preparation:
     """A policy and its episodes, which all cells of the battle need."""
     return Preparation(f"data/{battle.name}", partial(prepare, settings, battle))
@@ -130,6 +142,7 @@ def battle_episodes(settings: EpisodeSettings, battle: Battle, out: Path, progre
     if episodes.policy != policy.description:
         raise MismatchError(f"{folder} holds episodes of another policy than that in {out / 'policies'}; {_ADVICE}.")
     facts = {
+        "fingerprint": fingerprint(episodes),
         "unseen_share": float(unseen_share(problem, episodes.states[:])),
         "steps_per_episode": episodes.num_steps / episodes.num_episodes,
         "win_rate": win_rate(problem, episodes),

@@ -14,6 +14,7 @@ from composite_flow_paper.shared.paired_error import (
     psnr_difference,
     shared_standard_error,
 )
+from composite_flow_paper.table1.battles import differences_of_worlds
 from composite_flow_paper.table1.cell import Table1Settings
 from composite_flow_paper.table1.fusion_columns import column_tables, fusion_in_columns
 from composite_flow_paper.table1.sample_scores import score_tables, scores_of_samples
@@ -116,7 +117,7 @@ def _fusion_above(
     pairs = {
         seed: _paired(fused[seed], theirs, estimator)
         for seed, theirs in found.items()
-        if seed in fused and fused[seed]["world"] == theirs["world"]
+        if seed in fused and not differences_of_worlds(fused[seed]["world"], theirs["world"])
     }
     if not pairs:
         return None
@@ -143,7 +144,7 @@ def _episode_ids(results: Results) -> dict[int | None, Any]:
         for seed, one in group.items():
             ids = EpisodeErrors.from_json(one["test"]["episodes"]).ids if "test" in one else None
             ours = results["fusion"].get(seed)
-            if ids is not None and ours is not None and one["world"] == ours["world"]:
+            if ids is not None and ours is not None and not differences_of_worlds(one["world"], ours["world"]):
                 found[seed] = ids
     return found
 

@@ -18,7 +18,7 @@ from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.data.dataset import HistoryDataset, JointBatch
 from composite_flow.denoiser import Denoiser
 from composite_flow.files.plain_json import LATER
-from composite_flow.metrics import decibels, sample_scores
+from composite_flow.metrics import decibels
 from composite_flow.problems.smax import SMAX
 from composite_flow.training.fit import TrainingConfig, fit
 from composite_flow_paper.shared.cells import Workspace, told_steps
@@ -32,6 +32,7 @@ from composite_flow_paper.table1.battles import (
     divide,
 )
 from composite_flow_paper.table1.common_information import saved
+from composite_flow_paper.table1.sample_scores import scores_told
 
 RIVALS = ("plain", "stronger", "joint_regression", "variational")
 ABLATIONS = ("without_centring", "one_precision", "whole_teams")
@@ -226,7 +227,7 @@ def judged(
 ) -> dict[str, Any]:
     """PSNR of each estimator on training and test steps, a pair's difference, and the test episodes' errors.
 
-    Those that are scored draw samples: energy and variogram score of them at the test steps as well.
+    Those that are scored draw samples, whose scores at the test steps are told as well.
     """
     count = settings.num_histories
     train, _ = errors_at(division.train, division.train_steps(count, seed), estimator)
@@ -249,9 +250,8 @@ def errors_at(
     joint = part.joint(steps)
     found = estimator(joint)
     errors = {name: jnp.mean((samples - joint.states[:, None]) ** 2, axis=(1, 2)) for name, samples in found.items()}
-    scores = {name: sample_scores(found[name], joint.states) for name in scored}
-    told = {name: {"energy": float(energy), "variogram": float(spread)} for name, (energy, spread) in scores.items()}
-    return EpisodeErrors.of_steps(errors, part.windows.episode_of_step[steps]), told
+    scores = {name: scores_told(found[name], joint.states) for name in scored}
+    return EpisodeErrors.of_steps(errors, part.windows.episode_of_step[steps]), scores
 
 
 def psnrs(errors: EpisodeErrors) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float
 
+from composite_flow.analysis.sample_scores import scoring_library
 from composite_flow.baselines.flows import BASELINES, baseline_batch
 from composite_flow.baselines.training import num_parameters
 from composite_flow.composite.reconstruct import reconstruct_batch
@@ -26,6 +27,7 @@ def compute_composite_samples(
     settings: Table1Settings, setting: Setting, seed: int, workspace: Workspace
 ) -> dict[str, Any]:
     """Train the denoiser and judge its samples; arguments as in `cell.compute`."""
+    scoring_library()  # whoever lacks it hears of that before training
     key_judge = jax.random.split(jax.random.key(seed))[1]
     played, division = divided(settings.worlds, setting, seed, workspace)
     model = fitted(replace(settings.training, width=setting.width), division, seed, workspace)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from composite_flow.analysis.sample_scores import scoring_library
 from composite_flow.baselines.training import num_parameters
 from composite_flow.data.dataset import JointBatch
 from composite_flow.fusion.fuse import fuse_each
@@ -37,6 +38,7 @@ def compute_joint_samples(
     settings: Table1Settings, setting: Setting, seed: int, workspace: Workspace
 ) -> dict[str, Any]:
     """Train answers and team denoiser, and judge samples; arguments as in `cell.compute`."""
+    scoring_library()  # whoever lacks it hears of that before training
     key_judge = jax.random.split(jax.random.key(seed))[1]
     played, division = divided(settings.worlds, setting, seed, workspace)
     model = fitted(replace(fusion_training(settings), team_denoiser=True), division, seed, workspace)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from composite_flow.analysis.sample_scores import scoring_library
 from composite_flow.baselines.latent_diffusion import LatentDiffusion, diffusion_losses, diffusion_samples
 from composite_flow.baselines.regression import JointPairs, concatenated_histories
 from composite_flow.baselines.training import TrainedBaseline, matching_width, train_baseline
@@ -30,6 +31,7 @@ def compute_latent_diffusion(
     settings: Table1Settings, setting: Setting, seed: int, workspace: Workspace
 ) -> dict[str, Any]:
     """Train the diffusion model, judge a sample and the mean of 16, and score these; as in `cell.compute`."""
+    scoring_library()  # whoever lacks it hears of that before training
     tuned = train_tuned("latent_diffusion", latent_diffusion, settings, setting, seed, workspace)
     network, division, key_judge = tuned.trained.best, tuned.division, jax.random.split(jax.random.key(seed))[1]
     workspace.progress("samples")

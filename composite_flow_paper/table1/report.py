@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from composite_flow.errors import MismatchError
-from composite_flow.files.plain_json import describe_differences
 from composite_flow.files.plain_table import PlainTable
 from composite_flow_paper.shared.cells import Results, of_group
 from composite_flow_paper.shared.paired_error import EpisodeErrors, mean_psnr_difference, psnr_difference
+from composite_flow_paper.table1.battles import differences_of_worlds
 from composite_flow_paper.table1.beyond import beyond_tables, summarise_beyond
 from composite_flow_paper.table1.cell import Setting, Table1Settings, columns_of
 
@@ -179,8 +179,7 @@ def _above(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], estimat
     """Decibels by which the default's composite diffusion is above an estimator, paired by test step."""
     gaps = []
     for ours, theirs in pairs:
-        if ours["world"] != theirs["world"]:
-            told = describe_differences(ours["world"], theirs["world"])
+        if told := differences_of_worlds(ours["world"], theirs["world"]):
             raise MismatchError(
                 f"Composite diffusion and '{estimator}' were judged on different episodes: they differ in {told}; "
                 "remove the JSON file of the older of the two to compute it again."

@@ -8,7 +8,6 @@ import pytest
 from composite_flow.analysis.report import AnalysisSettings, analyse
 from composite_flow.analysis.sentences import sentences
 from composite_flow.certificate.calibration import deviation_scores
-from composite_flow.certificate.conformal import conformal_radius
 from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.pairs import distinct_pairs
@@ -62,6 +61,8 @@ def test_ranks_fall_with_the_threshold(trained):
         medians = [ranks["measures"][f"{threshold:g}"]["median"] for threshold in sorted(SETTINGS.thresholds)]
         assert medians == sorted(medians, reverse=True)
         assert 1 <= ranks["measures"]["effective"]["median"] <= ranks["largest_possible"]
+        # intervals draw histories anew; all of them have a stable fixed point
+        assert ranks["measures"]["effective"]["correlation"]["num_groups"] == found["pairs"]["histories"]
 
 
 def test_residuals_grow_with_epsilon(trained):
@@ -73,12 +74,12 @@ def test_residuals_grow_with_epsilon(trained):
     assert small["neighbours"] * small["bound"] <= large["neighbours"] * large["bound"] + 1e-6
 
 
-def test_conformal_radii_follow_the_rule(trained):
+def test_conformal_radii_are_of_one_half_of_the_episodes(trained):
     denoiser, _, test, found = trained
-    scores = deviation_scores(denoiser, test)
-    assert found["conformal"]["deviation"]["episodes"] == len(scores) == 12
-    assert found["conformal"]["deviation"]["levels"]["0.5"]["radius"] == pytest.approx(conformal_radius(scores, 0.5))
-    assert found["conformal"]["deviation"]["levels"]["0.99"]["radius"] == np.inf
+    scores, deviation = deviation_scores(denoiser, test), found["conformal"]["deviation"]
+    assert (deviation["episodes"], deviation["other_episodes"]) == (6, 6) and len(scores) == 12
+    assert np.min(np.abs(scores - deviation["levels"]["0.5"]["radius"])) < 1e-6
+    assert deviation["levels"]["0.99"]["radius"] == np.inf and deviation["levels"]["0.99"]["coverage"] == 1.0
 
 
 def test_what_follows_mathematically_holds(trained):
@@ -93,4 +94,4 @@ def test_summary_tells_the_numbers(trained):
     told = " ".join(sentences(found))
     assert f"{found['pairs']['pairs']} (history, state) pairs" in told
     assert f"{found['pairs']['deviation']['median']:.3g}" in told
-    assert "infinite for want of episodes" in told
+    assert "infinite for want of episodes" in told and "100% and 100% of the others covered" in told

@@ -189,3 +189,17 @@ def test_rank_correlation_is_spearmans_with_ties(key):
     assert found.interval[0] < found.value < found.interval[1]
     assert found.interval[1] - found.interval[0] == pytest.approx(2 * 1.96 / np.sqrt(300), rel=0.2)
     assert rank_correlation(np.ones(5), norms[:5], key=key).value is None
+
+
+def test_correlations_are_as_sure_as_there_are_histories(key):
+    """Each pair ten times, as one history's ten pairs: the interval is that of the pairs alone, not √10 narrower."""
+    draws = np.random.default_rng(1)
+    ranks = draws.normal(size=200)
+    norms = 0.5 * ranks + draws.normal(size=200)
+    alone = rank_correlation(ranks, norms, key=key)
+    copies, history = (np.repeat(ranks, 10), np.repeat(norms, 10)), np.repeat(np.arange(200)[::-1], 10)
+    grouped, ungrouped = (rank_correlation(*copies, key=key, groups=one) for one in (history, None))
+    assert (grouped.count, grouped.num_groups, ungrouped.num_groups, alone.num_groups) == (2000, 200, 2000, 200)
+    width = {name: one.interval[1] - one.interval[0] for name, one in (("alone", alone), ("grouped", grouped))}
+    assert width["grouped"] == pytest.approx(width["alone"], rel=0.15)
+    assert ungrouped.interval[1] - ungrouped.interval[0] == pytest.approx(width["alone"] / np.sqrt(10), rel=0.2)

@@ -138,7 +138,7 @@ def test_ideal_sensors_are_accepted_and_right_and_the_assumptions_hold(key):
     )
     assert worth.num_samples == 16
     assert worth.accepted_share == 1.0 and worth.wrong_among_accepted == 0.0 and worth.right_rejected_share == 0.0
-    assert worth.wrong_interval == pytest.approx((0.0, 1 - 0.025 ** (1 / 16)))
+    assert worth.wrong_interval == pytest.approx((0.0, 1 - 0.025 ** (1 / 4)))  # of joint histories
     assert worth.smallest_distance == pytest.approx(2**0.5) and worth.separated
     assert worth.stable_in_balls == 1.0 and worth.within_radius == 1.0
 

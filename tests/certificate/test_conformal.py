@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,7 +22,6 @@ from composite_flow.certificate.conformal import (
     conformal_radius,
     coverage_of_new,
     episode_scores,
-    resplit_coverage,
 )
 from composite_flow.certificate.radius import ConformalRadius, check_radius
 from composite_flow.composite.reconstruct import reconstruct
@@ -71,19 +69,19 @@ def test_the_coverage_test_is_exact_for_one_split_and_finds_a_changed_source():
     rng = np.random.default_rng(2)
     calibration, same, other = rng.normal(size=99), rng.normal(size=200), 1.0 + rng.normal(size=200)
     found = coverage_of_new(calibration, same, 0.1)
-    assert found.p_value == pytest.approx(stats.betabinom(200, 90, 10).cdf(round(found.mean * 200)), rel=1e-9)
+    assert found.p_value == pytest.approx(stats.betabinom(200, 90, 10).cdf(round(found.share * 200)), rel=1e-9)
+    assert found.radius == conformal_radius(calibration, 0.1)
     assert found.p_value > 0.05 and coverage_of_new(calibration, other, 0.1).p_value < 1e-4
     assert coverage_of_new(calibration[:5], other, 0.1).p_value == 1.0  # an infinite radius covers all
 
 
-def test_p_values_of_resplits_are_right_whatever_the_pool(key):
-    """Small p-values are no more frequent than they say, also in a pool with ties; without ties about as frequent."""
-    pools = np.random.default_rng(3).normal(size=(60, 60))
-    keys = jax.random.split(key, 60)
-    values = [resplit_coverage(pool, 0.1, 20, key=one).p_value for pool, one in zip(pools, keys, strict=True)]
-    assert np.mean(np.array(values) <= 0.2) == pytest.approx(0.2, abs=4 * 0.4 / math.sqrt(60))
-    tied = resplit_coverage(np.ones(60), 0.1, 20, key=key)
-    assert tied.mean == 1.0 and tied.p_value == pytest.approx(1.0) and len(tied.shares) == 20
+def test_p_values_are_right(key):
+    """Of 300 draws of one source, small p-values are no more frequent than they say; all covered has p-value 1."""
+    pools = np.random.default_rng(3).normal(size=(300, 60))
+    values = [coverage_of_new(pool[:30], pool[30:], 0.1).p_value for pool in pools]
+    assert np.mean(np.array(values) <= 0.2) < 0.2 + 3 * 0.4 / math.sqrt(300)
+    tied = coverage_of_new(np.ones(30), np.ones(30), 0.1)
+    assert tied.share == 1.0 and tied.p_value == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, math.nan])
@@ -92,9 +90,10 @@ def test_levels_out_of_range_are_refused(alpha):
         conformal_radius(np.ones(5), alpha)
 
 
-def test_resplits_need_episodes_on_both_sides(key):
-    with pytest.raises(InputError, match="split"):
-        resplit_coverage(np.ones(1), 0.1, key=key)
+@pytest.mark.parametrize("new", [np.ones(0), np.array([1.0, np.nan])])
+def test_coverage_needs_new_episodes_with_scores(new):
+    with pytest.raises(InputError, match="new episode"):
+        coverage_of_new(np.ones(9), new, 0.1)
 
 
 # --- radii of denoisers

@@ -52,9 +52,10 @@ def numbers(result, prefix=""):
     return flat
 
 
-def assert_close_to_expected(result, name, **tolerance):
+def assert_close_to_expected(result, name, without=None, **tolerance):
     """Every number that the old version told is told again, and is about the same; new ones may be beside them."""
     ours, theirs = numbers(result), numbers(expected(name))
+    theirs = {key: value for key, value in theirs.items() if without is None or not key.endswith(f".{without}")}
     assert {key: ours.get(key) for key in theirs} == pytest.approx(theirs, **tolerance)
 
 
@@ -128,4 +129,7 @@ def test_cells_are_read_and_not_computed_again(tmp_path, capsys, monkeypatch):
     result = told(capsys, "reproduce", "figure4", "--preset", "smoke", "--out", tmp_path)
     assert {path: path.read_bytes() for path in before} == before
     assert (tmp_path / "figure4.svg").exists()
-    assert_close_to_expected(result, "figure4", rel=1e-6)
+    assert_close_to_expected(result, "figure4", without="lower_bound", rel=1e-6)
+    # 0.1 took the samples of one joint history for independent, so its bounds were higher
+    ours, theirs = numbers(result), numbers(expected("figure4"))
+    assert all(ours[name] <= theirs[name] + 1e-9 for name in theirs if name.endswith(".lower_bound"))

@@ -20,6 +20,7 @@ from composite_flow_paper.experiment import load_experiment, read_result, tables
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 NAMES = sorted(set(experiments()) - {"demo"})  # whose numbers alone are committed
 STILL_TO_COMPUTE = {
+    "figure4": ("paper_steady-*",),  # 40 minutes of two cores each
     "scale": ("fusion-32-targets-32-seed[12]", "fusion-32-targets-32-misses-*", "fusion-10-targets-[14]-misses-seed2"),
     "table1": (
         *("joint_tuned-seed[1-7]", "joint_tuned_of_equal_weights-seed[3-7]", "singly-seed[12]", "transformer-seed[12]"),
@@ -27,6 +28,10 @@ STILL_TO_COMPUTE = {
         *("fusion-zerg-*", "fusion-terran-*", "fusion-protoss-*"),
     ),
 }
+OF_BEFORE = ("kept-*", "withheld-*", "battles-*")
+"""Cells of Figure 2 whose radius of estimates is from one random step of each episode, and promises no more; and whose
+intervals of correlations draw pairs anew, not histories. Computed anew (remove them, and `reproduce figure2 --preset
+laptop`), they have radii of whole episodes, what these cover, and intervals by histories, for the page to show."""
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -79,3 +84,14 @@ def test_pictures_drawn_from_the_cells_are_the_committed_ones(committed, tmp_pat
             drawn, kept = imread(path), imread(folder / path.name)
             assert drawn.shape == kept.shape
             assert np.abs(drawn - kept).max() <= 1.001 / 255
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("figure2-laptop/*-seed*.json")), ids=lambda path: path.stem)
+def test_figure_2_tells_which_of_its_numbers_are_of_before(path):
+    result, page = read_json(path)["result"], (RESULTS / "figure2.md").read_text()
+    radii, ranks = result["conformal"], result["ranks"]["all_columns"]["measures"]
+    before = any(fnmatch(path.stem, pattern) for pattern in OF_BEFORE)
+    assert set(radii) == {"deviation", "estimate of one step" if before else "estimate"}
+    assert before != ("coverage" in radii["deviation"]["levels"]["0.9"])
+    assert before != ("num_groups" in ranks["effective"]["correlation"])
+    assert ("one random step" in page) == ("No intervals are shown" in page) == bool(OF_BEFORE)

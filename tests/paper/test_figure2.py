@@ -39,6 +39,7 @@ def test_summary_averages_the_seeds():
     assert rows["stable"] == "0.9" and rows["deviation, largest"] == "1"
     assert rows["correlation of deviation and rank at 0.001, all columns"] == "0.1 (-0.2 to 0.4)"
     assert rows["conformal radius, deviation, 90%"] is None
+    assert rows["conformal radius, deviation, 90%: share of other episodes covered"] == "0.9"
 
 
 def test_a_missing_seed_gives_no_mean():

@@ -15,8 +15,8 @@ from composite_flow_paper.experiment import run
 from composite_flow_paper.figure5 import cell as figure5
 from composite_flow_paper.figure5.cell import MATCHED, REMEMBERING, config_of, num_weights, thinned
 from composite_flow_paper.figure5.experiment import EXPERIMENT
-from composite_flow_paper.figure5.report import ordering, smoothed
-from composite_flow_paper.shared.interquartile import Runs, contrast, interquartile_mean, stratified_interval
+from composite_flow_paper.figure5.report import corrected, ordering, smoothed
+from composite_flow_paper.shared.interquartile import Runs, contrast, holm, interquartile_mean, stratified_interval
 
 SMOKE = EXPERIMENT.presets["smoke"]
 WORLD = replace(SMOKE.worlds[0], policy=replace(SMOKE.worlds[0].policy, checkpoint_seconds=0.0), also=(REMEMBERING,))
@@ -54,6 +54,41 @@ def test_strata_are_drawn_from_within():
     """Two worlds of constant scores: whatever is drawn, half of the scores are of each."""
     low, high = stratified_interval(np.array([[0.0] * 4, [1.0] * 4]))
     assert low == high == 0.5
+
+
+def test_the_p_value_is_welchs_and_goes_with_the_interval():
+    draws = np.random.default_rng(2)
+    first, second = draws.normal(1.0, 1.0, 5), draws.normal(0.0, 3.0, 4)
+    found = contrast([(1, Runs(first, np.zeros(5))), (-1, Runs(second, np.zeros(4)))])
+    assert found.p_value == pytest.approx(stats.ttest_ind(first, second, equal_var=False).pvalue)
+    for shift in (1.0, 3.0, 5.0, 8.0):
+        found = contrast([(1, Runs(first + shift, np.full(5, 0.1))), (-1, Runs(second, np.full(4, 0.1)))])
+        assert (found.p_value < 0.05) == (found.interval[0] > 0)
+    # runs that agree by chance: the scatter of their episodes decides
+    found = contrast([(1, Runs(np.full(4, 0.3), np.full(4, 0.4)))])
+    assert found.p_value == pytest.approx(2 * stats.norm.sf(0.3 / 0.2))
+
+
+def test_holms_adjusted_p_values_by_hand():
+    """0.01 · 4, then at least that: 0.02 · 3, 0.02 · 2 but no less than before, and 0.9."""
+    assert holm([0.9, 0.02, 0.01, 0.021]) == pytest.approx([0.9, 0.06, 0.04, 0.06])
+    assert holm([0.6, 0.7]) == [1.0, 1.0] and holm([]) == []
+
+
+def test_comparisons_are_decided_after_correction():
+    """Alone each of two is decided at 0.03; as two, neither is. One of 0.001 is, and says what it said."""
+
+    def part(p_value, verdict):
+        return {"difference": 1.0, "interval": (0.5, 1.5), "verdict": verdict, "p_value": p_value}
+
+    def world(*parts):
+        orders = {"final": {"parts": dict(zip("ab", parts, strict=True))}, "throughout": {"parts": {}}}
+        return {"ordering": orders}
+
+    told = corrected({"here": world(part(0.03, "confirmed"), part(0.03, "contradicted"))})
+    assert [row["verdict_corrected"] for row in told] == ["undecided"] * 2 and not told[0]["chosen_after"]
+    told = corrected({"sensors3x3-miss": world(part(0.001, "contradicted"), part(0.04, "confirmed"))})
+    assert [row["verdict_corrected"] for row in told] == ["contradicted", "confirmed"] and told[0]["chosen_after"]
 
 
 def test_bootstrap_covers_the_mean_of_many_runs():

@@ -7,6 +7,7 @@ import pytest
 from composite_flow_paper.experiment import run
 from composite_flow_paper.figure1.experiment import EXPERIMENT as FIGURE1
 from composite_flow_paper.figure4 import report as figure4_report
+from composite_flow_paper.figure4.cell import STEADY, reached_steadily
 from composite_flow_paper.figure4.experiment import EXPERIMENT as FIGURE4
 
 
@@ -96,3 +97,27 @@ def test_a_flow_that_reaches_the_rate_is_timed_at_its_first_point():
     assert figure4_report.seconds_to_rate(curve) == 3.0
     assert figure4_report.seconds_to_rate(curve[:2]) is None
     assert figure4_report.best_rate(curve) == 1.0
+
+
+def test_a_recipe_reaches_the_rate_where_five_evaluations_in_a_row_do():
+    """After four good ones and a bad one, five good ones: the first of them counts, and training ends at the last."""
+    rates = [0.5, *[0.99] * 4, 0.98, *[1.0] * 5, 0.9]
+    curve = [{"step": k, "seconds": float(k), "exact_rate_composite": rate} for k, rate in enumerate(rates)]
+    curve = [point for one in curve for point in (one, {"step": one["step"], "seconds": one["seconds"] + 0.5})]
+    assert figure4_report.seconds_to_rate(curve) == 1.0
+    assert figure4_report.seconds_to_rate(curve, STEADY) == 6.0
+    assert figure4_report.seconds_to_rate(curve[:20], STEADY) is None
+    reached = reached_steadily()
+    assert [point["step"] for point in curve if reached(point)][0] == 10
+
+
+def test_of_the_times_it_is_told_how_much_is_the_cost_of_a_step():
+    """Steps that cost four times as much, and twelve times as long until the rate: three times as many steps."""
+    ours = [{"step": k, "seconds": 1.0 * k, "exact_rate_composite": 1.0 * (k > 1)} for k in range(1, 9)]
+    theirs = [{"step": k, "seconds": 4.0 * k, "exact_rate_composite": 1.0 * (k > 5)} for k in range(1, 7)]
+    cells = {name: [{"curves": curve, "train_seconds": 0.0}] for name, curve in (("ours", ours), ("paper", theirs))}
+    found = figure4_report.times_beside_ours(cells)
+    assert (found["paper_in_a_row"], found["speed_ratio"], found["step_cost_ratio"]) == (1, 12.0, 4.0)
+    steady = figure4_report.times_beside_ours({**cells, "paper_steady": cells["paper"]})
+    assert steady["paper_in_a_row"] == STEADY and steady["paper_seconds_to_rate"] == [None]
+    assert steady["speed_ratio_is_lower_bound"]

@@ -9,6 +9,7 @@ import pytest
 
 from composite_flow.data import Episodes
 from composite_flow.data.pairs import distinct_pairs
+from composite_flow.data.run_split import fingerprint
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.files.plain_json import jsonable
 from composite_flow.problems import unseen_share
@@ -16,12 +17,12 @@ from composite_flow_paper.experiment import run, tasks_of
 from composite_flow_paper.figure2 import battles as figure2_battles
 from composite_flow_paper.shared.cells import Cell, Preparation, Workspace
 from composite_flow_paper.shared.paired_error import EpisodeErrors, psnr_difference
-from composite_flow_paper.table1.battles import battle_episodes, divide
-from composite_flow_paper.table1.beyond import ROWS
+from composite_flow_paper.table1.battles import battle_episodes, differences_of_worlds, divide
+from composite_flow_paper.table1.beyond import ROWS, _fusion_above
 from composite_flow_paper.table1.cell import ABLATIONS, BEYOND, FEW_SEEDS, columns_of
 from composite_flow_paper.table1.chain import chain
 from composite_flow_paper.table1.experiment import EXPERIMENT
-from composite_flow_paper.table1.report import PAPER, paper_place
+from composite_flow_paper.table1.report import PAPER, _above, paper_place
 from composite_flow_paper.table1.tuning import rate_trials
 
 # One width, one length and no plain network, as each more means to compile all of it again.
@@ -201,6 +202,7 @@ def test_samples_are_scored_and_fusion_stands_in_other_columns(swept):
     _, _, summary = swept
     scores = {row["title"]: row for row in summary["beyond"]["scores"]}
     assert len(scores) == 2 and all(row["energy"] > 0 and row["variogram"] > 0 for row in scores.values())
+    assert all(0 < row["crps"] < row["energy"] and 0 < row["tarp_gap"] < 1 for row in scores.values())
     assert [(one["panel"], one["value"]) for one in summary["beyond"]["columns"]] == [("samples", 10), ("samples", 300)]
     few, default = summary["beyond"]["columns"]
     assert few["train"] > default["train"] and few["test"] < default["test"]
@@ -354,6 +356,21 @@ def test_a_policy_of_another_problem_is_refused(swept):
         battle_episodes(other, BATTLE, out, quiet)
 
 
+def test_errors_are_paired_within_one_collection_of_episodes():
+    """By its fingerprint; cells of before it was kept are told apart by what else is known."""
+    here = {"fingerprint": "9 episodes, 90 steps, 0a0b0c0d", "steps_per_episode": 10.0}
+    there = {"fingerprint": "9 episodes, 90 steps, 0d0c0b0a", "steps_per_episode": 10.0}
+    before, other = {"steps_per_episode": 10.0}, {"steps_per_episode": 10.1}
+    assert not differences_of_worlds(here, dict(here)) and not differences_of_worlds(here, before)
+    assert "fingerprint" in differences_of_worlds(here, there) and "10.1" in differences_of_worlds(here, other)
+    errors = {"counts": [1, 2], "means": {"composite": [1.0, 1.0], "best_step": [2.0, 2.0]}}
+    ours, theirs = ({"world": world, "test": {"episodes": errors}} for world in (here, there))
+    assert _above([(ours, ours)], "best_step")["decibels"] == pytest.approx(10 * np.log10(2))
+    with pytest.raises(MismatchError, match="judged on different episodes.*fingerprint"):
+        _above([(ours, theirs)], "best_step")
+    assert _fusion_above({0: ours}, {0: theirs}, "best_step", {}) is None
+
+
 def test_fourteen_columns_from_ten_settings():
     for name in ("laptop", "paper"):
         columns = columns_of(EXPERIMENT.presets[name])
@@ -376,7 +393,7 @@ def test_figure_2_analyses_the_same_battles(swept, episodes):
     """The pairs of some of the training steps, each anchor's widest neighbourhood all of them."""
     out, _, _ = swept
     smoke = figure2_battles.PRESETS["smoke"]
-    few = replace(smoke.analysis, num_anchors=4, num_shifts=8, num_joint=2, num_splits=2)
+    few = replace(smoke.analysis, num_anchors=4, num_shifts=8, num_joint=2, conformal_episodes=6)
     settings = replace(smoke, num_steps=80, analysis=few)
     found = figure2_battles.compute(settings, 0, Workspace(out, out / "scratch", False, quiet))
     steps = divide(episodes, settings.worlds, 80, settings.setting.length, 0).train
@@ -384,4 +401,5 @@ def test_figure_2_analyses_the_same_battles(swept, episodes):
     widest = found["surrogate"]["epsilons"][-1]
     assert widest["quantile"] == 1.0 and widest["neighbours"] == found["pairs"]["pairs"]
     assert found["world"] == battle_episodes(SETTINGS.worlds, BATTLE, out, quiet).facts
+    assert found["world"]["fingerprint"] == fingerprint(episodes)
     assert max(found["drawn"]["deviations"]) <= found["pairs"]["deviation"]["max"] * 1.001  # written with four digits

@@ -1,0 +1,35 @@
+"""Answers of networks as numbers to be sent, and back."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from composite_flow.fusion.answers import Answer
+from composite_flow.fusion.learned import LearnedFusion
+from composite_flow.fusion.slot_answer import SlotAnswer
+from composite_flow.fusion.sparse import SparseAnswers
+from composite_flow.runtime.sent import Sent, SentShape
+
+
+def sent_shape(fusion: LearnedFusion, agent: int) -> SentShape:
+    """What an agent's answers look like as they are sent."""
+    answers, types = fusion.answers, fusion.answers.prior.types
+    unit = np.where(types.is_number, np.asarray(answers.prior.precision), 1.0).astype(np.float32)
+    if not isinstance(answers, SparseAnswers):
+        return SentShape(types.is_number, unit, answers.num_free)
+    slots = np.minimum(np.asarray(answers.slots[agent], np.int32), types.size - 1)  # as JAX reads empty slots
+    return SentShape(types.is_number[slots], unit[slots], 1)
+
+
+def as_sent(answer: Answer | SlotAnswer) -> Sent:
+    """The numbers of an answer."""
+    rest = answer.everywhere if isinstance(answer, SlotAnswer) else answer.free
+    parts = (answer.evidence, answer.weight, answer.precision, np.atleast_1d(np.asarray(rest)))
+    return Sent(*(np.asarray(part, np.float32) for part in parts))
+
+
+def as_network_says(fusion: LearnedFusion, sent: Sent) -> Answer | SlotAnswer:
+    """The inverse of `as_sent`, agents along the leading axis."""
+    evidence, weight, precision, rest = map(jnp.asarray, sent)
+    if isinstance(fusion.answers, SparseAnswers):
+        return SlotAnswer(evidence, weight, precision, rest[:, 0])
+    return Answer(evidence, weight, precision, rest)

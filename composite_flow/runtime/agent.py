@@ -90,6 +90,11 @@ class Agent:
         return self._memory.step
 
     @property
+    def sees(self) -> bool:
+        """Whether it observed the present step."""
+        return self._memory.sees
+
+    @property
     def history(self) -> Float[Array, " history"]:
         """Its encoded history, by the model's layout."""
         memory = self._memory

@@ -33,8 +33,8 @@ from composite_flow.fusion.learned import (
     LearnedFusion,
     Participants,
     Sampler,
-    fuse_one,
 )
+from composite_flow.fusion.one_estimate import fuse_one
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.fusion.trust.robust import fuse_robustly
 from composite_flow.history import HistoryLayout

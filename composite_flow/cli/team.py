@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from tyro.conf import OmitArgPrefixes
 
@@ -85,17 +86,17 @@ def _steps(opened: RunData, episodes: int) -> list[int]:
 def _rows(opened: RunData, found: Sequence[tuple[int, dict[int, dict[str, Any]]]], states) -> list[dict[str, Any]]:
     """For each agent: steps told, members heard, error on scaled states, bytes a step, lateness and refusals."""
     scaling, rows = opened.model.scaling, []
-    scaled = np.asarray(scaling.scale(states))
+    scaled = np.asarray(scaling.scale(jnp.asarray(states)))
     for agent in range(opened.dataset.num_agents):
         told = [(place, one[agent]) for place, (_, one) in enumerate(found) if agent in one and "mean" in one[agent]]
-        means = np.asarray([list(one["mean"].values()) for _, one in told]).reshape(len(told), -1)
-        error = np.asarray(scaling.scale(means)) - scaled[[place for place, _ in told]] if told else np.zeros((0, 1))
+        means = np.asarray([list(one["mean"].values()) for _, one in told], np.float32)
+        error = np.asarray(scaling.scale(jnp.asarray(means))) - scaled[[place for place, _ in told]] if told else None
         rows.append(
             {
                 "agent": agent,
                 "steps": len(told),
                 "heard": _mean([len(one["participants"]) for _, one in told]),
-                "root_mean_square_error": float(np.sqrt(np.mean(error**2))) if told else None,
+                "root_mean_square_error": None if error is None else float(np.sqrt(np.mean(error**2))),
                 "bytes": _mean([one["bytes"] for _, one in told]),
                 "milliseconds_late": 1000 * max((one["late"] for _, one in told), default=0.0),
                 "refused": told[-1][1]["refused"] if told else {},

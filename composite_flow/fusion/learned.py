@@ -1,7 +1,7 @@
 """All that a model learned for fusion: what agents answer, how far fused numbers err, samples, and the gated chain."""
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal, TypedDict
 
 import equinox as eqx
@@ -12,12 +12,11 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError, MismatchError
-from composite_flow.fusion.answers import Answer
 from composite_flow.fusion.calibration import LEVELS, Calibration
 from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.chain_estimate import ChainEstimate, infer_by_chain
 from composite_flow.fusion.doubts import Gate
-from composite_flow.fusion.fuse import add_up, estimate_of, fuse_each, taking_part
+from composite_flow.fusion.fuse import fuse_each, taking_part
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.sparse import SparseAnswers
 from composite_flow.fusion.structure import (
@@ -223,61 +222,7 @@ class LearnedFusion(eqx.Module):
         )
 
 
-def fuse_one(
-    fusion: LearnedFusion,
-    histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
-    participants: Sequence[int] | None,
-    scaling: Scaling,
-    names: tuple[str, ...],
-) -> TeamEstimate:
-    """`LearnedFusion.fuse` for one joint history, as teams need it at every step; its participants as a list.
-
-    A function, since Equinox takes longer to bind a method than half of such a call.
-    """
-    num_agents = fusion.answers.num_agents
-    if len(histories) != num_agents:
-        raise MismatchError(f"This model is of {num_agents} agents, not of {len(histories)}.")
-    team = taking_part(num_agents, participants)
-    reach = fusion.quantiles, fusion.calibration
-    return _fused(fusion.answers, fusion.usual, histories, team, scaling, names, reach)
-
-
 _usual = jax.jit(lambda answers: answers.usual())
-
-
-@partial(jax.jit, static_argnames="names")
-def _fused(answers, usual, histories, team, scaling: Scaling, names: tuple[str, ...], reach) -> TeamEstimate:
-    """The estimate of one joint history in one compiled call; `filter_jit` would take longer than what it calls."""
-    total = answers.team_sums(jnp.where(team[:, None], histories, 0.0), team[None], usual)
-    return _told(answers, jax.tree.map(lambda part: part[0], total), team, scaling, names, reach)
-
-
-def fuse_sent(
-    fusion: LearnedFusion, sent: Any, team: Bool[np.ndarray, " agents"], scaling: Scaling, names: tuple[str, ...]
-) -> TeamEstimate:
-    """`fuse_one` from what agents sent, in place of their histories: the same estimate, up to the order of the sums.
-
-    Args:
-        fusion: the same for all of them.
-        sent: by `answers.sent`, of all agents along the leading axis; of those who sent nothing it may be anything.
-        team: who sent something.
-        scaling, names: of the states.
-    """
-    return _fused_sent(fusion.answers, sent, team, scaling, names, (fusion.quantiles, fusion.calibration))
-
-
-@partial(jax.jit, static_argnames="names")
-def _fused_sent(answers, sent, team, scaling: Scaling, names: tuple[str, ...], reach) -> TeamEstimate:
-    return _told(answers, add_up(answers_sent(answers, sent), team), team, scaling, names, reach)
-
-
-def answers_sent(answers: AnswerNetwork | SparseAnswers, sent: Any) -> Answer:
-    """The answers that belong to what each agent sent, agents along the leading axis."""
-    return jax.vmap(answers.heard)(jnp.arange(answers.num_agents), sent)
-
-
-def _told(answers, total: Answer, team, scaling: Scaling, names: tuple[str, ...], reach) -> TeamEstimate:
-    return estimate_of(answers.prior, total, team, answers.values_sent).in_own_units(scaling, names, *reach)
 
 
 @eqx.filter_jit

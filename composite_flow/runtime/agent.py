@@ -11,7 +11,7 @@ they share the network's answers, their sum and what is told of it, and the rule
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -23,32 +23,19 @@ from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message
 from composite_flow.composite.turns import hop_samples
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answer
-from composite_flow.fusion.learned import LearnedFusion, answers_sent, fuse_sent
+from composite_flow.fusion.learned import LearnedFusion
+from composite_flow.fusion.one_estimate import answers_sent, fuse_sent
 from composite_flow.fusion.slot_answer import SlotAnswer
 from composite_flow.fusion.team_estimate import TeamEstimate
-from composite_flow.fusion.trust.doubt import discrepancies
 from composite_flow.fusion.trust.robust import fuse_answers_robustly
 from composite_flow.history import History, HistoryLayout
 from composite_flow.model import Model
+from composite_flow.runtime.agent_check import AgentCheck, doubt_of
 from composite_flow.runtime.conversion import as_network_says, as_sent, sent_shape
 from composite_flow.runtime.inbox import Inbox
 from composite_flow.runtime.memory import Memory
 from composite_flow.runtime.names import agent_number
 from composite_flow.runtime.sent import Sent, SentShape
-
-
-class AgentCheck(NamedTuple):
-    """One agent's share of the checks.
-
-    Attributes:
-        certificate: its own stability, and how far the team's states are from what it can hold possible; of a team of
-            which it is all. None where the model learned no denoiser.
-        doubt: how far its answer contradicts all others, beside what is usual among sound agents; None where that was
-            not measured, or nobody else was heard.
-    """
-
-    certificate: Certificate | None
-    doubt: float | None
 
 
 class Agent:
@@ -280,8 +267,7 @@ class Agent:
         if self.model.fusion is None or self._fusion.gate is None or not self._memory.sees:
             return None
         sent, team = self._gathered(None)
-        found = _discrepancies(self._fusion.answers, sent, team) / self._fusion.gate.scale[None]
-        return float(np.max(np.asarray(found)[self.number])) if team.sum() > 1 else None
+        return doubt_of(self._fusion, sent, team, self.number) if team.sum() > 1 else None
 
 
 @partial(jax.jit, static_argnames="layout")
@@ -297,8 +283,3 @@ def _sent(answers, history):
 @eqx.filter_jit
 def _conditioned(denoiser, history):
     return denoiser.condition(history)
-
-
-@jax.jit
-def _discrepancies(answers, sent, team):
-    return discrepancies(answers.prior, answers_sent(answers, sent), team)

@@ -17,7 +17,7 @@ class Broadcast:
         shapes: of every agent's answers.
     """
 
-    kinds = (ANSWER,)
+    kinds, waits = (ANSWER,), False
 
     def __init__(self, shapes: Sequence[SentShape], report: Callable[[Any], dict[str, Any]]):
         """`report` infers the state by an agent, and says what is told of it."""
@@ -48,6 +48,9 @@ class Broadcast:
 
     def gone(self, member: Member, other: int) -> None:
         """Nothing is to be done: what it said of this step still counts."""
+
+    def wake(self, member: Member) -> None:
+        """It never asks to be woken."""
 
     def complete(self, member: Member) -> bool:
         """Whether all who are present have answered at this step."""

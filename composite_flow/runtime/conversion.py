@@ -1,5 +1,8 @@
 """Answers of networks as numbers to be sent, and back."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -33,3 +36,20 @@ def as_network_says(fusion: LearnedFusion, sent: Sent) -> Answer | SlotAnswer:
     if isinstance(fusion.answers, SparseAnswers):
         return SlotAnswer(evidence, weight, precision, rest[:, 0])
     return Answer(evidence, weight, precision, rest)
+
+
+def whole_shape(fusion: LearnedFusion) -> SentShape:
+    """Of an answer of every feature, as sums have it."""
+    types, prior = fusion.answers.prior.types, fusion.answers.prior
+    unit = np.where(types.is_number, np.asarray(prior.precision), 1.0).astype(np.float32)
+    rest = 0 if isinstance(fusion.answers, SparseAnswers) else fusion.answers.num_free
+    return SentShape(types.is_number, unit, rest)
+
+
+def whole_answer(agent: Any) -> Sent:
+    """An agent's answer of every feature."""
+    answers = agent.model.fusion.answers
+    return as_sent(jax.device_get(_heard(answers, agent.number, agent.answer())))
+
+
+_heard = jax.jit(lambda answers, agent, sent: answers.heard(agent, sent))

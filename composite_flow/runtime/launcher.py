@@ -2,6 +2,7 @@
 
 import json
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from composite_flow.data.episodes import Episodes
+from composite_flow.data.shards import ShardedArray
 from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.runtime.bus import Bus
 
@@ -25,6 +27,8 @@ class TeamProcesses:
     Attributes:
         endpoint: where the bus is reached.
         bus: the connection.
+        processes: those that run, by agent.
+        paused: those that were paused.
     """
 
     def __init__(self, team: str, commands: dict[int, Sequence[str]]):
@@ -37,6 +41,7 @@ class TeamProcesses:
         self.team, self._commands = team, commands
         self.endpoint = f"tcp/127.0.0.1:{_free_port()}"
         self.processes: dict[int, subprocess.Popen] = {}
+        self.paused: dict[int, subprocess.Popen] = {}
         self._told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._present: dict[int, list[int]] = {}
 
@@ -60,13 +65,34 @@ class TeamProcesses:
         self._present.pop(agent, None)
         self.processes[agent] = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
+    def kill(self, agent: int) -> None:
+        """End an agent at once, without a word."""
+        process = self.processes.pop(agent)
+        process.kill()
+        _reap(process)
+
+    def pause(self, agent: int) -> None:
+        """Stop an agent where it is."""
+        self.paused[agent] = self.processes.pop(agent)
+        self.paused[agent].send_signal(signal.SIGSTOP)
+
+    def resume(self, agent: int) -> None:
+        """Let an agent go on that was paused."""
+        self.processes[agent] = self.paused.pop(agent)
+        self._present.pop(agent, None)
+        self.processes[agent].send_signal(signal.SIGCONT)
+
+    def sees(self, agent: int, other: int) -> bool:
+        """Whether an agent has said last that another is there."""
+        return other in self._present.get(agent, [])
+
     def wait_until_met(self, agents: Sequence[int] | None = None, seconds: float = START_SECONDS) -> None:
-        """Until each of these agents, all by default, knows that all the others are there.
+        """Until each of these agents, all that run by default, knows that all the others are there.
 
         Raises:
             CompositeFlowError: one ended, or they did not meet in time.
         """
-        expected, until = set(self._commands if agents is None else agents), time.monotonic() + seconds
+        expected, until = set(self.processes if agents is None else agents), time.monotonic() + seconds
         while not all(expected - {agent} <= set(self._present.get(agent, [])) for agent in expected):
             for agent in expected:
                 if self.processes[agent].poll() is not None:
@@ -101,6 +127,8 @@ class TeamProcesses:
         return lines[-1] if lines else f"exit code {process.returncode}"
 
     def _stop(self) -> None:
+        for agent in list(self.paused):
+            self.resume(agent)
         for process in self.processes.values():
             process.terminate()
         until = time.monotonic() + 5.0
@@ -109,9 +137,13 @@ class TeamProcesses:
                 process.wait(max(0.1, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
-            if process.stderr:
-                process.stderr.close()
+            _reap(process)
+
+
+def _reap(process: subprocess.Popen) -> None:
+    process.wait()
+    if process.stderr:
+        process.stderr.close()
 
 
 def replay(
@@ -129,8 +161,7 @@ def replay(
     starts = set(episodes.starts.tolist())
     for step in steps:
         begun = time.monotonic()
-        before = np.asarray(episodes.actions[max(step - 1, 0)])
-        observations = np.asarray(episodes.observations[step])
+        before, observations = _row(episodes.actions, max(step - 1, 0)), _row(episodes.observations, step)
         for agent in team.processes:
             about = {"step": int(step), "begins": int(step) in starts, "action": int(before[agent])}
             team.observe(agent, observations[agent], **about)
@@ -141,6 +172,10 @@ def replay(
 def agent_command(run: str, agent: int, team: str, options: Sequence[str]) -> list[str]:
     """The command that starts one agent as a process."""
     return [sys.executable, "-m", "composite_flow", "agent", run, "--name", str(agent), "--team", team, *options]
+
+
+def _row(array: np.ndarray | ShardedArray, step: int) -> np.ndarray:
+    return np.asarray(array[step : step + 1])[0]
 
 
 def _free_port() -> int:

@@ -20,6 +20,8 @@ from composite_flow.errors import InputError
 from composite_flow.runtime.ledger import Ledger
 from composite_flow.runtime.message import Message, RefusedMessage, digest, draw_nonce, overhead, pack, unpack
 
+_NEVER = float("inf")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -59,27 +61,43 @@ class Settings:
 
 
 class Rule(Protocol):
-    """How a step's messages lead to an estimate."""
+    """How a step's messages lead to an estimate.
+
+    Attributes:
+        kinds: of messages that it takes.
+        waits: whether messages of a step ahead wait until the member is there; otherwise they are heard at once.
+    """
 
     kinds: tuple[int, ...]
+    waits: bool
 
     def rehearse(self, agent: Any) -> None:
         """What a step does, without a bus: it compiles what is called."""
+        ...
 
     def opened(self, member: "Member") -> None:
         """The step is open, with the agent's own observation or without one."""
+        ...
 
     def hear(self, member: "Member", message: Message) -> None:
         """A message that is believed; `RefusedMessage` where it cannot be used after all."""
+        ...
 
     def gone(self, member: "Member", other: int) -> None:
         """Another is no longer present."""
+        ...
+
+    def wake(self, member: "Member") -> None:
+        """The time is over for which it wanted to wait, by `Member.wake_after`."""
+        ...
 
     def complete(self, member: "Member") -> bool:
         """Whether nothing more is to be waited for."""
+        ...
 
     def estimate(self, member: "Member") -> dict[str, Any]:
         """What is told of the step; `InputError` where nothing can be said."""
+        ...
 
 
 class Member:
@@ -117,20 +135,21 @@ class Member:
         self._checksum, self._send, self._tell = checksum, send, tell
         self._ledger = Ledger(digest(settings.team), checksum, agent.number, num_agents)
         self._dropped: Counter[str] = Counter()
-        self._sequence, self._due, self._now = 0, float("inf"), 0.0
+        self._sequence, self._due, self._wake, self._now = 0, _NEVER, _NEVER, 0.0
+        self._early: list[Message] = []
         self._sent_bytes = self._sent_messages = 0
 
     # --- what happens to it
 
     @property
     def due(self) -> float:
-        """When the open step closes; infinite where none is open."""
-        return self._due
+        """When something is to be done; infinite where no step is open."""
+        return min(self._due, self._wake)
 
     @property
     def is_open(self) -> bool:
         """Whether the step's estimate is still to be told."""
-        return self._due < float("inf")
+        return self._due < _NEVER
 
     @property
     def refused(self) -> dict[str, int]:
@@ -160,6 +179,9 @@ class Member:
             self.agent.miss(told["step"])
         self._due, self._sent_bytes, self._sent_messages = now + self.settings.deadline, 0, 0
         self.rule.opened(self)
+        early, self._early = self._early, []
+        for message in early:
+            self._hear(message)
         self._close_if_complete()
 
     def hear(self, data: bytes, now: float) -> None:
@@ -170,9 +192,9 @@ class Member:
             self._ledger.accept(message)
             if message.kind not in self.rule.kinds:
                 raise RefusedMessage("of another rule")
-            self.rule.hear(self, message)
         except RefusedMessage as refusal:
-            self._drop(str(refusal))
+            return self._drop(str(refusal))
+        self._hear(message)
         self._close_if_complete()
 
     def meet(self, other: int, nonce: int, now: float) -> None:
@@ -196,8 +218,16 @@ class Member:
         self._now = now
         if now >= self._due:
             self._close()
+        elif now >= self._wake:
+            self._wake = _NEVER
+            self.rule.wake(self)
+            self._close_if_complete()
 
     # --- what rules do
+
+    def wake_after(self, seconds: float) -> None:
+        """Have `Rule.wake` called so many seconds after the step was opened, if it is still open then."""
+        self._wake = self._due - self.settings.deadline + seconds
 
     def send(self, kind: int, payload: bytes, to: int | None = None) -> None:
         """Send to one other, or to all."""
@@ -212,6 +242,16 @@ class Member:
 
     # --- parts of the above
 
+    def _hear(self, message: Message) -> None:
+        """Let the rule hear it, now or when its step is there."""
+        if self.rule.waits and message.step > self.agent.step:
+            self._early = [*self._early, message][-4 * self.num_agents :]
+            return
+        try:
+            self.rule.hear(self, message)
+        except RefusedMessage as refusal:
+            self._drop(str(refusal))
+
     def _close_if_complete(self) -> None:
         if self.is_open and self.rule.complete(self):
             self._close()
@@ -220,7 +260,7 @@ class Member:
         """Tell what the open step led to."""
         if not self.is_open:
             return
-        late, self._due = max(0.0, self._now - self._due), float("inf")
+        late, self._due, self._wake = max(0.0, self._now - self._due), _NEVER, _NEVER
         about = {"agent": self.agent.number, "step": self.agent.step, "late": late, "refused": self.refused}
         about |= {"bytes": self._sent_bytes, "messages": self._sent_messages, "present": sorted(self.present)}
         try:

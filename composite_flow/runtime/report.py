@@ -2,10 +2,16 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
+from composite_flow.errors import InputError
+from composite_flow.fusion.answers import Answer
+from composite_flow.fusion.learned import LearnedFusion
+from composite_flow.fusion.one_estimate import fuse_total
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.runtime.agent import Agent
+from composite_flow.runtime.sent import Sent
 
 
 def fused_report(agent: Agent, level: float, *, robust: bool = False) -> dict[str, Any]:
@@ -20,11 +26,27 @@ def fused_report(agent: Agent, level: float, *, robust: bool = False) -> dict[st
         InputError: as `Agent.estimate`.
     """
     found = agent.estimate(robust=robust)
+    told = _told(found, level)
+    if found.doubts is not None:
+        told["left_out"] = np.flatnonzero(np.asarray(found.doubts.left_out)).tolist()
+    return told
+
+
+def summed_report(agent: Agent, total: Sent, whose: np.ndarray, level: float) -> dict[str, Any]:
+    """What a sum of answers says, for those whose answers it holds; arguments and errors as in `fused_report`."""
+    if not whose.any():
+        raise InputError("Nobody has answered at this step, not even this agent: nothing can be inferred.")
+    model = agent.model
+    if model.fusion is None:
+        raise LearnedFusion.lacking(chain=False)
+    answer = Answer(*map(jnp.asarray, total))
+    return _told(fuse_total(model.fusion, answer, whose, model.scaling, tuple(model.state_names)), level)
+
+
+def _told(found: TeamEstimate, level: float) -> dict[str, Any]:
     told = {"participants": np.flatnonzero(np.asarray(found.participants)).tolist(), **_state(found)}
     if found.promises(level):
         told |= {"level": level, "intervals": _intervals(found, level)}
-    if found.doubts is not None:
-        told["left_out"] = np.flatnonzero(np.asarray(found.doubts.left_out)).tolist()
     return told
 
 

@@ -1,19 +1,25 @@
 """An agent's process from a model: the agent, the rule by which its team infers, and the process that runs both."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
+from composite_flow.denoiser import NoDenoiser
+from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.model import Model
 from composite_flow.runtime.agent import Agent
 from composite_flow.runtime.broadcast import Broadcast
 from composite_flow.runtime.bus import Bus
+from composite_flow.runtime.conversion import whole_answer, whole_shape
 from composite_flow.runtime.identity import model_checksum, sent_shapes
 from composite_flow.runtime.loss import Loss
 from composite_flow.runtime.member import Rule, Settings
 from composite_flow.runtime.process import AgentProcess
-from composite_flow.runtime.report import fused_report
+from composite_flow.runtime.report import fused_report, summed_report
+from composite_flow.runtime.ring import Ring
+from composite_flow.runtime.tree import Tree
 
 By = Literal["broadcast", "tree", "ring"]
 
@@ -60,6 +66,14 @@ def make_rule(model: Model, inference: Inference) -> Rule:
     def report(agent: Agent) -> dict[str, Any]:
         return fused_report(agent, inference.level, robust=inference.robust)
 
+    if inference.by == "ring":
+        if isinstance(model.denoiser, NoDenoiser):
+            model.denoiser.refuse()
+        return Ring(model, inference.num_samples, inference.num_sweeps, inference.seed)
+    if model.fusion is None:
+        raise LearnedFusion.lacking(chain=False)
+    if inference.by == "tree":
+        return Tree(whole_shape(model.fusion), whole_answer, partial(summed_report, level=inference.level))
     return Broadcast(sent_shapes(model), report)
 
 

@@ -16,6 +16,7 @@ from composite_flow.cli.collect import collect
 from composite_flow.cli.demo import demo
 from composite_flow.cli.evaluate import evaluate
 from composite_flow.cli.evaluate_policy import evaluate_policy
+from composite_flow.cli.export import export
 from composite_flow.cli.import_data import import_data
 from composite_flow.cli.inspect import inspect
 from composite_flow.cli.play import play
@@ -46,6 +47,7 @@ _COMMANDS = (
     inspect,
     agent,
     team,
+    export,
 )
 for _command in _COMMANDS:
     app.command(_command)

@@ -1,6 +1,7 @@
 """`team`: a whole team as processes on this machine, to which logged episodes are replayed."""
 
 import dataclasses
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ def team(
     opened = open_run(run, data)
     parts_of(options, "team")  # refused here, before nine processes do so
     steps = _steps(opened, episodes)
-    name = f"replay-{np.random.SeedSequence().entropy % 10**8}"
+    name = f"replay-{uuid.uuid4().hex[:8]}"
     arguments = as_arguments(options)
     commands = {agent: agent_command(str(run), agent, name, arguments) for agent in range(opened.dataset.num_agents)}
     say(f"Starting {len(commands)} agents.")

@@ -25,9 +25,13 @@ def sent_shape(fusion: LearnedFusion, agent: int) -> SentShape:
 
 def as_sent(answer: Answer | SlotAnswer) -> Sent:
     """The numbers of an answer."""
-    rest = answer.everywhere if isinstance(answer, SlotAnswer) else answer.free
-    parts = (answer.evidence, answer.weight, answer.precision, np.atleast_1d(np.asarray(rest)))
+    parts = (answer.evidence, answer.weight, answer.precision, rest_of(answer))
     return Sent(*(np.asarray(part, np.float32) for part in parts))
+
+
+def rest_of(answer: Answer | SlotAnswer) -> Any:
+    """What an answer holds beside its entries."""
+    return answer.everywhere[None] if isinstance(answer, SlotAnswer) else answer.free
 
 
 def as_network_says(fusion: LearnedFusion, sent: Sent) -> Answer | SlotAnswer:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -31,7 +31,7 @@ class TeamProcesses:
         paused: those that were paused.
     """
 
-    def __init__(self, team: str, commands: dict[int, Sequence[str]]):
+    def __init__(self, team: str, commands: Mapping[int, Sequence[str]]):
         """Nothing is started before the `with` block.
 
         Args:
@@ -167,6 +167,11 @@ def replay(
             team.observe(agent, observations[agent], **about)
         yield step, team.estimates(step, list(team.processes), seconds)
         time.sleep(max(0.0, begun + period - time.monotonic()))
+
+
+def exported_command(folder: str, agent: int, team: str, options: Sequence[str], python: str) -> list[str]:
+    """The command that starts one exported agent as a process, in an environment that need not have JAX."""
+    return [python, folder, "--name", str(agent), "--team", team, *options]
 
 
 def agent_command(run: str, agent: int, team: str, options: Sequence[str]) -> list[str]:

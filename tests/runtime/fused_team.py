@@ -32,11 +32,11 @@ def drawn(network, names, key):
     return network
 
 
-def dense_answers(key):
+def dense_answers(key, activation="silu"):
     """Answers of every feature, with free numbers."""
     usual = jnp.concatenate([jnp.full((AGENTS, LAYOUT.size - AGENTS), 0.4), jnp.eye(AGENTS)], axis=1)
     limits = jnp.zeros(LAYOUT.size), jnp.ones(LAYOUT.size)
-    network = AnswerNetwork(usual, limits, PRIOR, 8, 2, 2, "silu", key=key)
+    network = AnswerNetwork(usual, limits, PRIOR, 8, 2, 2, activation, key=key)
     return drawn(network, ("evidence_weights", "weight_weights", "precision_weights", "precision_bias"), key)
 
 

@@ -55,8 +55,8 @@ def agent(
     """Run one agent: it reads its observations from the bus, tells the others its answer, and publishes what it infers.
 
     Topics of team T and agent 3, below composite-flow/T: observations come in on observe/3, as JSON with `observation`,
-    and `action` (since the last one), `step` and `begins` (an episode) where they are known, or as float32 numbers.
-    Estimates go out on estimate/3, as JSON. It ends when it is interrupted or terminated.
+    and `action` (since the last one), `step` and `begins` (an episode) where they are known, or on numbers/3 as float32
+    numbers alone. Estimates go out on estimate/3, as JSON. It ends when it is interrupted or terminated.
 
     Args:
         run: folder of a finished run, the same for the whole team.

@@ -14,8 +14,8 @@ from composite_flow.fusion.sparse import SparseAnswers
 def answer_graph(answers: AnswerNetwork | SparseAnswers) -> bytes:
     """`answer`: history (batch, history) to evidence, weight, precision and rest, as they are sent."""
     graph = Graph("answer")
-    parts = _sparse if isinstance(answers, SparseAnswers) else _dense
-    for name, (tensor, size) in parts(graph, answers).items():
+    parts = _sparse(graph, answers) if isinstance(answers, SparseAnswers) else _dense(graph, answers)
+    for name, (tensor, size) in parts.items():
         graph.output(name, tensor, size)
     return graph.serialized()
 

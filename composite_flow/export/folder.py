@@ -134,7 +134,7 @@ def _stablehlo_of(model: Model, name: str, function: Exported) -> bytes:
 
 def _run_stablehlo(path: Path) -> Callable[..., dict[str, np.ndarray]]:
     call = jax_export.deserialize(bytearray(path.read_bytes())).call
-    return lambda *arguments: {name: np.asarray(values) for name, values in call(*arguments).items()}
+    return lambda *arguments: dict(jax.tree.map(np.asarray, call(*arguments)))
 
 
 def _copy_standalone(folder: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from composite_flow.errors import InputError
-from composite_flow.fusion.answers import Answer
+from composite_flow.fusion.answers import Answer, Answers
 from composite_flow.fusion.fuse import posterior
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.model import Model
@@ -51,12 +51,12 @@ def functions_of(model: Model, rows: int = 64) -> dict[str, Exported]:
 
 def _of_fusion(model: Model, histories: np.ndarray, random) -> dict[str, Exported]:
     assert model.fusion is not None
-    answers, scaling, size = model.fusion.answers, model.scaling, len(model.state_names)
+    scaling, size = model.scaling, len(model.state_names)
+    answers = model.fusion.answers
 
     @jax.vmap
     def answer(history):
-        sent = answers.sent(answers.condition(history))
-        return {"evidence": sent.evidence, "weight": sent.weight, "precision": sent.precision, "rest": rest_of(sent)}
+        return _sent_parts(answers, history)
 
     unit = scaling.unscale(jnp.ones(size)) - scaling.unscale(jnp.zeros(size))
 
@@ -69,9 +69,14 @@ def _of_fusion(model: Model, histories: np.ndarray, random) -> dict[str, Exporte
     weights = number * prior * np.exp(random.normal(size=(2, len(histories), size)))
     evidence = np.where(number, weights[0] * random.normal(size=weights[0].shape), 4.0 * random.normal(size=(1, size)))
     sums = tuple(part.astype(np.float32) for part in (evidence, *weights))
-    inputs = dict.fromkeys(("evidence", "weight", "precision"), size)
+    inputs = {name: size for name in ("evidence", "weight", "precision")}
     told = Exported(answer, {"history": model.layout.size}, (histories,))
     return {"answer": told, "fuse": Exported(fuse, inputs, sums)}
+
+
+def _sent_parts(answers: Answers, history: Array) -> dict[str, Array]:
+    sent = answers.sent(answers.condition(history))
+    return {"evidence": sent.evidence, "weight": sent.weight, "precision": sent.precision, "rest": rest_of(sent)}
 
 
 def _of_denoiser(network: Network, histories: np.ndarray, random) -> dict[str, Exported]:

@@ -1,6 +1,7 @@
 """The bus: what is said on which topic of eclipse-zenoh, which needs no broker and which ROS 2 carries as well.
 
-    composite-flow/TEAM/observe/3       observations of agent 3
+    composite-flow/TEAM/observe/3       observations of agent 3, as JSON
+    composite-flow/TEAM/numbers/3       the same as float32 numbers, where nothing else is to be said
     composite-flow/TEAM/say/3           what agent 3 says to all
     composite-flow/TEAM/tell/3/5        what agent 3 says to agent 5
     composite-flow/TEAM/estimate/3      what agent 3 infers, as JSON

@@ -49,7 +49,7 @@ class TeamProcesses:
         with ExitStack() as opened:
             self.bus = opened.enter_context(Bus(self.team, listen=[self.endpoint]))
             opened.callback(self._stop)
-            self.bus.listen("estimate/*", lambda _, data: self._told.put(json.loads(data)))
+            self.bus.listen("estimate/*", lambda _, data: self._note_told(json.loads(data)))
             self.bus.listen("present/*", lambda _, data: self._note_present(json.loads(data)))
             for agent in self._commands:
                 self.start(agent)
@@ -107,7 +107,7 @@ class TeamProcesses:
         self.bus.publish(f"observe/{agent}", json.dumps(told).encode())
 
     def estimates(self, step: int, agents: Sequence[int], seconds: float) -> dict[int, dict[str, Any]]:
-        """What these agents tell of a step, as far as they do so in time."""
+        """What these agents tell of a step, as far as they do so in time, and when that was received (`received`)."""
         found, until = {}, time.monotonic() + seconds
         while set(agents) - set(found):
             try:
@@ -117,6 +117,9 @@ class TeamProcesses:
             if told["step"] == step:
                 found[told["agent"]] = told
         return found
+
+    def _note_told(self, told: dict[str, Any]) -> None:
+        self._told.put({**told, "received": time.monotonic()})
 
     def _note_present(self, told: dict[str, Any]) -> None:
         self._present[told["agent"]] = told["present"]

@@ -60,6 +60,32 @@ class Settings:
         return left
 
 
+Parse = Callable[[bytes], dict[str, Any]]
+"""Reads the arguments of `observe` from bytes."""
+
+
+def parse_json(data: bytes) -> dict[str, Any]:
+    """The arguments of `observe` in a JSON object: `observation`, and where they are known `action`, `step`, `begins`.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        told = json.loads(data)
+        action, step = told.get("action"), told.get("step")
+        found = {"observation": np.asarray(told["observation"], np.float32), "begins": bool(told.get("begins", False))}
+        return {**found, "action": None if action is None else int(action), "step": None if step is None else int(step)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"An observation is a JSON object with `observation`: {error}.") from None
+
+
+def parse_numbers(data: bytes) -> dict[str, Any]:
+    """The same of float32 numbers as they are; InputError where they are none."""
+    if len(data) % 4:
+        raise InputError("An observation is float32 numbers, of four bytes each.")
+    return {"observation": np.frombuffer(data, "<f4")}
+
+
 class Rule(Protocol):
     """How a step's messages lead to an estimate.
 
@@ -156,15 +182,15 @@ class Member:
         """How many messages and observations were not used, by reason."""
         return dict(sorted((self._ledger.refused + self._dropped).items()))
 
-    def observe(self, data: bytes, now: float, step: int | None = None) -> None:
-        """An observation came in, as `parse_observation` reads it.
+    def observe(self, data: bytes, now: float, parse: Parse = parse_json) -> None:
+        """An observation came in, as `parse` reads it.
 
         An earlier step that is still open closes with those heard so far. What cannot be observed is dropped and
         counted; where its step is known, the step goes on without an answer of this agent.
         """
         self._now = now
         try:
-            told = parse_observation(data, step)
+            told = parse(data)
         except InputError:
             return self._drop("observation that cannot be read")
         if told.get("step") is not None and told["step"] <= self.agent.step:
@@ -270,25 +296,3 @@ class Member:
 
     def _drop(self, reason: str) -> None:
         self._dropped[reason] += 1
-
-
-def parse_observation(data: bytes, step: int | None = None) -> dict[str, Any]:
-    """The arguments of `observe`: of float32 numbers as they are, or of a JSON object.
-
-    The object has `observation`, and where they are known `action` since the last one, `step` and `begins`.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if data[:1] != b"{":
-        if len(data) % 4:
-            raise InputError("An observation is a JSON object or float32 numbers.")
-        return {"observation": np.frombuffer(data, "<f4"), "step": step}
-    try:
-        told = json.loads(data)
-        values = np.asarray(told["observation"], np.float32)
-        action, at = told.get("action"), told.get("step", step)
-        found = {"observation": values, "begins": bool(told.get("begins", False))}
-        return {**found, "action": None if action is None else int(action), "step": None if at is None else int(at)}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"An observation is a JSON object with `observation`: {error}.") from None

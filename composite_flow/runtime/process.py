@@ -13,7 +13,7 @@ from typing import Any
 from composite_flow.errors import InputError
 from composite_flow.runtime.bus import LEASE_SECONDS, Bus
 from composite_flow.runtime.loss import Loss
-from composite_flow.runtime.member import Member, Rule, Settings
+from composite_flow.runtime.member import Member, Parse, Rule, Settings, parse_json, parse_numbers
 from composite_flow.runtime.message import RefusedMessage, is_proof, prove, unpack
 
 _AT_MOST = 0.5  # seconds between two looks at the clock
@@ -39,7 +39,8 @@ class AgentProcess:
         """
         self._refuse_a_second_one()
         number, nonce, team, key = self._number, self.member.nonce, self._settings.team, self._settings.key
-        self._bus.listen(f"observe/{number}", lambda _, data: self._put(lambda now: self.member.observe(data, now)))
+        for topic, parse in (("observe", parse_json), ("numbers", parse_numbers)):
+            self._bus.listen(f"{topic}/{number}", self._observed(parse))
         self._bus.listen("say/*", lambda _, data: self._arrived(data))
         self._bus.listen(f"tell/*/{number}", lambda _, data: self._arrived(data))
         self._bus.be_alive(number, nonce, lambda challenge: prove(challenge, team, number, nonce, key))
@@ -53,6 +54,9 @@ class AgentProcess:
         """End `run`; from any thread or signal handler."""
         self._running = False
         self._events.put(lambda now: None)
+
+    def _observed(self, parse: Parse) -> Callable[[str, bytes], None]:
+        return lambda _, data: self._put(lambda now: self.member.observe(data, now, parse))
 
     def _refuse_a_second_one(self) -> None:
         """One that was killed may still be held to be alive for a lease."""

@@ -12,7 +12,7 @@ import composite_flow as cf
 from composite_flow.errors import InputError
 from composite_flow.runtime.identity import model_checksum
 from composite_flow.runtime.loss import Loss
-from composite_flow.runtime.member import Settings
+from composite_flow.runtime.member import Settings, parse_numbers
 from composite_flow.runtime.message import is_proof, prove, unpack
 
 KEY = b"0123456789abcdef"
@@ -152,7 +152,7 @@ def test_clocks_that_differ_by_a_second_change_nothing(model):
     ("data", "reason"),
     [
         (b"{", "that cannot be read"),
-        (b"12345", "that cannot be read"),
+        (b"[1, 2]", "that cannot be read"),
         (b'{"action": 1}', "that cannot be read"),
         (b'{"observation": [1, 2, 3], "step": 1}', "that cannot be used"),
         (b'{"observation": [NaN, 0], "step": 1}', "that cannot be used"),
@@ -178,11 +178,14 @@ def test_bad_observations_are_counted_and_the_agent_lives(model, data, reason):
 
 
 def test_numbers_as_they_are_are_observations_too(model):
-    bus = started(model)
-    bus.members[0].observe(np.zeros(OBSERVATION, "<f4").tobytes(), 0.0)
-    bus.members[0].observe(np.zeros(OBSERVATION, "<f4").tobytes(), 0.0)  # histories of three steps need the action
-    assert bus.members[0].agent.step == 0
-    assert bus.members[0].refused == {"observation that cannot be used": 1}
+    member = started(model).members[0]
+    numbers = np.frombuffer(b"{}}{" * OBSERVATION, "<f4")  # as bytes they might be taken for JSON
+    member.observe(numbers.tobytes(), 0.0, parse_numbers)
+    np.testing.assert_array_equal(member.agent.history[2 * OBSERVATION : 3 * OBSERVATION], numbers)
+    member.observe(np.zeros(OBSERVATION, "<f4").tobytes(), 0.0, parse_numbers)  # three steps of history need the action
+    assert member.agent.step == 0
+    member.observe(b"12345", 0.0, parse_numbers)
+    assert member.refused == {"observation that cannot be read": 1, "observation that cannot be used": 1}
 
 
 @pytest.mark.parametrize(("bits", "most"), [(16, 130), (8, 110)])

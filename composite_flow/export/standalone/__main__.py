@@ -22,7 +22,7 @@ from composite_flow.runtime.process import AgentProcess, run_until_stopped
 def report(agent: Any, level: float) -> dict[str, Any]:
     """What is told of an estimate."""
     found = agent.estimate()
-    told = {"participants": np.flatnonzero(found.participants).tolist()}
+    told: dict[str, Any] = {"participants": np.flatnonzero(found.participants).tolist()}
     told["mean"] = dict(zip(agent.state_names, found.mean.tolist(), strict=True))
     told["deviation"] = dict(zip(agent.state_names, np.sqrt(found.variance).tolist(), strict=True))
     bounds = agent.intervals(found, level)

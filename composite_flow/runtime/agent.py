@@ -177,6 +177,11 @@ class Agent:
             raise InputError(f"What agent {sender} sent is no answer of this model's agents.")
         return self._inbox.receive(int(sender), int(step), sent)
 
+    @property
+    def num_answers(self) -> int:
+        """How many others have answered at this step."""
+        return self._inbox.count(self.step)
+
     def heard(self, within: int | None = None) -> dict[int, int]:
         """Whose answers count now, itself aside, and of which step they are; `within` as in `estimate`."""
         return {sender: step for sender, (step, _) in self._answers(within).items()}

@@ -39,7 +39,7 @@ class TeamProcesses:
             commands: by which each agent is started; the endpoint is added to them.
         """
         self.team, self._commands = team, commands
-        self.endpoint = f"tcp/127.0.0.1:{_free_port()}"
+        self.endpoint = f"tcp/127.0.0.1:{free_port()}"
         self.processes: dict[int, subprocess.Popen] = {}
         self.paused: dict[int, subprocess.Popen] = {}
         self._told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -186,7 +186,8 @@ def _row(array: np.ndarray | ShardedArray, step: int) -> np.ndarray:
     return np.asarray(array[step : step + 1])[0]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nothing listens at."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", 0))

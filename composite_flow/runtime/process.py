@@ -17,6 +17,7 @@ from composite_flow.runtime.member import Member, Parse, Rule, Settings, parse_j
 from composite_flow.runtime.message import RefusedMessage, is_proof, prove, unpack
 
 _AT_MOST = 0.5  # seconds between two looks at the clock
+_RETRY = 1.0  # seconds after which a challenge is made again
 
 
 class AgentProcess:
@@ -30,6 +31,7 @@ class AgentProcess:
         self._events: queue.SimpleQueue[Callable[[float], None]] = queue.SimpleQueue()
         self.member = Member(agent, checksum, settings, rule, num_agents, self._send, self._tell)
         self._running, self._refusal = True, ""
+        self._unmet: dict[tuple[int, int], float] = {}
 
     def run(self) -> None:
         """Until `stop`.
@@ -85,6 +87,7 @@ class AgentProcess:
         if event is not None:
             event(time.monotonic())
         self.member.tick(time.monotonic())
+        self._challenge_again(time.monotonic())
 
     def _put(self, event: Callable[[float], None]) -> None:
         self._events.put(event)
@@ -110,9 +113,20 @@ class AgentProcess:
         """A token came or went: who comes is challenged, who goes is gone."""
         if agent == self._number:
             return self._yield_to(nonce) if there else None
-        if not there:
-            self.member.miss(agent, nonce, now)
-            return self._tell_present()
+        if there:
+            return self._challenge(agent, nonce, now) if agent in range(self.member.num_agents) else None
+        self._unmet.pop((agent, nonce), None)
+        self.member.miss(agent, nonce, now)
+        self._tell_present()
+
+    def _challenge_again(self, now: float) -> None:
+        """Whoever has not replied: the reply was lost, or the way to it was not known yet."""
+        for (agent, nonce), last in list(self._unmet.items()):
+            if now - last > _RETRY:
+                self._challenge(agent, nonce, now)
+
+    def _challenge(self, agent: int, nonce: int, now: float) -> None:
+        self._unmet[agent, nonce] = now
         challenge, team, key = os.urandom(16), self._settings.team, self._settings.key
 
         def replied(reply: bytes) -> None:
@@ -120,6 +134,8 @@ class AgentProcess:
                 self._put(met)
 
         def met(now: float) -> None:
+            if self._unmet.pop((agent, nonce), None) is None:
+                return  # it is gone again, or was met before
             self.member.meet(agent, nonce, now)
             self._tell_present()
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -12,10 +13,13 @@ from runtime.fused_team import AGENTS, SCALING, episodes, team_model
 
 import composite_flow as cf
 from composite_flow import cli
+from composite_flow.model import load
 from composite_flow.runtime.bus import LEASE_SECONDS, Bus
-from composite_flow.runtime.launcher import TeamProcesses, agent_command, replay
+from composite_flow.runtime.launcher import TeamProcesses, agent_command, free_port, replay
 from composite_flow.runtime.loss import Loss
-from composite_flow.runtime.message import RefusedMessage, unpack
+from composite_flow.runtime.member import Settings
+from composite_flow.runtime.message import RefusedMessage, prove, unpack
+from composite_flow.runtime.start import Inference, agent_process
 
 pytest.importorskip("zenoh")
 pytestmark = pytest.mark.slow
@@ -202,3 +206,26 @@ def test_what_cannot_be_started_is_told_in_a_sentence(folder, capsys, tmp_path):
     with pytest.raises(RefusedMessage):
         unpack(b"")
     assert sys.executable in agent_command("run", 0, "t", [])[0]
+
+
+def test_who_did_not_prove_to_be_there_is_asked_again(folder):
+    """The first reply is wrong, as one that is lost: nobody is believed for it, and nobody is forgotten."""
+    model, present, asked = load(folder / "run"), [], []
+
+    def proof(challenge):
+        asked.append(challenge)
+        return b"wrong" if len(asked) == 1 else prove(challenge, "shy", 1, 77, None)
+
+    endpoint = f"tcp/127.0.0.1:{free_port()}"
+    with Bus("shy", listen=[endpoint]) as bus, Bus("shy", connect=[endpoint]) as other:
+        other.listen("present/0", lambda _, data: present.append(json.loads(data)["present"]))
+        process = agent_process(bus, model, 0, Settings("shy"), Inference())
+        thread = threading.Thread(target=process.run)
+        thread.start()
+        other.be_alive(1, 77, proof)
+        until = time.monotonic() + 20.0
+        while [1] not in present and time.monotonic() < until:
+            time.sleep(0.05)
+        process.stop()
+        thread.join()
+    assert present == [[1]] and len(asked) == 2 and len(set(asked)) == 2

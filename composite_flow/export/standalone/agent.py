@@ -135,6 +135,11 @@ class Agent:
             raise InputError(f"What agent {sender} sent is no answer of this model's agents.")
         return self._inbox.receive(int(sender), int(step), message)
 
+    @property
+    def num_answers(self) -> int:
+        """How many others have answered at this step."""
+        return self._inbox.count(self.step)
+
     def heard(self, within: int | None = None) -> dict[int, int]:
         """Whose answers count now, itself aside, and of which step they are."""
         found = self._inbox.heard(self.step, self.max_age if within is None else within)

@@ -9,14 +9,15 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --constraint const
 
 .PHONY: demo test check mutants results docs benchmark clean
 .DELETE_ON_ERROR:
-.SECONDARY: .venv-torch/bin/python # make would remove it, as a step on the way
+.SECONDARY: .venv-torch/bin/python .venv-robot/bin/python # make would remove it, as a step on the way
 
 demo: .venv/installed
 	$(BIN)/composite-flow demo
 
 # The workers share what they compile, however quickly, and a later run finds it again.
+# Exported agents run in .venv-robot, which has no JAX.
 # Each file goes to one worker, so that its tests share their fixtures and compiled functions; long files go first.
-test: .venv/installed-test
+test: .venv/installed-test .venv-robot/installed
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	  $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
@@ -47,7 +48,7 @@ benchmark: .venv/installed-smax .venv-torch/installed-benchmarks
 	$(BIN)/python -m benchmarks.policy_inputs --out docs/results/policy_inputs.json --page docs/policy_inputs.md
 
 clean:
-	rm -rf .venv .venv-torch site
+	rm -rf .venv .venv-torch .venv-robot site
 
 # One stamp per set of extras; a change of the requirements, or of the version, installs again.
 # The install is editable, so that a change of the code needs no second one.
@@ -61,6 +62,11 @@ clean:
 
 .venv-torch/installed-%: pyproject.toml constraints.txt | .venv-torch/bin/python
 	.venv-torch/bin/python $(INSTALL) --editable ".[$*]"
+	@touch $@
+
+# What an exported agent runs on: no JAX, and not this package either.
+.venv-robot/installed: constraints.txt | .venv-robot/bin/python
+	.venv-robot/bin/python $(INSTALL) numpy onnxruntime eclipse-zenoh
 	@touch $@
 
 %/bin/python:

@@ -49,6 +49,7 @@ from composite_flow.problems import (
 )
 from composite_flow.problems.check import check_problem
 from composite_flow.push_forward import push_forward_log_density
+from composite_flow.runtime.agent import Agent
 from composite_flow.training.calibrate import calibrate
 from composite_flow.training.fit import TrainingConfig, fit
 
@@ -66,6 +67,7 @@ if TYPE_CHECKING:  # a third of the import's time, and most programs train no po
 __version__ = "0.2.0"
 
 __all__ = [
+    "Agent",
     "Belief",
     "BeliefModel",
     "Certificate",

@@ -35,7 +35,7 @@ from composite_flow.fusion.learned import (
     Participants,
     Sampler,
 )
-from composite_flow.fusion.single import fuse_one
+from composite_flow.fusion.one_estimate import fuse_one
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network, empty_network, network_settings
@@ -105,8 +105,7 @@ class Model:
         self, histories: Histories, participants: Participants | None = None, **options: Unpack[Checks]
     ) -> TeamEstimate:
         """`fuse` many joint histories, each with its own participants; agents are checked where options say so."""
-        asked = histories, participants, self.scaling, self.state_names
-        return self._learned_fusion(histories).fuse(*asked, **options)
+        return self._learned_fusion(histories).fuse(histories, participants, self.scaling, self.state_names, **options)
 
     def infer_by_chain(
         self, histories: JointHistory | Histories, participants: Sequence[int] | None = None
@@ -269,7 +268,7 @@ class Model:
         save_checkpoint(Path(folder) / MODEL_FILE, tree, description, overwrite)
 
 
-_DESCRIBED = ("radius", "curves", "state_names", "description")  # fields that stand in the file's description
+_DESCRIBED = ("radius", "curves", "state_names", "description")  # fields in the file's description
 
 
 def load(folder: str | os.PathLike, denoiser: Denoiser | None = None) -> Model:

@@ -16,6 +16,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "Infer it by fusion": ("Model.fuse", "Model.infer_by_chain", "Model.sample", "TeamEstimate"),
     "Say how sure it is": ("TeamEstimate.interval", "TeamEstimate.region", "TeamEstimate.possible_states", "calibrate"),
     "Know when not to answer": ("TeamEstimate.verdict", "Verdict"),
+    "Be one agent of a team": ("Agent", "Agent.observe", "Agent.receive", "Agent.estimate"),
     "Infer what one agent knows": ("find_fixed_points", "FixedPoints", "converge"),
     "Check an estimate": ("certify", "certify_batch", "Certificate", "measured_radius"),
     "Compare with the truth": ("exact_belief", "Belief", "IdealDenoiser", "evaluate", "psnr", "exact_states"),
@@ -35,7 +36,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "relu_jacobian", "sensitivity", "deviation", "composite", "certificate", "analysis", "belief", "history",
     ),
     "Beyond the paper": (
-        "fusion",
+        "fusion", "runtime", "export",
     ),
     "Data and worlds": ("data", "problems"),
     "Training and runs": ("training", "baselines", "model", "evaluation", "runs", "metrics"),

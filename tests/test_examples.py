@@ -1,6 +1,8 @@
 """The examples show what they say."""
 
 import importlib.util
+import os
+import re
 from pathlib import Path
 
 import jax
@@ -11,7 +13,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "examples"
 
 def example(name):
     """The module of an example, which is no part of the package."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name.replace("/", "_"), FOLDER / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -21,6 +23,25 @@ def example(name):
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
 def test_examples_are_short(path):
     assert len(path.read_text().splitlines()) < 60
+
+
+ROBOT_PYTHON = Path(os.environ.get("ROBOT_PYTHON", FOLDER.parent / ".venv-robot" / "bin" / "python"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ROBOT_PYTHON.exists(), reason="make test installs .venv-robot")
+def test_robots_know_more_together_and_do_without_one(monkeypatch, capsys):
+    """Four processes without JAX; robot 2 is off from step 8 to 15. Less is learned than by the example itself."""
+    monkeypatch.syspath_prepend(str(FOLDER / "robots"))
+    with jax.numpy_dtype_promotion("standard"):
+        robots = example("robots/main")
+        errors = robots.main(num_episodes=150, steps=600, python=str(ROBOT_PYTHON))
+    off, on = range(robots.OFF, robots.ON), [*range(robots.OFF), *range(robots.ON, len(errors))]
+    assert all(set(errors[step]) == {0, 1, 3} for step in off)
+    assert all(set(errors[step]) == {0, 1, 2, 3} for step in on)
+    told = capsys.readouterr().out.splitlines()
+    off_on_average, nothing = (float(word) for word in re.findall(r"([\d.]+) m ", told[-1].replace("m.", "m .")))
+    assert off_on_average < 0.6 * nothing and len(told) == len(errors) + 2
 
 
 def test_an_inferred_state_is_worth_its_messages(capsys):

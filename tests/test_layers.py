@@ -16,7 +16,8 @@ ENTRIES = """
     __init__.py __main__.py py.typed errors.py history.py belief.py metrics.py validation.py denoiser.py network.py
     linear_gaussian.py flow.py probability_ode.py push_forward.py fixed_points.py jacobian.py relu_jacobian.py
     sensitivity.py deviation.py model.py evaluation.py runs.py
-    composite fusion certificate analysis baselines training numerics files problems data policy plots cli
+    composite fusion certificate analysis baselines training numerics files problems data policy
+    runtime export plots cli
 """.split()
 
 

@@ -4,7 +4,7 @@ Read `checks` (the paper's two conditions), `sweep_radii` (is the composite map 
 `calibration` (bounds that hold for whole new episodes) and `reliability` (how often accepted answers are wrong).
 """
 
-from composite_flow.certificate.checks import Certificate, certify, certify_batch
+from composite_flow.certificate.checks import Certificate, certify, certify_agent, certify_batch
 from composite_flow.certificate.conformal import conformal_radius, episode_scores
 from composite_flow.certificate.radius import ConformalRadius, check_radius
 from composite_flow.certificate.reliability import Reliability, acceptance, measure_reliability, right_samples
@@ -21,6 +21,7 @@ __all__ = [
     "SweepRadii",
     "acceptance",
     "certify",
+    "certify_agent",
     "certify_batch",
     "check_radius",
     "conformal_radius",

@@ -155,9 +155,46 @@ def certify_batch(
     spoken = jnp.take_along_axis(histories, agents[:, :, None], axis=1)
     method = Method(exact, denoiser.state_size <= dense_limit, depth)
     radii = last_sweep_radii(denoiser, spoken, estimates.path, jax.random.key(0) if key is None else key, method)
-    ends, settled = settle_teams(denoiser, spoken, estimates.samples, tolerance=tolerance, max_steps=max_steps)
-    distances = np.linalg.norm(ends - np.asarray(estimates.samples)[:, :, None], axis=-1)
-    return Certificate(agents, *radii, jnp.asarray(distances), jnp.asarray(settled), limit)
+    flows = _ends(denoiser, spoken, estimates.samples, tolerance=tolerance, max_steps=max_steps)
+    return Certificate(agents, *radii, *flows, limit)
+
+
+def certify_agent(
+    denoiser: Denoiser,
+    agent: int,
+    history: Float[Array, " history"],
+    received: Float[Array, "samples state"],
+    samples: Float[Array, "samples state"],
+    *,
+    radius: float | ConformalRadius,
+    dense_limit: int = 256,
+    depth: int = 20,
+) -> Certificate:
+    """The share of `certify` that one agent can compute from its own history: that of a team of which it is all.
+
+    Args:
+        denoiser, radius, dense_limit, depth: as in `certify`.
+        agent: its number.
+        history: its own.
+        received: the states that it received in the last sweep.
+        samples: where the samples ended.
+
+    Raises:
+        InputError: the history or the radius cannot be used.
+    """
+    spoken, limit = check_histories(denoiser, history[None], axes=2)[None], check_radius(radius)
+    method = Method(False, denoiser.state_size <= dense_limit, depth)
+    radii = last_sweep_radii(denoiser, spoken, received[None, None], jax.random.key(0), method)
+    flows = _ends(denoiser, spoken, samples[None], tolerance=TOLERANCE, max_steps=MAX_STEPS)
+    found = Certificate(jnp.full((1, 1), agent, jnp.int32), *radii, *flows, jnp.full(1, limit, jnp.float32))
+    return jax.tree.map(lambda leaf: leaf[0], found)
+
+
+def _ends(denoiser: Denoiser, spoken, samples, **limits):
+    """How far each agent's own flow leads away from each sample, and whether it converged."""
+    ends, settled = settle_teams(denoiser, spoken, samples, **limits)
+    distances = np.linalg.norm(ends - np.asarray(samples)[:, :, None], axis=-1)
+    return jnp.asarray(distances), jnp.asarray(settled)
 
 
 def _refuse_other_rules(estimates: Estimate) -> None:

@@ -10,17 +10,20 @@ import tyro
 from tyro.extras import SubcommandApp
 
 from composite_flow import __version__
+from composite_flow.cli.agent import agent
 from composite_flow.cli.analyze import analyze
 from composite_flow.cli.collect import collect
 from composite_flow.cli.demo import demo
 from composite_flow.cli.evaluate import evaluate
 from composite_flow.cli.evaluate_policy import evaluate_policy
+from composite_flow.cli.export import export
 from composite_flow.cli.import_data import import_data
 from composite_flow.cli.inspect import inspect
 from composite_flow.cli.play import play
 from composite_flow.cli.reconstruct import reconstruct
 from composite_flow.cli.reporting import say
 from composite_flow.cli.reproduce import reproduce
+from composite_flow.cli.team import team
 from composite_flow.cli.train import train
 from composite_flow.cli.train_policy import train_policy
 from composite_flow.errors import CompositeFlowError
@@ -42,6 +45,9 @@ _COMMANDS = (
     play,
     reproduce,
     inspect,
+    agent,
+    team,
+    export,
 )
 for _command in _COMMANDS:
     app.command(_command)

@@ -1,7 +1,7 @@
 """CORE 3. Composite diffusion: agents pass one noisy state around and reach a state that all of them allow (§5).
 
-Read `reconstruct` (Definition 6), then `rule` (what else agents can do with a message), `sampling` and `plan` (how
-often, who speaks when) and `given` (what all agents know already).
+Read `reconstruct` (Definition 6), then `rule` (what else agents can do with a message), `sampling`, `plan` and `turns`
+(how often, who speaks when) and `given` (what all agents know already).
 """
 
 from composite_flow.composite.check import check_rule
@@ -24,6 +24,7 @@ from composite_flow.composite.rule import (
     sweep,
 )
 from composite_flow.composite.sampling import Sampling, SamplingOptions
+from composite_flow.composite.turns import Turns, draw_turns
 
 __all__ = [
     "CompositeDiffusion",
@@ -34,10 +35,12 @@ __all__ = [
     "Plan",
     "Sampling",
     "SamplingOptions",
+    "Turns",
     "affordable_batch_size",
     "agent_context",
     "check_rule",
     "composite_flow",
+    "draw_turns",
     "give",
     "make_plan",
     "message_bytes",

@@ -29,9 +29,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from composite_flow.composite.plan import Plan, make_plan, speaking_positions, stir_scales
+from composite_flow.composite.plan import Plan, make_plan
 from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message, sweep
 from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
+from composite_flow.composite.turns import Turns, draw_turns
 from composite_flow.denoiser import Context, Denoiser
 from composite_flow.numerics.merging import merge_points
 from composite_flow.validation import check_histories
@@ -204,10 +205,10 @@ def _reconstruct(denoiser, plan: Plan, rule: CompositionRule, histories, key) ->
     samples = jax.vmap(rule.state)(messages)
     hops = sweeps * len(plan.participants)
     return Estimate(
-        **_candidates(samples, plan),
+        **candidates_of(samples, plan),
         samples=samples,
         path=path,
-        order=jnp.asarray(plan.participants, jnp.int32)[team.order],
+        order=team.turns.speakers,
         sweeps=sweeps,
         messages=hops,
         denoiser_calls=hops * plan.sampling.num_samples * rule.calls_per_hop,
@@ -219,44 +220,37 @@ class _Team(eqx.Module):
     """A joint history made ready: all that a sweep of its samples needs, but where they stand."""
 
     denoiser: Denoiser
-    rule: CompositionRule
-    plan: Plan
+    turns: Turns
     contexts: Context
-    order: Int[Array, "sweeps participants"]
-    key_stir: PRNGKeyArray
+
+    @property
+    def rule(self) -> CompositionRule:
+        """What each of them does with the message."""
+        return self.turns.rule
 
     def sweep(
         self, messages: Message, number: Int[Array, ""]
     ) -> tuple[Message, Float[Array, "participants samples state"]]:
         """The samples' messages after a sweep, and the states that each agent received."""
+        order, noise = self.turns.order[number], self.turns.noise(number, self.denoiser.state_size)
 
         def one(message, noise):
-            message, received = sweep(self.rule, self.denoiser, self.contexts, self.order[number], message, noise)
+            message, received = sweep(self.rule, self.denoiser, self.contexts, order, message, noise)
             return message, jax.vmap(self.rule.state)(received)
 
-        return jax.vmap(one, in_axes=(0, 1), out_axes=(0, 1))(messages, self._noise(number))
-
-    def _noise(self, number: Int[Array, ""]) -> Float[Array, "participants samples state"] | None:
-        sampling = self.plan.sampling
-        if not sampling.stir:
-            return None
-        shape = self.order.shape[1], sampling.num_samples, self.denoiser.state_size
-        return stir_scales(self.plan)[number] * jax.random.normal(jax.random.fold_in(self.key_stir, number), shape)
+        return jax.vmap(one, in_axes=(0, 1), out_axes=(0, 1))(messages, noise)
 
 
 def _begin(denoiser, rule: CompositionRule, plan: Plan, histories, key) -> tuple[_Team, Message]:
     """The team, and the message of each sample before the first sweep."""
-    key_noise, key_order = jax.random.split(key)
-    key_stir = jax.random.fold_in(key, 2)  # beside what `split` gives, so that flows without it stay as they were
     contexts = jax.vmap(denoiser.condition)(histories[jnp.asarray(plan.participants, jnp.int32)])
-    order = speaking_positions(key_order, plan)
-    noise = plan.sigma * jax.random.normal(key_noise, (plan.sampling.num_samples, denoiser.state_size))
-    return _Team(denoiser, rule, plan, contexts, order, key_stir), jax.vmap(rule.start)(noise)
+    turns = draw_turns(plan, rule, key)
+    return _Team(denoiser, turns, contexts), turns.start(denoiser.state_size)
 
 
 def _sweep_until_still(team: _Team, messages: Message):
     """Sweeps made, the samples' last messages, and what the last sweep's agents received (participants, K, state)."""
-    (num_sweeps, num_participants), tolerance = team.order.shape, team.plan.sampling.tolerance
+    (num_sweeps, num_participants), tolerance = team.turns.order.shape, team.turns.plan.sampling.tolerance
     states = jax.vmap(team.rule.state)
 
     def moving(carry):
@@ -276,8 +270,8 @@ def _sweep_until_still(team: _Team, messages: Message):
     return jax.lax.while_loop(moving, one_sweep, start)[:3]
 
 
-def _candidates(samples: Float[Array, "samples state"], plan: Plan) -> dict[str, Array]:
-    """Merge the end points; they come ranked by how many samples reached them."""
+def candidates_of(samples: Float[Array, "samples state"], plan: Plan) -> dict[str, Array]:
+    """The state, candidates, shares and mask of an `Estimate`: end points merged, by how many samples reached them."""
     merged = merge_points(samples, plan.sampling.merge_radius, plan.sampling.max_candidates)
     return {
         # no candidate at all means that no sample stayed finite, which a zero would hide

@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from composite_flow.fusion.features import FeatureTypes
 
@@ -84,6 +84,14 @@ class Answers(eqx.Module):
     @abstractmethod
     def answer(self, context: Any) -> Answer:
         """What is to be added up."""
+
+    def sent(self, context: Any) -> Any:
+        """What the agent sends of it, where that is less than the whole answer."""
+        return self.answer(context)
+
+    def heard(self, agent: Int[Array, ""], sent: Any) -> Answer:
+        """The answer that belongs to what an agent sent."""
+        return sent
 
     @property
     def values_sent(self) -> int:

@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from composite_flow.fusion.answers import Answer, Prior
 from composite_flow.fusion.consistency import others_of
-from composite_flow.fusion.doubts import Doubts, Watch
+from composite_flow.fusion.doubts import NUM_CHECKS, Doubts, Watch
 from composite_flow.fusion.familiar import CHECKS
 from composite_flow.fusion.posterior import posterior
 
@@ -76,7 +76,7 @@ def unusual(
     watch: Watch,
     prior: Prior,
     each: Answer,
-    histories: Float[Array, "agents history"],
+    histories: Float[Array, "agents history"] | None,
     participants: Bool[Array, " agents"],
 ) -> Float[Array, "agents columns"]:
     """All that is told of every agent: discrepancies of features, checks of its history, its consistency.
@@ -85,23 +85,26 @@ def unusual(
         watch: what was learned of histories; its scale is not used.
         prior: of the model that answered.
         each: every agent's answer, agents along the leading axis.
-        histories: which are finite.
+        histories: which are finite; None where only answers were heard, so that nothing is told of them.
         participants: who takes part; all others have 0.
     """
+    contradiction = discrepancies(prior, each, participants)
+    if histories is None:
+        return jnp.pad(contradiction, ((0, 0), (0, NUM_CHECKS)))
     surprise = jnp.zeros(len(histories))
     if watch.consistency is not None:
         surprise = watch.consistency.surprise(histories, each, others_of(each, participants))
         surprise = jnp.where(jnp.sum(participants) > 1, surprise, 0.0)
     alone = jax.vmap(watch.familiar.unlikeness)(histories[:, : len(watch.familiar.low)])
     own = jnp.where(participants[:, None], jnp.concatenate([alone, surprise[:, None]], axis=1), 0.0)
-    return jnp.concatenate([discrepancies(prior, each, participants), own], axis=1)
+    return jnp.concatenate([contradiction, own], axis=1)
 
 
 def doubts_of(
     watch: Watch,
     prior: Prior,
     each: Answer,
-    histories: Float[Array, "agents history"],
+    histories: Float[Array, "agents history"] | None,
     participants: Bool[Array, " agents"],
     bound: float | Float[Array, ""],
     *,
@@ -118,13 +121,16 @@ def doubts_of(
     Args:
         watch, prior: of the model.
         each: every agent's answer, agents along the leading axis; of histories whose missing numbers are 0.
-        histories: of the agents.
+        histories: of the agents; None where only answers were heard.
         participants: who is to take part.
         bound: above which an agent is in doubt.
         leave_out: whether suspects are left out of the estimate.
     """
-    whole = jnp.all(jnp.isfinite(histories), axis=1)
-    heard, histories = participants & whole, jnp.where(whole[:, None], histories, 0.0)
+    whole = jnp.ones_like(participants)
+    if histories is not None:
+        whole = jnp.all(jnp.isfinite(histories), axis=1)
+        histories = jnp.where(whole[:, None], histories, 0.0)
+    heard = participants & whole
 
     def values(team: Bool[Array, " agents"]) -> Float[Array, "agents columns"]:
         return unusual(watch, prior, each, histories, team) / watch.scale[None]

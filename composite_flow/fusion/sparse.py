@@ -23,21 +23,8 @@ from composite_flow.data.dataset import HistoryDataset
 from composite_flow.fusion.answers import Answer, Answers, Prior
 from composite_flow.fusion.network import LARGEST_EXPONENT
 from composite_flow.fusion.screening import FEATURES_PER_ENTRY, sparse_parts
+from composite_flow.fusion.slot_answer import SlotAnswer
 from composite_flow.network import Activation, activation_function, check_sizes, scaling_range, uniform_weights
-
-
-class SlotAnswer(eqx.Module):
-    """An answer as it is sent: evidence, weight and precision of a few features, and one number for all.
-
-    Attributes:
-        evidence, weight, precision: of the agent's slots.
-        everywhere: what is added to the evidence of every feature.
-    """
-
-    evidence: Float[Array, "*batch slots"]
-    weight: Float[Array, "*batch slots"]
-    precision: Float[Array, "*batch slots"]
-    everywhere: Float[Array, "*batch"]
 
 
 class SparseAnswers(Answers):
@@ -160,9 +147,16 @@ class SparseAnswers(Answers):
 
     def answer(self, context: tuple[Array, Array, Array]) -> Answer:
         """What is to be added up, of every feature."""
+        return self.heard(context[0], self.sent(context))
+
+    def sent(self, context: tuple[Array, Array, Array]) -> SlotAnswer:
+        """What is sent of it."""
         agent, here, usual = context
-        slots = self.slot_features[agent]
-        return self._spread(slots, self._say(here, self._evidence(usual), jnp.ones(1), slots))
+        return self._say(here, self._evidence(usual), jnp.ones(1), self.slot_features[agent])
+
+    def heard(self, agent: Int[Array, ""], sent: SlotAnswer) -> Answer:
+        """The answer of every feature that belongs to what this agent sent."""
+        return self._spread(self.slot_features[agent], sent)
 
     # --- the whole team
 

@@ -64,6 +64,11 @@ SMALLER = {
         ("miss=0.3 --episodes 128", "miss=0.3 --episodes 16"),
         ("sensor:3x3,targets=2", "sensor:2x2,targets=1"),
     ),
+    "docs/runtime.md": (
+        ("sensor:3x3,targets=2 --episodes 512", "sensor:2x2,targets=1,steps=4 --episodes 64"),
+        ("--out runs/a --learn both", "--out runs/a --learn both --width 16 --depth 2 --batch 64 --steps 40"),
+        ("team runs/a data/a", "team runs/a data/a --episodes 1 --deadline 1"),
+    ),
     "docs/extending.md": (
         ("ring:Ring,size=4 --episodes 256", "ring:Ring,size=4 --episodes 32"),
         ("--width 64 --steps 2000", "--width 16 --depth 2 --batch 64 --steps 40"),
@@ -87,6 +92,7 @@ LEFT_OUT = {
         ("composite-flow import vault", "needs a vault of OG-MARL; tests/data/test_vault.py imports one"),
         ("composite-flow train-policy smax:", BATTLES),
         ("composite-flow analyze", "takes longest to compile; docs/tutorial.md runs it"),
+        ("composite-flow team", "starts processes; docs/runtime.md runs it"),
         ("composite-flow reproduce", "minutes; tests/paper runs the smoke preset of each experiment"),
     ),
     "docs/battles.md": (
@@ -97,6 +103,13 @@ LEFT_OUT = {
         ("composite-flow evaluate runs/zerg", "needs the run above"),
         ("srun", "needs SLURM, and several machines"),
         ("import jax", "needs several hosts; tests/training/test_hosts.py trains on two"),
+    ),
+    "docs/runtime.md": (
+        ("composite-flow agent", "runs until it is stopped; tests/runtime/test_processes.py starts whole teams of it"),
+    ),
+    "docs/pytorch.md": (
+        ("pip install", "installs"),
+        ("import torch", "needs PyTorch; tests/export/test_pytorch.py runs it in the benchmark's environment"),
     ),
     "docs/index.md": (("make demo", "installs the package anew; tests/paper/test_demo.py runs the experiment"),),
     "docs/extending.md": (
@@ -111,7 +124,14 @@ LEFT_OUT = {
 """Blocks of Python and lines of shell that are not run, by how they begin, and why."""
 
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/index.md", "docs/tutorial.md", "docs/battles.md", "docs/acting.md")
-PAGES += ("docs/starcraft.md", "docs/extending.md", "docs/fusion.md", "docs/trust.md")
+PAGES += (
+    "docs/starcraft.md",
+    "docs/extending.md",
+    "docs/fusion.md",
+    "docs/trust.md",
+    "docs/runtime.md",
+    "docs/pytorch.md",
+)
 
 BLOCK = re.compile(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', flags=re.MULTILINE | re.DOTALL)
 
@@ -186,7 +206,7 @@ def test_every_block_of_a_page_runs(name, tmp_path, monkeypatch, permissive):
 
 def test_every_page_with_blocks_is_run():
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
-    generated = {"benchmarks.md", "loader.md", "latency.md", "state_size.md", "policy_inputs.md"}
+    generated = {"benchmarks.md", "loader.md", "latency.md", "bus.md", "state_size.md", "policy_inputs.md"}
     typed = {str(path.relative_to(ROOT)) for path in pages if BLOCK.search(path.read_text())}
     assert typed - {f"docs/{name}" for name in generated} <= set(PAGES)
 

@@ -1,0 +1,110 @@
+"""What is exported, as functions of JAX over batches: what files of every format are held against."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from composite_flow.errors import InputError
+from composite_flow.fusion.answers import Answer, Answers
+from composite_flow.fusion.fuse import posterior
+from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.model import Model
+from composite_flow.network import Network
+from composite_flow.runtime.conversion import rest_of
+
+
+class Exported(NamedTuple):
+    """One function of a model.
+
+    Attributes:
+        call: arrays (batch, …) to a dictionary of arrays (batch, …).
+        inputs: names and sizes of its arguments, in order.
+        examples: arguments as they occur, of a few rows.
+    """
+
+    call: Callable[..., dict[str, Array]]
+    inputs: dict[str, int]
+    examples: tuple[np.ndarray, ...]
+
+
+def functions_of(model: Model, rows: int = 64) -> dict[str, Exported]:
+    """`answer` and `fuse` where fusion was learned, `condition` and `denoise` where a denoiser was.
+
+    Raises:
+        InputError: the denoiser is of a class of one's own.
+    """
+    random = np.random.default_rng(0)
+    found: dict[str, Exported] = {}
+    if model.fusion is not None:
+        found |= _of_fusion(model, _histories(model, random, rows), random)
+    if isinstance(model.denoiser, Network):
+        found |= _of_denoiser(model.denoiser, _histories(model, random, rows), random)
+    elif model.has_denoiser:
+        raise InputError("Only a `Network` can be exported, not a denoiser of another class.")
+    return found
+
+
+def _of_fusion(model: Model, histories: np.ndarray, random) -> dict[str, Exported]:
+    assert model.fusion is not None
+    scaling, size = model.scaling, len(model.state_names)
+    answers = model.fusion.answers
+
+    @jax.vmap
+    def answer(history):
+        return _sent_parts(answers, history)
+
+    unit = scaling.unscale(jnp.ones(size)) - scaling.unscale(jnp.zeros(size))
+
+    @jax.vmap
+    def fuse(evidence, weight, precision):
+        mean, variance = posterior(answers.prior, Answer(evidence, weight, precision, jnp.zeros(0)))
+        return {"mean": scaling.unscale(mean), "variance": variance * unit**2}
+
+    number, prior = answers.prior.types.is_number, np.asarray(answers.prior.precision)
+    weights = number * prior * np.exp(random.normal(size=(2, len(histories), size)))
+    evidence = np.where(number, weights[0] * random.normal(size=weights[0].shape), 4.0 * random.normal(size=(1, size)))
+    sums = tuple(part.astype(np.float32) for part in (evidence, *weights))
+    inputs = {name: size for name in ("evidence", "weight", "precision")}
+    told = Exported(answer, {"history": model.layout.size}, (histories,))
+    return {"answer": told, "fuse": Exported(fuse, inputs, sums)}
+
+
+def _sent_parts(answers: Answers, history: Array) -> dict[str, Array]:
+    sent = answers.sent(answers.condition(history))
+    return {"evidence": sent.evidence, "weight": sent.weight, "precision": sent.precision, "rest": rest_of(sent)}
+
+
+def _of_denoiser(network: Network, histories: np.ndarray, random) -> dict[str, Exported]:
+    width = network.num_conditioned * network.width
+
+    @jax.vmap
+    def condition(history):
+        return {"context": network.condition(history).reshape(-1)}
+
+    @jax.vmap
+    def denoise(context, y):
+        return {"state": network.denoise(context.reshape(network.num_conditioned, network.width), y)}
+
+    contexts = np.asarray(eqx.filter_jit(condition)(histories)["context"])
+    y = random.normal(size=(len(histories), network.state_size)).astype(np.float32)
+    return {
+        "condition": Exported(condition, {"history": network.history_size}, (histories,)),
+        "denoise": Exported(denoise, {"context": width, "y": network.state_size}, (contexts, y)),
+    }
+
+
+def _histories(model: Model, random, rows: int) -> np.ndarray:
+    """Histories within the range of training, each of some agent, the present step observed."""
+    learned = model.fusion.answers if model.fusion is not None else model.denoiser
+    low, high = (np.asarray(getattr(learned, f"history_{end}")) for end in ("minimum", "maximum"))
+    agents, own = model.layout.num_agents, model.layout.size - model.layout.num_agents
+    columns = low[:own] + (high - low)[:own] * random.random((rows, own))
+    columns[:, own - 1] = 1.0
+    identity = np.eye(agents)[np.arange(rows) % agents]
+    assert isinstance(learned, AnswerNetwork) or own <= len(low)
+    return np.concatenate([columns, identity], axis=1).astype(np.float32)

@@ -1,0 +1,1 @@
+"""The agent that goes into exported folders: NumPy and onnxruntime, no JAX."""

@@ -1,0 +1,76 @@
+"""Run an exported agent on a bus: python FOLDER --name 3 --team T. Topics are those of `composite-flow agent`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+try:
+    from agent import Agent, Exported  # type: ignore # in an exported folder, it lies beside this file
+except ImportError:
+    from composite_flow.export.standalone.agent import Agent, Exported
+from composite_flow.errors import CompositeFlowError
+from composite_flow.runtime.broadcast import Broadcast
+from composite_flow.runtime.bus import Bus
+from composite_flow.runtime.loss import Loss
+from composite_flow.runtime.member import Settings
+from composite_flow.runtime.process import AgentProcess, run_until_stopped
+
+
+def report(agent: Any, level: float) -> dict[str, Any]:
+    """What is told of an estimate."""
+    found = agent.estimate()
+    told: dict[str, Any] = {"participants": np.flatnonzero(found.participants).tolist()}
+    told["mean"] = dict(zip(agent.state_names, found.mean.tolist(), strict=True))
+    told["deviation"] = dict(zip(agent.state_names, np.sqrt(found.variance).tolist(), strict=True))
+    bounds = agent.intervals(found, level)
+    return told if bounds is None else {**told, "level": level, "intervals": bounds}
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True, help="the agent's number")
+    parser.add_argument("--team", required=True, help="name of the team")
+    parser.add_argument("--listen", action="append", default=[], help="endpoint to listen at")
+    parser.add_argument("--connect", action="append", default=[], help="endpoint to connect to")
+    parser.add_argument("--deadline", type=float, default=0.1, help="seconds after an observation")
+    parser.add_argument("--bits", type=int, choices=(32, 16, 8), default=32, help="of a number in messages")
+    parser.add_argument("--message-bytes", type=int, help="most bytes of a message")
+    parser.add_argument("--key", type=Path, help="file with the team's secret")
+    parser.add_argument("--max-age", type=int, default=0, help="steps for which an answer counts after its own")
+    parser.add_argument("--level", type=float, default=0.9, help="of intervals")
+    parser.add_argument("--lose", type=float, default=0.0, help="for tests: share of messages that are lost")
+    parser.add_argument(
+        "--delay", type=float, default=0.0, help="for tests: seconds by which messages are late at most"
+    )
+    parser.add_argument("--team-seed", type=int, default=0, help="for tests: of what is lost")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Run until interrupted or terminated."""
+    asked = parse()
+    try:
+        exported = Exported(Path(__file__).parent)
+        agent = Agent(exported, asked.name, max_age=asked.max_age)
+        key = asked.key.read_bytes().strip() if asked.key else None
+        settings = Settings(asked.team, asked.deadline, asked.bits, asked.message_bytes, key)
+        rule = Broadcast(exported.shapes, lambda agent: report(agent, asked.level))
+        agent.observe(np.zeros(agent.layout["observation_size"]))
+        rule.rehearse(agent)
+        agent.reset()
+        checksum, count = bytes.fromhex(exported.about["checksum"]), agent.layout["num_agents"]
+        loss = Loss(asked.lose, asked.delay, asked.team_seed)
+        with Bus(asked.team, asked.listen, asked.connect) as bus:
+            run_until_stopped(AgentProcess(bus, agent, checksum, settings, rule, count, loss))
+    except CompositeFlowError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

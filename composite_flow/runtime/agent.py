@@ -1,0 +1,290 @@
+"""One agent's side of a team: its own history, what others sent, and what follows from both.
+
+    agent = cf.Agent(model, 3)
+    agent.observe(observation)                  # its own, of this step
+    message = agent.answer()                    # to be sent to the others
+    agent.receive(sender, step, answer)         # from each of them, in any order
+    estimate = agent.estimate()                 # of those heard: what `model.fuse` says of the same answers
+
+It holds nothing of others but what they sent. `model.fuse` and `reconstruct` are these steps for all agents at once:
+they share the network's answers, their sum and what is told of it, and the rule's `hop`.
+"""
+
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from composite_flow.certificate.checks import Certificate, certify_agent
+from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message
+from composite_flow.composite.turns import hop_samples
+from composite_flow.errors import InputError
+from composite_flow.fusion.answers import Answer
+from composite_flow.fusion.learned import LearnedFusion
+from composite_flow.fusion.one_estimate import answers_sent, fuse_answers_robustly, fuse_sent
+from composite_flow.fusion.slot_answer import SlotAnswer
+from composite_flow.fusion.team_estimate import TeamEstimate
+from composite_flow.history import History, HistoryLayout
+from composite_flow.model import Model
+from composite_flow.runtime.agent_check import AgentCheck, doubt_of
+from composite_flow.runtime.conversion import as_network_says, as_sent, sent_shape
+from composite_flow.runtime.inbox import Inbox
+from composite_flow.runtime.memory import Memory
+from composite_flow.runtime.names import agent_number
+from composite_flow.runtime.sent import Sent, SentShape
+
+
+class Agent:
+    """One agent of a team.
+
+    Attributes:
+        model: the same for the whole team.
+        number: which agent it is.
+        max_age: an answer counts for so many steps beyond its own.
+        rule: what it does with a message that goes round.
+    """
+
+    def __init__(self, model: Model, agent: int | str, *, max_age: int = 0, rule: CompositionRule = DEFINITION_6):
+        """An agent that has seen nothing yet.
+
+        Args:
+            model: learned for the whole team.
+            agent: its number, also in words.
+            max_age: steps for which an answer of another counts after its own; 0 for answers of the present step alone.
+            rule: of composition, for `hop`.
+
+        Raises:
+            InputError: there is no such agent, or the age is negative.
+        """
+        layout = model.layout
+        if max_age < 0:
+            raise InputError(f"max_age is a number of steps from 0 on, not {max_age}.")
+        self.model, self.number, self.max_age, self.rule = model, agent_number(agent, layout.num_agents), max_age, rule
+        self._memory = Memory(layout.length, layout.observation_size, layout.num_actions)
+        self._inbox = Inbox(layout.num_agents, self.number, max_age)
+        self._found: TeamEstimate | None = None
+        self._forget_step()
+
+    # --- its own history
+
+    @property
+    def step(self) -> int:
+        """Number of the present step; −1 before the first."""
+        return self._memory.step
+
+    @property
+    def sees(self) -> bool:
+        """Whether it observed the present step."""
+        return self._memory.sees
+
+    @property
+    def history(self) -> Float[Array, " history"]:
+        """Its encoded history, by the model's layout."""
+        memory = self._memory
+        return _encoded(self.model.layout, memory.observations, memory.actions, memory.mask, np.int32(self.number))
+
+    def observe(self, observation, action: int | None = None, step: int | None = None, *, begins: bool = False) -> None:
+        """Take in what it sees now; what cannot be used is refused, and leaves everything as it was.
+
+        Args:
+            observation: (observation,), in its own units.
+            action: that it took since the last observation; needed where histories are longer than one step.
+            step: number of the step; by default the next one. Where steps are left out the history begins anew.
+            begins: whether an episode begins here, and with it the history.
+
+        Raises:
+            InputError: an observation of another size or not finite, no such action, or a step that was observed.
+        """
+        self._memory.observe(observation, action, step, begins=begins)
+        if begins:
+            self._inbox.forget(before=self.step)
+        self._forget_step()
+
+    def miss(self, step: int | None = None) -> None:
+        """A step at which it sees nothing: it says nothing then, and its history begins anew."""
+        self._memory.miss(step)
+        self._forget_step()
+
+    def reset(self) -> None:
+        """Forget everything, as at the start of an episode."""
+        layout = self.model.layout
+        self._memory = Memory(layout.length, layout.observation_size, layout.num_actions)
+        self._inbox.forget()
+        self._found = None
+        self._forget_step()
+
+    # --- what it sends
+
+    def to_send(self) -> Sent:
+        """The numbers of `answer`, as messages carry them; errors as there."""
+        return as_sent(self.answer())
+
+    def answer(self) -> Answer | SlotAnswer:
+        """What its own history says, to be sent to all others; on the host, scaled like the data.
+
+        Raises:
+            InputError: the model learned no fusion, or nothing was observed at this step.
+        """
+        if self._said is None:
+            self._check_sees()
+            self._said = jax.device_get(_sent(self._fusion.answers, self.history))
+        return self._said
+
+    def hop(self, messages: Message, noise: Float[Array, "samples state"] | None = None) -> Message:
+        """What it makes of a message that goes round, for all samples that the message carries.
+
+        Args:
+            messages: of each sample along the leading axis, by `rule`.
+            noise: what stirs each sample.
+
+        Raises:
+            InputError: the model learned no denoiser, or nothing was observed at this step.
+        """
+        if self._context is None:
+            self._check_sees()
+            self._context = _conditioned(self.model.denoiser, self.history)
+        sent, self._received = hop_samples(self.rule, self.model.denoiser, self._context, messages, noise)
+        return sent
+
+    # --- what it hears, and what follows
+
+    @property
+    def sent_shape(self) -> SentShape:
+        """Of this agent's answers; other agents' may differ in which entries are numbers."""
+        return sent_shape(self._fusion, self.number)
+
+    def receive(self, sender: int, step: int, message: Answer | SlotAnswer | Sent) -> bool:
+        """Take in another's answer.
+
+        Args:
+            sender: its number.
+            step: for which it was given.
+            message: what `answer` gave there, or the numbers of it.
+
+        Returns:
+            Whether it is kept. The first answer of a sender and step counts; those older than all that are kept do not.
+
+        Raises:
+            InputError: there is no such other agent, or its answer is of another shape, not finite, or its weights are
+                negative.
+        """
+        sent = message if isinstance(message, Sent) else as_sent(message)
+        if 0 <= sender < self.model.layout.num_agents and not sent_shape(self._fusion, sender).fits(sent):
+            raise InputError(f"What agent {sender} sent is no answer of this model's agents.")
+        return self._inbox.receive(int(sender), int(step), sent)
+
+    @property
+    def num_answers(self) -> int:
+        """How many others have answered at this step."""
+        return self._inbox.count(self.step)
+
+    def heard(self, within: int | None = None) -> dict[int, int]:
+        """Whose answers count now, itself aside, and of which step they are; `within` as in `estimate`."""
+        return {sender: step for sender, (step, _) in self._answers(within).items()}
+
+    def estimate(self, within: int | None = None, *, robust: bool | float = False) -> TeamEstimate:
+        """What those heard and itself say together, in the state's own units.
+
+        Args:
+            within: answers count that are no older than so many steps; `max_age` where not given.
+            robust: as in `Model.fuse`.
+
+        Raises:
+            InputError: nobody has answered, no fusion was learned, or `within` is larger than `max_age`.
+        """
+        sent, team = self._gathered(within)
+        if not team.any():
+            raise InputError("Nobody has answered at this step, not even this agent: nothing can be inferred.")
+        asked = team, self.model.scaling, tuple(self.model.state_names)
+        if robust:
+            each = answers_sent(self._fusion.answers, sent)
+            level = 0.99 if robust is True else float(robust)
+            self._found = fuse_answers_robustly(self._fusion, each, *asked, level)
+        else:
+            self._found = fuse_sent(self._fusion, sent, *asked)
+        return self._found
+
+    def check(self, samples: Float[Array, "samples state"] | None = None, radius: float | None = None) -> AgentCheck:
+        """Its share of the checks: whether it is stable, whether it can hold the team's state possible, and its doubt.
+
+        Args:
+            samples: states of the team, scaled, such as those where composite diffusion ended; by default the mean that
+                `estimate` found last. Stability is looked at where its last hop received them; without a hop, there.
+            radius: D_φ, scaled; the model's own by default.
+
+        Raises:
+            InputError: nothing was estimated and no samples are given, or there is no radius.
+        """
+        return AgentCheck(self._certificate(samples, radius), self._doubt())
+
+    # --- parts of the above
+
+    @property
+    def _fusion(self) -> LearnedFusion:
+        if self.model.fusion is None:
+            raise LearnedFusion.lacking(chain=False)
+        return self.model.fusion
+
+    def _forget_step(self) -> None:
+        self._said: Any = None
+        self._context: Any = None
+        self._received: Any = None
+
+    def _check_sees(self) -> None:
+        if not self._memory.sees:
+            raise InputError("This agent has observed nothing at this step, of which it could say something.")
+
+    def _answers(self, within: int | None) -> dict[int, tuple[int, Sent]]:
+        within = self.max_age if within is None else within
+        if not 0 <= within <= self.max_age:
+            raise InputError(f"within is an age from 0 to max_age, {self.max_age}, not {within}.")
+        return self._inbox.heard(self.step, within)
+
+    def _gathered(self, within: int | None) -> tuple[Any, np.ndarray]:
+        """What every agent sent, zeros of those who were not heard, and who was."""
+        heard = {sender: sent for sender, (_, sent) in self._answers(within).items()}
+        if self._memory.sees:
+            heard[self.number] = self.to_send()
+        team = np.isin(np.arange(self.model.layout.num_agents), list(heard))
+        nothing = self.sent_shape.nothing
+        rows = [heard.get(agent, nothing) for agent in range(len(team))]
+        return as_network_says(self._fusion, Sent(*(np.stack(parts) for parts in zip(*rows, strict=True)))), team
+
+    def _certificate(self, samples, radius: float | None) -> Certificate | None:
+        if not self.model.has_denoiser:
+            return None
+        radius = self.model.radius if radius is None else radius
+        if radius is None:
+            raise InputError("This model's radius was not measured; give one to check with.")
+        if samples is None:
+            if self._found is None:
+                raise InputError("There is nothing to check: call `estimate` first, or give the team's states.")
+            samples = self.model.scaling.scale(self._found.mean)[None]
+        self._check_sees()
+        at = self._received if self._received is not None else samples
+        return certify_agent(self.model.denoiser, self.number, self.history, at, samples, radius=radius)
+
+    def _doubt(self) -> float | None:
+        watch = None if self.model.fusion is None else self._fusion.watch
+        if watch is None or not watch.measured or not self._memory.sees:
+            return None
+        sent, team = self._gathered(None)
+        return doubt_of(self._fusion, sent, team, self.number, self.history) if team.sum() > 1 else None
+
+
+@partial(jax.jit, static_argnames="layout")
+def _encoded(layout: HistoryLayout, observations, actions, mask, agent) -> Float[Array, " history"]:
+    return layout.encode(History(observations, actions, mask, agent))
+
+
+@jax.jit
+def _sent(answers, history):
+    return answers.sent(answers.condition(history))
+
+
+@eqx.filter_jit
+def _conditioned(denoiser, history):
+    return denoiser.condition(history)

@@ -1,0 +1,59 @@
+"""Answers of networks as numbers to be sent, and back."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from composite_flow.fusion.answers import Answer
+from composite_flow.fusion.learned import LearnedFusion
+from composite_flow.fusion.slot_answer import SlotAnswer
+from composite_flow.fusion.sparse import SparseAnswers
+from composite_flow.runtime.sent import Sent, SentShape
+
+
+def sent_shape(fusion: LearnedFusion, agent: int) -> SentShape:
+    """What an agent's answers look like as they are sent."""
+    answers, types = fusion.answers, fusion.answers.prior.types
+    unit = np.where(types.is_number, np.asarray(answers.prior.precision), 1.0).astype(np.float32)
+    if not isinstance(answers, SparseAnswers):
+        return SentShape(types.is_number, unit, answers.num_free)
+    slots = np.minimum(np.asarray(answers.slots[agent], np.int32), types.size - 1)  # as JAX reads empty slots
+    return SentShape(types.is_number[slots], unit[slots], 1)
+
+
+def as_sent(answer: Answer | SlotAnswer) -> Sent:
+    """The numbers of an answer."""
+    parts = (answer.evidence, answer.weight, answer.precision, rest_of(answer))
+    return Sent(*(np.asarray(part, np.float32) for part in parts))
+
+
+def rest_of(answer: Answer | SlotAnswer) -> Any:
+    """What an answer holds beside its entries."""
+    return answer.everywhere[None] if isinstance(answer, SlotAnswer) else answer.free
+
+
+def as_network_says(fusion: LearnedFusion, sent: Sent) -> Answer | SlotAnswer:
+    """The inverse of `as_sent`, agents along the leading axis."""
+    evidence, weight, precision, rest = map(jnp.asarray, sent)
+    if isinstance(fusion.answers, SparseAnswers):
+        return SlotAnswer(evidence, weight, precision, rest[:, 0])
+    return Answer(evidence, weight, precision, rest)
+
+
+def whole_shape(fusion: LearnedFusion) -> SentShape:
+    """Of an answer of every feature, as sums have it."""
+    types, prior = fusion.answers.prior.types, fusion.answers.prior
+    unit = np.where(types.is_number, np.asarray(prior.precision), 1.0).astype(np.float32)
+    rest = 0 if isinstance(fusion.answers, SparseAnswers) else fusion.answers.num_free
+    return SentShape(types.is_number, unit, rest)
+
+
+def whole_answer(agent: Any) -> Sent:
+    """An agent's answer of every feature."""
+    answers = agent.model.fusion.answers
+    return as_sent(jax.device_get(_heard(answers, agent.number, agent.answer())))
+
+
+_heard = jax.jit(lambda answers, agent, sent: answers.heard(agent, sent))

@@ -1,0 +1,29 @@
+"""By what agents know that their messages mean the same: a checksum of the model, and the shapes of its answers."""
+
+import dataclasses
+import hashlib
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from composite_flow.model import Model
+from composite_flow.runtime.conversion import sent_shape
+from composite_flow.runtime.sent import SentShape
+
+
+def model_checksum(model: Model) -> bytes:
+    """Eight bytes of all that messages and estimates depend on: weights, scaling, and the layout of histories."""
+    found = hashlib.sha256(repr(sorted(dataclasses.asdict(model.layout).items())).encode())
+    answers = None if model.fusion is None else model.fusion.answers
+    for leaf in jax.tree.leaves(eqx.filter((model.denoiser, answers, model.scaling), eqx.is_array)):
+        found.update(str(leaf.shape).encode())
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.digest()[:8]
+
+
+def sent_shapes(model: Model) -> list[SentShape]:
+    """Of every agent's answers; none where the model learned no fusion."""
+    if model.fusion is None:
+        return []
+    return [sent_shape(model.fusion, agent) for agent in range(model.layout.num_agents)]

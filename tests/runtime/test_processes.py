@@ -1,0 +1,231 @@
+"""Agents as processes on a real bus: killed, stopped, late, of other teams, and lied to."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+from runtime.fused_team import AGENTS, SCALING, episodes, team_model
+
+import composite_flow as cf
+from composite_flow import cli
+from composite_flow.model import load
+from composite_flow.runtime.bus import LEASE_SECONDS, Bus
+from composite_flow.runtime.launcher import TeamProcesses, agent_command, free_port, replay
+from composite_flow.runtime.loss import Loss
+from composite_flow.runtime.member import Settings
+from composite_flow.runtime.message import RefusedMessage, prove, unpack
+from composite_flow.runtime.start import Inference, agent_process
+
+pytest.importorskip("zenoh")
+pytestmark = pytest.mark.slow
+
+LOSS = Loss(0.2, 0.01, seed=7)
+OPTIONS = ["--deadline", "0.25", "--lose", "0.2", "--delay", "0.01", "--team-seed", "7", "--key"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run, its episodes, and the team's key."""
+    folder = tmp_path_factory.mktemp("team")
+    team_model(jax.random.key(0)).save(folder / "run")
+    (folder / "key").write_text("a secret of the team\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def team(folder):
+    """Four processes that have met; messages are signed, a fifth of them is lost, and the others are late by 10 ms."""
+    options = [*OPTIONS, str(folder / "key")]
+    commands = {agent: agent_command(str(folder / "run"), agent, "ours", options) for agent in range(AGENTS)}
+    with TeamProcesses("ours", commands) as processes:
+        processes.wait_until_met()
+        yield processes
+
+
+LOGGED = episodes(800, length=10)
+STEPS = iter(range(800))
+
+
+def next_steps(count):
+    """Steps that no test has used: a step that is over does not come again."""
+    return [next(STEPS) for _ in range(count)]
+
+
+def assert_joint(told):
+    """What was told is what the joint call says, given exactly the participants."""
+    model = team_model(jax.random.key(0))
+    histories = cf.HistoryDataset(LOGGED, model.layout.length).joint(np.asarray([told["step"]])).histories[0]
+    expected = model.fuse(histories, told["participants"])
+    unit = np.asarray(SCALING.maximum - SCALING.minimum)
+    np.testing.assert_allclose(
+        np.asarray(list(told["mean"].values())) / unit, np.asarray(expected.mean) / unit, atol=1e-5
+    )
+
+
+def expected_participants(agent, step, there):
+    return [i for i in there if i == agent or LOSS.fate(i, agent, step) is not None]
+
+
+def assert_told(found, there):
+    """Everybody who is there told of exactly those whose messages arrived."""
+    assert sorted(found) == sorted(there)
+    for agent, told in found.items():
+        assert told["participants"] == expected_participants(agent, told["step"], there)
+        assert told["late"] < 0.2
+        assert_joint(told)
+
+
+def test_estimates_over_the_bus_are_those_of_the_joint_call(team):
+    for _, found in replay(team, LOGGED, next_steps(25), 5.0):
+        assert_told(found, range(AGENTS))
+
+
+def wait_until_seen(team, agents, without):
+    until = time.monotonic() + 10.0
+    while any(team.sees(agent, without) for agent in agents):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_killed_member_is_left_out_and_comes_back(team):
+    begun = time.monotonic()
+    team.kill(2)
+    others = [0, 1, 3]
+    wait_until_seen(team, others, without=2)
+    assert time.monotonic() - begun < 5.0
+    for _, found in replay(team, LOGGED, next_steps(4), 5.0):
+        assert_told(found, others)
+    team.start(2)
+    team.wait_until_met()
+    for _, found in replay(team, LOGGED, next_steps(4), 5.0):
+        if 2 in found:  # its history begins with what it has seen itself, which is not the logged one
+            assert set(found) == set(range(AGENTS))
+    for _, found in replay(team, LOGGED, next_steps(12)[-6:], 5.0):
+        assert sorted(found) == [0, 1, 2, 3]
+
+
+def test_a_stopped_member_is_left_out_within_the_lease_and_rejoins(team):
+    while next_steps(1)[0] % 10 != 9:
+        pass  # on to the start of an episode
+    others = [0, 2, 3]
+    team.pause(1)
+    begun = time.monotonic()
+    wait_until_seen(team, others, without=1)
+    assert time.monotonic() - begun < 4 * LEASE_SECONDS + 2.0
+    for _, found in replay(team, LOGGED, next_steps(10), 5.0):
+        assert_told(found, others)
+    team.resume(1)
+    team.wait_until_met(seconds=20.0)
+    for _, found in replay(team, LOGGED, next_steps(10), 5.0):
+        assert_told(found, range(AGENTS))
+
+
+def test_what_is_replayed_forged_or_of_another_team_never_enters(team, folder):
+    """A listener records all that is said, and says it again, altered and not."""
+    recorded = []
+    with Bus("ours", connect=[team.endpoint]) as spy:
+        spy.listen("say/*", lambda topic, data: recorded.append((topic, data)))
+        time.sleep(0.5)
+        for _, found in replay(team, LOGGED, next_steps(10), 5.0):
+            assert_told(found, range(AGENTS))
+        assert recorded
+        for _, found in replay(team, LOGGED, next_steps(10), 5.0):
+            assert_told(found, range(AGENTS))
+            for topic, data in recorded[-8:]:
+                spy.publish(topic, data)
+                spy.publish(topic, data[:-1] + bytes([data[-1] ^ 1]))
+                spy.publish(topic, data[:-16])
+        found = list(replay(team, LOGGED, next_steps(2), 5.0))[-1][1]
+    assert_told(found, range(AGENTS))
+    for told in found.values():
+        assert told["refused"]["heard before"] > 0 and told["refused"]["unsigned or altered"] > 0
+
+
+def test_an_agent_of_a_name_that_is_taken_is_refused(team, folder):
+    command = [*agent_command(str(folder / "run"), 0, "ours", []), "--connect", team.endpoint]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "has an agent 0 already" in " ".join(done.stderr.split())
+    assert team.processes[0].poll() is None
+
+
+def test_bad_observations_do_not_end_an_agent(team):
+    (step,) = next_steps(1)
+    for data in (b"{", b"123", b'{"observation": [NaN, 0], "action": 0, "step": %d}' % step):
+        team.bus.publish("observe/0", data)
+    time.sleep(0.3)
+    for _, found in replay(team, LOGGED, next_steps(3), 5.0):
+        assert sorted(found) == [0, 1, 2, 3]
+    assert found[0]["refused"]["observation that cannot be read"] == 2
+
+
+def test_a_team_ends_when_it_is_told_to_and_says_what_was_refused(folder):
+    """One agent alone: it starts late, in a team of its own, and needs nobody."""
+    with TeamProcesses("alone", {1: agent_command(str(folder / "run"), 1, "alone", [])}) as processes:
+        processes.wait_until_met()
+        time.sleep(0.5)
+        until = time.monotonic() + 60.0
+        while not processes.bus.alive(1, 0.5):
+            assert time.monotonic() < until
+        for step, found in replay(processes, LOGGED, range(3), 5.0):
+            assert found[1]["participants"] == [1] and found[1]["step"] == step
+        process = processes.processes[1]
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("rule", ["tree", "ring"])
+def test_a_team_is_replayed_by_the_command_line(folder, capsys, rule):
+    logged = episodes(8)
+    if not (folder / "data").exists():
+        logged.save(folder / "data")
+        model = team_model(jax.random.key(0))
+        named = cf.Model(model.denoiser, model.layout, model.scaling, 0.7, (), logged.state_names, {}, model.fusion)
+        named.save(folder / "named")
+    arguments = ["team", str(folder / "named"), str(folder / "data"), "--rule", rule, "--deadline", "2", "--json"]
+    assert cli.main(arguments) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["steps"] == 8 and [row["steps"] for row in told["agents"]] == [8] * AGENTS
+    assert all(row["heard"] == AGENTS and row["refused"] == {} for row in told["agents"])
+
+
+def test_what_cannot_be_started_is_told_in_a_sentence(folder, capsys, tmp_path):
+    for arguments, sentence in (
+        (["agent", str(folder / "run"), "--name", "9", "--team", "t"], "the agents are 0 to 3"),
+        (["agent", str(folder / "run"), "--name", "0", "--team", "a/b"], "A team's name"),
+        (["agent", str(tmp_path), "--name", "0", "--team", "t"], "model.safetensors"),
+        (["agent", str(folder / "run"), "--name", "0", "--team", "t", "--lose", "1"], "--lose is a share"),
+        (["agent", str(folder / "run"), "--name", "0", "--team", "t", "--connect", "nowhere"], "The bus"),
+    ):
+        capsys.readouterr()
+        assert cli.main(arguments) == 1
+        assert sentence in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(RefusedMessage):
+        unpack(b"")
+    assert sys.executable in agent_command("run", 0, "t", [])[0]
+
+
+def test_who_did_not_prove_to_be_there_is_asked_again(folder):
+    """The first reply is wrong, as one that is lost: nobody is believed for it, and nobody is forgotten."""
+    model, present, asked = load(folder / "run"), [], []
+
+    def proof(challenge):
+        asked.append(challenge)
+        return b"wrong" if len(asked) == 1 else prove(challenge, "shy", 1, 77, None)
+
+    endpoint = f"tcp/127.0.0.1:{free_port()}"
+    with Bus("shy", listen=[endpoint]) as bus, Bus("shy", connect=[endpoint]) as other:
+        other.listen("present/0", lambda _, data: present.append(json.loads(data)["present"]))
+        process = agent_process(bus, model, 0, Settings("shy"), Inference())
+        thread = threading.Thread(target=process.run)
+        thread.start()
+        other.be_alive(1, 77, proof)
+        until = time.monotonic() + 20.0
+        while [1] not in present and time.monotonic() < until:
+            time.sleep(0.05)
+        process.stop()
+        thread.join()
+    assert present == [[1]] and len(asked) == 2 and len(set(asked)) == 2

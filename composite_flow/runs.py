@@ -15,7 +15,8 @@ import numpy as np
 
 from composite_flow.baselines.linear import LinearEstimates, fit_linear, load_linear, takes_long
 from composite_flow.data.dataset import HistoryDataset
-from composite_flow.data.episodes import Episodes, default_state_names
+from composite_flow.data.episodes import Episodes
+from composite_flow.data.own_arrays import default_state_names
 from composite_flow.data.run_split import fingerprint, halves, split_of_run, split_record
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.plain_json import jsonable
@@ -181,6 +182,7 @@ def train_run(
             "settings": settings.flat(),
             "problem": jsonable(episodes.description),
             "policy": jsonable(episodes.policy),
+            "columns": jsonable(episodes.columns.settings),
             "split": split_record(episodes, test),
         },
     )

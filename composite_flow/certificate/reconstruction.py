@@ -4,12 +4,12 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from composite_flow.certificate.checks import Certificate
 from composite_flow.composite.reconstruct import Estimate
-from composite_flow.data.scaling import Scaling
+from composite_flow.data.angles import named_values
+from composite_flow.data.scaling import OwnArray, Scaling
 
 
 class Reconstruction(eqx.Module):
@@ -25,8 +25,8 @@ class Reconstruction(eqx.Module):
         certificate: the checks of every sample.
     """
 
-    state: Float[Array, "*batch state"]
-    candidates: Float[Array, "*batch candidates state"]
+    state: Float[OwnArray, "*batch state"]
+    candidates: Float[OwnArray, "*batch candidates state"]
     shares: Float[Array, "*batch candidates"]
     mask: Bool[Array, "*batch candidates"]
     state_names: tuple[str, ...] = eqx.field(static=True)
@@ -50,8 +50,11 @@ class Reconstruction(eqx.Module):
 
     @property
     def named_state(self) -> dict[str, Any]:
-        """The state by the names of its features: a number each, or a list of them along the batch axes."""
-        return dict(zip(self.state_names, np.moveaxis(np.asarray(self.state), -1, 0).tolist(), strict=True))
+        """The state by the names of its features: a number each, or a list of them along the batch axes.
+
+        An angle stands there under its own name, in place of its sine and cosine.
+        """
+        return named_values(self.state_names, self.state)
 
     @property
     def accepted(self) -> Bool[Array, "*batch"]:

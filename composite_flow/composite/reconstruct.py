@@ -34,6 +34,7 @@ from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message
 from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
 from composite_flow.denoiser import Context, Denoiser
 from composite_flow.numerics.merging import merge_points
+from composite_flow.numerics.single_precision import in_32_bits
 from composite_flow.validation import check_histories
 
 _BATCH_FLOATS = 2**26  # numbers that one batch of `reconstruct_batch` may hold in its paths: 256 MiB
@@ -102,6 +103,7 @@ def composite_flow(
     return jnp.concatenate([received, last[None]])
 
 
+@in_32_bits
 def reconstruct(
     denoiser: Denoiser,
     histories: Float[Array, "agents history"],
@@ -134,6 +136,7 @@ def reconstruct(
     return _reconstruct_one(denoiser, histories, key, plan, rule)
 
 
+@in_32_bits
 def reconstruct_batch(
     denoiser: Denoiser,
     histories: Float[Array, "batch agents history"],

@@ -30,6 +30,7 @@ from composite_flow.fusion.structure import (
 from composite_flow.fusion.team_denoiser import TeamDenoiser
 from composite_flow.fusion.team_estimate import TeamEstimate, TeamQuantiles
 from composite_flow.fusion.team_sampling import sample_blind, sample_conditional
+from composite_flow.numerics.single_precision import in_32_bits
 from composite_flow.validation import check_counts
 
 JointHistory = Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"]
@@ -70,6 +71,7 @@ class LearnedFusion(eqx.Module):
     calibration: Calibration | None = None
     gate: Gate | None = None
 
+    @in_32_bits
     def fuse(
         self, histories: Histories, participants: Any, scaling: Scaling, state_names: Sequence[str]
     ) -> TeamEstimate:
@@ -98,6 +100,7 @@ class LearnedFusion(eqx.Module):
         with jax.ensure_compile_time_eval():
             return _usual(self.answers)
 
+    @in_32_bits
     def sample(
         self, histories, num_samples: int, participants: Sequence[int] | None, by: Sampler, key: PRNGKeyArray
     ) -> Float[Array, "samples state"]:
@@ -111,6 +114,7 @@ class LearnedFusion(eqx.Module):
         heard = jnp.asarray(taking_part(self.answers.num_agents, participants))
         return _samples(team, jnp.asarray(histories), heard, num_samples, by, key)
 
+    @in_32_bits
     def sample_each(
         self, histories: Histories, num_samples: int, key: PRNGKeyArray
     ) -> Float[Array, "joint samples state"]:
@@ -119,6 +123,7 @@ class LearnedFusion(eqx.Module):
         check_counts(num_samples=num_samples)
         return _samples_of_each(team, jnp.asarray(histories), num_samples, jax.random.split(key, len(histories)))
 
+    @in_32_bits
     def infer_by_chain(
         self, histories, participants: Sequence[int] | None, scaling: Scaling, state_names: Sequence[str]
     ) -> ChainEstimate:
@@ -222,6 +227,7 @@ class LearnedFusion(eqx.Module):
         )
 
 
+@in_32_bits
 def fuse_one(
     fusion: LearnedFusion,
     histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
@@ -238,6 +244,9 @@ def fuse_one(
         raise MismatchError(f"This model is of {num_agents} agents, not of {len(histories)}.")
     team = taking_part(num_agents, participants)
     reach = fusion.quantiles, fusion.calibration
+    if scaling.is_double:  # which nothing compiled is
+        found = fuse_each(fusion.answers, jnp.asarray(histories)[None], jnp.asarray(team)[None])
+        return jax.tree.map(lambda leaf: leaf[0], found).in_own_units(scaling, names, *reach)
     return _fused(fusion.answers, fusion.usual, histories, team, scaling, names, reach)
 
 

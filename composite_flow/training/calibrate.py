@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import equinox as eqx
 import jax
 from jaxtyping import PRNGKeyArray
 
@@ -12,8 +11,10 @@ from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.trust.doubt import measure_gate
 from composite_flow.fusion.trust.measure import calibrate_answers, measure_scale
 from composite_flow.model import Model
+from composite_flow.numerics.single_precision import in_32_bits
 
 
+@in_32_bits
 def calibrate(
     model: Model,
     episodes: HistoryDataset,
@@ -52,4 +53,4 @@ def _as_scaled_in(model: Model, episodes: HistoryDataset) -> HistoryDataset:
     """The episodes with states scaled as the model's are."""
     if episodes.layout != model.layout or episodes.state_size != len(model.state_names):
         raise MismatchError("These episodes have other histories or states than the model; give some of its problem.")
-    return eqx.tree_at(lambda part: part.windows.scaling, episodes, model.scaling)
+    return episodes.with_scaling(model.scaling)

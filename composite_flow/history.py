@@ -78,7 +78,7 @@ class HistoryLayout(eqx.Module):
     def from_settings(cls, settings: Mapping[str, Any]) -> "HistoryLayout":
         """The inverse of `settings`."""
 
-        def tuples(value):
+        def tuples(value: Any) -> Any:
             return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
 
         return cls(**{name: tuples(value) for name, value in settings.items()})

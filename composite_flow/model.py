@@ -40,7 +40,7 @@ from composite_flow.fusion.trust.robust import fuse_robustly
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network, empty_network, network_settings
 from composite_flow.numerics.batches import numbered_parts
-from composite_flow.numerics.single_precision import in_32_bits
+from composite_flow.numerics.entry_point import entry_point
 
 MODEL_FILE = "model.safetensors"
 
@@ -271,7 +271,7 @@ class Model:
 _DESCRIBED = ("radius", "curves", "state_names", "description")  # fields that stand in the file's description
 
 
-@in_32_bits
+@entry_point
 def load(folder: str | os.PathLike, denoiser: Denoiser | None = None) -> Model:
     """Read the model that a run wrote.
 

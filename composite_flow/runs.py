@@ -40,12 +40,14 @@ class RunSettings:
         history: how many steps each agent's history reaches back (H).
         withhold_states: fraction of the distinct states that are withheld from training.
         seed: fixes the split, the initial weights, the batches and the noise.
+        start_from: folder of a run whose weights training begins with; None where they are drawn.
     """
 
     training: TrainingConfig = field(default_factory=TrainingConfig)
     history: int = 1
     withhold_states: float = 0.0
     seed: int = 0
+    start_from: str | None = None
 
     def flat(self) -> dict[str, Any]:
         """The settings in one flat dictionary, as in `run.json`."""
@@ -106,6 +108,18 @@ class RunData:
         return (train, validation) if np.array_equal(test.episode_ids, self.dataset.episode_ids) else None
 
 
+def continued(given: RunSettings, run: Path) -> RunSettings:
+    """Settings of a run that goes on from another one's weights: its network and history, all else as given."""
+    model = load(run)
+    config = model.description.get("config", {})
+    kept = {name: config[name] for name in _OF_NETWORK if name in config}
+    training = replace(given.training, **kept)
+    return replace(given, training=training, history=model.layout.length, start_from=str(run.absolute()))
+
+
+_OF_NETWORK = ("width", "depth", "history_at", "activation", "learn", "team_denoiser", "chain")
+
+
 def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwrite: bool) -> RunSettings:
     """Start a run by writing its settings to `run.json`, or read there the settings of the run to resume.
 
@@ -159,6 +173,9 @@ def train_run(
     _, key_fit, key_watch = jax.random.split(jax.random.key(settings.seed), 3)
     dataset = HistoryDataset(episodes, settings.history)
     train, held_out, test = split_of_run(dataset, settings.seed, settings.withhold_states)
+    before = None if settings.start_from is None else load(settings.start_from)
+    if before is not None:
+        train, held_out, test = (part.with_scaling(before.scaling) for part in (train, held_out, test))
     validation, calibration = halves(held_out) if "answers" in settings.training.stages else (held_out, None)
     model = fit(
         train,
@@ -166,6 +183,7 @@ def train_run(
         settings.training,
         key=key_fit,
         calibration=calibration,
+        start_from=before,
         folder=folder,
         resume=resume,
         overwrite=overwrite,

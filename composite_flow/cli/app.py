@@ -12,6 +12,7 @@ from tyro.extras import SubcommandApp
 
 from composite_flow import __version__
 from composite_flow.cli.analyze import analyze
+from composite_flow.cli.calibrate import calibrate
 from composite_flow.cli.collect import collect
 from composite_flow.cli.demo import demo
 from composite_flow.cli.evaluate import evaluate
@@ -37,6 +38,7 @@ _COMMANDS = (
     train,
     evaluate,
     reconstruct,
+    calibrate,
     analyze,
     train_policy,
     evaluate_policy,

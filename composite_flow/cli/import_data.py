@@ -75,8 +75,8 @@ def import_data(
         map: of import bag: COLUMN=TOPIC:FIELD; of import hdf5: PART=DATASET, such as observations=log/obs.
     """
     _refuse_unread(format, {"uid": uid, "rate": rate, "map": map or None, "columns": _given(columns)})
-    options = {"types": _pairs("types", columns.types), "units": _pairs("units", columns.units)}
-    options["scaling"] = columns.scaling
+    declared = {"types": _pairs("types", columns.types), "units": _pairs("units", columns.units)}
+    options: dict[str, Any] = {**declared, "scaling": columns.scaling}
     result: dict[str, Any] = {}
     if format == "vault":
         result, episodes = _vault(Path(path), out, uid, shared.overwrite)

@@ -19,7 +19,7 @@ from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.files.lock import locked
 from composite_flow.files.run_record import LOCK_FILE
 from composite_flow.model import Model
-from composite_flow.runs import RunSettings, start_or_resume, train_run
+from composite_flow.runs import RunSettings, continued, start_or_resume, train_run
 from composite_flow.training.devices import is_first_process, texts_of_all
 from composite_flow.training.fit import TRAINING_FILE, TrainingConfig
 from composite_flow.training.hosts import PATIENCE, check_same_on_all_hosts, join_hosts, on_all_hosts
@@ -67,6 +67,7 @@ def train(
     training: OmitArgPrefixes[TrainingConfig] = TrainingConfig(),  # noqa: B008 (frozen)
     history: int = 1,
     withhold_states: float = 0.0,
+    start_from: Annotated[Path | None, arg(name="from", metavar="RUN")] = None,
     resume: Annotated[bool, arg(help="Go on with the run in --out, under the settings it was started with.")] = False,
     hosts: OmitArgPrefixes[Hosts] = Hosts(),  # noqa: B008 (frozen)
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
@@ -81,8 +82,10 @@ def train(
         out: folder of the run.
         history: how many steps each agent's history reaches back (H), the present one included.
         withhold_states: share of the distinct states that training never sees.
+        start_from: begin with the weights of this run, its network and history, on new episodes; agents may be new.
     """
     given = RunSettings(training, history, withhold_states, shared.seed)
+    given = given if start_from is None else continued(given, start_from)
     hosts.join()
     try:
         with _clean_standard_output():

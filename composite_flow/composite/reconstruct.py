@@ -33,8 +33,8 @@ from composite_flow.composite.plan import Plan, make_plan, speaking_positions, s
 from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message, sweep
 from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
 from composite_flow.denoiser import Context, Denoiser
+from composite_flow.numerics.entry_point import entry_point
 from composite_flow.numerics.merging import merge_points
-from composite_flow.numerics.single_precision import in_32_bits
 from composite_flow.validation import check_histories
 
 _BATCH_FLOATS = 2**26  # numbers that one batch of `reconstruct_batch` may hold in its paths: 256 MiB
@@ -103,7 +103,7 @@ def composite_flow(
     return jnp.concatenate([received, last[None]])
 
 
-@in_32_bits
+@entry_point
 def reconstruct(
     denoiser: Denoiser,
     histories: Float[Array, "agents history"],
@@ -136,7 +136,7 @@ def reconstruct(
     return _reconstruct_one(denoiser, histories, key, plan, rule)
 
 
-@in_32_bits
+@entry_point
 def reconstruct_batch(
     denoiser: Denoiser,
     histories: Float[Array, "batch agents history"],

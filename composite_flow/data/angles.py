@@ -58,13 +58,11 @@ def find_angle(names: Sequence[str], name: str) -> tuple[int, float] | None:
     return next(((place, units) for found, place, units in angles_among(names) if found == name), None)
 
 
-def angle_bounds(
-    sine: tuple[Any, Any], cosine: tuple[Any, Any], units: float
-) -> tuple[Float[np.ndarray, "*batch"], Float[np.ndarray, "*batch"]]:
+def angle_bounds(sine: tuple[Any, Any], cosine: tuple[Any, Any], units: float) -> tuple[Any, Any]:
     """The angles of all points of the box between bounds of the sine and of the cosine.
 
-    Around the angle of the box's middle; the full circle where the origin lies within. The upper bound may lie beyond
-    half a circle, so that lower ≤ upper.
+    Arrays of NumPy, around the angle of the box's middle; the full circle where the origin lies within. The upper bound
+    may lie beyond half a circle, so that lower ≤ upper.
 
     Raises:
         InputError: a lower bound is above its upper one.

@@ -28,7 +28,7 @@ from composite_flow.data.progress import CountProgress
 from composite_flow.data.scaling import Scaling
 from composite_flow.data.shards import SHARD_BYTES
 from composite_flow.errors import InputError
-from composite_flow.numerics.single_precision import in_32_bits
+from composite_flow.numerics.entry_point import entry_point
 from composite_flow.problems.base import Policy, Problem, RandomPolicy
 from composite_flow.problems.host import AnyProblem, HostProblem
 
@@ -38,7 +38,7 @@ BATCH_BYTES = 64 * 2**20
 Arrays = dict[str, np.ndarray]
 
 
-@in_32_bits
+@entry_point
 def collect(
     problem: AnyProblem,
     num_episodes: int | None = None,
@@ -76,16 +76,11 @@ def collect(
     batches = _batches(problem, policy, key, range(amount.wanted), amount.num_steps, size)
     arrays = _recorded(batches, amount, 0, progress)
     scaling = Scaling.from_range(arrays["states"].min(axis=0), arrays["states"].max(axis=0))
-    return Episodes(
-        **arrays,
-        state_names=problem.state_names,
-        scaling=scaling,
-        description=problem.description,
-        policy=policy.description,
-    )
+    told: dict[str, Any] = {"description": problem.description, "policy": policy.description}
+    return Episodes(**{**arrays, **told, "state_names": problem.state_names, "scaling": scaling})
 
 
-@in_32_bits
+@entry_point
 def collect_to(
     folder: str | Path,
     problem: AnyProblem,
@@ -159,7 +154,7 @@ def _too_slow(amount: Amount, done: int, minutes: float | None, writer: FolderWr
 
 def _measured_description(problem: AnyProblem, policy: Policy, arrays: Arrays) -> dict[str, Any]:
     """The description in a shard, with the range of its own states; the ranges of all shards give the scaling."""
-    scaling = Scaling(*(jnp.asarray(limit(arrays["states"], axis=0)) for limit in (np.min, np.max)))
+    scaling = Scaling.of_limits(arrays["states"].min(axis=0), arrays["states"].max(axis=0))
     return shard_description(problem.state_names, scaling, problem.description, policy.description, measured=True)
 
 

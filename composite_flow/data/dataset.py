@@ -23,7 +23,7 @@ from composite_flow.data.split import check_fractions, draw_states, split_episod
 from composite_flow.data.windows import JointBatch, PairBatch, Windows
 from composite_flow.errors import InputError
 from composite_flow.history import HistoryLayout
-from composite_flow.numerics.single_precision import in_32_bits
+from composite_flow.numerics.entry_point import entry_point
 
 
 class HistoryDataset(eqx.Module):
@@ -102,7 +102,7 @@ class HistoryDataset(eqx.Module):
 
     # --- batches
 
-    @in_32_bits
+    @entry_point
     def sample(
         self, key: PRNGKeyArray, batch: int
     ) -> tuple[Float[Array, "{batch} history"], Float[Array, "{batch} state"]]:
@@ -123,7 +123,7 @@ class HistoryDataset(eqx.Module):
         count = len(self.listed_steps) if self.count is None else self.count
         return self.listed_steps[jax.random.randint(key, (batch,), 0, count)]
 
-    @in_32_bits
+    @entry_point
     def joint(self, steps: Int[Array, " k"] | Int[np.ndarray, " k"]) -> JointBatch:
         """Every agent's history at these steps, such as some of `self.steps`.
 
@@ -132,7 +132,7 @@ class HistoryDataset(eqx.Module):
         """
         return self.windows.joint(checked_indices(steps, self.windows.num_steps, "step"))
 
-    @in_32_bits
+    @entry_point
     def pairs(
         self, steps: Int[Array, " k"] | Int[np.ndarray, " k"], agents: Int[Array, " k"] | Int[np.ndarray, " k"]
     ) -> PairBatch:
@@ -147,6 +147,7 @@ class HistoryDataset(eqx.Module):
 
     # --- parts
 
+    @entry_point
     def split(
         self, *, key: PRNGKeyArray, fractions: Sequence[float] = (0.8, 0.1, 0.1), withhold_states: float = 0.0
     ) -> tuple["HistoryDataset", ...]:

@@ -69,8 +69,8 @@ def _scaling(headers: Sequence[ShardHeader]) -> Scaling:
     kept = np.float64 if any(header.dtypes["states"] == np.float64 for header in headers) else np.float32
     if not all(scaling["measured"] for scaling in scalings):
         last = scalings[-1]
-        limits = (np.asarray(last[end], kept) for end in ("minimum", "maximum"))
-        return Scaling.of_limits(*limits, by=last.get("by", "given"))
+        given = np.asarray([last["minimum"], last["maximum"]], kept)
+        return Scaling.of_limits(given[0], given[1], last.get("by", "given"))
     minimum = np.asarray([scaling["minimum"] for scaling in scalings], kept).min(axis=0)
     maximum = np.asarray([scaling["maximum"] for scaling in scalings], kept).max(axis=0)
     types = headers[-1].description.get("columns", {}).get("types", ())

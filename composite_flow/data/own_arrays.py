@@ -74,8 +74,7 @@ def own_states(
             f"state_names and scaling must have one entry for each of the {states.shape[1]} state features."
         )
     features = [f.with_levels(states[:, place]) for place, f in enumerate(features_of(names, types))]
-    missing = np.isnan(states)
-    there = ~missing.all(axis=1) if states.shape[1] else np.ones(len(states), bool)
+    there = np.asarray(~np.isnan(states).all(axis=1)) if states.shape[1] else np.ones(len(states), bool)
     if known is not None:
         told = as_booleans("known", known, 1)
         if len(told) != len(states):
@@ -135,7 +134,7 @@ def own_actions(values: Any, choices: Sequence[int] | None, shape: tuple[int, in
         return as_actions(values), None
     if choices is None:
         whole = array.dtype.kind in "iub"
-        choices = [int(array[..., k].max(initial=0)) + 1 if whole else 0 for k in range(array.shape[2])]
+        choices = [int(np.max(array[..., k], initial=0)) + 1 if whole else 0 for k in range(array.shape[2])]
     if len(choices) != array.shape[2]:
         raise InputError(f"choices must have one entry for each of the {array.shape[2]} components of an action.")
     actions = as_floats("actions", values, 3)
@@ -190,7 +189,7 @@ def own_arrays(
     num_steps, num_agents = seen.shape[:2]
     found, known, features = own_states(states, known, state_names, types)
     check_types_are_of(types, observation_names or seen_names, [f.name for f in features])
-    acted, choices = own_actions(actions, choices, (num_steps, num_agents))
+    acted, components = own_actions(actions, choices, (num_steps, num_agents))
     rewarded = np.zeros(num_steps) if rewards is None else rewards
     arrays: dict[str, Any] = {
         "observations": seen,
@@ -204,9 +203,9 @@ def own_arrays(
             arrays[name] = as_booleans(name, given, axes)
     check_lengths(arrays, num_agents)
     _check_episodes(arrays)
-    arrays["availability"] = own_availability(availability, acted, choices, num_actions)
+    arrays["availability"] = own_availability(availability, acted, components, num_actions)
     if availability is None:
-        check_availability(arrays["availability"], acted, num_actions if choices is None else None)
+        check_availability(arrays["availability"], acted, num_actions if components is None else None)
     declared = all_declared(features)
     if not isinstance(scaling, Scaling):
         scaling = measured_scaling(found, known, declared, scaling or "range")
@@ -219,7 +218,7 @@ def own_arrays(
         agents=tuple(map(str, agent_names or ())),
         observations=seen_names,
         observed=() if observed is None else tuple(tuple(map(bool, row)) for row in np.asarray(observed)),
-        choices=choices,
+        choices=components,
         types=declared,
         units=dict(units or {}),
     )

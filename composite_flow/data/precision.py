@@ -81,8 +81,8 @@ def as_float32(values: np.ndarray) -> np.ndarray:
 
 def middle_of(values: Float[np.ndarray, "rows columns"]) -> tuple[np.ndarray, np.ndarray]:
     """Between which values of each column the middle 99% lie: values that occur, so that no outlier is mixed in."""
-    ends = ((0.005, "higher"), (0.995, "lower"))
-    low, high = (np.quantile(values, share, axis=0, method=method) for share, method in ends)
+    low = np.quantile(values, 0.005, axis=0, method="higher")
+    high = np.quantile(values, 0.995, axis=0, method="lower")
     return np.minimum(low, high), np.maximum(low, high)
 
 

@@ -39,6 +39,7 @@ def history_range(
     layout, columns = windows.layout, windows.layout.parts
     low, high = np.zeros(layout.size, np.float32), np.ones(layout.size, np.float32)
     seen, acted = _range(windows, steps, "observations"), _range(windows, steps, "actions")
+    assert seen is not None, "observations have features"
     for limits, limit, bound in ((low, 0, np.minimum), (high, 1, np.maximum)):
         rows = np.repeat(seen[limit][None], layout.length, axis=0)
         rows[:-1] = bound(rows[:-1], 0)

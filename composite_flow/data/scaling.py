@@ -82,7 +82,7 @@ class Scaling(eqx.Module):
     @classmethod
     def of_limits(cls, minimum: np.ndarray, maximum: np.ndarray, by: ScaledBy = "given") -> "Scaling":
         """Of limits on the host: in float64 where they are, else in float32."""
-        as_stored = np.asarray if minimum.dtype == np.float64 else jnp.asarray
+        as_stored: Any = np.asarray if minimum.dtype == np.float64 else jnp.asarray
         return cls(as_stored(minimum), as_stored(maximum), by)
 
     def with_types(self, declared: Sequence[str]) -> "Scaling":
@@ -90,8 +90,9 @@ class Scaling(eqx.Module):
         if not len(declared) or self.by == "given":
             return self
         bits = np.array([type not in (NUMBER, "") for type in declared])
-        limits = np.where(bits, 0, np.asarray(self.minimum)), np.where(bits, 1, np.asarray(self.maximum))
-        return Scaling.of_limits(*(limit.astype(self.minimum.dtype) for limit in limits), self.by)
+        low, high = np.where(bits, 0, np.asarray(self.minimum)), np.where(bits, 1, np.asarray(self.maximum))
+        kept = self.minimum.dtype
+        return Scaling.of_limits(low.astype(kept), high.astype(kept), self.by)
 
     def scale(self, states: Any) -> Any:
         """Map states `(*batch, state)` from their own units to [0, 1]."""

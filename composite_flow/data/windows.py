@@ -258,7 +258,7 @@ def _pairs(windows: Windows, steps: Int[Array, " k"], agents: Int[Array, " k"]) 
     (observations, actions, states), (rows, mask) = windows.device_arrays, windows.rows(steps)
     columns = agents[:, None]
     if windows.alive is not None:
-        mask = mask & windows.alive[rows, columns]
+        mask = mask & jnp.asarray(windows.alive)[rows, columns]
     history = _zero_masked(History(observations[rows, columns], actions[rows[:, :-1], columns], mask, agents))
     return PairBatch(windows.layout.encode(history), history, windows.scaled_states(states[steps]))
 
@@ -271,7 +271,7 @@ def _joint(windows: Windows, steps: Int[Array, " k"]) -> JointBatch:
     agents = jnp.broadcast_to(jnp.arange(shape[1], dtype=jnp.int32)[None, :], shape[:2])
     mask = jnp.broadcast_to(mask[:, None, :], shape)
     if windows.alive is not None:
-        mask = mask & jnp.moveaxis(windows.alive[rows], 2, 1)
+        mask = mask & jnp.moveaxis(jnp.asarray(windows.alive)[rows], 2, 1)
     history = _zero_masked(History(observations, actions, mask, agents))
     return JointBatch(windows.layout.encode(history), history, windows.scaled_states(states[steps]))
 

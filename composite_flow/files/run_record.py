@@ -15,7 +15,7 @@ LOCK_FILE = "run.lock"
 # What a resumed run may change; checkpoints see to it that what was learned stays, and goes on as it began.
 FREE_SETTINGS = ("minutes", "checkpoint_seconds", "learn", "fusion_steps", "team_denoiser", "chain")
 # What records before version 0.2 lack; they were written under the defaults.
-LATER_SETTINGS = ("learn", "fusion_steps", "team_denoiser", "chain")
+LATER_SETTINGS = ("learn", "fusion_steps", "team_denoiser", "chain", "start_from")
 
 
 @runtime_checkable

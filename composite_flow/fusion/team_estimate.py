@@ -1,6 +1,7 @@
 """What a team says together: a mean and a variance of each feature, and intervals."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -102,8 +103,8 @@ class TeamEstimate(eqx.Module):
         """
         angle = find_angle(self.state_names, name)
         if angle is not None:
-            parts = [self.interval(self.state_names[angle[0] + k], 0.5 + level / 2, over) for k in (0, 1)]
-            return angle_bounds(*parts, units=angle[1])
+            sine, cosine = (self.interval(self.state_names[angle[0] + k], 0.5 + level / 2, over) for k in (0, 1))
+            return angle_bounds(sine, cosine, angle[1])
         place = self._number(name)
         if self.calibration is not None:
             reach = self.calibration.reach(place, level, self.messages, over)
@@ -113,8 +114,7 @@ class TeamEstimate(eqx.Module):
             reach = self.quantiles.at(level, self.messages)
         mean, variance = self.mean[..., place], self.variance[..., place]
         if isinstance(self.mean, np.ndarray):  # in float64
-            reach = np.asarray(reach) * np.sqrt(variance)
-            return np.asarray(mean - reach), np.asarray(mean + reach)
+            return _in_64_bits(mean, np.asarray(reach) * np.sqrt(variance))
         reach = reach * jnp.sqrt(variance)
         return mean - reach, mean + reach
 
@@ -165,6 +165,11 @@ class TeamEstimate(eqx.Module):
             calibration=calibration,
             scaling=scaling,
         )
+
+
+def _in_64_bits(mean: Any, reach: Any) -> Any:
+    """mean ± reach, of NumPy."""
+    return np.asarray(mean - reach), np.asarray(mean + reach)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -11,10 +11,10 @@ from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.trust.doubt import measure_gate
 from composite_flow.fusion.trust.measure import calibrate_answers, measure_scale
 from composite_flow.model import Model
-from composite_flow.numerics.single_precision import in_32_bits
+from composite_flow.numerics.entry_point import entry_point
 
 
-@in_32_bits
+@entry_point
 def calibrate(
     model: Model,
     episodes: HistoryDataset,

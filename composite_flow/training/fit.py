@@ -29,7 +29,7 @@ from composite_flow.fusion.intervals import measure_quantiles
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.screening import prefers_sparse
 from composite_flow.model import MODEL_FILE, Model
-from composite_flow.numerics.single_precision import in_32_bits
+from composite_flow.numerics.entry_point import entry_point
 from composite_flow.training.calibrate import calibrate
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.devices import is_first_process
@@ -46,13 +46,14 @@ from composite_flow.training.stages import (
     stage_files,
     with_learned_before,
 )
+from composite_flow.training.starting import starting_networks
 
 __all__ = ["TRAINING_FILE", "TrainingConfig", "fit"]
 
 _RADIUS_PAIRS = 1024  # validation pairs whose deviations give the radius
 
 
-@in_32_bits
+@entry_point
 def fit(
     train: Pairs,
     validation: Pairs | None,
@@ -71,6 +72,7 @@ def fit(
     state_names: Sequence[str] | None = None,
     description: Mapping[str, Any] | None = None,
     history_range: HistoryRange | None = None,
+    start_from: Model | None = None,
 ) -> Model:
     """Train a model as `config` says: a denoiser by Eq. (1), what agents answer by the loss of fusion, or both.
 
@@ -92,6 +94,8 @@ def fit(
         state_names: a name for each feature of the state, for the model; by default those of the data.
         description: what else the model is to remember, such as problem and split; JSON-able.
         history_range: smallest and largest value of each history column; by default those of the training data.
+        start_from: a model whose weights and ranges training begins with, of the same kind of data, scaled as it is.
+            Agents may be new.
 
     Returns:
         The model, with its learning curve and its radius, measured on validation pairs.
@@ -108,14 +112,16 @@ def fit(
     data = TrainingData(train, validation, config, history_range)
     state_names = state_names or _names_of_states(train, data.state_size)
     _tell_outliers(train, state_names)
-    floors = {"denoiser": ideal_loss}
+    floors, begun = {"denoiser": ideal_loss}, {}
+    if start_from is not None:
+        begun = starting_networks(start_from, train.layout, data.state_size)
     learned: dict[str, Any] = {}
     curves: list[dict[str, int | float]] = []
     stages, done = _stages_for(config, data), 0
     hears = {"denoiser": (evaluate, until), "answers": (evaluate_answers, None)}
     with interrupt_flag() as interrupted, training_progress(progress) as tell:
         for number, name in enumerate(stages):
-            run = TrainingRun(data, name, config, key, folder, floors.get(name), learned)
+            run = TrainingRun(data, name, config, key, folder, floors.get(name), learned, begun.get(name))
             if number == 0:  # what cannot be trained is refused before an earlier run is removed
                 _check_folder(folder, resume, overwrite)
             run.prepare(resume)
@@ -197,8 +203,11 @@ def _fusion(learned: Mapping[str, Any], validation: Pairs | None) -> LearnedFusi
 
 def _radius(denoiser: Denoiser, validation: Pairs | None) -> float | None:
     """D_φ on validation pairs; None without them, or where a flow diverges."""
-    if validation is None:
-        return None
+    return None if validation is None else measured_radius_on(denoiser, validation)
+
+
+def measured_radius_on(denoiser: Denoiser, validation: Pairs) -> float | None:
+    """D_φ on these pairs; None where a flow diverges."""
     histories, states = sample_pairs(validation, jax.random.key(1), _RADIUS_PAIRS)
     radius = measured_radius(denoiser, histories, states)
     return radius if math.isfinite(radius) else None

@@ -75,6 +75,7 @@ class TrainingRun:
         folder: str | os.PathLike | None,
         floor: float | None,
         learned: Mapping[str, Any],
+        begun: Any = None,
     ):
         self.data, self.floor, self.folder = data, floor, None if folder is None else Path(folder)
         self.stage = stage = stage_of(name, data.train, config, data.limits, data.state_size, learned)
@@ -91,7 +92,8 @@ class TrainingRun:
         self.curves: list[dict[str, int | float]] = []
         self.seconds, self.saved, self.loss, self.reached = 0.0, time.monotonic(), math.nan, False
         self.pace = 1  # steps of the next compiled call
-        self.start = partial(_fresh_state, stage.build, self.key, config.average > 0)
+        build = stage.build if begun is None else eqx.Partial(_given, begun)
+        self.start = partial(_fresh_state, build, self.key, config.average > 0)
 
     # --- start
 
@@ -225,6 +227,11 @@ class TrainingRun:
         description = {"kind": "training", "stage": self.stage.name, **self.identity(), **progress}
         save_checkpoint(self.path, self.state, description, overwrite=True)
         self.saved = time.monotonic()
+
+
+def _given(network: Any, key: PRNGKeyArray) -> Any:
+    """The network that training goes on from, whatever the key."""
+    return network
 
 
 def _limits(train: Pairs, histories: Float[Array, "pairs history"]) -> HistoryRange:

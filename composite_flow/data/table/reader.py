@@ -151,7 +151,7 @@ class Reader:
         if self.limits:
             ends = [np.minimum(self.limits[0], ends[0]), np.maximum(self.limits[1], ends[1])]
         self.limits, self.are_bits = ends, self.are_bits and bool(np.all((states == 0) | (states == 1)))
-        check_scaled(states, Scaling.of_limits(*ends).scale, self.state_names)
+        check_scaled(states, Scaling.of_limits(ends[0], ends[1]).scale, self.state_names)
         if self.scaled_by == "quantiles":
             self.sample.append(states[:: max(1, len(states) // _SAMPLED)])
 
@@ -168,7 +168,7 @@ class Reader:
         elif self.scaled_by == "quantiles":
             found = Scaling.from_quantiles(np.concatenate(self.sample))
         else:
-            found = Scaling.of_limits(*self.limits, by="range")
+            found = Scaling.of_limits(self.limits[0], self.limits[1], "range")
         return found.with_types(all_declared(self.meaning.state))
 
 

@@ -57,7 +57,9 @@ class _Episode:
         parts = {a: self._columns("observations", v) for a, v in self._by_agent("observations", episode).items()}
         self.seen = {agent: values for agent, (values, _) in parts.items()}
         self.seen_names = {agent: names for agent, (_, names) in parts.items()}
-        self.acted = {agent: np.asarray(values) for agent, values in self._by_agent("actions", episode).items()}
+        self.acted = {
+            a: self._array(f"actions of agent {a!r}", v) for a, v in self._by_agent("actions", episode).items()
+        }
         self.alive = {agent: np.asarray(values) for agent, values in self._by_agent("alive", episode).items()}
         rewards = episode.get("rewards")
         self.team_rewards = None if rewards is None or isinstance(rewards, Mapping) else np.asarray(rewards)

@@ -78,7 +78,9 @@ def own_states(
     if known is not None:
         told = as_booleans("known", known, 1)
         if len(told) != len(states):
-            raise InputError(f"known must have one entry for each of the {len(states)} steps, not {len(told)}.")
+            raise InputError(
+                f"known must have one entry for each of the {len(states)} steps of states, not {len(told)}."
+            )
         there &= told
     states = np.where(there[:, None], states, 0) if not there.all() else states
     check_finite_states(states, features)

@@ -3,6 +3,7 @@
 The weights of a new agent's identity are the mean of those of the others: it begins as a usual member of the team.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from composite_flow.errors import InputError, MismatchError
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.history import HistoryLayout
 from composite_flow.model import Model
-from composite_flow.network import Network
+from composite_flow.network import Network, empty_network, network_settings
 
 _ALIKE = ("length", "observation_size", "num_actions", "choices", "observation_names")
 
@@ -70,10 +71,21 @@ def _for_agents(network: Any, places: Int[np.ndarray, " agents"]) -> Any:
         changed = {name: _rows(values, agents, places) for name, values in fields.items()}
         if isinstance(network, AnswerNetwork):
             changed["mean_histories"] = _mean_histories(network.mean_histories, places)
+        if isinstance(network, Network):
+            network = _of_size(network, len(changed["history_weights"]))
         return eqx.tree_at(lambda n: [getattr(n, name) for name in changed], network, list(changed.values()))
     if np.array_equal(places, np.arange(len(places))) and np.all(places >= 0):
         return network
     raise InputError(f"Agents that are new cannot be added to a {type(network).__name__}; train it anew.")
+
+
+def _of_size(network: Network, history_size: int) -> Network:
+    """The network, said to be of histories of this size; their weights are still to be given."""
+    empty = empty_network({**network_settings(network), "history_size": history_size})
+    names = [field.name for field in dataclasses.fields(network) if not field.metadata.get("static", False)]
+    return eqx.tree_at(
+        lambda n: [getattr(n, name) for name in names], empty, [getattr(network, name) for name in names]
+    )
 
 
 def _rows(values: Float[Array, "history *columns"], agents: int, places: Int[np.ndarray, " agents"]) -> Array:

@@ -51,6 +51,7 @@ def test_new_agents_begin_as_the_mean_of_the_others_and_old_ones_are_as_they_wer
     old = np.concatenate([wide[:, 1:, :own], narrow[:, :, own:]], axis=-1)  # the same histories for two agents
     condition = jax.vmap(jax.vmap(networks["denoiser"].condition))
     np.testing.assert_allclose(condition(wide)[:, 1:], jax.vmap(jax.vmap(model.denoiser.condition))(old), atol=1e-6)
+    assert networks["denoiser"].history_size == test.layout.size
     identity = networks["denoiser"].history_weights[own:]
     np.testing.assert_allclose(identity[0], identity[1:].mean(axis=0), atol=1e-6)
     answers = jax.vmap(networks["answers"].answer_each)(wide).evidence[:, 1:]

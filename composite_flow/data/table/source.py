@@ -1,5 +1,6 @@
 """Where a table comes from: a CSV or Parquet file, or a frame; read by pyarrow, a batch of rows at a time."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,8 +132,13 @@ def _naming(source: OpenedTable) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        said = " ".join(str(error).split())
+        said = re.sub(r"CSV column #(\d+)", lambda found: _column(source, int(found[1])), " ".join(str(error).split()))
         raise kind(f"{source.name} cannot be read ({said}).") from error
+
+
+def _column(source: OpenedTable, place: int) -> str:
+    """The name of a column that pyarrow tells by its number."""
+    return f"column {source.names[place]!r}" if place < len(source.names) else f"column {place}"
 
 
 def _converted(source: OpenedTable, batch: Any, numbers: Collection[str], texts: Collection[str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from composite_flow.errors import InputError
 from composite_flow.history import History, HistoryLayout
+from composite_flow.numerics.entry_point import entry_point
 from composite_flow.problems.base import EnumerableProblem, RandomPolicy, ReactivePolicy
 
 LOWEST_WEIGHT = -60.0
@@ -122,6 +123,7 @@ class Belief(eqx.Module):
         return self.log_probabilities > -jnp.inf
 
 
+@entry_point
 def exact_belief(
     problem: EnumerableProblem,
     histories: History,

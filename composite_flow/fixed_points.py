@@ -16,6 +16,7 @@ from composite_flow.denoiser import Context, Denoiser
 from composite_flow.errors import InputError
 from composite_flow.flow import converge
 from composite_flow.jacobian import DENSE_STATE_LIMIT, image_and_jacobian, state_radius
+from composite_flow.numerics.entry_point import entry_point
 from composite_flow.numerics.merging import Merged, merge_points
 from composite_flow.numerics.spectrum import spectral_radius
 
@@ -57,6 +58,7 @@ class FixedPoints(eqx.Module):
         return jnp.sum(self.stable, axis=-1)
 
 
+@entry_point
 def find_fixed_points(
     denoiser: Denoiser,
     history: Float[Array, "*batch history"],

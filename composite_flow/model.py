@@ -20,7 +20,7 @@ from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.scaling import Scaling
 from composite_flow.data.step_estimates import AT_ONCE, Inferred, estimates_of_steps
 from composite_flow.denoiser import Denoiser, NoDenoiser
-from composite_flow.errors import FileError, InputError, MismatchError
+from composite_flow.errors import FileError, InputError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.estimates import Estimates
 from composite_flow.fusion.answers import Answers
@@ -40,6 +40,7 @@ from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network, empty_network, network_settings
 from composite_flow.numerics.batches import numbered_parts
+from composite_flow.numerics.entry_point import entry_point
 
 MODEL_FILE = "model.safetensors"
 
@@ -84,13 +85,13 @@ class Model:
         return not isinstance(self.denoiser, NoDenoiser)
 
     def fuse(
-        self, histories: JointHistory, participants: Sequence[int] | None = None, *, robust: bool | float = False
+        self, histories: JointHistory, participants: Sequence[int | str] | None = None, *, robust: bool | float = False
     ) -> TeamEstimate:
         """Infer the state by fusion, in its own units: each participant answers once, and the answers add up.
 
         Args:
             histories: the agents' histories, encoded by `layout`.
-            participants: the agents whose answers count, in any order; all where not given.
+            participants: the agents whose answers count, by name or index; by default all who are there.
             robust: leave out those who contradict all others or whose histories are unlike training; the estimate's
                 `doubts` say whom. A level, 0.99 by default, is the share of sound teams' steps in which nobody is.
 
@@ -98,8 +99,8 @@ class Model:
             MismatchError: histories of another layout.
             InputError: no fusion, or to be robust no calibration; participants empty, unknown or named twice.
         """
-        fusion = self._learned_fusion(histories)
-        return fuse_one(fusion, histories, participants, self.scaling, self.state_names, robust)
+        fusion, heard = self._learned_fusion(histories), self.layout.agents_there(histories, participants)
+        return fuse_one(fusion, histories, heard, self.scaling, self.state_names, robust)
 
     def fuse_batch(
         self, histories: Histories, participants: Participants | None = None, **options: Unpack[Checks]
@@ -108,15 +109,16 @@ class Model:
         return self._learned_fusion(histories).fuse(histories, participants, self.scaling, self.state_names, **options)
 
     def infer_by_chain(
-        self, histories: JointHistory | Histories, participants: Sequence[int] | None = None
+        self, histories: JointHistory | Histories, participants: Sequence[int | str] | None = None
     ) -> ChainEstimate:
         """Infer the state by the gated chain: one message goes once through the agents, and each changes what it knows.
 
         Arguments and errors are those of `fuse`, but histories may be many joint histories, and participants are in the
         message's order; where none are given, from agent 0 on.
         """
-        fusion = self._learned_fusion(histories, "chain")
-        return fusion.infer_by_chain(histories, participants, self.scaling, self.state_names)
+        fusion, histories = self._learned_fusion(histories, "chain"), self.layout.in_place_of_absent(histories)
+        heard = self.layout.agents_there(histories, participants)
+        return fusion.infer_by_chain(histories, heard, self.scaling, self.state_names)
 
     def sample(
         self,
@@ -124,7 +126,7 @@ class Model:
         num_samples: int,
         *,
         key: PRNGKeyArray,
-        participants: Sequence[int] | None = None,
+        participants: Sequence[int | str] | None = None,
         by: Sampler = "conditional",
     ) -> Float[Array, "samples state"]:
         """Samples of p(s | the participants' histories), in the state's own units; arguments as in `fuse`.
@@ -136,8 +138,8 @@ class Model:
         Raises:
             MismatchError, InputError: as `fuse`, or the model learned no team denoiser.
         """
-        fusion = self._learned_fusion(histories)
-        return self.scaling.unscale(fusion.sample(histories, num_samples, participants, by, key))
+        fusion, heard = self._learned_fusion(histories), self.layout.agents_there(histories, participants)
+        return self.scaling.unscale(fusion.sample(histories, num_samples, heard, by, key))
 
     def reconstruct(
         self,
@@ -148,7 +150,7 @@ class Model:
         sampling: Sampling | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Reconstruction:
-        """Infer the state from a joint history, and check the answer (A.6).
+        """Infer the state from a joint history, and check the answer (A.6); who is not there takes no part.
 
         Args:
             histories: the agents' histories, encoded by `layout`.
@@ -161,7 +163,7 @@ class Model:
             MismatchError: the histories are not of the model's layout.
             InputError: there is no radius, or the histories or options cannot be used.
         """
-        radius, histories = self._usable_radius(histories, radius), jnp.asarray(histories)
+        radius, histories = self._usable_radius(histories, radius), self.layout.in_place_of_absent(histories)
         estimate = reconstruct(self.denoiser, histories, key=key, sampling=sampling, **options)
         certificate = certify(self.denoiser, histories, estimate, radius=radius)
         return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
@@ -221,20 +223,22 @@ class Model:
         """Infer the states at some steps of a dataset by fusion, or as `by` says; else as `reconstruct_steps`."""
 
         def infer(histories, number: int) -> Inferred:
-            return self._learned_fusion(histories, options.get("by")).infer(histories, number, self.scaling, **options)
+            fusion = self._learned_fusion(histories, by := options.get("by"))
+            heard = self.layout.in_place_of_absent(histories) if by == "chain" else histories
+            return fusion.infer(heard, number, self.scaling, **options)
 
         return estimates_of_steps(dataset, steps, infer, self.state_names, about)
 
     def _reconstruct_chunk(self, histories, key, radius, sampling: Sampling) -> Reconstruction:
         """Estimates and checks of at most 256 joint histories."""
-        radius, histories = self._usable_radius(histories, radius), jnp.asarray(histories)
+        radius, histories = self._usable_radius(histories, radius), self.layout.in_place_of_absent(histories)
         estimate = reconstruct_batch(self.denoiser, histories, key=key, sampling=sampling)
         certificate = certify_batch(self.denoiser, histories, estimate, radius=radius)
         return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
 
     def _usable_radius(self, histories, radius: float | ConformalRadius | None) -> float | ConformalRadius:
         """The radius to check with, if histories and radius can be used: refused before the work, not after it."""
-        self._check_columns(histories)
+        self.layout.check_joint(histories)
         if isinstance(self.denoiser, NoDenoiser):
             self.denoiser.refuse()
         radius = self.radius if radius is None else radius
@@ -243,23 +247,19 @@ class Model:
         check_radius(radius)
         return radius
 
-    def _check_columns(self, histories) -> None:
-        if histories.shape[-1] != self.layout.size:
-            columns = f"{self.layout.size} columns, not {histories.shape[-1]}"
-            raise MismatchError(f"This model reads histories with {columns}; encode them with the model's layout.")
-
     def _learned_fusion(self, histories, by: str | None = None) -> LearnedFusion:
         """What fuses these histories, if it was learned and can read them."""
+        self.layout.check_joint(histories)
         if self.fusion is None:
             raise LearnedFusion.lacking(chain=by == "chain")
-        self._check_columns(histories)
         return self.fusion
 
     def save(self, folder: str | os.PathLike, overwrite: bool = False) -> None:
         """Write `model.safetensors` into a folder; FileError where it is in the way or cannot be written."""
         network = network_settings(self.denoiser) if isinstance(self.denoiser, Network) else None
-        description = {"kind": "model", "network": network, "layout": dataclasses.asdict(self.layout)}
+        description = {"kind": "model", "network": network, "layout": self.layout.settings}
         description |= {name: getattr(self, name) for name in _DESCRIBED}
+        description["scaled_in"] = str(self.scaling.minimum.dtype)
         tree: dict[str, Any] = {"denoiser": self.denoiser, "scaling": self.scaling}
         if isinstance(self.denoiser, NoDenoiser):
             description["learned_no_denoiser"] = True
@@ -271,30 +271,30 @@ class Model:
 _DESCRIBED = ("radius", "curves", "state_names", "description")  # fields in the file's description
 
 
+@entry_point
 def load(folder: str | os.PathLike, denoiser: Denoiser | None = None) -> Model:
     """Read the model that a run wrote.
 
     Args:
-        folder: the run's folder.
-        denoiser: a denoiser of the same structure, where it is not a `Network` but of one's own class.
+        folder: of the run.
+        denoiser: of the same structure, where it is of one's own class; InputError where it is and is not given.
 
     Raises:
         FileError: the file is missing, damaged, or not a model.
-        InputError: the denoiser is of one's own class and was not given.
     """
     path = Path(folder) / MODEL_FILE
     stored = load_description(path)
     if stored.get("kind") != "model":
         raise FileError(f"{path} is not a model.")
-    state_size = len(stored["state_names"])
+    size = len(stored["state_names"])
     if stored.get("learned_no_denoiser"):
-        denoiser = NoDenoiser(state_size)
+        denoiser = NoDenoiser(size)
     elif denoiser is None:
         if stored["network"] is None:
             raise InputError(f"{path} holds a denoiser of another class; give `load` one of the same structure.")
         denoiser = empty_network(stored["network"])
-    tree: dict[str, Any] = {"denoiser": denoiser, "scaling": Scaling.identity(state_size)}
+    tree: dict[str, Any] = {"denoiser": denoiser, "scaling": Scaling.empty(size, stored.get("scaled_in", "float32"))}
     if "fusion" in stored:
         tree["fusion"] = LearnedFusion.empty(stored["fusion"])
     told = {name: tuple(stored[name]) if isinstance(stored[name], list) else stored[name] for name in _DESCRIBED}
-    return Model(layout=HistoryLayout(**stored["layout"]), **told, **load_checkpoint(path, tree))
+    return Model(layout=HistoryLayout.from_settings(stored["layout"]), **told, **load_checkpoint(path, tree))

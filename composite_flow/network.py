@@ -145,7 +145,8 @@ def scaling_range(
     Columns that hold only zeros and ones stay as they are; any other constant column becomes 0.
     """
     binary = jnp.isin(minimum, jnp.array([0.0, 1.0])) & jnp.isin(maximum, jnp.array([0.0, 1.0]))
-    high = jnp.where(binary, 1.0, jnp.where(maximum > minimum, maximum, minimum + 1.0))
+    beyond = jnp.where(minimum + 1.0 > minimum, minimum + 1.0, minimum + jnp.abs(minimum))  # of large constants too
+    high = jnp.where(binary, 1.0, jnp.where(maximum > minimum, maximum, beyond))
     return jnp.where(binary, 0.0, minimum), high
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from composite_flow.baselines.linear import LinearEstimates, fit_linear, load_linear, takes_long
 from composite_flow.data.dataset import HistoryDataset
-from composite_flow.data.episodes import Episodes, default_state_names
+from composite_flow.data.episodes import Episodes
+from composite_flow.data.own_arrays import default_state_names
 from composite_flow.data.run_split import fingerprint, halves, split_of_run, split_record
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.plain_json import jsonable
@@ -39,12 +40,14 @@ class RunSettings:
         history: how many steps each agent's history reaches back (H).
         withhold_states: fraction of the distinct states that are withheld from training.
         seed: fixes the split, the initial weights, the batches and the noise.
+        start_from: folder of a run whose weights training begins with; None where they are drawn.
     """
 
     training: TrainingConfig = field(default_factory=TrainingConfig)
     history: int = 1
     withhold_states: float = 0.0
     seed: int = 0
+    start_from: str | None = None
 
     def flat(self) -> dict[str, Any]:
         """The settings in one flat dictionary, as in `run.json`."""
@@ -105,6 +108,18 @@ class RunData:
         return (train, validation) if np.array_equal(test.episode_ids, self.dataset.episode_ids) else None
 
 
+def continued(given: RunSettings, run: Path) -> RunSettings:
+    """Settings of a run that goes on from another one's weights: its network and history, all else as given."""
+    model = load(run)
+    config = model.description.get("config", {})
+    kept = {name: config[name] for name in _OF_NETWORK if name in config}
+    training = replace(given.training, **kept)
+    return replace(given, training=training, history=model.layout.length, start_from=str(run.absolute()))
+
+
+_OF_NETWORK = ("width", "depth", "history_at", "activation", "learn", "team_denoiser", "chain")
+
+
 def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwrite: bool) -> RunSettings:
     """Start a run by writing its settings to `run.json`, or read there the settings of the run to resume.
 
@@ -158,6 +173,9 @@ def train_run(
     _, key_fit, key_watch = jax.random.split(jax.random.key(settings.seed), 3)
     dataset = HistoryDataset(episodes, settings.history)
     train, held_out, test = split_of_run(dataset, settings.seed, settings.withhold_states)
+    before = None if settings.start_from is None else load(settings.start_from)
+    if before is not None:
+        train, held_out, test = (part.with_scaling(before.scaling) for part in (train, held_out, test))
     validation, calibration = halves(held_out) if "answers" in settings.training.stages else (held_out, None)
     model = fit(
         train,
@@ -165,6 +183,7 @@ def train_run(
         settings.training,
         key=key_fit,
         calibration=calibration,
+        start_from=before,
         folder=folder,
         resume=resume,
         overwrite=overwrite,
@@ -181,6 +200,7 @@ def train_run(
             "settings": settings.flat(),
             "problem": jsonable(episodes.description),
             "policy": jsonable(episodes.policy),
+            "columns": jsonable(episodes.columns.settings),
             "split": split_record(episodes, test),
         },
     )

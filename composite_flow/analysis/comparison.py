@@ -92,7 +92,7 @@ def compare_ways(
     joint = dataset.joint(steps)
     ways = {} if evaluation is None else composite_ways(evaluation)
     estimates = {} if evaluation is None else {"composite": evaluation.estimates.samples}
-    types, fused = find_types(np.asarray(joint.states)), None
+    types, fused = find_types(np.asarray(joint.states), dataset.windows.declared_types), None
     if model.fusion is not None and fusion is not None:
         ways |= fusion_ways(model.fusion, fusion, joint.histories, joint.states, key=key)
         watched = model.fusion.watch is not None and model.fusion.watch.measured

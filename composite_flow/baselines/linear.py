@@ -99,7 +99,7 @@ def takes_long(train: HistoryDataset) -> bool:
 def mean_state(train: HistoryDataset) -> Float[Array, " state"]:
     """s̄ of the training states, scaled."""
     total = sum(block.sum(axis=0, dtype=np.float64) for block in train.windows.states_of(np.asarray(train.steps)))
-    return train.scaling.scale(jnp.asarray(total / train.num_steps, jnp.float32))
+    return train.windows.scaled_states(jnp.asarray(total / train.num_steps, jnp.float32))
 
 
 def _arrays(ridge: Ridge):

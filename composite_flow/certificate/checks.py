@@ -33,6 +33,7 @@ from composite_flow.composite.rule import DEFINITION_6
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
 from composite_flow.flow import MAX_STEPS, TOLERANCE, settle_teams
+from composite_flow.numerics.entry_point import entry_point
 from composite_flow.validation import check_histories
 
 
@@ -90,6 +91,7 @@ class Certificate(eqx.Module):
         return tuple(_reason(jax.device_get(self), sample) for sample in range(self.radii.shape[0]))
 
 
+@entry_point
 def certify(
     denoiser: Denoiser,
     histories: Float[Array, "agents history"],
@@ -134,6 +136,7 @@ def certify(
     return jax.tree.map(lambda leaf: leaf[0], verdict)
 
 
+@entry_point
 def certify_batch(
     denoiser: Denoiser,
     histories: Float[Array, "batch agents history"],

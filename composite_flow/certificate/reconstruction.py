@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float, Int
 from composite_flow.certificate.checks import Certificate
 from composite_flow.certificate.verdict import Reason, Verdict
 from composite_flow.composite.reconstruct import Estimate
-from composite_flow.data.scaling import Scaling
+from composite_flow.data.angles import named_values
+from composite_flow.data.scaling import OwnArray, Scaling
 from composite_flow.errors import InputError
 
 
@@ -27,8 +28,8 @@ class Reconstruction(eqx.Module):
         certificate: the checks of every sample.
     """
 
-    state: Float[Array, "*batch state"]
-    candidates: Float[Array, "*batch candidates state"]
+    state: Float[OwnArray, "*batch state"]
+    candidates: Float[OwnArray, "*batch candidates state"]
     shares: Float[Array, "*batch candidates"]
     mask: Bool[Array, "*batch candidates"]
     state_names: tuple[str, ...] = eqx.field(static=True)
@@ -52,8 +53,11 @@ class Reconstruction(eqx.Module):
 
     @property
     def named_state(self) -> dict[str, Any]:
-        """The state by the names of its features: a number each, or a list of them along the batch axes."""
-        return dict(zip(self.state_names, np.moveaxis(np.asarray(self.state), -1, 0).tolist(), strict=True))
+        """The state by the names of its features: a number each, or a list of them along the batch axes.
+
+        An angle stands there under its own name, in place of its sine and cosine.
+        """
+        return named_values(self.state_names, self.state)
 
     @property
     def verdict(self) -> Verdict:

@@ -1,5 +1,6 @@
 """The command line: parse, call, print, save. One sentence and a non-zero exit code where something is wrong."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from tyro.extras import SubcommandApp
 from composite_flow import __version__
 from composite_flow.cli.agent import agent
 from composite_flow.cli.analyze import analyze
+from composite_flow.cli.calibrate import calibrate
 from composite_flow.cli.collect import collect
 from composite_flow.cli.demo import demo
 from composite_flow.cli.evaluate import evaluate
@@ -26,7 +28,7 @@ from composite_flow.cli.reproduce import reproduce
 from composite_flow.cli.team import team
 from composite_flow.cli.train import train
 from composite_flow.cli.train_policy import train_policy
-from composite_flow.errors import CompositeFlowError
+from composite_flow.errors import CompositeFlowError, InputError
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -39,6 +41,7 @@ _COMMANDS = (
     train,
     evaluate,
     reconstruct,
+    calibrate,
     analyze,
     train_policy,
     evaluate_policy,
@@ -69,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if arguments is None:
         keep_compiled_programs()
+        write_what_can_be_encoded()
     try:
+        check_devices()
         app.cli(prog="composite-flow", description=_ABOUT, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
     except CompositeFlowError as error:
         say(f"Error: {error}")
@@ -86,13 +91,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def keep_compiled_programs() -> None:
     """Let later commands find what earlier ones compiled, in the user's own cache."""
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "composite-flow" / "compiled"))
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    try:
+        folder = cache_folder() / "composite-flow" / "compiled"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # no home, or one that cannot be written: nothing is kept
+        return
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
+def check_devices() -> None:
+    """Refuse devices that JAX is told to use and that are not there.
+
+    Raises:
+        InputError: which were named.
+    """
+    if not os.environ.get("JAX_PLATFORMS"):
+        return
+    try:
+        jax.devices()
+    except Exception as error:  # whatever the library of such devices raises when it is loaded
+        named = os.environ["JAX_PLATFORMS"]
+        raise InputError(
+            f"JAX_PLATFORMS names {named}, but JAX finds no such device here; unset it or name others."
+        ) from error
+
+
+def write_what_can_be_encoded() -> None:
+    """Replace what the terminal's or the file's encoding lacks, instead of breaking off."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def cache_folder() -> Path:
-    """Where this user's programs keep what they can make again."""
+    """Where this user's programs keep what they can make again; RuntimeError where there is no home."""
     if "XDG_CACHE_HOME" in os.environ:
         return Path(os.environ["XDG_CACHE_HOME"])
     if sys.platform == "darwin":

@@ -1,5 +1,6 @@
 """Options that all commands share, and what they say of them."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,11 +19,24 @@ class Shared:
     """Options of every command."""
 
     seed: int = 0
-    """Fixes everything that is drawn at random."""
+    """Fixes everything that is drawn at random: any whole number."""
     overwrite: bool = False
     """Replace what an earlier command left in --out."""
     json: bool = False
     """Print one JSON object on standard output; progress goes to standard error."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "seed", usable_seed(self.seed))
+
+
+def usable_seed(seed: int) -> int:
+    """A seed that every generator takes: itself from 0 to below 2^63, else a number that is drawn from its digits."""
+    if 0 <= seed < _SEEDS:
+        return seed
+    return int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:8], "big") % _SEEDS
+
+
+_SEEDS = 2**63
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

@@ -16,11 +16,20 @@ from composite_flow.cli.options import DataFolder, Shared
 from composite_flow.cli.reporting import progress_bar, say, show, table
 from composite_flow.data import Episodes
 from composite_flow.errors import CompositeFlowError, InputError
+from composite_flow.files.lock import locked
+from composite_flow.files.run_record import LOCK_FILE
 from composite_flow.model import Model
-from composite_flow.runs import RunSettings, start_or_resume, train_run
+from composite_flow.runs import RunSettings, continued, start_or_resume, train_run
 from composite_flow.training.devices import is_first_process, texts_of_all
 from composite_flow.training.fit import TRAINING_FILE, TrainingConfig
 from composite_flow.training.hosts import PATIENCE, check_same_on_all_hosts, join_hosts, on_all_hosts
+
+_BUSY = "Another process is training in {out}; wait for its end, or choose another --out."
+_NO_RADIUS = (
+    "The radius of the checks could not be measured: a flow went to infinity on validation episodes, as where an "
+    "observation lies far outside of what training saw. Give one to `evaluate` and `reconstruct` with --radius, or "
+    "measure it on other episodes with `calibrate`."
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ def train(
     training: OmitArgPrefixes[TrainingConfig] = TrainingConfig(),  # noqa: B008 (frozen)
     history: int = 1,
     withhold_states: float = 0.0,
+    start_from: Annotated[Path | None, arg(name="from", metavar="RUN")] = None,
     resume: Annotated[bool, arg(help="Go on with the run in --out, under the settings it was started with.")] = False,
     hosts: OmitArgPrefixes[Hosts] = Hosts(),  # noqa: B008 (frozen)
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
@@ -72,8 +82,10 @@ def train(
         out: folder of the run.
         history: how many steps each agent's history reaches back (H), the present one included.
         withhold_states: share of the distinct states that training never sees.
+        start_from: begin with the weights of this run, its network and history, on new episodes; agents may be new.
     """
     given = RunSettings(training, history, withhold_states, shared.seed)
+    given = given if start_from is None else continued(given, start_from)
     hosts.join()
     try:
         with _clean_standard_output():
@@ -86,10 +98,18 @@ def train(
         result = {"run": str(out), "radius": model.radius, **model.curves[-1]}
         rows = [(name.replace("_", " "), value) for name, value in result.items()]
         show(result, [table(f"Trained {out}", ("", "value"), rows)], as_json=shared.json)
+        if model.has_denoiser and model.radius is None:
+            say(_NO_RADIUS)
 
 
 def _trained(data: Path, out: Path, given: RunSettings, resume: bool, overwrite: bool) -> Model:
     """The model, on every host; the first one alone writes and tells progress."""
+    with nullcontext() if not is_first_process() else locked(out / LOCK_FILE, _BUSY.format(out=out)):
+        return _trained_alone(data, out, given, resume, overwrite)
+
+
+def _trained_alone(data: Path, out: Path, given: RunSettings, resume: bool, overwrite: bool) -> Model:
+    """The same once no other process trains in the folder."""
     episodes, settings = _started(data, out, given, resume, overwrite)
     try:
         with progress_bar("training") if is_first_process() else nullcontext(lambda *_: None) as advance:

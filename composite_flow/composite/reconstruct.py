@@ -34,6 +34,7 @@ from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message
 from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
 from composite_flow.composite.turns import Turns, draw_turns
 from composite_flow.denoiser import Context, Denoiser
+from composite_flow.numerics.entry_point import entry_point
 from composite_flow.numerics.merging import merge_points
 from composite_flow.validation import check_histories
 
@@ -103,6 +104,7 @@ def composite_flow(
     return jnp.concatenate([received, last[None]])
 
 
+@entry_point
 def reconstruct(
     denoiser: Denoiser,
     histories: Float[Array, "agents history"],
@@ -135,6 +137,7 @@ def reconstruct(
     return _reconstruct_one(denoiser, histories, key, plan, rule)
 
 
+@entry_point
 def reconstruct_batch(
     denoiser: Denoiser,
     histories: Float[Array, "batch agents history"],

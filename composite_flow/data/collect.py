@@ -21,12 +21,14 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from composite_flow.data.amount import Amount, amount_to_collect
 from composite_flow.data.collect_host import host_episodes
-from composite_flow.data.episodes import ARRAYS, Episodes, shard_description
+from composite_flow.data.description import shard_description
+from composite_flow.data.episodes import ARRAYS, Episodes
 from composite_flow.data.folder import FolderWriter
 from composite_flow.data.progress import CountProgress
 from composite_flow.data.scaling import Scaling
 from composite_flow.data.shards import SHARD_BYTES
 from composite_flow.errors import InputError
+from composite_flow.numerics.entry_point import entry_point
 from composite_flow.problems.base import Policy, Problem, RandomPolicy
 from composite_flow.problems.host import AnyProblem, HostProblem
 
@@ -36,6 +38,7 @@ BATCH_BYTES = 64 * 2**20
 Arrays = dict[str, np.ndarray]
 
 
+@entry_point
 def collect(
     problem: AnyProblem,
     num_episodes: int | None = None,
@@ -73,15 +76,11 @@ def collect(
     batches = _batches(problem, policy, key, range(amount.wanted), amount.num_steps, size)
     arrays = _recorded(batches, amount, 0, progress)
     scaling = Scaling.from_range(arrays["states"].min(axis=0), arrays["states"].max(axis=0))
-    return Episodes(
-        **arrays,
-        state_names=problem.state_names,
-        scaling=scaling,
-        description=problem.description,
-        policy=policy.description,
-    )
+    told: dict[str, Any] = {"description": problem.description, "policy": policy.description}
+    return Episodes(**{**arrays, **told, "state_names": problem.state_names, "scaling": scaling})
 
 
+@entry_point
 def collect_to(
     folder: str | Path,
     problem: AnyProblem,
@@ -119,28 +118,28 @@ def collect_to(
     stop = time.monotonic() + 60 * (minutes or math.inf)
     policy = RandomPolicy() if policy is None else policy
     per_shard = min(amount.wanted, max(1, shard_bytes // _episode_bytes(problem, amount.num_steps)))
-    writer = FolderWriter(Path(folder), _collection(problem, policy, key, amount, per_shard), ARRAYS, overwrite)
-    size = _batch_size(problem, min(per_shard, amount.fewest_episodes), amount.num_steps)
-    done, number, has_begun = 0, 0, False
-    while done < amount.wanted:
-        if number in writer.finished:
-            steps = writer.finished[number].num_steps
-        elif has_begun and time.monotonic() >= stop:
-            raise InputError(_too_slow(amount, done, minutes, writer))
-        else:
-            episodes, has_begun = range(number * per_shard, (number + 1) * per_shard), True
-            batches = _batches(problem, policy, key, episodes, amount.num_steps, size)
-            # On the host a shard takes long, so progress is reported within it too.
-            arrays = _recorded(batches, amount, done, progress if isinstance(problem, HostProblem) else None)
-            steps = len(arrays["ends"])
-            is_last = amount.after(done, per_shard, steps) >= amount.wanted
-            writer.write(
-                number, number + 1 if is_last else None, arrays, _measured_description(problem, policy, arrays)
-            )
-        done, number = amount.after(done, per_shard, steps), number + 1
-        if progress is not None:
-            progress(done, amount.wanted)
-    writer.finish()
+    with FolderWriter(Path(folder), _collection(problem, policy, key, amount, per_shard), ARRAYS, overwrite) as writer:
+        size = _batch_size(problem, min(per_shard, amount.fewest_episodes), amount.num_steps)
+        done, number, has_begun = 0, 0, False
+        while done < amount.wanted:
+            if number in writer.finished:
+                steps = writer.finished[number].num_steps
+            elif has_begun and time.monotonic() >= stop:
+                raise InputError(_too_slow(amount, done, minutes, writer))
+            else:
+                episodes, has_begun = range(number * per_shard, (number + 1) * per_shard), True
+                batches = _batches(problem, policy, key, episodes, amount.num_steps, size)
+                # On the host a shard takes long, so progress is reported within it too.
+                arrays = _recorded(batches, amount, done, progress if isinstance(problem, HostProblem) else None)
+                steps = len(arrays["ends"])
+                is_last = amount.after(done, per_shard, steps) >= amount.wanted
+                writer.write(
+                    number, number + 1 if is_last else None, arrays, _measured_description(problem, policy, arrays)
+                )
+            done, number = amount.after(done, per_shard, steps), number + 1
+            if progress is not None:
+                progress(done, amount.wanted)
+        writer.finish()
     return Episodes.load(folder, in_memory)
 
 
@@ -155,7 +154,7 @@ def _too_slow(amount: Amount, done: int, minutes: float | None, writer: FolderWr
 
 def _measured_description(problem: AnyProblem, policy: Policy, arrays: Arrays) -> dict[str, Any]:
     """The description in a shard, with the range of its own states; the ranges of all shards give the scaling."""
-    scaling = Scaling(*(jnp.asarray(limit(arrays["states"], axis=0)) for limit in (np.min, np.max)))
+    scaling = Scaling.of_limits(arrays["states"].min(axis=0), arrays["states"].max(axis=0))
     return shard_description(problem.state_names, scaling, problem.description, policy.description, measured=True)
 
 

@@ -16,11 +16,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.data import states as state_rows
 from composite_flow.data.episodes import Episodes
+from composite_flow.data.indices import checked_indices
+from composite_flow.data.ranges import measured_scaling
 from composite_flow.data.scaling import Scaling
-from composite_flow.data.split import check_fractions, draw_states, split_episodes, steps_of_episodes
-from composite_flow.data.windows import JointBatch, PairBatch, Windows, checked_indices
+from composite_flow.data.split import check_fractions, draw_states, split_episodes, steps_of_episodes, usable_steps
+from composite_flow.data.windows import JointBatch, PairBatch, Windows
 from composite_flow.errors import InputError
 from composite_flow.history import HistoryLayout
+from composite_flow.numerics.entry_point import entry_point
 
 
 class HistoryDataset(eqx.Module):
@@ -33,6 +36,7 @@ class HistoryDataset(eqx.Module):
         windows: the arrays, the same for all parts of a split.
         listed_steps: the steps of this part, and padding in a portion.
         count: how many of the listed steps are not padding; None where there is no padding.
+        stateless_steps: where the state is missing; they teach nothing. None where there are none.
         unseen_steps: the steps whose state was withheld from the other parts; None where nothing was withheld.
         withheld_states: the withheld states, in their own units; None where nothing was withheld.
     """
@@ -40,18 +44,20 @@ class HistoryDataset(eqx.Module):
     windows: Windows
     listed_steps: Int[Array, " steps"]
     count: Int[Array, ""] | None
+    stateless_steps: Int[Array, " stateless"] | None
     unseen_steps: Int[Array, " unseen"] | None
     withheld_states: Float[np.ndarray, "withheld state"] | None
 
     def __init__(self, episodes: Episodes, length: int = 1):
-        """Take all steps of all episodes.
+        """Take all steps of all episodes at which an agent is there; those whose state is missing stand apart.
 
         Args:
             episodes: the logged episodes.
             length: H, the number of steps in a history, the present one included.
         """
         self.windows = Windows(episodes, length)
-        self.listed_steps, self.count = jnp.asarray(np.arange(episodes.num_steps), jnp.int32), None
+        known, missing = usable_steps(self.windows, episodes)
+        self.listed_steps, self.count, self.stateless_steps = known, None, missing
         self.unseen_steps, self.withheld_states = None, None
 
     @property
@@ -96,17 +102,18 @@ class HistoryDataset(eqx.Module):
 
     # --- batches
 
+    @entry_point
     def sample(
         self, key: PRNGKeyArray, batch: int
     ) -> tuple[Float[Array, "{batch} history"], Float[Array, "{batch} state"]]:
-        """Draw pairs (history, scaled state) uniformly over the agents and the steps of this part; traceable.
+        """Draw pairs (history, scaled state) uniformly over the steps of this part and the agents there; traceable.
 
         Raises:
             InputError: the episodes are not in memory.
         """
         key_step, key_agent = jax.random.split(key)
-        agents = jax.random.randint(key_agent, (batch,), 0, self.num_agents)
-        pairs = self.windows.pairs(self.drawn_steps(key_step, batch), agents)
+        steps = self.drawn_steps(key_step, batch)
+        pairs = self.windows.pairs(steps, self.windows.drawn_agents(key_agent, steps))
         return pairs.histories, pairs.states
 
     def drawn_steps(self, key: PRNGKeyArray, batch: int) -> Int[Array, "{batch}"]:
@@ -116,6 +123,7 @@ class HistoryDataset(eqx.Module):
         count = len(self.listed_steps) if self.count is None else self.count
         return self.listed_steps[jax.random.randint(key, (batch,), 0, count)]
 
+    @entry_point
     def joint(self, steps: Int[Array, " k"] | Int[np.ndarray, " k"]) -> JointBatch:
         """Every agent's history at these steps, such as some of `self.steps`.
 
@@ -124,6 +132,7 @@ class HistoryDataset(eqx.Module):
         """
         return self.windows.joint(checked_indices(steps, self.windows.num_steps, "step"))
 
+    @entry_point
     def pairs(
         self, steps: Int[Array, " k"] | Int[np.ndarray, " k"], agents: Int[Array, " k"] | Int[np.ndarray, " k"]
     ) -> PairBatch:
@@ -138,10 +147,13 @@ class HistoryDataset(eqx.Module):
 
     # --- parts
 
+    @entry_point
     def split(
         self, *, key: PRNGKeyArray, fractions: Sequence[float] = (0.8, 0.1, 0.1), withhold_states: float = 0.0
     ) -> tuple["HistoryDataset", ...]:
         """Split by episode into training, validation and test, or with calibration before the test.
+
+        A scaling that was measured is measured again, on the training part alone.
 
         Steps in withheld states are removed from all parts but the test, though longer windows may still show
         observations made there. The test part keeps them; its `unseen` holds them alone.
@@ -158,8 +170,21 @@ class HistoryDataset(eqx.Module):
         key_episodes, key_states = jax.random.split(key)
         *others, test = split_episodes(self.episode_ids, shares, key_episodes)
         withheld = draw_states(self.distinct_states(), withhold_states, key_states) if withhold_states else None
-        kept = (self.part(part, withheld_states=withheld, remove_withheld=True) for part in others)
-        return (*kept, self.part(test, withheld_states=withheld))
+        train, *kept = (self.part(part, withheld_states=withheld, remove_withheld=True) for part in others)
+        scaling = measured_scaling(self.windows, np.asarray(train.steps))
+        parts = (train, *kept, self.part(test, withheld_states=withheld))
+        return parts if scaling is None else tuple(part.with_scaling(scaling) for part in parts)
+
+    def with_scaling(self, scaling: Scaling) -> "HistoryDataset":
+        """The same part with states scaled by another scaling."""
+        return self._with(windows=self.windows.with_scaling(scaling))
+
+    @property
+    def all_steps(self) -> Int[np.ndarray, " steps"]:
+        """The steps of this part, and those of its episodes whose state is missing."""
+        missing = np.asarray([] if self.stateless_steps is None else self.stateless_steps, np.int32)
+        episodes = np.asarray(self.windows.episode_of_step)[missing]
+        return np.union1d(np.asarray(self.steps), missing[np.isin(episodes, self.episode_ids)])
 
     def part(
         self,

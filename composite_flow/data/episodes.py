@@ -1,29 +1,32 @@
 """Episodes: what a team saw and did, and the state of the world at each step.
 
 All arrays are flat over steps: whole episodes stand one after the other, and `ends` marks the last step of each. Step
-t holds the state s_t, what each agent observed of it, the action that each agent took then, and the reward for these
-actions. The actions of an episode's last step have no consequence.
+t holds the state s_t, what each agent observed of it, the action that it took then, and the reward for these actions.
+Those of an episode's last step have no consequence.
 """
 
-import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from composite_flow.data.arrays import as_actions, as_booleans, as_floats, check_availability, check_lengths
-from composite_flow.data.folder import FolderWriter, read_headers
-from composite_flow.data.scaling import Scaling
-from composite_flow.data.shards import SHARD_BYTES, ShardedArray, ShardHeader
-from composite_flow.errors import FileError, InputError
+from composite_flow.data.columns import Columns
+from composite_flow.data.description import read_description, shard_description
+from composite_flow.data.dictionaries import arrays_of_dictionaries
+from composite_flow.data.folder import read_headers, write_folder
+from composite_flow.data.own_arrays import own_arrays
+from composite_flow.data.progress import CountProgress
+from composite_flow.data.scaling import ScaledBy, Scaling
+from composite_flow.data.shards import OPTIONAL, SHARD_BYTES, ShardedArray
+from composite_flow.data.table.meaning import Fill
+from composite_flow.data.table.reader import LogOptions, table_reader
+from composite_flow.errors import FileError
 
-ARRAYS = ("observations", "actions", "states", "rewards", "ends", "availability")
+ARRAYS = ("observations", "actions", "states", "rewards", "ends", "availability")  # which all episodes have
 IN_MEMORY_BYTES = 2 * 2**30
 """Larger episodes are not loaded but read from their shards when they are needed."""
 
@@ -34,32 +37,40 @@ class Episodes:
 
     Attributes:
         observations: what each agent saw.
-        actions: the action that each agent took then.
-        states: the global state, in its own units.
-        rewards: the team's reward for the actions.
+        actions: the action that each agent took then: one choice, or the components of it.
+        states: the global state, in its own units; 0 where it is not known.
+        rewards: the team's reward for the actions, or each agent's.
         ends: True on the last step of each episode.
         availability: which actions each agent could take.
         state_names: a name for each feature of the state.
         scaling: maps states to [0, 1].
         description: the problem that the episodes come from, as `problem_from_description` reads it; may be empty.
         policy: how the team acted, as `Policy.description` gives it; empty where that is not known.
+        alive: which agents are there; None where all always are.
+        known: at which steps the state is known; None where it always is.
+        truncations: which ends cut an episode off; None where that is not known.
+        columns: names of agents, observations and actions, kinds of actions, types of features.
     """
 
     observations: Float[np.ndarray, "steps agents observation"] | ShardedArray
-    actions: Int[np.ndarray, "steps agents"] | ShardedArray
+    actions: Int[np.ndarray, "steps agents"] | Float[np.ndarray, "steps agents components"] | ShardedArray
     states: Float[np.ndarray, "steps state"] | ShardedArray
-    rewards: Float[np.ndarray, " steps"] | ShardedArray
+    rewards: Float[np.ndarray, "steps *agents"] | ShardedArray
     ends: Bool[np.ndarray, " steps"]
     availability: Bool[np.ndarray, "steps agents actions"] | ShardedArray
     state_names: tuple[str, ...]
     scaling: Scaling
     description: dict[str, Any]
     policy: dict[str, Any] = field(default_factory=dict)
+    alive: Bool[np.ndarray, "steps agents"] | ShardedArray | None = None
+    known: Bool[np.ndarray, " steps"] | None = None
+    truncations: Bool[np.ndarray, " steps"] | None = None
+    columns: Columns = Columns()
 
     @property
     def num_steps(self) -> int:
         """Number of steps of all episodes."""
-        return self.ends.shape[0]
+        return len(self.ends)
 
     @property
     def num_episodes(self) -> int:
@@ -73,8 +84,9 @@ class Episodes:
 
     @property
     def num_actions(self) -> int:
-        """Number of actions that each agent chooses from."""
-        return self.availability.shape[2]
+        """Number of actions that each agent chooses from, or of the columns of all components of an action."""
+        choices = self.columns.choices
+        return self.availability.shape[2] if choices is None else sum(max(1, options) for options in choices)
 
     @property
     def observation_size(self) -> int:
@@ -104,7 +116,12 @@ class Episodes:
     @property
     def num_bytes(self) -> int:
         """Memory of all arrays when they are loaded."""
-        return sum(getattr(self, name).nbytes for name in ARRAYS)
+        return sum(getattr(self, name).nbytes for name in self.arrays)
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The names of the arrays that there are."""
+        return (*ARRAYS, *(name for name in OPTIONAL if getattr(self, name) is not None))
 
     @property
     def in_memory(self) -> bool:
@@ -123,25 +140,10 @@ class Episodes:
             FileError: the folder is in the way, or cannot be written.
             InputError: the description cannot be written as JSON.
         """
-        cuts = self._cuts(shard_bytes)
-        writer = FolderWriter(Path(folder), uuid.uuid4().hex, ARRAYS, overwrite)
-        description = shard_description(self.state_names, self.scaling, self.description, self.policy)
-        try:
-            for number, (first, stop) in enumerate(pairwise(cuts)):
-                arrays = {name: getattr(self, name)[first:stop] for name in ARRAYS}
-                writer.write(number, len(cuts) - 1, arrays, description)
-            writer.finish()
-        except BaseException:
-            writer.abandon()
-            raise
-
-    def _cuts(self, shard_bytes: int) -> list[int]:
-        """The steps at which a shard starts, and the number of all steps."""
-        most, cuts = shard_bytes // (self.num_bytes // self.num_steps), [0]
-        for start, stop in zip(self.starts.tolist(), self.stops.tolist(), strict=True):
-            if stop - cuts[-1] > most and start > cuts[-1]:
-                cuts.append(start)
-        return [*cuts, self.num_steps]
+        described = self.state_names, self.scaling, self.description, self.policy
+        description = shard_description(*described, columns=self.columns)
+        arrays = {name: getattr(self, name) for name in self.arrays}
+        write_folder(Path(folder), arrays, ARRAYS, description, overwrite, shard_bytes)
 
     @classmethod
     def load(cls, folder: str | Path, in_memory: bool | None = None) -> "Episodes":
@@ -155,15 +157,15 @@ class Episodes:
             FileError: a shard is missing, damaged, foreign, or belongs to another collection.
         """
         headers = read_headers(Path(folder), ARRAYS)
-        arrays = {name: ShardedArray(name, headers) for name in ARRAYS}
+        arrays = {name: ShardedArray(name, headers) for name in headers[0].shapes}
         if in_memory is None:
             in_memory = sum(array.nbytes for array in arrays.values()) <= IN_MEMORY_BYTES
         ends = arrays.pop("ends")
         if not ends[ends.stops - 1].all():
             raise FileError(f"{folder} is damaged: a shard does not stop with the end of an episode.")
-        loaded = {name: array[:] if in_memory else array for name, array in arrays.items()}
-        names, scaling, problem, policy = read_description(headers)
-        return cls(**loaded, ends=ends[:], state_names=names, scaling=scaling, description=problem, policy=dict(policy))
+        at_once = arrays if in_memory else ("known", "truncations")
+        loaded = {name: array[:] if name in at_once else array for name, array in arrays.items()}
+        return cls(**loaded, ends=ends[:], **read_description(headers))
 
     @classmethod
     def from_arrays(
@@ -177,97 +179,122 @@ class Episodes:
         availability: Any = None,
         num_actions: int | None = None,
         state_names: Sequence[str] | None = None,
-        scaling: Scaling | None = None,
+        scaling: Scaling | ScaledBy | None = None,
         description: dict[str, Any] | None = None,
+        alive: Any = None,
+        known: Any = None,
+        truncations: Any = None,
+        choices: Sequence[int] | None = None,
+        observation_names: Sequence[str] | None = None,
+        agent_names: Sequence[str] | None = None,
+        observed: Any = None,
+        types: Mapping[str, str] | None = None,
+        units: Mapping[str, str] | None = None,
     ) -> "Episodes":
         """Episodes from the user's own logs: anything that NumPy can read, flat over steps.
 
         Args:
-            observations: (steps, agents, observation).
-            actions: (steps, agents), whole numbers from 0.
-            states: (steps, state), in their own units.
+            observations: (steps, agents, observation); further axes, as of images, are flattened in C order.
+            actions: (steps, agents), whole numbers from 0, one choice each; or (steps, agents, components), whole
+                numbers for choices, else numbers; or None.
+            states: (steps, state), in their own units; NaN throughout where a state is missing. Further axes as above.
             ends: (steps,), True on each episode's last step.
-            rewards: (steps,); 0 by default.
+            rewards: of the team (steps,), or of each agent (steps, agents); 0 by default.
             availability: (steps, agents, actions); by default every action is available.
             num_actions: number of actions; by default as many as `availability` has or `actions` uses.
             state_names: a name for each feature of the state; by default "state 0", "state 1", …
-            scaling: the scaling of the states to [0, 1]; by default from the minimum and maximum of these states,
-                except that states of zeros and ones stay as they are.
+            scaling: the scaling of the states to [0, 1]; by default ("range") from their minimum and maximum, except
+                that states of zeros and ones stay as they are; "quantiles" from the quantiles 0.005 and 0.995. A split
+                measures it again, on its training part.
             description: a description of the problem that can be written as JSON.
+            alive: (steps, agents), whether an agent is there. It may appear late and be gone early, but not return.
+            known: (steps,), whether the state is known; one that is not can be inferred, but teaches nothing.
+            truncations: (steps,), True where an episode was cut off at its end.
+            choices: of each component of an action its options, 0 for a number.
+            observation_names, agent_names: a name for each.
+            observed: (agents, observation), which features each agent observes, where they differ; 0 elsewhere.
+            types: by the name of a feature "number", "binary", "one of k", "angle" (in radians) or "angle in degrees";
+                what is not said is found in the data. One of k becomes k features, and an angle its sine and cosine.
+            units: by the name of a feature.
 
         Returns:
-            The episodes, in float32 and int32.
+            The episodes, in float32 and int32; states in float64 where float32 would merge their values.
 
         Raises:
             InputError: the arrays do not fit together or hold something that cannot be used.
         """
-        arrays = {
-            "observations": as_floats("observations", observations, 3),
-            "actions": as_actions(actions),
-            "states": as_floats("states", states, 2),
-            "ends": as_booleans("ends", ends, 1),
-        }
-        num_steps, num_agents = arrays["observations"].shape[:2]
-        arrays["rewards"] = as_floats("rewards", np.zeros(num_steps) if rewards is None else rewards, 1)
-        check_lengths(arrays, num_agents)
-        if availability is None:
-            count = int(arrays["actions"].max()) + 1 if num_actions is None else num_actions
-            availability = np.ones((num_steps, num_agents, count), bool)
-        arrays["availability"] = as_booleans("availability", availability, 3)
-        check_availability(arrays["availability"], arrays["actions"], num_actions)
-        state_size = arrays["states"].shape[1]
-        names = default_state_names(state_size) if state_names is None else tuple(state_names)
-        scaling = Scaling.from_states(arrays["states"]) if scaling is None else scaling
-        if len(names) != state_size or scaling.minimum.shape[0] != state_size:
-            raise InputError(
-                f"state_names and scaling must have one entry for each of the {state_size} state features."
-            )
-        described = dict(description or {})
-        return cls(**arrays, state_names=names, scaling=scaling, description=described, policy={})
+        given = {"observations": observations, "actions": actions, "states": states, "ends": ends, "rewards": rewards}
+        given |= {"availability": availability, "num_actions": num_actions, "choices": choices, "alive": alive}
+        given |= {"known": known, "truncations": truncations, "observed": observed, "types": types, "units": units}
+        given |= {"state_names": state_names, "observation_names": observation_names, "agent_names": agent_names}
+        return cls(**own_arrays(**given, scaling=scaling), description=dict(description or {}), policy={})
 
+    @classmethod
+    def from_episodes(cls, episodes: Iterable[Mapping[str, Any]], **options: Unpack[LogOptions]) -> "Episodes":
+        """Episodes from dictionaries, one for each.
 
-def shard_description(
-    names: tuple[str, ...],
-    scaling: Scaling,
-    problem: dict[str, Any],
-    policy: dict[str, Any],
-    measured: bool = False,
-) -> dict[str, Any]:
-    """The description that a shard holds beside its arrays.
+        Args:
+            episodes: each has "observations" and "states", and may have "actions", "rewards", "alive" and "truncated".
+                What agents see and do is by agent: a dictionary of arrays (steps, …), or one array (steps, agents, …).
+                States, and what an agent sees, are an array, or a dictionary of columns by name. Agents may differ in
+                what they see, appear in some episodes only, and be gone before the end.
+            options: as in `from_arrays`.
 
-    Args:
-        names: a name for each feature of the state.
-        scaling: the scaling of the states, or the range of the shard's own states.
-        problem: the problem's description.
-        policy: the policy's description.
-        measured: whether `scaling` is the range of the shard's own states; then all shards together give the scaling.
-    """
-    minimum, maximum = np.asarray(scaling.minimum).tolist(), np.asarray(scaling.maximum).tolist()
-    return {
-        "state_names": list(names),
-        "scaling": {"minimum": minimum, "maximum": maximum, "measured": measured},
-        "problem": problem,
-        "policy": policy,
-    }
+        Raises:
+            InputError: they do not fit together.
+        """
+        return cls.from_arrays(**arrays_of_dictionaries(episodes), **options)
 
+    @classmethod
+    def from_table(
+        cls,
+        table: Any,
+        *,
+        observation: Sequence[str] | Mapping[str, Sequence[str]],
+        state: Sequence[str],
+        action: Sequence[str] | Mapping[str, Sequence[str]] = (),
+        episode: str | None = None,
+        step: str | None = None,
+        agent: str | None = None,
+        reward: str | None = None,
+        alive: str | None = None,
+        truncated: str | None = None,
+        fill: Fill = None,
+        folder: str | Path | None = None,
+        overwrite: bool = False,
+        progress: CountProgress | None = None,
+        **options: Unpack[LogOptions],
+    ) -> "Episodes":
+        """Episodes from a table: a row for each agent at each step, or for each step with the columns of all agents.
 
-def read_description(headers: Sequence[ShardHeader]) -> tuple[tuple[str, ...], Scaling, dict[str, Any], dict[str, Any]]:
-    """The names, scaling, problem and policy of a folder of shards; ranges measured for each shard are merged."""
-    try:
-        scalings = [header.description["scaling"] for header in headers]
-        minimum = np.asarray([scaling["minimum"] for scaling in scalings], np.float32).min(axis=0)
-        maximum = np.asarray([scaling["maximum"] for scaling in scalings], np.float32).max(axis=0)
-        measured = all(scaling["measured"] for scaling in scalings)
-        names, problem = headers[0].description["state_names"], headers[0].description["problem"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileError(f"{headers[0].path.parent} is damaged: its description lacks a part ({error}).") from error
-    if len(names) != len(minimum) or headers[0].shapes["states"][1] != len(names):
-        raise FileError(f"{headers[0].path} is damaged: it does not name and scale each feature of the state.")
-    scaling = Scaling.from_range(minimum, maximum) if measured else Scaling(jnp.asarray(minimum), jnp.asarray(maximum))
-    policy = headers[0].description.get("policy", {})  # earlier versions did not write it
-    return tuple(names), scaling, problem, policy
+        The rows of an episode stand together, in any order. An agent is there from its first row in an episode to its
+        last. Actions of whole numbers are choices, all others numbers.
 
+        Args:
+            table: a path that ends in .csv or .parquet, a frame (pandas, polars, pyarrow), or columns by name.
+            observation: columns of what the row's agent sees; by agent, where a row has all. A column that is empty in
+                all rows of an agent is one that it does not see.
+            state: columns of the state, the same in all rows of a step; empty where it is not known.
+            action: columns of actions, as the observations.
+            episode, step, agent: columns that name them; steps are numbers or times. Without `step` the order of rows
+                counts, and without `episode` all rows are one.
+            reward, alive, truncated: columns of rewards, of whether the agent is alive, and of whether the episode was
+                cut off at its end.
+            fill: where a row or a value is missing within an episode, the agent's previous one ("previous") or a
+                number; refused by default. Steps that nobody has are left out then.
+            folder: where shards are written, so that memory does not grow with the table; in memory by default.
+            overwrite: replace the episodes there.
+            progress: called now and then with the rows that are read.
+            options: types, units, scaling and description, as in `from_arrays`.
 
-def default_state_names(state_size: int) -> tuple[str, ...]:
-    """The names of the state's features where none were given: "state 0", "state 1", …"""
-    return tuple(f"state {index}" for index in range(state_size))
+        Raises:
+            InputError: pyarrow is not installed, or the table cannot be used; the sentence names row and column.
+            FileError: a file cannot be read or written.
+        """
+        columns = {"episode": episode, "step": step, "agent": agent, "observation": observation, "action": action}
+        columns |= {"state": state, "reward": reward, "alive": alive, "truncated": truncated, "fill": fill}
+        reader = table_reader(table, columns, progress, **options)
+        if folder is None:
+            return cls(**reader.in_memory())
+        reader.to_folder(Path(folder), overwrite, ARRAYS)
+        return cls.load(folder)

@@ -6,19 +6,20 @@ old folder to `<folder>.previous.partial` for the moment between two renames.
 
 import errno
 import os
-import re
 import shutil
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from composite_flow.data.shards import ShardHeader, read_header, shard_image, shard_name
+from composite_flow.data.place import INSIDE, LOCK, SHARD_NAME, partial_of, place_of, previous_of
+from composite_flow.data.shards import OPTIONAL, ShardHeader, read_header, shard_image, shard_name
 from composite_flow.errors import FileError
-
-_NAME = re.compile(r"episodes-\d{5}\.h5(\.partial)?")
+from composite_flow.files.lock import locked
 
 
 def read_headers(folder: Path, arrays: tuple[str, ...]) -> tuple[ShardHeader, ...]:
@@ -27,16 +28,14 @@ def read_headers(folder: Path, arrays: tuple[str, ...]) -> tuple[ShardHeader, ..
     Raises:
         FileError: the folder or a shard is missing, damaged, foreign, or belongs to another collection.
     """
-    partial = _partial(folder)
+    folder = folder.absolute()  # the process may go to another folder before arrays are read
+    partial = partial_of(folder)
     if not folder.is_dir():
         hint = f"; {partial} was left unfinished, run the same command again" if partial.is_dir() else ""
-        hint = (
-            f"; the data before an interrupted overwrite are in {_previous(folder)}"
-            if _previous(folder).is_dir()
-            else hint
-        )
+        if previous_of(folder).is_dir():
+            hint = f"; the data before an interrupted overwrite are in {previous_of(folder)}"
         raise FileError(f"{folder} is not a folder of episodes{hint}.")
-    paths = sorted(path for path in folder.glob("episodes-*.h5") if _NAME.fullmatch(path.name))
+    paths = sorted(path for path in folder.glob("episodes-*.h5") if SHARD_NAME.fullmatch(path.name))
     if not paths:
         raise FileError(f"{folder} holds no episodes.")
     headers = [read_header(path, arrays) for path in paths]
@@ -49,29 +48,44 @@ def read_headers(folder: Path, arrays: tuple[str, ...]) -> tuple[ShardHeader, ..
             raise FileError(_lacking(folder, number, total))
         if header.path.name != shard_name(number):
             raise FileError(f"{header.path} is shard {number}; it was renamed from {shard_name(number)}.")
-        if any(header.shapes[name][1:] != first.shapes[name][1:] for name in arrays):
+        if _sizes(header) != _sizes(first):
             raise FileError(f"{header.path} and {first.path} hold arrays of different sizes.")
     if len(headers) != total:
         raise FileError(_lacking(folder, len(headers), total))
     return tuple(headers)
 
 
+def _sizes(header: ShardHeader) -> dict[str, tuple[int, ...]]:
+    """The shape of one step of each array."""
+    return {name: shape[1:] for name, shape in header.shapes.items()}
+
+
 class FolderWriter:
     """Writes a folder of shards under another name, and renames it when it is complete.
 
-    Shards of the same collection that an interrupted writer left are kept; `finished` has their headers by number.
+    Use it as a context: nobody else writes there until its end. Shards of the same collection that an interrupted
+    writer left are kept; `finished` has their headers by number.
 
     Raises:
         FileError: the folder is in the way, or cannot be written.
     """
 
     def __init__(self, folder: Path, collection: str, arrays: tuple[str, ...], overwrite: bool = False):
-        self.folder, self.collection, self.arrays = folder, collection, arrays
-        self.partial = _partial(folder)
+        self.place, self.collection, self.arrays = place_of(folder), collection, arrays
+        self.folder, self.partial = self.place.folder, self.place.partial
         self.finished: dict[int, ShardHeader] = {}
-        with naming_write_errors(folder):
-            _recover(folder)
-            _check_target(folder, overwrite)
+        self._held = ExitStack()
+        self._held.enter_context(locked(self.place.lock, f"Another process is writing to {folder}; wait for its end."))
+        try:
+            self._begin(overwrite)
+        except BaseException:
+            self._held.close()
+            raise
+
+    def _begin(self, overwrite: bool) -> None:
+        with naming_write_errors(self.folder):
+            _recover(self.folder)
+            _check_target(self.folder, overwrite)
             self.partial.mkdir(parents=True, exist_ok=True)
             _check_ours(self.partial)
             for path in self.partial.iterdir():
@@ -98,7 +112,8 @@ class FolderWriter:
             arrays: the shard's steps.
             description: from `shard_description`.
         """
-        image = shard_image(self.collection, number, total, {name: arrays[name] for name in self.arrays}, description)
+        written = {name: arrays[name] for name in (*self.arrays, *OPTIONAL) if name in self.arrays or name in arrays}
+        image = shard_image(self.collection, number, total, written, description)
         path = self.partial / shard_name(number)
         part = path.with_name(path.name + ".partial")
         try:
@@ -115,14 +130,73 @@ class FolderWriter:
     def finish(self) -> None:
         """Rename the complete folder into place; only then is an old one removed."""
         with naming_write_errors(self.folder):
+            if self.place.is_fixed:
+                _move_within(self.partial, self.folder)
+                return
             if self.folder.exists():
-                self.folder.rename(_previous(self.folder))
+                self.folder.rename(previous_of(self.folder))
             self.partial.rename(self.folder)
-            shutil.rmtree(_previous(self.folder), ignore_errors=True)
+            shutil.rmtree(previous_of(self.folder), ignore_errors=True)
+
+    def clear(self) -> None:
+        """Remove all shards that were written, and begin anew."""
+        for path in self.partial.iterdir():
+            path.unlink()
 
     def abandon(self) -> None:
         """Remove all shards that were written."""
         shutil.rmtree(self.partial, ignore_errors=True)
+
+    def __enter__(self) -> "FolderWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let others write there; what is not finished stays for the same call again."""
+        self._held.close()
+
+
+def write_folder(
+    folder: Path,
+    arrays: dict[str, Any],
+    required: tuple[str, ...],
+    description: dict[str, Any],
+    overwrite: bool,
+    shard_bytes: int,
+) -> None:
+    """Write arrays of whole episodes as a folder of shards.
+
+    Args:
+        folder: new or empty, or with episodes that may be overwritten.
+        arrays: of the same steps; "ends" among them.
+        required: the names of those that all episodes have.
+        description: of all shards.
+        overwrite: replace the episodes there, once the new ones are complete.
+        shard_bytes: size of a shard before compression.
+
+    Raises:
+        FileError: the folder is in the way, or cannot be written.
+    """
+    cuts = _cuts(np.flatnonzero(arrays["ends"]) + 1, sum(array.nbytes for array in arrays.values()), shard_bytes)
+    with FolderWriter(folder, uuid.uuid4().hex, required, overwrite) as writer:
+        try:
+            for number, (first, stop) in enumerate(pairwise(cuts)):
+                part = {name: array[first:stop] for name, array in arrays.items()}
+                writer.write(number, len(cuts) - 1, part, description)
+            writer.finish()
+        except BaseException:
+            writer.abandon()
+            raise
+
+
+def _cuts(stops: np.ndarray, num_bytes: int, shard_bytes: int) -> list[int]:
+    """The steps at which a shard starts, and the number of all steps; `stops` are one past each episode's last step."""
+    num_steps, cuts, start = int(stops[-1]), [0], 0
+    most = shard_bytes // max(1, num_bytes // num_steps)
+    for stop in stops.tolist():
+        if stop - cuts[-1] > most and start > cuts[-1]:
+            cuts.append(start)
+        start = stop
+    return [*cuts, num_steps]
 
 
 def _lacking(folder: Path, number: int, total: int | None) -> str:
@@ -131,12 +205,13 @@ def _lacking(folder: Path, number: int, total: int | None) -> str:
     return f"{folder} lacks shard {number}{among}, {shard_name(number)}."
 
 
-def _partial(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".partial")
-
-
-def _previous(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".previous.partial")
+def _move_within(partial: Path, folder: Path) -> None:
+    """Put complete shards in the place of old ones; the first is removed first and the last comes last."""
+    for path in sorted(path for path in folder.iterdir() if SHARD_NAME.fullmatch(path.name)):
+        path.unlink()
+    for path in sorted(partial.iterdir()):
+        path.rename(folder / path.name)
+    partial.rmdir()
 
 
 def _recover(folder: Path) -> None:
@@ -144,11 +219,12 @@ def _recover(folder: Path) -> None:
 
     The old data are put back, or removed where the new data are in place.
     """
-    if _previous(folder).is_dir():
+    previous = previous_of(folder)
+    if previous.is_dir():
         if folder.exists():
-            shutil.rmtree(_previous(folder))
+            shutil.rmtree(previous)
         else:
-            _previous(folder).rename(folder)
+            previous.rename(folder)
 
 
 def _check_target(folder: Path, overwrite: bool) -> None:
@@ -158,14 +234,14 @@ def _check_target(folder: Path, overwrite: bool) -> None:
     if not folder.is_dir():
         raise FileError(f"{folder} is a file; choose another folder.")
     _check_ours(folder)
-    if any(folder.iterdir()) and not overwrite:
+    if any(SHARD_NAME.fullmatch(path.name) for path in folder.iterdir()) and not overwrite:
         raise FileError(f"{folder} already holds episodes; choose another folder, or ask to overwrite it.")
 
 
 def _check_ours(folder: Path) -> None:
     """Refuse a folder that holds anything but shards: it must not be replaced."""
     for path in folder.iterdir():
-        if not _NAME.fullmatch(path.name):
+        if not SHARD_NAME.fullmatch(path.name) and path.name not in (INSIDE, LOCK):
             raise FileError(f"{folder} holds something other than episodes, {path.name}; choose another folder.")
 
 

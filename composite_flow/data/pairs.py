@@ -72,8 +72,10 @@ def _of_steps(dataset, steps):
     histories, states = np.asarray(batch.histories), np.asarray(batch.states)
     agents = histories.shape[1]
     rows = np.concatenate([histories.reshape(-1, histories.shape[-1]), np.repeat(states, agents, axis=0)], axis=1)
-    distinct, parents = _merged(rows)
-    occurrences, counts = np.unique(np.stack([parents, np.repeat(episode, agents)], axis=1), axis=0, return_counts=True)
+    there = np.asarray(batch.structured.mask)[..., -1].reshape(-1)
+    distinct, parents = _merged(rows[there])
+    seen_in = np.repeat(episode, agents)[there]
+    occurrences, counts = np.unique(np.stack([parents, seen_in], axis=1), axis=0, return_counts=True)
     return distinct, occurrences[:, 0], occurrences[:, 1], counts
 
 

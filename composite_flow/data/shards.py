@@ -2,8 +2,9 @@
 
 Each shard describes itself. Its root attributes give the format, the format's version, the collection that the shard
 belongs to, its number, and the number of all shards (0 where only the last shard knows it). The text `description` is
-JSON with the names and scaling of the state's features, the problem, the policy and the library versions. Each array
-is a checksummed data set.
+JSON with the names and scaling of the state's features, the problem, the policy, what the columns mean, and the library
+versions. Each array is a checksummed data set. Format 2 adds arrays that only some episodes have (`OPTIONAL`), actions
+with components, rewards of each agent, and states in 64 bits; format 1 is read as well.
 """
 
 import io
@@ -20,7 +21,10 @@ from composite_flow.errors import FileError, InputError
 from composite_flow.files.hdf5 import reading_hdf5
 
 SHARD_FORMAT = "composite-flow episodes"
-SHARD_FORMAT_VERSION = 1
+SHARD_FORMAT_VERSION = 2
+READ_VERSIONS = (1, 2)
+OPTIONAL = ("alive", "known", "truncations")
+"""Arrays that only some episodes have."""
 SHARD_BYTES = 64 * 2**20
 """Size of a shard before compression."""
 CHUNK_BYTES = 2**18
@@ -82,7 +86,7 @@ class ShardedArray:
     @property
     def dtype(self) -> np.dtype:
         """Type of the array's elements."""
-        return self.headers[0].dtypes[self.name]
+        return np.result_type(*(header.dtypes[self.name] for header in self.headers))
 
     @property
     def nbytes(self) -> int:
@@ -130,12 +134,12 @@ def read_header(path: Path, arrays: tuple[str, ...]) -> ShardHeader:
         attributes: dict[str, Any] = dict(file.attrs)
         if attributes.get("format") != SHARD_FORMAT:
             raise FileError(f"{path} is an HDF5 file, but not a shard of episodes.")
-        if attributes["format_version"] != SHARD_FORMAT_VERSION:
+        if attributes["format_version"] not in READ_VERSIONS:
             raise FileError(
                 f"{path} has format version {file.attrs['format_version']}, but this library reads "
-                f"{SHARD_FORMAT_VERSION}; use the library's version that wrote it."
+                f"{' and '.join(map(str, READ_VERSIONS))}; use the library's version that wrote it."
             )
-        sets = {name: _dataset(file, name) for name in arrays}
+        sets = {name: _dataset(file, name) for name in (*arrays, *(name for name in OPTIONAL if name in file))}
         if len({data.shape[0] for data in sets.values()}) != 1:
             raise FileError(f"{path} is damaged: its arrays have different numbers of steps.")
         return ShardHeader(
@@ -173,7 +177,8 @@ def shard_image(
         for name, array in arrays.items():
             rows = max(1, CHUNK_BYTES * len(array) // max(1, array.nbytes))
             chunks = (min(len(array), rows), *array.shape[1:])
-            file.create_dataset(name, data=array, chunks=chunks, shuffle=True, compression=1, fletcher32=True)
+            packed = {"chunks": chunks, "shuffle": True, "compression": 1, "fletcher32": True} if array.size else {}
+            file.create_dataset(name, data=array, **packed)
     return buffer.getbuffer()
 
 

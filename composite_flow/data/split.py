@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from composite_flow.data.episodes import Episodes
+from composite_flow.data.windows import Windows
 from composite_flow.errors import InputError
 
 
@@ -53,6 +55,21 @@ def split_episodes(
         taken, left = np.split(left, [count])
         parts.insert(0, taken)
     return [left, *parts]
+
+
+def usable_steps(windows: Windows, episodes: Episodes) -> tuple[Int[Array, " known"], Int[Array, " missing"] | None]:
+    """The steps at which an agent is there: those whose state is known, and the others; None where there are none.
+
+    Raises:
+        InputError: the state is known at none of them.
+    """
+    steps = np.arange(episodes.num_steps)
+    steps = steps[windows.there(steps)]
+    known = np.ones(len(steps), bool) if episodes.known is None else episodes.known[steps]
+    if not known.any():
+        raise InputError("These episodes have no step at which an agent is there and the state is known.")
+    missing = None if known.all() else jnp.asarray(steps[~known], jnp.int32)
+    return jnp.asarray(steps[known], jnp.int32), missing
 
 
 def steps_of_episodes(

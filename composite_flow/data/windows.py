@@ -1,15 +1,16 @@
 """Windows of length H over the flat arrays of episodes, gathered when they are needed."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.data.episodes import Episodes
+from composite_flow.data.exact_states import ExactStates
 from composite_flow.data.scaling import Scaling
 from composite_flow.data.shards import ShardedArray
 from composite_flow.data.states import are_among
@@ -43,23 +44,42 @@ class PairBatch(eqx.Module):
 
 
 class Windows(eqx.Module):
-    """The arrays of episodes, on the device or in shards, and the windows that end at each of their steps."""
+    """The arrays of episodes, on the device or in shards, and the windows that end at each of their steps.
+
+    States are in their own units, which `device_scaling` maps to [0, 1]; where there are `exact` ones, they are scaled
+    already.
+    """
 
     observations: Float[Array, "steps agents observation"] | ShardedArray
-    actions: Int[Array, "steps agents"] | ShardedArray
+    actions: Int[Array, "steps agents"] | Float[Array, "steps agents components"] | ShardedArray
     states: Float[Array, "steps state"] | ShardedArray
+    alive: Bool[Array, "steps agents"] | ShardedArray | None
     starts: Int[Array, " steps"]
     episode_of_step: Int[Array, " steps"]
-    scaling: Scaling
+    device_scaling: Scaling
+    exact: ExactStates | None
     layout: HistoryLayout = eqx.field(static=True)
+    declared_types: tuple[str, ...] = eqx.field(static=True)
+    state_names: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(self, episodes: Episodes, length: int):
-        self.layout = HistoryLayout(length, episodes.observation_size, episodes.num_actions, episodes.num_agents)
-        self.scaling = episodes.scaling
+        sizes = length, episodes.observation_size, episodes.num_actions, episodes.num_agents
+        self.layout, self.declared_types = HistoryLayout(*sizes, **episodes.columns.layout), episodes.columns.types
+        self.state_names = episodes.state_names
         self.observations = _on_device(episodes.observations)
-        self.actions, self.states = _on_device(episodes.actions), _on_device(episodes.states)
+        self.actions = _on_device(episodes.actions)
+        self.alive = None if episodes.alive is None else _on_device(episodes.alive)
+        is_double = episodes.scaling.is_double or episodes.states.dtype == np.float64
+        self.exact = ExactStates(episodes.states, episodes.scaling) if is_double else None
+        self.device_scaling = episodes.scaling if self.exact is None else Scaling.identity(episodes.state_size)
+        self.states = _on_device(episodes.states if self.exact is None else self.exact.scaled())
         self.starts = jnp.asarray(episodes.starts[episodes.episode_of_step], jnp.int32)
         self.episode_of_step = jnp.asarray(episodes.episode_of_step, jnp.int32)
+
+    @property
+    def scaling(self) -> Scaling:
+        """Maps states from their own units to [0, 1]."""
+        return self.device_scaling if self.exact is None else self.exact.scaling
 
     @property
     def num_steps(self) -> int:
@@ -97,7 +117,8 @@ class Windows(eqx.Module):
     @property
     def step_bytes(self) -> int:
         """Memory of one step."""
-        return sum(array.nbytes for array in (self.observations, self.actions, self.states)) // self.num_steps
+        arrays = self.observations, self.actions, self.states, self.alive
+        return max(1, sum(array.nbytes for array in arrays if array is not None) // self.num_steps)
 
     def pairs(self, steps: Int[Array, " k"], agents: Int[Array, " k"]) -> PairBatch:
         """One agent's window at each of some steps; traceable where the arrays are on the device."""
@@ -106,6 +127,14 @@ class Windows(eqx.Module):
     def joint(self, steps: Int[Array, " k"]) -> JointBatch:
         """Every agent's window at each of some steps; traceable where the arrays are on the device."""
         return _joint(*self._fetched(steps))
+
+    def drawn_agents(self, key: PRNGKeyArray, steps: Int[Array, " k"]) -> Int[Array, " k"]:
+        """For each step one of the agents that are there, drawn uniformly; traceable."""
+        if self.alive is None:
+            return jax.random.randint(key, steps.shape, 0, self.num_agents)
+        assert not isinstance(self.alive, ShardedArray), "callers fetch the rows first"
+        lots = jax.random.uniform(key, (len(steps), self.num_agents))
+        return jnp.argmax(jnp.where(self.alive[steps], lots, -1.0), axis=1).astype(jnp.int32)
 
     def rows(self, steps: Int[Array, " k"]) -> tuple[Int[Array, "k length"], Bool[Array, "k length"]]:
         """The rows t − H + 1, …, t of each step t, and which of them lie in its episode.
@@ -165,19 +194,57 @@ class Windows(eqx.Module):
 
     def _with_rows(self, rows: Int[np.ndarray, " rows"], starts: Int[np.ndarray, " rows"]) -> "Windows":
         """Windows over these rows of the arrays, on the device; `starts` are the first rows of their episodes."""
-        arrays = (np.asarray(array[rows]) for array in (self.observations, self.actions, self.states))
+        arrays = [self.on_host(name)[rows] for name in ("observations", "actions")]
+        states, alive = self._states_at(rows), None if self.alive is None else jnp.asarray(self.on_host("alive")[rows])
         episodes = np.asarray(self.episode_of_step)[rows]
         return eqx.tree_at(
-            lambda w: (w.observations, w.actions, w.states, w.starts, w.episode_of_step),
+            lambda w: (w.observations, w.actions, w.states, w.starts, w.episode_of_step, w.alive),
             self,
-            (*map(jnp.asarray, arrays), jnp.asarray(starts, jnp.int32), jnp.asarray(episodes)),
+            (*map(jnp.asarray, (*arrays, states)), jnp.asarray(starts, jnp.int32), jnp.asarray(episodes), alive),
+            is_leaf=lambda leaf: leaf is None,
         )
+
+    def _states_at(self, rows: Int[np.ndarray, " rows"]) -> Float[np.ndarray, "rows state"]:
+        """The states of these rows; exact ones that lie in shards are scaled as they are read."""
+        states = self.on_host("states")[rows]
+        in_shards = isinstance(self.states, ShardedArray)
+        return states if self.exact is None or not in_shards else self.exact.scale(states)
 
     def states_of(self, steps: Int[np.ndarray, " steps"]) -> Iterator[Float[np.ndarray, "block state"]]:
         """The states of these steps, one block at a time, so that memory is bounded."""
-        states = self.states if isinstance(self.states, ShardedArray) else np.asarray(self.states)
+        for first in range(0, len(steps), BLOCK_STEPS):
+            yield self._states_at(steps[first : first + BLOCK_STEPS])
+
+    def own_states_of(self, steps: Int[np.ndarray, " steps"]) -> Iterator[Float[np.ndarray, "block state"]]:
+        """The same in their own units, in float64 where they are."""
+        states = self.states if self.exact is None else self.exact.values
+        states = states if isinstance(states, ShardedArray) else np.asarray(states)
         for first in range(0, len(steps), BLOCK_STEPS):
             yield states[steps[first : first + BLOCK_STEPS]]
+
+    def scaled_states(self, states: Float[Array, "*batch state"]) -> Float[Array, "*batch state"]:
+        """Some of the states, scaled to [0, 1]."""
+        return self.device_scaling.scale(states)
+
+    def with_scaling(self, scaling: Scaling) -> "Windows":
+        """The same windows under another scaling."""
+        if self.exact is None:
+            return eqx.tree_at(lambda w: w.device_scaling, self, scaling)
+        exact = ExactStates(self.exact.values, scaling)
+        return eqx.tree_at(lambda w: (w.exact, w.states), self, (exact, _on_device(exact.scaled())))
+
+    def there(self, steps: Int[np.ndarray, " steps"]) -> Bool[np.ndarray, " steps"]:
+        """At which of these steps any agent is there."""
+        alive = self.on_host("alive")
+        if alive is None:
+            return np.ones(len(steps), bool)
+        parts = (steps[first : first + BLOCK_STEPS] for first in range(0, len(steps), BLOCK_STEPS))
+        return np.concatenate([np.zeros(0, bool), *(alive[part].any(axis=1) for part in parts)])
+
+    def on_host(self, name: str) -> Any:
+        """One of the arrays, to be indexed on the host; None where there is none."""
+        array = getattr(self, name)
+        return array if isinstance(array, ShardedArray | None) else np.asarray(array)
 
     def are_in_states(
         self, steps: Int[np.ndarray, " steps"], states: Float[np.ndarray, "listed state"]
@@ -190,8 +257,10 @@ class Windows(eqx.Module):
 def _pairs(windows: Windows, steps: Int[Array, " k"], agents: Int[Array, " k"]) -> PairBatch:
     (observations, actions, states), (rows, mask) = windows.device_arrays, windows.rows(steps)
     columns = agents[:, None]
+    if windows.alive is not None:
+        mask = mask & jnp.asarray(windows.alive)[rows, columns]
     history = _zero_masked(History(observations[rows, columns], actions[rows[:, :-1], columns], mask, agents))
-    return PairBatch(windows.layout.encode(history), history, windows.scaling.scale(states[steps]))
+    return PairBatch(windows.layout.encode(history), history, windows.scaled_states(states[steps]))
 
 
 @eqx.filter_jit
@@ -200,8 +269,11 @@ def _joint(windows: Windows, steps: Int[Array, " k"]) -> JointBatch:
     observations, actions = jnp.moveaxis(observations[rows], 2, 1), jnp.moveaxis(actions[rows[:, :-1]], 2, 1)
     shape = observations.shape[:3]
     agents = jnp.broadcast_to(jnp.arange(shape[1], dtype=jnp.int32)[None, :], shape[:2])
-    history = _zero_masked(History(observations, actions, jnp.broadcast_to(mask[:, None, :], shape), agents))
-    return JointBatch(windows.layout.encode(history), history, windows.scaling.scale(states[steps]))
+    mask = jnp.broadcast_to(mask[:, None, :], shape)
+    if windows.alive is not None:
+        mask = mask & jnp.moveaxis(jnp.asarray(windows.alive)[rows], 2, 1)
+    history = _zero_masked(History(observations, actions, mask, agents))
+    return JointBatch(windows.layout.encode(history), history, windows.scaled_states(states[steps]))
 
 
 def _on_device(array: np.ndarray | ShardedArray) -> Array | ShardedArray:
@@ -211,21 +283,11 @@ def _on_device(array: np.ndarray | ShardedArray) -> Array | ShardedArray:
 
 def _zero_masked(history: History) -> History:
     """Put zeros where a history is masked, so that the structured and the flat form agree."""
+    acted = history.mask[..., :-1]
+    acted = acted if history.actions.ndim == acted.ndim else acted[..., None]
     return History(
         observations=jnp.where(history.mask[..., None], history.observations, 0.0),
-        actions=jnp.where(history.mask[..., :-1], history.actions, 0),
+        actions=jnp.where(acted, history.actions, jnp.zeros((), history.actions.dtype)),
         mask=history.mask,
         agent=history.agent,
     )
-
-
-def checked_indices(values: Int[Array, " k"] | Int[np.ndarray, " k"], count: int, name: str) -> Int[Array, " k"]:
-    """The indices as int32 on the device, once they are known to be in range; traced values are not checked."""
-    if not isinstance(values, Tracer):
-        host = np.asarray(values)
-        if not host.size:
-            raise InputError(f"Ask for at least one {name}, not for none.")
-        outside = host[(host < 0) | (host >= count)]
-        if len(outside):
-            raise InputError(f"There is no {name} {outside[0]}; they are numbered 0 to {count - 1}.")
-    return jnp.asarray(values, jnp.int32)

@@ -1,7 +1,8 @@
 """Models and training states on disk: one safetensors file each, whole or not there at all.
 
 The arrays of a pytree are stored under their tree paths. The file's metadata holds a JSON description (what the
-file is, format version, library versions, whatever the caller adds) and a checksum over description and arrays. A
+file is, format version, library versions, whatever the caller adds) and a checksum over description and arrays, which
+is compared before anything is parsed. A description that is too long for the metadata is stored as an array of bytes. A
 file is written in a folder `*.partial`, flushed to the disk and renamed into place, so that a reader or a run that was
 killed never finds half of one. The folder is there because safetensors writes to temporary files of its own beside the
 file: what a killed run leaves of them is found and removed with it.
@@ -25,8 +26,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from composite_flow.errors import FileError
+from composite_flow.files.lock import locked
 
 FORMAT_VERSION = 1
+_LONGEST = 16 * 2**20  # characters of a description within the metadata, which must stay below 100 MB
+_TEXT = "description as bytes"
 _LIBRARIES = ("composite-flow", "jax", "equinox", "optax")
 
 
@@ -45,11 +49,20 @@ def save_checkpoint(
         FileError: the file is in the way, or cannot be written, for instance because the disk is full.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileError(f"{path} exists already; choose another path or allow overwriting.")
     text = json.dumps({**(description or {}), "format_version": FORMAT_VERSION, "versions": _versions()})
     arrays = {name: _to_numpy(leaf) for name, leaf in _named_arrays(tree).items()}
-    metadata = {"composite_flow": text, "checksum": _checksum(text, arrays)}
+    metadata = {"composite_flow": text}
+    if len(text) > _LONGEST:
+        arrays[_TEXT], metadata["composite_flow"] = np.frombuffer(text.encode(), np.uint8), _TEXT
+    metadata["checksum"] = _checksum(metadata["composite_flow"], arrays)
+    with locked(path.with_name(path.name + ".lock")):  # of two who save, the second one waits
+        if path.exists() and not overwrite:
+            raise FileError(f"{path} exists already; choose another path or allow overwriting.")
+        _write(path, arrays, metadata)
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """The file, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     try:
         _remove(partial)
@@ -72,8 +85,7 @@ def load_description(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         FileError: the file is missing, damaged, foreign or of a newer format.
     """
-    with _opened(path) as file:
-        return _description(path, file.metadata())
+    return _read(path)[0]
 
 
 def array_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
@@ -83,7 +95,7 @@ def array_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
         FileError: the file is missing, damaged or foreign.
     """
     with _opened(path) as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys() if name != _TEXT}
 
 
 def load_checkpoint(path: str | os.PathLike, like: Any) -> Any:
@@ -97,16 +109,10 @@ def load_checkpoint(path: str | os.PathLike, like: Any) -> Any:
     Raises:
         FileError: the file is missing, damaged or foreign, or its arrays are not those of `like`.
     """
-    expected = _named_arrays(like)
-    with _opened(path) as file:
-        _description(path, file.metadata())
-        names = set(file.keys())
-        if names != set(expected):
-            name = min(names ^ set(expected))
-            raise FileError(f"{path} {'lacks' if name in expected else 'has an unexpected'} array {name!r}.")
-        arrays = {name: file.get_tensor(name) for name in names}
-        if file.metadata().get("checksum") != _checksum(file.metadata()["composite_flow"], arrays):
-            raise FileError(f"{path} is damaged: its checksum does not match its content.")
+    expected, arrays = _named_arrays(like), _read(path)[1]
+    if set(arrays) != set(expected):
+        name = min(set(arrays) ^ set(expected))
+        raise FileError(f"{path} {'lacks' if name in expected else 'has an unexpected'} array {name!r}.")
     leaves = {name: _from_numpy(path, name, arrays[name], leaf) for name, leaf in expected.items()}
     return jax.tree_util.tree_map_with_path(lambda place, leaf: leaves.get(_name(place), leaf), like)
 
@@ -158,9 +164,24 @@ def _checksum(text: str, arrays: dict[str, np.ndarray]) -> str:
     return f"{checksum:08x}"
 
 
-def _description(path: str | os.PathLike, metadata: dict[str, str] | None) -> dict[str, Any]:
+def _read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The description and the arrays, once the checksum is known to be right."""
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+        if "composite_flow" not in metadata:
+            raise FileError(f"{path} is not a file of composite-flow.")
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+    if metadata.get("checksum") != _checksum(metadata["composite_flow"], arrays):
+        raise FileError(f"{path} is damaged: its checksum does not match its content.")
+    text = metadata["composite_flow"]
+    if text == _TEXT and _TEXT in arrays:
+        text = arrays.pop(_TEXT).tobytes().decode()
+    return _description(path, text), arrays
+
+
+def _description(path: str | os.PathLike, text: str) -> dict[str, Any]:
     try:
-        description = json.loads((metadata or {})["composite_flow"])
+        description = json.loads(text)
         version = description["format_version"]
     except (KeyError, TypeError, ValueError) as error:
         raise FileError(f"{path} is not a file of composite-flow.") from error

@@ -27,13 +27,30 @@ def reading_hdf5(path: Path) -> Iterator[Any]:
         raise FileError(f"{path} does not exist.")
     if not os.access(path, os.R_OK):
         raise FileError(f"{path} may not be read; change its permissions.")
-    if not h5py.is_hdf5(path):
+    if not h5py.is_hdf5(path) and not _is_locked(path):
         raise FileError(f"{path} is not an HDF5 file, or its beginning is damaged.")
     try:
         with h5py.File(path, "r") as file:
             yield file
+    except BlockingIOError as error:
+        raise FileError(
+            f"{path} is locked: another process has it open to write; read it when that has ended."
+        ) from error
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise FileError(f"{path} is truncated or damaged, and cannot be read ({error}).") from error
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether another process has the file open to write."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r"):
+            return False
+    except BlockingIOError:
+        return True
+    except (OSError, RuntimeError):
+        return False
 
 
 @contextmanager

@@ -10,10 +10,12 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from composite_flow.errors import FileError, MismatchError
 from composite_flow.files.plain_json import read_json, write_json
 
+LOCK_FILE = "run.lock"
+"""In a run's folder while a process writes there."""
 # What a resumed run may change; checkpoints see to it that what was learned stays, and goes on as it began.
 FREE_SETTINGS = ("minutes", "checkpoint_seconds", "learn", "fusion_steps", "team_denoiser", "chain")
 # What records before version 0.2 lack; they were written under the defaults.
-LATER_SETTINGS = ("learn", "fusion_steps", "team_denoiser", "chain")
+LATER_SETTINGS = ("learn", "fusion_steps", "team_denoiser", "chain", "start_from")
 
 
 @runtime_checkable
@@ -79,7 +81,7 @@ def started_or_resumed(
 def _start(path: Path, settings: dict[str, Any], product: str, *, resume: bool, overwrite: bool) -> None:
     """Write the record of a new run, unless one is in the way, or was to be resumed and is not there."""
     folder = path.parent
-    if resume and folder.exists() and any(folder.iterdir()):
+    if resume and folder.exists() and any(path.name != LOCK_FILE for path in folder.iterdir()):
         raise FileError(f"{folder} holds no run to resume: {path.name} is missing; choose the folder of a run.")
     if not overwrite and (path.exists() or (folder / product).exists()):
         raise FileError(f"{folder} already holds a run; add --resume or --overwrite, or choose another --out.")

@@ -110,7 +110,11 @@ class Answers(eqx.Module):
         self, histories: Float[Array, "agents history"], teams: Bool[Array, "teams agents"], usual: Any = None
     ) -> Answer:
         """The sums of several teams' answers, teams along the leading axis; `usual` where it is known already."""
-        return team_sums(self.answer_each(histories, usual), teams)
+        return team_sums(self.answer_each(histories, usual), teams & self.there(histories)[None])
+
+    def there(self, histories: Float[Array, "agents columns"]) -> Bool[Array, " agents"]:
+        """Which agents are there, by their histories; those who are not do not answer."""
+        return jnp.ones(len(histories), bool)
 
     def batch_sums(
         self, histories: Float[Array, "batch agents columns"], teams: Bool[Array, "batch teams agents"]

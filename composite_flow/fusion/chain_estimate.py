@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.certificate.reliability import are_binary
 from composite_flow.composite.plan import speaking_order
 from composite_flow.composite.rule import message_bytes, sweep
-from composite_flow.data.scaling import Scaling
+from composite_flow.data.angles import named_values
+from composite_flow.data.scaling import OwnArray, Scaling
 from composite_flow.fusion.chain import ChainNetwork, chain_losses
 from composite_flow.fusion.quality import team_sizes
 from composite_flow.metrics import exact_states, psnr
@@ -29,7 +29,7 @@ class ChainEstimate(eqx.Module):
         state_names: a name for each feature.
     """
 
-    mean: Float[Array, "*batch state"]
+    mean: Float[OwnArray, "*batch state"]
     participants: tuple[int, ...] = eqx.field(static=True)
     message_bytes: int = eqx.field(static=True)
     state_names: tuple[str, ...] = eqx.field(static=True)
@@ -41,8 +41,8 @@ class ChainEstimate(eqx.Module):
 
     @property
     def named_mean(self) -> dict[str, list[float] | float]:
-        """The mean by the names of the features: a number each, or a list of them along the batch axes."""
-        return dict(zip(self.state_names, np.moveaxis(np.asarray(self.mean), -1, 0).tolist(), strict=True))
+        """The mean by the names of the features, angles under their own: a number each, or a list of them."""
+        return named_values(self.state_names, self.mean)
 
 
 def infer_by_chain(

@@ -81,6 +81,7 @@ def fuse_each(
 
     def of_team(example):
         each, team = example
+        team = team & answers.there(each)
         total = answers.team_sums(jnp.where(team[:, None], each, 0.0), team[None])
         return estimate_of(answers.prior, jax.tree.map(lambda part: part[0], total), team, answers.values_sent)
 

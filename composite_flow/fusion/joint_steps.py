@@ -88,8 +88,8 @@ def joint_statistics(steps: JointSteps, num_bytes: int) -> tuple[Float[Array, "a
     if len(chosen) > _STATES:
         chosen = np.sort(np.random.default_rng(0).choice(chosen, _STATES, replace=False))
     states = np.concatenate(list(portion.dataset.windows.states_of(chosen)))
-    scaled = np.asarray(portion.scaling.scale(jnp.asarray(states)))
-    return mean, prior_of(scaled, find_types(scaled))
+    scaled = np.asarray(portion.dataset.windows.scaled_states(jnp.asarray(states)))
+    return mean, prior_of(scaled, find_types(scaled, portion.dataset.windows.declared_types))
 
 
 @eqx.filter_jit

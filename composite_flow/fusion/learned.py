@@ -32,6 +32,7 @@ from composite_flow.fusion.structure import (
 from composite_flow.fusion.team_denoiser import TeamDenoiser
 from composite_flow.fusion.team_estimate import TeamEstimate, TeamQuantiles
 from composite_flow.fusion.team_sampling import sample_blind, sample_conditional
+from composite_flow.numerics.entry_point import entry_point
 from composite_flow.validation import check_counts
 
 JointHistory = Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"]
@@ -79,6 +80,7 @@ class LearnedFusion(eqx.Module):
     calibration: Calibration | None = None
     watch: Watch | None = None
 
+    @entry_point
     def fuse(
         self,
         histories: Histories,
@@ -126,6 +128,7 @@ class LearnedFusion(eqx.Module):
         with jax.ensure_compile_time_eval():
             return _usual(self.answers)
 
+    @entry_point
     def sample(
         self, histories, num_samples: int, participants: Sequence[int] | None, by: Sampler, key: PRNGKeyArray
     ) -> Float[Array, "samples state"]:
@@ -139,6 +142,7 @@ class LearnedFusion(eqx.Module):
         heard = jnp.asarray(taking_part(self.answers.num_agents, participants))
         return _samples(team, jnp.asarray(histories), heard, num_samples, by, key)
 
+    @entry_point
     def sample_each(
         self, histories: Histories, num_samples: int, key: PRNGKeyArray
     ) -> Float[Array, "joint samples state"]:
@@ -147,6 +151,7 @@ class LearnedFusion(eqx.Module):
         check_counts(num_samples=num_samples)
         return _samples_of_each(team, jnp.asarray(histories), num_samples, jax.random.split(key, len(histories)))
 
+    @entry_point
     def infer_by_chain(
         self, histories, participants: Sequence[int] | None, scaling: Scaling, state_names: Sequence[str]
     ) -> ChainEstimate:

@@ -162,7 +162,11 @@ class AnswerNetwork(Answers):
         here = jax.vmap(self._read)(histories.reshape(batch * agents, -1))
         rows = jax.vmap(self._say)(here, jnp.tile(self.usual(), (batch, 1)))
         answers = jax.tree.map(lambda part: part.reshape(batch, agents, part.shape[1]), rows)
-        return jax.vmap(team_sums)(answers, teams)
+        return jax.vmap(team_sums)(answers, teams & jax.vmap(self.there)(histories)[:, None])
+
+    def there(self, histories: Float[Array, "agents history"]) -> Bool[Array, " agents"]:
+        """Which agents are there: the last column before the agent one-hot is the present step's mask."""
+        return histories[:, -self.num_agents - 1] != 0
 
     def _biases(self, history: Float[Array, " history"]) -> Float[Array, "depth width"]:
         low, high = jax.lax.stop_gradient((self.history_minimum, self.history_maximum))

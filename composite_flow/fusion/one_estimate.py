@@ -18,14 +18,16 @@ from composite_flow.errors import MismatchError
 from composite_flow.fusion.answers import Answer
 from composite_flow.fusion.contradictions import doubts_of
 from composite_flow.fusion.doubts import Watch
-from composite_flow.fusion.fuse import add_up, estimate_of, taking_part
+from composite_flow.fusion.fuse import add_up, estimate_of, fuse_each, taking_part
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.network import AnswerNetwork
-from composite_flow.fusion.robust import checked_estimate
+from composite_flow.fusion.robust import checked_each, checked_estimate
 from composite_flow.fusion.sparse import SparseAnswers
 from composite_flow.fusion.team_estimate import TeamEstimate
+from composite_flow.numerics.entry_point import entry_point
 
 
+@entry_point
 def fuse_one(
     fusion: LearnedFusion,
     histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
@@ -45,11 +47,24 @@ def fuse_one(
         raise MismatchError(f"This model is of {num_agents} agents, not of {len(histories)}.")
     team = taking_part(num_agents, participants)
     reach = fusion.quantiles, fusion.calibration
+    if scaling.is_double:  # which nothing compiled is
+        return _in_double(fusion, histories, team, robust).in_own_units(scaling, names, *reach)
     if not robust and (fusion.watch is None or not fusion.watch.measured):
         return _fused(fusion.answers, fusion.usual, histories, team, scaling, names, reach)
     watch = fusion.measured_watch
     bound = watch.bound_for(robust) if robust else None
     return _checked(fusion.answers, fusion.usual, histories, team, scaling, names, reach, watch, bound)
+
+
+def _in_double(fusion: LearnedFusion, histories, team, robust: bool | float) -> TeamEstimate:
+    """The scaled estimate, of which the units are then undone on the host."""
+    asked = jnp.asarray(histories)[None], jnp.asarray(team)[None]
+    if not robust and (fusion.watch is None or not fusion.watch.measured):
+        found = fuse_each(fusion.answers, *asked)
+    else:
+        watch = fusion.measured_watch
+        found = checked_each(fusion.answers, watch, *asked, jnp.float32(watch.bound_for(robust)), bool(robust))
+    return jax.tree.map(lambda leaf: leaf[0], found)
 
 
 @partial(jax.jit, static_argnames="names")

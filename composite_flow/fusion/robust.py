@@ -40,6 +40,7 @@ def checked_estimate(
         leave_out: whether the estimate is made without those.
         usual: of the answers, where it is known already.
     """
+    participants = participants & answers.there(histories)
     histories = jnp.where(participants[:, None], histories, 0.0)
     whole = jnp.all(jnp.isfinite(histories), axis=1)
     each = answers.answer_each(jnp.where(whole[:, None], histories, 0.0), usual)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
+from composite_flow.data.ranges import history_range
 from composite_flow.fusion.answers import Prior, prior_of
 from composite_flow.fusion.features import find_types
 from composite_flow.fusion.joint_steps import OwnSteps
@@ -114,10 +115,13 @@ def sparse_parts(
     slots = screen(train, features_per_entry, key=key_screen)
     draw = eqx.filter_jit(lambda data, steps: OwnSteps(data).at(steps))
     histories, _ = draw(arrays_of(train), _some(train, SAMPLED_STEPS, key_steps))
-    # the prior of rare features needs more steps than ranges do
-    states = np.asarray(train.scaling.scale(train.windows.device_arrays[2][_some(train, MOST_STEPS, key_prior)]))
-    limits = jnp.min(histories, axis=(0, 1)), jnp.max(histories, axis=(0, 1))
-    return slots, jnp.mean(histories, axis=0), limits, prior_of(states, find_types(states))
+    # the prior of rare features needs more steps than means do
+    states = train.windows.device_arrays[2][_some(train, MOST_STEPS, key_prior)]
+    scaled = np.asarray(train.windows.scaled_states(states))
+    own = histories.shape[2]
+    low, high = (limit[:own] for limit in history_range(train.windows, np.asarray(train.steps)))
+    prior = prior_of(scaled, find_types(scaled, train.windows.declared_types))
+    return slots, jnp.mean(histories, axis=0), (low, high), prior
 
 
 def _some(train: HistoryDataset, most: int, key: PRNGKeyArray) -> Int[Array, " k"]:

@@ -190,7 +190,8 @@ class SparseAnswers(Answers):
         usual: Float[Array, "agents width"] | None = None,
     ) -> Answer:
         """The sum of each team's answers, teams along the leading axis; what each agent says is spread only once."""
-        said, member = self.say_each(histories, usual), teams.astype(jnp.float32)
+        there = histories[:, self.own_size - 1] != 0  # the mask of the present step
+        said, member = self.say_each(histories, usual), (teams & there[None]).astype(jnp.float32)
 
         def shares(part: Float[Array, "agents slots"]) -> Float[Array, "teams entries"]:
             return (member[:, :, None] * part[None]).reshape(len(teams), -1)
@@ -282,12 +283,9 @@ def build_sparse_answers(
 
     Args:
         train: the training steps, in memory.
-        width, depth, activation: of the network.
+        width, depth, activation: of the network; InputError where a size is below one.
         features_per_entry: q, the features that each entry of an observation may speak of.
         key: draws the steps that are read, and the initial weights.
-
-    Raises:
-        InputError: a size below one.
     """
     key_parts, key_weights = jax.random.split(key)
     parts = sparse_parts(train, features_per_entry, key=key_parts)

@@ -21,16 +21,13 @@ _SPARSE = ("num_agents", "own_size", "num_slots", "width", "depth", "activation"
 def answers_settings(answers: Answers) -> dict[str, Any]:
     """What `empty_answers` needs; JSON-able."""
     kind, names = ("sparse", _SPARSE) if isinstance(answers, SparseAnswers) else ("dense", _DENSE)
-    types = answers.prior.types
-    stored = {"size": types.size, "binary": list(types.binary), "groups": [list(group) for group in types.groups]}
-    return {"kind": kind, "types": stored, **{name: getattr(answers, name) for name in names}}
+    return {"kind": kind, "types": answers.prior.types.settings, **{name: getattr(answers, name) for name in names}}
 
 
 def empty_answers(settings: dict[str, Any]) -> AnswerNetwork | SparseAnswers:
     """Answers of the same structure, without their weights."""
-    types, size = settings["types"], settings["types"]["size"]
-    groups = tuple((int(first), int(stop)) for first, stop in types["groups"])
-    prior = Prior(jnp.zeros(size), jnp.ones(size), FeatureTypes(tuple(types["binary"]), groups, size))
+    types = FeatureTypes.from_settings(settings["types"])
+    prior = Prior(jnp.zeros(types.size), jnp.ones(types.size), types)
     build = {"dense": _dense, "sparse": _sparse}[settings["kind"]]
     return eqx.filter_eval_shape(lambda key: build(settings, prior, key), jax.random.key(0))
 

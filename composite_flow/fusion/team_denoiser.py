@@ -111,7 +111,8 @@ class TeamDenoiser(eqx.Module):
         self, histories: Float[Array, "agents history"], participants: Bool[Array, " agents"]
     ) -> Float[Array, " message"]:
         """The message m_A of these participants."""
-        return self.read(add_up(self.answer_each(histories), participants))
+        heard = participants & self.answers.there(histories)
+        return self.read(add_up(self.answer_each(histories), heard))
 
     def condition(self, history: Float[Array, " message"]) -> TeamContext:
         """All that depends on the message, which stands in the place of the history."""

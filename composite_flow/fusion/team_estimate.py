@@ -1,6 +1,7 @@
 """What a team says together: a mean and a variance of each feature, and intervals."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from composite_flow.certificate.verdict import Verdict
-from composite_flow.data.scaling import Scaling
+from composite_flow.data.angles import angle_bounds, find_angle, named_values
+from composite_flow.data.scaling import OwnArray, Scaling
 from composite_flow.errors import InputError
 from composite_flow.fusion.calibration import Calibration
 from composite_flow.fusion.doubts import Doubts
@@ -19,6 +21,9 @@ from composite_flow.fusion.region import Region, box
 from composite_flow.fusion.verdict import verdict_on
 
 _NOT_CALIBRATED = "How far errors reach was not measured on calibration episodes; `calibrate` does so on yours."
+
+
+Bound = Float[OwnArray, "*batch"]
 
 
 class TeamQuantiles(eqx.Module):
@@ -65,8 +70,8 @@ class TeamEstimate(eqx.Module):
         uncertainty: √Σ variance, scaled: how far the state is expected to lie from the mean.
     """
 
-    mean: Float[Array, "*batch state"]
-    variance: Float[Array, "*batch state"]
+    mean: Float[OwnArray, "*batch state"]
+    variance: Float[OwnArray, "*batch state"]
     participants: Bool[Array, "*batch agents"]
     messages: Int[Array, "*batch"]
     message_bytes: int = eqx.field(static=True)
@@ -80,19 +85,21 @@ class TeamEstimate(eqx.Module):
 
     @property
     def named_mean(self) -> dict[str, list[float] | float]:
-        """The mean by the names of the features: a number each, or a list of them along the batch axes."""
-        return dict(zip(self.state_names, np.moveaxis(np.asarray(self.mean), -1, 0).tolist(), strict=True))
+        """The mean by the names of the features: a number each, or a list of them along the batch axes.
 
-    def interval(
-        self, name: str, level: float, over: Over = "step", team: int | None = None
-    ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        An angle stands there under its own name, in place of its sine and cosine.
+        """
+        return named_values(self.state_names, self.mean)
+
+    def interval(self, name: str, level: float, over: Over = "step", team: int | None = None) -> tuple[Bound, Bound]:
         """Bounds between which a number lies at this level, mean ± q · √variance.
 
         q is a quantile of this feature's errors on calibration episodes, for the level and the size of the team. Where
         a model has none, it is pooled over numbers and steps of its validation episodes.
 
         Args:
-            name: of a feature that is a number.
+            name: of a feature that is a number, or of an angle: its bounds enclose the directions of all points whose
+                sine and cosine lie in their intervals, each of which misses half as often.
             level: share of the true values that lie between the bounds, such as 0.9.
             over: "step" for one step of a new episode; "episode" for all steps of a new episode at once.
             team: how many agents were to answer, where the calibration is of teams whose answers are lost now and then;
@@ -101,6 +108,11 @@ class TeamEstimate(eqx.Module):
         Raises:
             InputError: there is no such number, its errors were not measured, or on too few episodes for the level.
         """
+        angle = find_angle(self.state_names, name)
+        if angle is not None:
+            names = (self.state_names[angle[0] + k] for k in (0, 1))
+            sine, cosine = (self.interval(one, 0.5 + level / 2, over, team) for one in names)
+            return angle_bounds(sine, cosine, angle[1])
         place = self._number(name)
         if self.calibration is not None:
             reach = self.calibration.reach(place, level, self._size(team), over)
@@ -108,8 +120,11 @@ class TeamEstimate(eqx.Module):
             raise InputError(_NOT_CALIBRATED)
         else:
             reach = self.quantiles.at(level, self.messages)
-        reach = reach * jnp.sqrt(self.variance[..., place])
-        return self.mean[..., place] - reach, self.mean[..., place] + reach
+        mean, variance = self.mean[..., place], self.variance[..., place]
+        if isinstance(self.mean, np.ndarray):  # in float64
+            return _in_64_bits(mean, np.asarray(reach) * np.sqrt(variance))
+        reach = reach * jnp.sqrt(variance)
+        return mean - reach, mean + reach
 
     def promises(self, level: float) -> bool:
         """Whether errors were measured, and on enough episodes for intervals of this level."""
@@ -205,7 +220,7 @@ class TeamEstimate(eqx.Module):
         unit = scaling.unscale(jnp.ones_like(self.mean)) - scaling.unscale(jnp.zeros_like(self.mean))
         return TeamEstimate(
             mean=scaling.unscale(self.mean),
-            variance=self.variance * unit**2,
+            variance=(np.asarray(self.variance) if scaling.is_double else self.variance) * unit**2,
             participants=self.participants,
             messages=self.messages,
             message_bytes=self.message_bytes,
@@ -217,6 +232,11 @@ class TeamEstimate(eqx.Module):
             doubts=self.doubts,
             uncertainty=self.uncertainty,
         )
+
+
+def _in_64_bits(mean: Any, reach: Any) -> Any:
+    """mean ± reach, of NumPy."""
+    return np.asarray(mean - reach), np.asarray(mean + reach)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import equinox as eqx
 import jax
 from jaxtyping import PRNGKeyArray
 
@@ -14,11 +13,13 @@ from composite_flow.fusion.trust.measure import calibrate_answers, measure_scale
 from composite_flow.fusion.trust.scores import Counted
 from composite_flow.fusion.trust.usual import measure_watch
 from composite_flow.model import Model
+from composite_flow.numerics.entry_point import entry_point
 from composite_flow.training.familiarity import learn_watch
 
 _BYTES = 10**9  # of data that are read to learn what histories look like
 
 
+@entry_point
 def calibrate(
     model: Model,
     episodes: HistoryDataset,
@@ -72,4 +73,4 @@ def _as_scaled_in(model: Model, episodes: HistoryDataset) -> HistoryDataset:
     """The episodes with states scaled as the model's are."""
     if episodes.layout != model.layout or episodes.state_size != len(model.state_names):
         raise MismatchError("These episodes have other histories or states than the model; give some of its problem.")
-    return eqx.tree_at(lambda part: part.windows.scaling, episodes, model.scaling)
+    return episodes.with_scaling(model.scaling)

@@ -94,6 +94,8 @@ class TrainingConfig:
         if self.steps is not None and self.epochs is not None:
             raise InputError("Give the budget in steps or in epochs, not in both.")
         for name in (
+            "width",
+            "depth",
             "batch",
             "learning_rate",
             "warmup",

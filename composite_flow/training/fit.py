@@ -9,15 +9,18 @@ that JAX knows of train together (`devices.py`).
 import dataclasses
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
-from composite_flow.data.episodes import default_state_names
+from composite_flow.data.own_arrays import default_state_names
+from composite_flow.data.ranges import outlying_features
 from composite_flow.denoiser import Denoiser, NoDenoiser
 from composite_flow.deviation import measured_radius
 from composite_flow.errors import InputError
@@ -26,6 +29,7 @@ from composite_flow.fusion.intervals import measure_quantiles
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.screening import prefers_sparse
 from composite_flow.model import MODEL_FILE, Model
+from composite_flow.numerics.entry_point import entry_point
 from composite_flow.training.calibrate import calibrate
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.devices import is_first_process
@@ -43,6 +47,7 @@ from composite_flow.training.stages import (
     stage_files,
     with_learned_before,
 )
+from composite_flow.training.starting import starting_networks
 
 __all__ = ["TRAINING_FILE", "TrainingConfig", "fit"]
 
@@ -50,6 +55,7 @@ _WATCH_NUMBER = 2**32 - 6  # folded into the key; no step has this number
 _RADIUS_PAIRS = 1024  # validation pairs whose deviations give the radius
 
 
+@entry_point
 def fit(
     train: Pairs,
     validation: Pairs | None,
@@ -68,6 +74,7 @@ def fit(
     state_names: Sequence[str] | None = None,
     description: Mapping[str, Any] | None = None,
     history_range: HistoryRange | None = None,
+    start_from: Model | None = None,
 ) -> Model:
     """Train a model as `config` says: a denoiser by Eq. (1), what agents answer by the loss of fusion, or both.
 
@@ -86,9 +93,11 @@ def fit(
         progress: a bar on standard error, in a log a line a minute; False for none; or a function that is called about
             twice a second with the step, the planned steps and the loss.
         ideal_loss: floor of the denoiser's loss; the learning curve then has the excess over it.
-        state_names: a name for each feature of the state, for the model; "state 0", "state 1", … by default.
+        state_names: a name for each feature of the state, for the model; by default those of the data.
         description: what else the model is to remember, such as problem and split; JSON-able.
         history_range: smallest and largest value of each history column; by default those of the training data.
+        start_from: a model whose weights and ranges training begins with, of the same kind of data, scaled as it is.
+            Agents may be new.
 
     Returns:
         The model, with its learning curve and its radius, measured on validation pairs.
@@ -103,14 +112,18 @@ def fit(
         config = with_learned_before(Path(folder), config)
     config.check_learned()
     data = TrainingData(train, validation, config, history_range)
-    floors = {"denoiser": ideal_loss}
+    state_names = state_names or _names_of_states(train, data.state_size)
+    _tell_outliers(train, state_names)
+    floors, begun = {"denoiser": ideal_loss}, {}
+    if start_from is not None:
+        begun = starting_networks(start_from, train.layout, data.state_size)
     learned: dict[str, Any] = {}
     curves: list[dict[str, int | float]] = []
     stages, done = _stages_for(config, data), 0
     hears = {"denoiser": (evaluate, until), "answers": (evaluate_answers, None)}
     with interrupt_flag() as interrupted, training_progress(progress) as tell:
         for number, name in enumerate(stages):
-            run = TrainingRun(data, name, config, key, folder, floors.get(name), learned)
+            run = TrainingRun(data, name, config, key, folder, floors.get(name), learned, begun.get(name))
             if number == 0:  # what cannot be trained is refused before an earlier run is removed
                 _check_folder(folder, resume, overwrite)
             run.prepare(resume)
@@ -129,8 +142,29 @@ def fit(
     return model
 
 
+def _names_of_states(train: Pairs, state_size: int) -> tuple[str, ...]:
+    """Those of the data; "state 0", "state 1", … where they have none."""
+    return train.windows.state_names if isinstance(train, HistoryDataset) else default_state_names(state_size)
+
+
+def _tell_outliers(train: Pairs, state_names: Sequence[str]) -> None:
+    """Warn of features that a few values stretch, so that all others become nearly the same."""
+    found = () if not isinstance(train, HistoryDataset) else _outlying(train, state_names)
+    if found:
+        named = ", ".join(map(repr, found[:3])) + (" …" if len(found) > 3 else "")
+        warnings.warn(
+            f"Outliers: the range of {named} is more than a hundred times that of the middle 99% of its values, which "
+            'become nearly the same. Leave the outliers out, or scale states by scaling="quantiles".',
+            stacklevel=3,
+        )
+
+
+def _outlying(train: HistoryDataset, state_names: Sequence[str]) -> tuple[str, ...]:
+    return outlying_features(train.windows, np.asarray(train.steps), state_names)
+
+
 def _model(
-    learned: Mapping[str, Any], curves, data: TrainingData, state_names: Sequence[str] | None, about: dict[str, Any]
+    learned: Mapping[str, Any], curves, data: TrainingData, state_names: Sequence[str], about: dict[str, Any]
 ) -> Model:
     """The model of all trained networks."""
     denoiser = learned.get("denoiser")
@@ -140,7 +174,7 @@ def _model(
         scaling=data.train.scaling,
         radius=None if denoiser is None else _radius(denoiser, data.validation),
         curves=tuple(curves),
-        state_names=tuple(state_names or default_state_names(data.state_size)),
+        state_names=tuple(state_names),
         description=about,
         fusion=_fusion(learned, data.validation),
     )
@@ -182,8 +216,11 @@ def _with_watch(model: Model, train: Pairs, config: TrainingConfig, key: PRNGKey
 
 def _radius(denoiser: Denoiser, validation: Pairs | None) -> float | None:
     """D_φ on validation pairs; None without them, or where a flow diverges."""
-    if validation is None:
-        return None
+    return None if validation is None else measured_radius_on(denoiser, validation)
+
+
+def measured_radius_on(denoiser: Denoiser, validation: Pairs) -> float | None:
+    """D_φ on these pairs; None where a flow diverges."""
     histories, states = sample_pairs(validation, jax.random.key(1), _RADIUS_PAIRS)
     radius = measured_radius(denoiser, histories, states)
     return radius if math.isfinite(radius) else None

@@ -18,8 +18,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from composite_flow.data.dataset import HistoryDataset
+from composite_flow.data.ranges import history_range
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.run_record import FREE_SETTINGS
@@ -57,7 +59,7 @@ class TrainingData:
         self.train = train
         self.validation = None if validation is None else validation.resident(self.key_probe, self.num_bytes)
         histories, states, self.fingerprint = probe_pairs(train.resident(self.key_probe, self.num_bytes))
-        self.limits = limits or (histories.min(axis=0), histories.max(axis=0))
+        self.limits = limits or _limits(train, histories)
         self.state_size = states.shape[1]
 
 
@@ -73,6 +75,7 @@ class TrainingRun:
         folder: str | os.PathLike | None,
         floor: float | None,
         learned: Mapping[str, Any],
+        begun: Any = None,
     ):
         self.data, self.floor, self.folder = data, floor, None if folder is None else Path(folder)
         self.stage = stage = stage_of(name, data.train, config, data.limits, data.state_size, learned)
@@ -89,7 +92,8 @@ class TrainingRun:
         self.curves: list[dict[str, int | float]] = []
         self.seconds, self.saved, self.loss, self.reached = 0.0, time.monotonic(), math.nan, False
         self.pace = 1  # steps of the next compiled call
-        self.start = partial(_fresh_state, stage.build, self.key, config.average > 0)
+        build = stage.build if begun is None else eqx.Partial(_given, begun)
+        self.start = partial(_fresh_state, build, self.key, config.average > 0)
 
     # --- start
 
@@ -223,6 +227,18 @@ class TrainingRun:
         description = {"kind": "training", "stage": self.stage.name, **self.identity(), **progress}
         save_checkpoint(self.path, self.state, description, overwrite=True)
         self.saved = time.monotonic()
+
+
+def _given(network: Any, key: PRNGKeyArray) -> Any:
+    """The network that training goes on from, whatever the key."""
+    return network
+
+
+def _limits(train: Pairs, histories: Float[Array, "pairs history"]) -> HistoryRange:
+    """The range of each history column, at all training steps where they are known, else in these histories."""
+    if isinstance(train, HistoryDataset):
+        return history_range(train.windows, np.asarray(train.steps))
+    return histories.min(axis=0), histories.max(axis=0)
 
 
 @eqx.filter_jit

@@ -245,7 +245,9 @@ def _new_dense(config: TrainingConfig, mean_histories, limits: HistoryRange, pri
 def _sparse(train: HistoryDataset, config: TrainingConfig, limits: HistoryRange, num_bytes: int):
     """Of large states: every agent speaks of few features, and the network has a size of its own."""
     parts = sparse_parts(train.resident(jax.random.key(0), num_bytes), key=jax.random.key(1))
-    return OwnSteps(train), eqx.Partial(_new_sparse, config.activation, *parts)
+    slots, mean_histories, _, prior = parts
+    own = limits[0][: mean_histories.shape[1]], limits[1][: mean_histories.shape[1]]  # of all training steps
+    return OwnSteps(train), eqx.Partial(_new_sparse, config.activation, slots, mean_histories, own, prior)
 
 
 def _new_sparse(activation: Activation, slots, mean_histories, limits, prior: Prior, key) -> SparseAnswers:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from composite_flow.errors import InputError
 from composite_flow.training.loss import Pairs, sample_pairs
 
-_PROBE = 4096  # pairs that give the range of the histories and the fingerprint of the data set
+_PROBE = 4096  # pairs that give the fingerprint of the data set
 
 
 class DataStream:

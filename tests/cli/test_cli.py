@@ -101,7 +101,7 @@ def fitted(trained):
     return trained / "fitted"
 
 
-@pytest.mark.parametrize("command", ["evaluate", "reconstruct", "analyze"])
+@pytest.mark.parametrize("command", ["evaluate", "reconstruct", "calibrate", "analyze"])
 def test_a_model_without_a_split_is_judged_on_all_data_and_told_so(command, trained, fitted, tmp_path, capsys):
     opened = open_run(fitted, trained / "a")
     assert opened.part == "unknown" and opened.dataset.num_steps == 120 * 8
@@ -214,7 +214,18 @@ def test_wrong_usage_exits_with_2(capsys):
 
 
 def test_every_command_has_help(capsys):
-    for command in ("demo", "collect", "import", "train", "evaluate", "reconstruct", "analyze", "reproduce", "inspect"):
+    for command in (
+        "demo",
+        "collect",
+        "import",
+        "train",
+        "evaluate",
+        "reconstruct",
+        "calibrate",
+        "analyze",
+        "reproduce",
+        "inspect",
+    ):
         with pytest.raises(SystemExit) as stopped:
             cli.main([command, "--help"])
         assert stopped.value.code == 0

@@ -81,7 +81,8 @@ def test_scaling_is_min_max_and_leaves_bits_alone():
 FAULTS = {
     "lengths": ({"actions": np.zeros((2, 3), int)}, "same number of steps"),
     "nan": ({"states": np.full((len(EPISODES.ends), 4), np.nan)}, "states hold values that are NaN or infinite"),
-    "overflow": ({"states": np.full((len(EPISODES.ends), 4), 1e60)}, "NaN or infinite in float32"),
+    "overflow": ({"observations": np.full((len(EPISODES.ends), 3, 2), 1e60)}, "NaN or infinite in float32"),
+    "infinite": ({"states": np.full((len(EPISODES.ends), 4), np.inf)}, "states hold .* infinite: 'a' at step 0"),
     "fractions": ({"actions": EPISODES.actions + 0.5}, "whole numbers from 0"),
     "negative": ({"actions": EPISODES.actions - 1}, "whole numbers from 0"),
     "unfinished": ({"ends": np.zeros(len(EPISODES.ends), bool)}, "last step must end an episode"),
@@ -255,7 +256,7 @@ FILE_FAULTS = {
     "truncated": (truncated, "episodes-00001.h5 is truncated or damaged"),
     "flipped bit": (flipped, "episodes-00001.h5 is truncated or damaged"),
     "foreign": (foreign, "episodes-00001.h5 is an HDF5 file, but not a shard"),
-    "version": (change("format_version", 2), "format version 2, but this library reads 1"),
+    "version": (change("format_version", 3), "format version 3, but this library reads 1 and 2"),
     "no array": (drop("actions"), "truncated or damaged"),
     "no description": (drop("description"), "truncated or damaged"),
     "mixed": (mixed, "different collections"),

@@ -43,6 +43,16 @@ SMALLER = {
         ("runs/line-split --steps 3000", "runs/line-split --width 16 --depth 2 --batch 64 --steps 40"),
         ("evaluate runs/line-split data/line", "evaluate runs/line-split data/line --joint 8 --samples 2"),
     ),
+    "docs/own_data.md": (
+        ("for run in range(200)", "for run in range(40)"),
+        ("for _ in range(200)", "for _ in range(40)"),
+        (
+            'cf.TrainingConfig(learn="fusion", steps=2_000)',
+            'cf.TrainingConfig(learn="fusion", steps=40, width=16, depth=2)',
+        ),
+        ("--history 2 --steps 2000", "--history 2 --steps 40 --width 16 --depth 2"),
+        ("evaluate runs/robots data/robots", "evaluate runs/robots data/robots --joint 8 --samples 2"),
+    ),
     "docs/acting.md": (
         ("sensor:3x3,targets=2 --out runs/act", "sensor:2x2,targets=1,steps=3 --out runs/act --worlds 4 --rollout 10"),
         ("--steps 500000", "--steps 80 --denoiser-width 16"),
@@ -128,6 +138,7 @@ PAGES += (
     "docs/starcraft.md",
     "docs/extending.md",
     "docs/fusion.md",
+    "docs/own_data.md",
     "docs/trust.md",
     "docs/runtime.md",
     "docs/pytorch.md",

@@ -24,8 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from composite_flow.data.episodes import ARRAYS, Episodes, default_state_names, shard_description
+from composite_flow.data.description import shard_description
+from composite_flow.data.episodes import ARRAYS, Episodes
 from composite_flow.data.folder import FolderWriter
+from composite_flow.data.own_arrays import default_state_names
 from composite_flow.data.progress import CountProgress
 from composite_flow.data.scaling import Scaling
 from composite_flow.data.shards import SHARD_BYTES
@@ -89,15 +91,15 @@ def import_vault(
     found = find_episodes(vault, parts)
     features = parts.num_agents * (4 * parts.observation_size + found.num_actions + 4) + 4 * parts.state_size
     shards = found.shards(max(1, shard_bytes // (features + 5)))
-    writer = FolderWriter(Path(folder), _collection(vault, shards), ARRAYS, overwrite)
-    done = np.cumsum(found.lengths)
-    for number, shard in enumerate(shards):
-        if number not in writer.finished:
-            arrays = _read_shard(vault, parts, found, shard)
-            writer.write(number, len(shards), arrays, _description(vault, arrays["states"]))
-        if progress is not None:
-            progress(int(done[shard.stop - 1]), int(done[-1]))
-    writer.finish()
+    with FolderWriter(Path(folder), _collection(vault, shards), ARRAYS, overwrite) as writer:
+        done = np.cumsum(found.lengths)
+        for number, shard in enumerate(shards):
+            if number not in writer.finished:
+                arrays = _read_shard(vault, parts, found, shard)
+                writer.write(number, len(shards), arrays, _description(vault, arrays["states"]))
+            if progress is not None:
+                progress(int(done[shard.stop - 1]), int(done[-1]))
+        writer.finish()
     return Imported(Episodes.load(folder), vault.uid, found.dropped_steps, found.padding_steps, found.states_repeat)
 
 

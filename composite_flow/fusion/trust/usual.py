@@ -71,9 +71,7 @@ def _of_teams(
 
 @eqx.filter_jit
 def _columns(answers: Answers, watch: Watch, histories):
-    everyone = jnp.ones(histories.shape[1], bool)
-
     def of_team(history):
-        return unusual(watch, answers.prior, answers.answer_each(history), history, everyone)
+        return unusual(watch, answers.prior, answers.answer_each(history), history, answers.there(history))
 
     return jax.lax.map(of_team, histories, batch_size=min(_IN_ONE_CALL, len(histories)))

@@ -54,8 +54,8 @@ def read_description(headers: Sequence[ShardHeader]) -> dict[str, Any]:
         scaling, names = _scaling(headers), tuple(first.description["state_names"])
         found = {"state_names": names, "scaling": scaling, "description": first.description["problem"]}
         columns = Columns.from_settings(last.description.get("columns", {}))
-        _, agents, size = first.shapes["observations"]
-        columns.check(agents, size, len(names))
+        num_agents, observation_size = first.shapes["observations"][1:]
+        columns.check(num_agents, observation_size, len(names))
     except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
         raise FileError(f"{first.path.parent} is damaged: its description lacks a part ({error}).") from error
     if len(names) != len(scaling.minimum) or first.shapes["states"][1] != len(names):

@@ -128,7 +128,7 @@ def test_a_stopped_member_is_left_out_within_the_lease_and_rejoins(team):
 def test_what_is_replayed_forged_or_of_another_team_never_enters(team, folder):
     """A listener records all that is said, and says it again, altered and not."""
     recorded = []
-    with Bus("ours", connect=[team.endpoint]) as spy:
+    with Bus("ours", through=[team.endpoint]) as spy:
         spy.listen("say/*", lambda topic, data: recorded.append((topic, data)))
         time.sleep(0.5)
         for _, found in replay(team, LOGGED, next_steps(10), 5.0):
@@ -147,7 +147,7 @@ def test_what_is_replayed_forged_or_of_another_team_never_enters(team, folder):
 
 
 def test_an_agent_of_a_name_that_is_taken_is_refused(team, folder):
-    command = [*agent_command(str(folder / "run"), 0, "ours", []), "--connect", team.endpoint]
+    command = [*agent_command(str(folder / "run"), 0, "ours", []), "--through", team.endpoint]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "has an agent 0 already" in " ".join(done.stderr.split())
     assert team.processes[0].poll() is None

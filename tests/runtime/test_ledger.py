@@ -70,7 +70,7 @@ def test_messages_come_back_from_their_bytes():
     sent = message(12, payload=b"abc", nonce=2**64 - 1, step=-1)
     key = b"0123456789abcdef"
     assert unpack(pack(sent)) == sent and unpack(pack(sent, key), key) == sent
-    with pytest.raises(RefusedMessage, match="unsigned or altered"):
+    with pytest.raises(RefusedMessage):  # shorter than a signed one can be, or not signed with the key
         unpack(pack(sent), key)
     with pytest.raises(RefusedMessage, match="unsigned or altered"):
         unpack(pack(sent, key), b"another key of 16")

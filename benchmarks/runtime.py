@@ -1,4 +1,4 @@
-"""What it takes to infer over a bus: round trips of teams, one agent's work, and a team under a hundred faults.
+"""What it takes to infer over a bus: round trips of teams, one agent's work, and a team under faults.
 
     python -m benchmarks.runtime --out docs/results/runtime.json --page docs/bus.md
 
@@ -61,7 +61,7 @@ def faults_in_words(faults: dict) -> str:
     sizes = ", ".join(f"{count:,}" for count in faults["team_sizes"])
     late, late_99, most = (f"{1e3 * faults[name]:.3g} ms" for name in ("late_median", "late_99", "late_most"))
     worst, wrong = f"{faults['difference']:.1g}", faults["wrong"]
-    return f"""## A hundred faults
+    return f"""## Under faults
 
 A team of five, of whom one after the other was killed ({faults["killed"]} times) or stopped ({faults["stopped"]} times)
 and came back. Of {faults["estimates"]:,} estimates {wrong} differed by more than 1e-5 from the joint call's of the

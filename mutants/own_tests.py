@@ -17,6 +17,7 @@ CORE = (
 ELSEWHERE = {
     "composite/check.py": ["composite/test_rule.py"],
     "composite/plan.py": ["composite/test_sampling.py", "composite/test_reconstruct.py"],
+    "composite/turns.py": ["composite/test_reconstruct.py", "composite/test_rule.py"],
     "fusion/answers.py": ["fusion/test_fuse.py", "fusion/test_learned_answers.py"],
     "fusion/calibration.py": ["fusion/trust/test_trust.py"],
     "fusion/evaluation.py": ["fusion/test_fusion_evaluation.py"],
@@ -25,7 +26,9 @@ ELSEWHERE = {
     "fusion/learned.py": ["fusion/test_model_fuses.py", "fusion/test_chain_estimate.py"],
     "fusion/loss.py": ["fusion/test_learned_answers.py"],
     "fusion/network.py": ["fusion/test_learned_answers.py"],
+    "fusion/one_estimate.py": ["fusion/test_model_fuses.py"],
     "fusion/region.py": ["fusion/trust/test_trust.py"],
+    "fusion/slot_answer.py": ["fusion/test_sparse.py"],
     "fusion/structure.py": ["fusion/test_sparse.py", "fusion/test_screening.py"],
     "fusion/team_estimate.py": ["fusion/test_model_fuses.py", "fusion/test_intervals.py"],
     "fusion/team_loss.py": ["fusion/test_team_denoiser.py"],

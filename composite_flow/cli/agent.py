@@ -50,6 +50,7 @@ def agent(
     *,
     listen: UseAppendAction[tuple[str, ...]] = (),
     connect: UseAppendAction[tuple[str, ...]] = (),
+    through: UseAppendAction[tuple[str, ...]] = (),
     options: OmitArgPrefixes[TeamOptions] = TeamOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Run one agent: it reads its observations from the bus, tells the others its answer, and publishes what it infers.
@@ -64,6 +65,7 @@ def agent(
         team: name of the team.
         listen: endpoints to listen at, such as tcp/0.0.0.0:7450; without endpoints others are found by multicast.
         connect: endpoints to connect to.
+        through: endpoint of a router, such as zenohd, through which all is said and heard; in place of the others.
     """
     from composite_flow.model import load
     from composite_flow.runtime.bus import Bus
@@ -71,7 +73,7 @@ def agent(
     from composite_flow.runtime.start import agent_process
 
     settings, inference, loss = parts_of(options, team)
-    with Bus(team, listen, connect) as bus:
+    with Bus(team, listen, connect, through) as bus:
         run_until_stopped(agent_process(bus, load(run), name, settings, inference, loss))
 
 

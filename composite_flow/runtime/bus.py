@@ -26,24 +26,35 @@ class Bus:
     """One connection to a team's topics."""
 
     def __init__(
-        self, team: str, listen: Sequence[str] = (), connect: Sequence[str] = (), lease: float = LEASE_SECONDS
+        self,
+        team: str,
+        listen: Sequence[str] = (),
+        connect: Sequence[str] = (),
+        through: Sequence[str] = (),
+        lease: float = LEASE_SECONDS,
+        *,
+        carries: bool = False,
     ):
         """Nothing is opened before the `with` block.
 
         Args:
             team: whose topics.
             listen, connect: endpoints such as tcp/127.0.0.1:7450; where none are given, others are found by multicast.
+            through: endpoint of one that `carries`, through which all is said and heard.
             lease: seconds without a sign of life after which others are gone.
+            carries: whether it hands on what others say who are connected through it.
 
         Raises:
             InputError: eclipse-zenoh is not installed, or an endpoint cannot be read.
         """
         self._zenoh = _zenoh()
         self._root, self._config = f"composite-flow/{team}", self._zenoh.Config()
-        settings: dict[str, Any] = {"mode": "peer", "transport/link/tx/lease": int(1000 * lease)}
-        if listen or connect:
-            settings |= {"scouting/multicast/enabled": False, "listen/endpoints": list(listen or ["tcp/127.0.0.1:0"])}
-            settings |= {"connect/endpoints": list(connect)}
+        mode = "client" if through else "router" if carries else "peer"
+        settings: dict[str, Any] = {"mode": mode, "transport/link/tx/lease": int(1000 * lease)}
+        if listen or connect or through:
+            settings |= {"scouting/multicast/enabled": False, "connect/endpoints": [*connect, *through]}
+        if (listen or connect) and not through:
+            settings["listen/endpoints"] = list(listen or ["tcp/127.0.0.1:0"])
         for name, value in settings.items():
             try:
                 self._config.insert_json5(name, json.dumps(value))
@@ -89,12 +100,20 @@ class Bus:
         """Call `seen` with agent, nonce and whether it is there: of all who are, and of every change."""
 
         def sampled(sample) -> None:
-            *_, agent, nonce = str(sample.key_expr).split("/")
-            if agent.isdecimal() and nonce.isdecimal():
-                seen(int(agent), int(nonce), sample.kind == self._zenoh.SampleKind.PUT)
+            if (named := _agent_and_nonce(sample)) is not None:
+                seen(*named, sample.kind == self._zenoh.SampleKind.PUT)
 
         alive = f"{self._root}/alive/*/*"
         self._kept.append(self._session.liveliness().declare_subscriber(alive, sampled, history=True))
+
+    def look(self, found: Callable[[int, int], None]) -> None:
+        """Call `found` with agent and nonce of all who are there now."""
+
+        def replied(reply) -> None:
+            if reply.ok is not None and (named := _agent_and_nonce(reply.ok)) is not None:
+                found(*named)
+
+        self._session.liveliness().get(f"{self._root}/alive/*/*", replied, timeout=5.0)
 
     def alive(self, agent: int, seconds: float) -> bool:
         """Whether an agent of this number is there."""
@@ -110,6 +129,12 @@ class Bus:
 
         topic = f"{self._root}/prove/{agent}/{nonce}"
         self._session.get(topic, answered, payload=challenge, timeout=5.0)
+
+
+def _agent_and_nonce(sample) -> tuple[int, int] | None:
+    """Whose token it is, if it is one."""
+    *_, agent, nonce = str(sample.key_expr).split("/")
+    return (int(agent), int(nonce)) if agent.isdecimal() and nonce.isdecimal() else None
 
 
 def _zenoh() -> Any:

@@ -47,7 +47,7 @@ class TeamProcesses:
 
     def __enter__(self) -> "TeamProcesses":
         with ExitStack() as opened:
-            self.bus = opened.enter_context(Bus(self.team, listen=[self.endpoint]))
+            self.bus = opened.enter_context(Bus(self.team, listen=[self.endpoint], carries=True))
             opened.callback(self._stop)
             self.bus.listen("estimate/*", lambda _, data: self._note_told(json.loads(data)))
             self.bus.listen("present/*", lambda _, data: self._note_present(json.loads(data)))
@@ -61,7 +61,7 @@ class TeamProcesses:
 
     def start(self, agent: int) -> None:
         """Start an agent, for the first time or again."""
-        command = [*self._commands[agent], "--connect", self.endpoint]
+        command = [*self._commands[agent], "--through", self.endpoint]
         self._present.pop(agent, None)
         self.processes[agent] = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
@@ -126,8 +126,9 @@ class TeamProcesses:
 
     def _last_words(self, agent: int) -> str:
         process = self.processes[agent]
-        lines = process.stderr.read().strip().splitlines() if process.stderr else []
-        return lines[-1] if lines else f"exit code {process.returncode}"
+        lines = process.stderr.read().splitlines() if process.stderr else []
+        words = [line.strip(" │") for line in lines if any(letter.isalpha() for letter in line)]
+        return " ".join(words[-3:]) or f"exit code {process.returncode}"
 
     def _stop(self) -> None:
         for agent in list(self.paused):

@@ -231,6 +231,10 @@ class Member:
         self._ledger.introduce(other, nonce)
         self.present.add(other)
 
+    def has_met(self, other: int, nonce: int) -> bool:
+        """Whether another is present with this start."""
+        return other in self.present and self._ledger.introduced.get(other) == nonce
+
     def miss(self, other: int, nonce: int, now: float) -> None:
         """Another is gone; it may come back."""
         self._now = now

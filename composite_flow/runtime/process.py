@@ -17,7 +17,7 @@ from composite_flow.runtime.member import Member, Parse, Rule, Settings, parse_j
 from composite_flow.runtime.message import RefusedMessage, is_proof, prove, unpack
 
 _AT_MOST = 0.5  # seconds between two looks at the clock
-_RETRY = 1.0  # seconds after which a challenge is made again
+_LOOK_SECONDS = 2.0  # between two times that it asks who is there
 
 
 class AgentProcess:
@@ -32,6 +32,7 @@ class AgentProcess:
         self.member = Member(agent, checksum, settings, rule, num_agents, self._send, self._tell)
         self._running, self._refusal = True, ""
         self._unmet: dict[tuple[int, int], float] = {}
+        self._looked = 0.0
 
     def run(self) -> None:
         """Until `stop`.
@@ -87,7 +88,7 @@ class AgentProcess:
         if event is not None:
             event(time.monotonic())
         self.member.tick(time.monotonic())
-        self._challenge_again(time.monotonic())
+        self._look_again(time.monotonic())
 
     def _put(self, event: Callable[[float], None]) -> None:
         self._events.put(event)
@@ -114,16 +115,22 @@ class AgentProcess:
         if agent == self._number:
             return self._yield_to(nonce) if there else None
         if there:
-            return self._challenge(agent, nonce, now) if agent in range(self.member.num_agents) else None
+            known = (agent, nonce) in self._unmet or self.member.has_met(agent, nonce)
+            return None if known or agent >= self.member.num_agents else self._challenge(agent, nonce, now)
         self._unmet.pop((agent, nonce), None)
         self.member.miss(agent, nonce, now)
         self._tell_present()
 
-    def _challenge_again(self, now: float) -> None:
-        """Whoever has not replied: the reply was lost, or the way to it was not known yet."""
+    def _look_again(self, now: float) -> None:
+        """Ask who is there, and whoever has not replied: news of it are lost where connections come and go."""
+        if now - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = now
+        self._bus.look(lambda other, start: self._put(lambda now: self._seen(other, start, True, now)))
         for (agent, nonce), last in list(self._unmet.items()):
-            if now - last > _RETRY:
+            if now - last > _LOOK_SECONDS:
                 self._challenge(agent, nonce, now)
+        self._tell_present()
 
     def _challenge(self, agent: int, nonce: int, now: float) -> None:
         self._unmet[agent, nonce] = now

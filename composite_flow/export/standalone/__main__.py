@@ -36,6 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--team", required=True, help="name of the team")
     parser.add_argument("--listen", action="append", default=[], help="endpoint to listen at")
     parser.add_argument("--connect", action="append", default=[], help="endpoint to connect to")
+    parser.add_argument("--through", action="append", default=[], help="endpoint of a router")
     parser.add_argument("--deadline", type=float, default=0.1, help="seconds after an observation")
     parser.add_argument("--bits", type=int, choices=(32, 16, 8), default=32, help="of a number in messages")
     parser.add_argument("--message-bytes", type=int, help="most bytes of a message")
@@ -64,7 +65,7 @@ def main() -> int:
         agent.reset()
         checksum, count = bytes.fromhex(exported.about["checksum"]), agent.layout["num_agents"]
         loss = Loss(asked.lose, asked.delay, asked.team_seed)
-        with Bus(asked.team, asked.listen, asked.connect) as bus:
+        with Bus(asked.team, asked.listen, asked.connect, asked.through) as bus:
             run_until_stopped(AgentProcess(bus, agent, checksum, settings, rule, count, loss))
     except CompositeFlowError as error:
         print(f"Error: {error}", file=sys.stderr)

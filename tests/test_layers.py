@@ -76,7 +76,7 @@ def missing_types(path: Path) -> set[str]:
         names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
         if names and "reportMissingImports" not in lines[node.lineno - 1]:
             tops = {name.partition(".")[0] for name in names}
-        found |= {PROVIDED_BY.get(top, top) for top in tops if not (path.parent / f"{top}.py").exists()}
+            found |= {PROVIDED_BY.get(top, top) for top in tops if not (path.parent / f"{top}.py").exists()}
     return found - set(sys.stdlib_module_names) - {"composite_flow", EXPERIMENTS}
 
 

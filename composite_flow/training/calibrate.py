@@ -56,15 +56,17 @@ def calibrate(
     options = {"scale": scale, "lost": lost, "counted": counted}
     found = calibrate_answers(answers, episodes, key=key_teams, **options)
     fusion = dataclasses.replace(model.fusion, calibration=found)
-    if others is not None:
-        fusion = dataclasses.replace(fusion, watch=_watch(fusion, _as_scaled_in(model, others), episodes))
+    if others is not None or (fusion.watch is not None and fusion.watch.measured):
+        others = None if others is None else _as_scaled_in(model, others)
+        fusion = dataclasses.replace(fusion, watch=_watch(fusion, others, episodes))
     return dataclasses.replace(model, fusion=fusion)
 
 
-def _watch(fusion: LearnedFusion, others: HistoryDataset, episodes: HistoryDataset) -> Watch:
+def _watch(fusion: LearnedFusion, others: HistoryDataset | None, episodes: HistoryDataset) -> Watch:
     """What is usual among sound agents; what was learned of histories stays."""
     known = fusion.watch
     if known is None:  # of a file of before it was kept
+        assert others is not None, "nothing is measured that could be measured anew"
         known = learn_watch(fusion.answers, others, 0, key=jax.random.key(0), num_bytes=_BYTES)
     return measure_watch(fusion.answers, known, others, episodes)
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +41,7 @@ def chosen_episodes(episodes: Episodes, ids: Int[np.ndarray, " chosen"]) -> Epis
 
 def as_scaled(dataset: HistoryDataset, model: Model) -> HistoryDataset:
     """The dataset with states scaled as the model's are."""
-    return eqx.tree_at(lambda part: part.windows.scaling, dataset, model.scaling)
+    return dataset.with_scaling(model.scaling)
 
 
 @dataclass(frozen=True, eq=False)

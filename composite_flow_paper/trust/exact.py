@@ -55,7 +55,10 @@ def compute_exact(settings: TrustSettings, name: str, workspace: Workspace) -> d
 
 
 def surprise(problem: SensorNetwork, episodes: Episodes) -> Float[np.ndarray, "steps agents"]:
-    """−log p(o_i | o_−i) of every agent at every step; infinite where the others rule it out."""
+    """−log p(o_i | o_−i) of every agent at every step; infinite where the others rule it out.
+
+    It is 0 where the others rule each other out: they say nothing of the agent then, who may be the sound one.
+    """
     rest = ~np.eye(problem.num_agents, dtype=bool)
     found = []
     for first in range(0, episodes.num_steps, _AT_ONCE):
@@ -65,7 +68,7 @@ def surprise(problem: SensorNetwork, episodes: Episodes) -> Float[np.ndarray, "s
         told = own_likelihood(problem, np.asarray(episodes.observations[rows]))
         with np.errstate(invalid="ignore"):
             found.append(-np.logaddexp.reduce(belief + told, axis=2))
-    return np.concatenate(found)
+    return np.nan_to_num(np.concatenate(found), nan=0.0, posinf=np.inf)
 
 
 def own_likelihood(problem: SensorNetwork, observations: np.ndarray) -> Float[np.ndarray, "rows agents states"]:

@@ -118,7 +118,7 @@ def exact_chances(
     """log p(s | what the team's members see now) of every state, in float64.
 
     A target in an area that c members of the team cover and d of them see has the likelihood (1 − m)^d m^(c − d); where
-    somebody sees one there is one.
+    somebody sees one there is one. Of members who rule each other out it is no number.
     """
     states, miss = np.asarray(problem.states(), np.float64), np.asarray(problem.miss, np.float64)
     seen = seen_by(problem, np.asarray(episodes.observations[rows]))
@@ -132,7 +132,8 @@ def exact_chances(
     weights = told @ states.T + np.log(np.asarray(problem.initial_probabilities(), np.float64))[None, None]
     impossible = (sights > 0).astype(np.float64) @ (1.0 - states).T > 0
     weights = np.where(impossible, -np.inf, weights)
-    return weights - np.logaddexp.reduce(weights, axis=2, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return weights - np.logaddexp.reduce(weights, axis=2, keepdims=True)
 
 
 def seen_by(problem: SensorNetwork, observations: np.ndarray) -> Float[np.ndarray, "rows agents areas"]:

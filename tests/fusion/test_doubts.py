@@ -251,3 +251,20 @@ def test_few_calibration_episodes_give_a_lower_level_by_default_and_a_refusal_wh
     assert np.isinf(
         learn_watch(seeing(), played(9, jax.random.key(0)), 0, key=jax.random.key(0), num_bytes=10**9).usual_bound
     )
+
+
+def test_a_new_place_gets_bounds_of_its_own_in_the_same_units(watch):
+    """Where agents see twice as badly, what was usual before is exceeded often, and no more after calibration there."""
+    answers, there = seeing(4.0), noisier(played(600, jax.random.key(8)))
+    again = measure_watch(answers, watch, None, there)
+    np.testing.assert_array_equal(again.scale, watch.scale)
+    new = noisier(played(600, jax.random.key(9)))
+    before, after = (np.mean(np.any(doubts_at(answers, new, one, 0.9).suspects, axis=1)) for one in (watch, again))
+    assert before > 0.25 and after == pytest.approx(0.1, abs=0.03)
+
+
+def noisier(data):
+    """The same episodes, seen with three times the noise."""
+    seen = data.windows.observations
+    number = data.windows.states[:, None, :1]
+    return eqx.tree_at(lambda d: d.windows.observations, data, number + 3.0 * (seen - number))

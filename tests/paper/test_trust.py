@@ -128,6 +128,17 @@ def test_an_observation_surprises_as_much_as_the_others_make_it_unlikely():
         np.testing.assert_allclose(found[:, agent], -np.logaddexp.reduce(belief + told[agent], axis=1), atol=1e-4)
 
 
+def test_who_is_ruled_out_by_others_surprises_without_end_and_those_who_are_not_do_not():
+    """Agent 0 sees three targets where there are two: without it all is well, and beside it nobody is possible."""
+    problem = SensorNetwork.grid(2, 2, num_targets=1, miss=0.3)
+    episodes = cf.collect(problem, 20, key=jax.random.key(1))
+    seen = np.array(episodes.observations[:])
+    rows = np.flatnonzero((seen[:, 1:] > 0).any(axis=(1, 2)) & (seen[:, 0] == 0).all(axis=1))
+    seen[rows, 0] = 1.0
+    found = surprise(problem, dataclasses.replace(episodes, observations=seen))[rows]
+    assert len(rows) > 5 and np.isinf(found[:, 0]).all() and np.isfinite(found[:, 1:]).all()
+
+
 def test_means_of_coverage_are_held_against_their_standard_errors():
     row = row_of("sensors", "regions", "step", 0.9, 3, 0.0, [0.88, 0.90, 0.86, 0.92])
     assert row["covered"] == pytest.approx(0.89)

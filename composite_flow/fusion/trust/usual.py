@@ -36,11 +36,11 @@ def measure_watch(answers: Answers, watch: Watch, others: HistoryDataset, calibr
     Args:
         answers: what agents say.
         watch: what was learned of histories.
-        others: such as validation; what is usual of each feature and of each check comes from there.
+        others: such as validation; what is usual of each feature and of each check comes from there. As it was measured
+            before where not given.
         calibration: episodes that were used for nothing else.
     """
-    found, _ = _of_teams(answers, watch, others)
-    scale = _scales(found)
+    scale = np.asarray(watch.scale) if others is None else _scales(_of_teams(answers, watch, others)[0])
     found, episodes = _of_teams(answers, watch, calibration)
     largest = (found / scale).max(axis=(1, 2))
     values = bounds(largest[:, None], episodes, LEVELS, "step")[:, 0]

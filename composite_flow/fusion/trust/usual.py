@@ -30,7 +30,7 @@ _SMALLEST = (
 _AT_ONCE, _IN_ONE_CALL, _MOST_BYTES = 2048, 64, 256e6
 
 
-def measure_watch(answers: Answers, watch: Watch, others: HistoryDataset, calibration: HistoryDataset) -> Watch:
+def measure_watch(answers: Answers, watch: Watch, others: HistoryDataset | None, calibration: HistoryDataset) -> Watch:
     """Measure what is usual.
 
     Args:

@@ -128,10 +128,11 @@ def evaluate(
         )
     key_steps, key_flow, key_unseen = jax.random.split(key, 3)
     steps, histories, states = draw_joint(dataset, key_steps, num_joint)
-    estimates = reconstruct_batch(denoiser, histories, key=key_flow, sampling=sampling)
-    certificates = certify_batch(denoiser, histories, estimates, radius=radius)
+    there = dataset.layout.in_place_of_absent(histories)
+    estimates = reconstruct_batch(denoiser, there, key=key_flow, sampling=sampling)
+    certificates = certify_batch(denoiser, there, estimates, radius=radius)
     calls = int(estimates.denoiser_calls[0])
-    found = _baseline_samples(denoiser, histories, key_flow, sampling)
+    found = _baseline_samples(denoiser, there, key_flow, sampling)
     baselines = {name: {**scores_of(samples, states), "denoiser_calls": calls} for name, samples in found.items()}
     composite, individual = scores_of(estimates.samples, states), baselines["individual_flow"]
     accepted = acceptance(certificates, right_samples(estimates.samples, states, radius))
@@ -195,5 +196,6 @@ def _unseen_rate(denoiser, dataset: HistoryDataset, key, num_joint: int, samplin
         return None
     key_steps, key_flow = jax.random.split(key)
     _, histories, states = draw_joint(dataset.unseen, key_steps, num_joint)
-    estimates = reconstruct_batch(denoiser, histories, key=key_flow, sampling=sampling)
+    there = dataset.layout.in_place_of_absent(histories)
+    estimates = reconstruct_batch(denoiser, there, key=key_flow, sampling=sampling)
     return scores_of(estimates.samples, states)["exact_rate"]

@@ -65,12 +65,19 @@ def check_scaled(
 
 
 def outlying(values: Float[np.ndarray, "rows columns"]) -> Bool[np.ndarray, " columns"]:
-    """Columns whose range is more than a hundred times that of the middle 99%."""
+    """Columns whose range is more than a hundred times that of the middle 99%.
+
+    Columns that rest at one value in half of the rows and more, such as what is seldom in sight, are none: what else
+    they hold is rare by nature.
+    """
     if not len(values):
         return np.zeros(values.shape[1], bool)
-    low, high = middle_of(_some(values))
+    some = _some(values)
+    low, high = middle_of(some)
     span = values.max(axis=0).astype(np.float64) - values.min(axis=0)
-    return (high > low) & (span > OUTLYING * (high - low))
+    usual = np.quantile(some, 0.5, axis=0, method="lower")
+    rests = np.mean(some == usual[None], axis=0) >= 0.5
+    return (high > low) & (span > OUTLYING * (high - low)) & ~rests
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:

@@ -109,11 +109,14 @@ def test_quantiles_leave_outliers_outside():
 
 
 def test_outliers_are_told():
-    values = np.random.default_rng(0).random((10_000, 3))
+    values = np.random.default_rng(0).random((10_000, 4))
     values[0, 1] = 1e4
     values[:, 2] = 0
     values[5, 2] = 1.0  # rare, but no outlier among numbers that vary
-    assert outlying(values).tolist() == [False, True, False]
+    values[300:, 3] = 0.0  # seldom in sight, mostly near, and once far
+    values[:300, 3] *= 1e-4
+    values[0, 3] = 1.0
+    assert outlying(values).tolist() == [False, True, False, False]
     states = np.random.default_rng(0).random((STEPS, 1))
     states[np.asarray(HistoryDataset(episodes()).split(key=jax.random.key(0))[0].steps)[0]] = 5000.0
     train, *_ = HistoryDataset(episodes(states=states)).split(key=jax.random.key(0))

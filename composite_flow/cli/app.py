@@ -74,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_compiled_programs()
         write_what_can_be_encoded()
     try:
-        check_devices()
+        if not {"--hosts", "--coordinator"} & set(sys.argv[1:] if arguments is None else arguments):
+            check_devices()  # several hosts are joined before any device is looked at
         app.cli(prog="composite-flow", description=_ABOUT, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
     except CompositeFlowError as error:
         say(f"Error: {error}")

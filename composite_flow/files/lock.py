@@ -16,12 +16,13 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
     """Hold the lock of a place, and remove its file at the end.
 
     Args:
-        path: of the lock's file; its folder is made if there is none.
+        path: of the lock's file; its folder is made if there is none, and removed where nothing else came into it.
         busy: what is told where another process holds it; waits for it where not given.
 
     Raises:
         FileError: another process holds it, or the file cannot be written.
     """
+    made = not path.parent.exists()
     descriptor = _acquired(path, busy)
     try:
         yield
@@ -30,6 +31,9 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
             with suppress(OSError):
                 path.unlink(missing_ok=True)  # while it is held, so that nobody waits for a file that is gone
             os.close(descriptor)
+        if made:
+            with suppress(OSError):  # where it is not empty
+                path.parent.rmdir()
 
 
 def _acquired(path: Path, busy: str | None) -> int | None:

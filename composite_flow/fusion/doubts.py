@@ -53,7 +53,7 @@ class Watch(eqx.Module):
     def unmeasured(cls, familiar: Familiar, state_size: int, consistency: Consistency | None = None) -> "Watch":
         """What was learned of histories; what is usual is not known yet."""
         columns = jnp.ones(state_size + NUM_CHECKS)
-        return cls(familiar, columns, jnp.full(len(LEVELS), jnp.inf), 0, consistency)
+        return cls(familiar, columns, jnp.zeros(len(LEVELS)), 0, consistency)
 
     @property
     def measured(self) -> bool:

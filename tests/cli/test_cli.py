@@ -101,7 +101,7 @@ def fitted(trained):
     return trained / "fitted"
 
 
-@pytest.mark.parametrize("command", ["evaluate", "reconstruct", "calibrate", "analyze"])
+@pytest.mark.parametrize("command", ["evaluate", "reconstruct", "analyze"])
 def test_a_model_without_a_split_is_judged_on_all_data_and_told_so(command, trained, fitted, tmp_path, capsys):
     opened = open_run(fitted, trained / "a")
     assert opened.part == "unknown" and opened.dataset.num_steps == 120 * 8

@@ -122,7 +122,7 @@ def test_calibrated_intervals_go_along(key, tmp_path):
     model = team_model(key)
     table = jnp.arange(2.0 * len(LEVELS) * STATE).reshape(2, len(LEVELS), STATE)
     flat = jnp.ones((2, len(LEVELS)))
-    calibration = Calibration((1, AGENTS), 60, jnp.ones((2, STATE)), table, 2 * table, flat, flat)
+    calibration = Calibration((1, AGENTS), 60, jnp.ones((2, STATE)), table, 2 * table, flat, flat, flat)
     calibrated = dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, calibration=calibration))
     export_model(calibrated, tmp_path / "out")
     one, other = cf.Agent(calibrated, 0), standalone.Agent(tmp_path / "out", 0)

@@ -1,4 +1,4 @@
-"""Which agents cannot be relied on, and what is usual among sound ones; found by `trust/doubt.py`."""
+"""Which agents cannot be relied on (`contradictions.py`), and what is usual among sound ones (`trust/usual.py`)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -83,6 +83,8 @@ class Watch(eqx.Module):
     @property
     def usual_bound(self) -> Float[Array, ""]:
         """The bound of the highest level up to 0.99 for which there were enough episodes; infinite where of none."""
+        if not self.measured:
+            return jnp.full((), jnp.inf)
         up_to = self.bounds[: LEVELS.index(USUAL) + 1]
         finite = jnp.isfinite(up_to)
         return jnp.where(jnp.any(finite), jnp.max(jnp.where(finite, up_to, -jnp.inf)), jnp.inf)

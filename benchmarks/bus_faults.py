@@ -63,4 +63,4 @@ def judged(model: cf.Model, histories: np.ndarray, found: list[dict]) -> dict:
         "difference": float(difference.max()),
         "team_sizes": sizes,
         **lateness,
-    }  # noqa: E501
+    }

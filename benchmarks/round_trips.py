@@ -13,7 +13,8 @@ from composite_flow.export.folder import export_model
 from composite_flow.export.standalone.agent import Agent, Exported
 from composite_flow.runtime.broadcast import Broadcast
 from composite_flow.runtime.launcher import TeamProcesses, exported_command, replay
-from composite_flow.runtime.member import Member, Settings, parse_numbers
+from composite_flow.runtime.member import Member, Settings
+from composite_flow.runtime.observation import parse_numbers
 
 
 def commands_for(folder: Path, agents: int, team: str, python: str, options: list[str]) -> dict[int, list[str]]:

@@ -95,8 +95,8 @@ def compare_ways(
     types, fused = find_types(np.asarray(joint.states), dataset.windows.declared_types), None
     if model.fusion is not None and fusion is not None:
         ways |= fusion_ways(model.fusion, fusion, joint.histories, joint.states, key=key)
-        watched = model.fusion.watch is not None and model.fusion.watch.measured
-        types, fused = model.fusion.answers.prior.types, model.fuse_batch(joint.histories, check=watched)
+        types = model.fusion.answers.prior.types
+        fused = model.fuse_batch(joint.histories, check=model.fusion.is_watched)
         estimates["fusion"] = model.scaling.scale(fused.mean)[:, None]
         estimates["constant"] = jnp.broadcast_to(model.fusion.answers.prior.mean, joint.states.shape)[:, None]
     estimates |= {} if linear is None else linear.estimates(dataset, steps)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from composite_flow.errors import InputError
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.loss import Pairs, arrays_of, pair_losses
-from composite_flow.training.optimiser import Task, TrainingState, initial_state, train_steps
+from composite_flow.training.optimiser import Task, TrainingState, initial_state, steps_in_parts
 
 _FIRST_WIDTH = 64  # tried by `matching_width`
 _INIT = 2**32 - 1  # folded into the key for the initial weights; no step has this number
@@ -69,13 +69,7 @@ def train_baseline(
     state, task = _start(build, train, config, key, losses)
     curves: list[dict[str, int | float]] = []
     best, smallest, step = None, math.inf, 0
-    while step < config.steps:
-        count = min(config.evaluate_every, config.steps - step)
-        state = train_steps(task, state, jnp.array(count))
-        step, loss = step + count, float(state.loss_sum) / count
-        if not math.isfinite(loss):
-            raise InputError(f"The loss is no longer finite near step {step}; lower learning_rate.")
-        state = eqx.tree_at(lambda state: state.loss_sum, state, jnp.float32(0.0))  # no weak type, or it compiles again
+    for step, loss, state in steps_in_parts(task, state, config.steps, config.evaluate_every):  # noqa: B020 (begins with it)
         curves.append({"step": step, "loss": loss})
         if validate is not None:
             curves[-1]["validation"] = error = validate(state.denoiser)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from composite_flow.certificate.checks import Certificate
-from composite_flow.certificate.verdict import Reason, Verdict
+from composite_flow.certificate.verdict import Verdict, refused
 from composite_flow.composite.reconstruct import Estimate
 from composite_flow.data.angles import named_values
 from composite_flow.data.scaling import OwnArray, Scaling
@@ -76,13 +76,13 @@ class Reconstruction(eqx.Module):
         if far.any():
             agents = tuple(sorted(np.asarray(checks.agents)[far].tolist()))
             named = ", ".join(f"agent {agent}" for agent in agents)
-            return _refused("sensors in doubt", agents, f"{named} would leave the state for another one")
+            return refused("sensors in doubt", agents, f"{named} would leave the state for another one")
         if not self.accepted:
-            return _refused("unlike training", (), "the state is no stable end of the team's flow")
+            return refused("unlike training", (), "the state is no stable end of the team's flow")
         if float(self.shares[0]) <= 0.5:
             count = int(np.sum(np.asarray(self.mask)))
             told = f"{count} candidates, the likeliest with {float(self.shares[0]):.0%} of the samples"
-            return _refused("too many candidates", (), told)
+            return refused("too many candidates", (), told)
         return Verdict(True, "", (), "Accepted.")
 
     @property
@@ -101,7 +101,3 @@ class Reconstruction(eqx.Module):
     def accepted_share(self) -> Float[Array, "*batch"]:
         """Share of the samples that passed all checks."""
         return jnp.mean(self.certificate.accepted, axis=-1)
-
-
-def _refused(reason: Reason, agents: tuple[int, ...], why: str) -> Verdict:
-    return Verdict(False, reason, agents, f"Abstained, {reason}: {why}.")

@@ -22,3 +22,8 @@ class Verdict:
     reason: Reason
     agents: tuple[int, ...]
     sentence: str
+
+
+def refused(reason: Reason, agents: tuple[int, ...], why: str) -> Verdict:
+    """A verdict that no answer is given, and why."""
+    return Verdict(False, reason, agents, f"Abstained, {reason}: {why}.")

@@ -28,7 +28,7 @@ from composite_flow.network import Network
 Format = Literal["onnx", "stablehlo"]
 CLOSE = 1e-5  # of the largest value of a row, or of 1
 STANDALONE = ("agent.py", "__main__.py")
-RUNTIME = "broadcast bus inbox ledger loss member memory message names payload process sent".split()
+RUNTIME = "broadcast bus inbox ledger loss member memory message names observation payload process sent".split()
 _HERE = Path(__file__).parent
 
 

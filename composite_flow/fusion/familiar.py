@@ -6,7 +6,7 @@
 
 of a history x without the identity of its agent, each column mapped to [0, 1]. T² and Q are those of process monitoring
 (Jackson and Mudholkar, "Control procedures for residuals associated with principal component analysis", 1979). What is
-usual of them is measured (`doubt.py`); nothing is assumed to be Gaussian.
+usual of them is measured (`trust/usual.py`); nothing is assumed to be Gaussian.
 """
 
 from typing import Any

@@ -116,9 +116,14 @@ class LearnedFusion(eqx.Module):
         return found.in_own_units(scaling, state_names, self.quantiles, self.calibration)
 
     @property
+    def is_watched(self) -> bool:
+        """Whether what is usual among sound agents was measured."""
+        return self.watch is not None and self.watch.measured
+
+    @property
     def measured_watch(self) -> Watch:
         """What is usual among sound agents; InputError where it was not measured."""
-        if self.watch is None or not self.watch.measured:
+        if self.watch is None or not self.is_watched:
             raise InputError("What is usual among sound agents was not measured for this model; `calibrate` does so.")
         return self.watch
 

@@ -49,7 +49,7 @@ def fuse_one(
     reach = fusion.quantiles, fusion.calibration
     if scaling.is_double:  # which nothing compiled is
         return _in_double(fusion, histories, team, robust).in_own_units(scaling, names, *reach)
-    if not robust and (fusion.watch is None or not fusion.watch.measured):
+    if not robust and not fusion.is_watched:
         return _fused(fusion.answers, fusion.usual, histories, team, scaling, names, reach)
     watch = fusion.measured_watch
     bound = watch.bound_for(robust) if robust else None
@@ -59,7 +59,7 @@ def fuse_one(
 def _in_double(fusion: LearnedFusion, histories, team, robust: bool | float) -> TeamEstimate:
     """The scaled estimate, of which the units are then undone on the host."""
     asked = jnp.asarray(histories)[None], jnp.asarray(team)[None]
-    if not robust and (fusion.watch is None or not fusion.watch.measured):
+    if not robust and not fusion.is_watched:
         found = fuse_each(fusion.answers, *asked)
     else:
         watch = fusion.measured_watch

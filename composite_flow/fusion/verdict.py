@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from composite_flow.certificate.verdict import Reason, Verdict
+from composite_flow.certificate.verdict import Reason, Verdict, refused
 from composite_flow.fusion.doubts import UNFAMILIAR, Doubts
 
 
@@ -23,8 +23,8 @@ def verdict_on(doubts: Doubts, uncertainty: float, widest: float, names: Sequenc
         worst = max(doubtful, key=lambda agent: float(doubts.values[agent]))
         alone = doubts.reason(worst, len(names)) in UNFAMILIAR
         reason: Reason = "unlike training" if alone else "sensors in doubt"
-        return Verdict(False, reason, tuple(doubtful), f"Abstained, {reason}: {doubts.why(worst, names)}{without}.")
+        return refused(reason, tuple(doubtful), f"{doubts.why(worst, names)}{without}")
     if uncertainty > widest:
         wide = f"an error of {uncertainty:.3g} is expected, scaled, and {widest:.3g} at most is usual for such a team"
-        return Verdict(False, "too wide", tuple(left_out), f"Abstained, too wide: {wide}{without}.")
+        return refused("too wide", tuple(left_out), f"{wide}{without}")
     return Verdict(True, "", tuple(left_out), f"Accepted{without}.")

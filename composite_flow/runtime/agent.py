@@ -268,8 +268,7 @@ class Agent:
         return certify_agent(self.model.denoiser, self.number, self.history, at, samples, radius=radius)
 
     def _doubt(self) -> float | None:
-        watch = None if self.model.fusion is None else self._fusion.watch
-        if watch is None or not watch.measured or not self._memory.sees:
+        if self.model.fusion is None or not self._fusion.is_watched or not self._memory.sees:
             return None
         sent, team = self._gathered(None)
         return doubt_of(self._fusion, sent, team, self.number, self.history) if team.sum() > 1 else None

@@ -8,17 +8,15 @@ Time is whatever clock the caller reads, and only differences of it count: clock
 alone.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 from composite_flow.errors import InputError
 from composite_flow.runtime.ledger import Ledger
 from composite_flow.runtime.message import Message, RefusedMessage, digest, draw_nonce, overhead, pack, unpack
+from composite_flow.runtime.observation import Parse, parse_json
 
 _NEVER = float("inf")
 
@@ -58,32 +56,6 @@ class Settings:
         if left < 1:
             raise InputError(f"A message has {overhead(self.key)} bytes before it says anything; allow more.")
         return left
-
-
-Parse = Callable[[bytes], dict[str, Any]]
-"""Reads the arguments of `observe` from bytes."""
-
-
-def parse_json(data: bytes) -> dict[str, Any]:
-    """The arguments of `observe` in a JSON object: `observation`, and where they are known `action`, `step`, `begins`.
-
-    Raises:
-        InputError: it is none.
-    """
-    try:
-        told = json.loads(data)
-        action, step = told.get("action"), told.get("step")
-        found = {"observation": np.asarray(told["observation"], np.float32), "begins": bool(told.get("begins", False))}
-        return {**found, "action": None if action is None else int(action), "step": None if step is None else int(step)}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"An observation is a JSON object with `observation`: {error}.") from None
-
-
-def parse_numbers(data: bytes) -> dict[str, Any]:
-    """The same of float32 numbers as they are; InputError where they are none."""
-    if len(data) % 4:
-        raise InputError("An observation is float32 numbers, of four bytes each.")
-    return {"observation": np.frombuffer(data, "<f4")}
 
 
 class Rule(Protocol):

@@ -13,8 +13,9 @@ from typing import Any
 from composite_flow.errors import InputError
 from composite_flow.runtime.bus import LEASE_SECONDS, Bus
 from composite_flow.runtime.loss import Loss
-from composite_flow.runtime.member import Member, Parse, Rule, Settings, parse_json, parse_numbers
+from composite_flow.runtime.member import Member, Rule, Settings
 from composite_flow.runtime.message import RefusedMessage, is_proof, prove, unpack
+from composite_flow.runtime.observation import Parse, parse_json, parse_numbers
 
 _AT_MOST = 0.5  # seconds between two looks at the clock
 _LOOK_SECONDS = 2.0  # between two times that it asks who is there

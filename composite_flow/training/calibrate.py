@@ -56,7 +56,7 @@ def calibrate(
     options = {"scale": scale, "lost": lost, "counted": counted}
     found = calibrate_answers(answers, episodes, key=key_teams, **options)
     fusion = dataclasses.replace(model.fusion, calibration=found)
-    if others is not None or (fusion.watch is not None and fusion.watch.measured):
+    if others is not None or fusion.is_watched:
         others = None if others is None else _as_scaled_in(model, others)
         fusion = dataclasses.replace(fusion, watch=_watch(fusion, others, episodes))
     return dataclasses.replace(model, fusion=fusion)

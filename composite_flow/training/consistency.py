@@ -4,8 +4,6 @@ It tells an agent's history from another one in its place: of another moment of 
 or of another agent at the same moment, a third each. The others are all agents, or a random part of them.
 """
 
-import math
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -19,7 +17,7 @@ from composite_flow.fusion.joint_steps import JointSteps
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.loss import arrays_of
-from composite_flow.training.optimiser import Task, initial_state, train_steps
+from composite_flow.training.optimiser import Task, initial_state, steps_in_parts
 from composite_flow.training.progress import Progress
 
 _TRAINING = TrainingConfig(learning_rate=1e-3, warmup=200, average=0.99)
@@ -86,17 +84,11 @@ def learn_consistency(
     network = Consistency(familiar, answers.prior, answers.num_agents, key=key_network)
     # copies, since steps reuse the buffers of what they change
     learning = jax.tree.map(jnp.copy, Learning(network, answers))
-    state, done = initial_state(learning, averaged=True), 0
-    while done < steps:
-        count = min(_AT_ONCE, steps - done)
-        state = train_steps(task, state, jnp.array(count))
-        done, loss = done + count, float(state.loss_sum) / count
-        if not math.isfinite(loss):
-            raise InputError(f"The loss of what histories go with is no longer finite near step {done}.")
-        state = eqx.tree_at(lambda state: state.loss_sum, state, jnp.float32(0.0))
+    last = state = initial_state(learning, averaged=True)
+    for done, loss, last in steps_in_parts(task, state, steps, _AT_ONCE):  # noqa: B007 (it is returned)
         if progress is not None:
             progress(done, steps, loss)
-    return state.denoiser.network
+    return last.denoiser.network
 
 
 def consistency_losses(

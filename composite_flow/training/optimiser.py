@@ -7,7 +7,8 @@ Matrix products in bfloat16 round their factors to it and sum in float32; weight
 in float32.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from composite_flow.errors import InputError
 from composite_flow.training.devices import split, whole
 from composite_flow.training.loss import Pairs, pair_losses
 
@@ -111,6 +113,27 @@ def train_steps(task: Task, state: TrainingState, count: Int[Array, ""]) -> Trai
     """Make `count` steps; the new state reuses the buffers of the given one, which must not be used afterwards."""
     with _products(task.precision):
         return jax.lax.fori_loop(0, count, lambda _, state: whole(train_step(task, state), task.mesh), state)
+
+
+def steps_in_parts(
+    task: Task, state: TrainingState, total: int, every: int
+) -> Iterator[tuple[int, float, TrainingState]]:
+    """Make `total` steps, and after every so many of them tell how many there were, their mean loss, and the state.
+
+    The next part reuses the buffers of the state; copy what is to be kept.
+
+    Raises:
+        InputError: a loss is not finite.
+    """
+    step = 0
+    while step < total:
+        count = min(every, total - step)
+        state = train_steps(task, state, jnp.array(count))
+        step, loss = step + count, float(state.loss_sum) / count
+        if not math.isfinite(loss):
+            raise InputError(f"The loss is no longer finite near step {step}; lower learning_rate.")
+        state = eqx.tree_at(lambda state: state.loss_sum, state, jnp.float32(0.0))  # no weak type, or it compiles again
+        yield step, loss, state
 
 
 def _products(precision: MatmulPrecision) -> AbstractContextManager:

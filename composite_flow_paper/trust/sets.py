@@ -15,7 +15,8 @@ from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.episodes import Episodes
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.levels import LEVELS as MEASURED
-from composite_flow.fusion.levels import OVERS, Over
+from composite_flow.fusion.levels import OVERS
+from composite_flow.fusion.trust.coverage import held, share_by_episode
 from composite_flow.fusion.trust.quantiles import bounds
 from composite_flow.fusion.trust.scores import drawn_teams, scores_of_teams
 from composite_flow.fusion.trust.set_scores import all_chances, places_among
@@ -88,21 +89,12 @@ def _of_draw(unlikely: Unlikely, episodes: np.ndarray, settings: TrustSettings, 
     told: dict[str, Any] = {}
     for number, over in enumerate(OVERS):
         rows = sizes[number * len(LEVELS) : (number + 1) * len(LEVELS)]
-        covered = [covered_by(new, bound, episodes[test], over) for bound in reach[over]]
+        covered = [share_by_episode(held(new, bound), episodes[test], over) for bound in reach[over]]
         told[over] = {
             f"{level:g}": {"covered": covered[k].round(4).tolist(), "size": rows[k].round(3).tolist()}
             for k, level in enumerate(LEVELS)
         }
     return told
-
-
-def covered_by(scores: np.ndarray, bound: np.ndarray, episodes: np.ndarray, over: Over) -> Float[np.ndarray, " sizes"]:
-    """Share of the steps, each episode counting once, or of whole episodes."""
-    _, place, counts = np.unique(episodes, return_inverse=True, return_counts=True)
-    inside = np.zeros((len(counts), scores.shape[1]))
-    np.add.at(inside, place, scores <= bound[None])
-    share = inside / counts[:, None]
-    return (share if over == "step" else share >= 1.0).mean(axis=0)
 
 
 def teams_of(episodes: Episodes, sizes: tuple[int, ...], key: Array) -> Bool[np.ndarray, "steps sizes agents"]:

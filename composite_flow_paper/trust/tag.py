@@ -51,8 +51,6 @@ def _names(env) -> tuple[str, ...]:
 
 def _episode(env, chasing: bool, key: PRNGKeyArray):
     """Observations, actions and states of one episode."""
-    from jax.numpy import concatenate
-
     key_start, key_steps = jax.random.split(key)
     widest = max(space.shape[0] for space in env.observation_spaces.values())
 
@@ -66,8 +64,8 @@ def _episode(env, chasing: bool, key: PRNGKeyArray):
         actions = jax.random.randint(key_action, (env.num_agents,), 0, 5)
         if chasing:
             actions = _chase(env, world, actions)
-        moving = concatenate([world.p_pos[: env.num_agents], world.p_vel[: env.num_agents]], axis=1)
-        state = concatenate([moving.T.reshape(-1), world.p_pos[env.num_agents :].T.reshape(-1)])
+        moving = jnp.concatenate([world.p_pos[: env.num_agents], world.p_vel[: env.num_agents]], axis=1)
+        state = jnp.concatenate([moving.T.reshape(-1), world.p_pos[env.num_agents :].T.reshape(-1)])
         chosen = {name: actions[place] for place, name in enumerate(env.agents)}
         following, after, *_ = env.step_env(key_step, world, chosen)
         return (following, after), (flat(observed), actions, state)

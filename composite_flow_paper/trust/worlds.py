@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -29,6 +30,7 @@ from composite_flow.training.config import TrainingConfig
 from composite_flow.training.fit import fit
 from composite_flow_paper.shared.cells import Preparation, Progress, told_steps
 from composite_flow_paper.table1.battles import Battle, EpisodeSettings, policy_of
+from composite_flow_paper.table1.fusion import living
 from composite_flow_paper.trust.tag import CHASING, collect_tag
 
 BATTLE = Battle("zerg", 9)
@@ -164,7 +166,7 @@ class FirstAction(ReactivePolicy):
 
     def probabilities(self, agent, observation, available):
         """1 for that action."""
-        return jax.nn.one_hot(jax.numpy.argmax(available), len(available))
+        return jax.nn.one_hot(jnp.argmax(available), len(available))
 
 
 def battle_policy(settings: TrustSettings, out: Path, progress: Progress) -> Policy:
@@ -178,8 +180,7 @@ def counted(name: str, state_names: tuple[str, ...]) -> Counted | None:
     """Which features count: in battles those of living units."""
     if name != "battles":
         return None
-    alive = np.array([state_names.index(f"{feature.rsplit('_', 1)[0]}_alive") for feature in state_names])
-    return lambda states: states[:, alive] > 0.5
+    return lambda states: np.asarray(living(state_names, jnp.asarray(states)))
 
 
 # --- what all cells of a world need

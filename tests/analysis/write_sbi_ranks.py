@@ -2,8 +2,8 @@
 
 sbi brings PyTorch and a hundred other packages, so it is run in an environment of its own, not in the tests:
 
-    python3 -m venv /tmp/sbi && /tmp/sbi/bin/pip install torch==2.13.0 sbi==0.27.0
-    /tmp/sbi/bin/python tests/analysis/write_sbi_ranks.py
+    python3 -m venv .venv-sbi && .venv-sbi/bin/pip install torch==2.13.0 sbi==0.27.0
+    .venv-sbi/bin/python tests/analysis/write_sbi_ranks.py
 """
 
 import json

@@ -12,8 +12,9 @@ import composite_flow as cf
 from composite_flow.errors import InputError
 from composite_flow.runtime.identity import model_checksum
 from composite_flow.runtime.loss import Loss
-from composite_flow.runtime.member import Settings, parse_numbers
+from composite_flow.runtime.member import Settings
 from composite_flow.runtime.message import is_proof, prove, unpack
+from composite_flow.runtime.observation import parse_numbers
 
 KEY = b"0123456789abcdef"
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, PRNGKeyArray
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.fusion.answers import SMALLEST_FREQUENCY, Answers
@@ -82,19 +82,21 @@ def coverage_of(
         level=level,
         over=over,
         num_episodes=len(np.unique(scores.episodes)),
-        intervals=_by_episode(_holds(scores.values, reach), scores.episodes, over),
-        regions=_by_episode(_holds(scores.largest(scale), largest), scores.episodes, over),
+        intervals=share_by_episode(held(scores.values, reach), scores.episodes, over),
+        regions=share_by_episode(held(scores.largest(scale), largest), scores.episodes, over),
         widths=_widths(scores.claims, counts, reach, is_number),
         region_widths=_widths(scores.claims, counts, largest[:, None] * scale, is_number),
     )
 
 
-def _holds(scores: np.ndarray, reach: np.ndarray) -> np.ndarray:
+def held(scores: Float[np.ndarray, "steps ..."], reach: Float[np.ndarray, "..."]) -> Float[np.ndarray, "steps ..."]:
     """1 where a score is within reach, 0 where not, NaN where it does not count."""
     return np.where(np.isnan(scores), np.nan, scores <= reach[None])
 
 
-def _by_episode(inside: np.ndarray, episodes: np.ndarray, over: Over) -> np.ndarray:
+def share_by_episode(
+    inside: Float[np.ndarray, "steps ..."], episodes: Int[np.ndarray, " steps"], over: Over
+) -> Float[np.ndarray, "..."]:
     """The mean over episodes of the share of steps inside, or of whether all of them are; NaN does not count."""
     ids, place = np.unique(episodes, return_inverse=True)
     total, counts = np.zeros((len(ids), *inside.shape[1:])), np.zeros((len(ids), *inside.shape[1:]))

@@ -80,12 +80,8 @@ def answering_table(found: Mapping[str, Any]):
     title = "Fusion that answers only where it is surest: mean error ‖ŝ − s‖, scaled"
     title += f"\n(area under this curve {area:.3g}; {best:.3g} if the errors were known, {chance:.3g} at random)"
     if found["accepted"] is not None:
-        title += (
-            f"\n(verdict: {found['accepted']:.1%} accepted"
-            + _error_of("accepted", found)
-            + _error_of("refused", found)
-            + ")"
-        )
+        errors = "".join(_error_of(part, found) for part in ("accepted", "refused"))
+        title += f"\n(verdict: {found['accepted']:.1%} accepted{errors})"
     return table(title, ("answered", "error"), list(found["risk"].items()))
 
 

@@ -122,7 +122,7 @@ def test_a_folder_is_of_one_run_at_a_time(tmp_path, capsys):
     with locked(tmp_path / "run" / "run.lock"):
         assert cli.main([*train, "--overwrite"]) == 1
     assert "Another process is training in" in capsys.readouterr().err
-    assert os.listdir(tmp_path / "run") == []
+    assert not (tmp_path / "run").exists()
     assert cli.main(train) == 0 and "run.lock" not in os.listdir(tmp_path / "run")
 
 

@@ -203,8 +203,9 @@ def test_free_numbers_tell_what_no_history_tells_alone(key):
     assert float(share(learned, sample_conditional)) > 0.99 and float(share(learned, sample_blind)) > 0.99
     assert 0.35 < float(share(without, sample_conditional)) < 0.65
     found = cf.find_fixed_points(learned, learned.message(histories[0], all_of(2)), key=key, num_starts=64)
-    assert int(found.num_stable) == 1
-    np.testing.assert_allclose(found.points[0], states[0], atol=0.05)
+    largest = jnp.argmax(jnp.where(found.stable, found.masses, 0.0))  # a training may leave another, of a small basin
+    assert float(found.masses[largest]) > 0.9
+    np.testing.assert_allclose(found.points[largest], states[0], atol=0.05)
     # one agent alone knows nothing, and says so
     alone = sample_conditional(learned, learned.message(histories[0], jnp.array([True, False])), 400, key=key)
     assert float(jnp.mean(alone[:, 0] > 0.5)) == pytest.approx(0.5, abs=0.12)

@@ -56,7 +56,7 @@ class Model:
         radius: D_φ, scaled: the largest deviation of a fixed point from its state on validation pairs; None until then.
         curves: the learning curve, a dictionary per point.
         state_names: a name for each feature of the state.
-        description: anything else worth keeping, such as settings, problem and split; JSON-able.
+        description: anything else worth keeping, such as settings, split and `units` of features; JSON-able.
         fusion: what each agent answers, and all that was learned beside; None where it was not learned.
     """
 

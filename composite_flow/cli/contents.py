@@ -117,6 +117,7 @@ def _model(stored: Contents, shapes: dict[str, tuple[int, ...]]) -> Contents:
         "last_point": _last(stored),
         "split": split,
         "state_names": stored["state_names"],
+        "units": about.get("units") or None,
     }
 
 
@@ -161,6 +162,7 @@ def _episodes(folder: Path) -> Contents:
         "collected_by": dict(episodes.policy),
         "sizes": sizes,
         "state_names": list(episodes.state_names),
+        "units": dict(episodes.columns.units) or None,
         "shards": len(headers),
         "versions": headers[0].description.get("versions"),
     }

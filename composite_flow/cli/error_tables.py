@@ -15,20 +15,23 @@ _NAMES = {
 }
 
 
-def error_tables(errors: Mapping[str, Any]):
+def error_tables(errors: Mapping[str, Any], units: Mapping[str, str]):
     """Of numbers and of all other features, where there are some of both; binary states have their exact rate."""
     numbers, wrong = errors["numbers"], errors["wrong"]
-    return [_numbers_table(numbers, errors["covered"]), *([_wrong_table(wrong)] if wrong else [])] if numbers else []
+    others = [_wrong_table(wrong)] if wrong else []
+    return [_numbers_table(numbers, errors["covered"], units), *others] if numbers else []
 
 
-def _numbers_table(numbers: Mapping[str, Mapping[str, Any]], covered: Mapping[str, Mapping[str, float]]):
+def _numbers_table(
+    numbers: Mapping[str, Mapping[str, Any]], covered: Mapping[str, Mapping[str, float]], units: Mapping[str, str]
+):
     """Quantiles of the best way, and the 90% quantile of the others."""
     ways = [way for way in _NAMES if way in next(iter(numbers.values()))]
     best = next(way for way in ("fusion", "composite", *ways) if way in ways)
     others = [way for way in ways if way != best]
     rows = [
         (
-            name,
+            f"{name} ({units[name]})" if name in units else name,
             *numbers[name][best].values(),
             *(numbers[name][way]["q90"] for way in others),
             *([covered[name].get("90%")] if covered else []),

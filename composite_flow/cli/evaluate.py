@@ -86,7 +86,8 @@ def _measured(opened: RunData, key: PRNGKeyArray, joint: int, radius: float | No
         linear=opened.linear(),
         key=jax.random.fold_in(key, 1),
     )
-    return {**found, **asdict(compared), "part": opened.part, "joint_histories": len(steps)}
+    told = {"part": opened.part, "joint_histories": len(steps), "units": opened.model.description.get("units", {})}
+    return {**found, **asdict(compared), **told}
 
 
 def evaluation_tables(result: dict[str, Any]):
@@ -96,7 +97,7 @@ def evaluation_tables(result: dict[str, Any]):
     if "ways" not in result:
         return [*fusion, _baselines_table(result), *checks]
     answering = [answering_table(result["answering"])] if result["answering"] else []
-    return [_ways_table(result), *error_tables(result["errors"]), *fusion, *answering, *checks]
+    return [_ways_table(result), *error_tables(result["errors"], result["units"]), *fusion, *answering, *checks]
 
 
 def _ways_table(result: dict[str, Any]):

@@ -82,11 +82,11 @@ def features_of(names: Sequence[str], types: Mapping[str, str] | None) -> list[F
     return [Feature(str(name), (types or {}).get(name, "")) for name in names]
 
 
-def check_types_are_of(types: Mapping[str, str] | None, *names: Sequence[str]) -> None:
-    """Refuse types of columns that are not there."""
-    unknown = [name for name in types or {} if not any(name in some for some in names)]
+def check_are_columns(what: str, given: Mapping[str, str] | None, *names: Sequence[str]) -> None:
+    """Refuse types or units of columns that are not there."""
+    unknown = [name for name in given or {} if not any(name in some for some in names)]
     if unknown:
-        raise InputError(f"types names {unknown[0]!r}, which is no column of these data.")
+        raise InputError(f"{what} names {unknown[0]!r}, which is no column of these data.")
 
 
 def widened(

@@ -21,7 +21,7 @@ from composite_flow.data.features import (
     Feature,
     all_declared,
     all_names,
-    check_types_are_of,
+    check_are_columns,
     features_of,
     widened,
 )
@@ -190,7 +190,8 @@ def own_arrays(
     seen, seen_names = own_observations(observations, observation_names, types)
     num_steps, num_agents = seen.shape[:2]
     found, known, features = own_states(states, known, state_names, types)
-    check_types_are_of(types, observation_names or seen_names, [f.name for f in features])
+    for what, named in (("types", types), ("units", units)):
+        check_are_columns(what, named, observation_names or seen_names, [f.name for f in features])
     acted, components = own_actions(actions, choices, (num_steps, num_agents))
     rewarded = np.zeros(num_steps) if rewards is None else rewards
     arrays: dict[str, Any] = {

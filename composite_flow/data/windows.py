@@ -61,11 +61,12 @@ class Windows(eqx.Module):
     layout: HistoryLayout = eqx.field(static=True)
     declared_types: tuple[str, ...] = eqx.field(static=True)
     state_names: tuple[str, ...] = eqx.field(static=True)
+    units: tuple[tuple[str, str], ...] = eqx.field(static=True)
 
     def __init__(self, episodes: Episodes, length: int):
         sizes = length, episodes.observation_size, episodes.num_actions, episodes.num_agents
         self.layout, self.declared_types = HistoryLayout(*sizes, **episodes.columns.layout), episodes.columns.types
-        self.state_names = episodes.state_names
+        self.state_names, self.units = episodes.state_names, tuple(episodes.columns.units.items())
         self.observations = _on_device(episodes.observations)
         self.actions = _on_device(episodes.actions)
         self.alive = None if episodes.alive is None else _on_device(episodes.alive)

@@ -132,7 +132,7 @@ def fit(
             run.train(evaluates, ends, _among(tell, done, later), interrupted)
             learned[name], done = run.network, done + run.step
             curves += run.curves
-    about = {"config": dataclasses.asdict(config), "data": data.fingerprint, **(description or {})}
+    about = {"config": dataclasses.asdict(config), "data": data.fingerprint, **_units(train), **(description or {})}
     model = _model(learned, curves, data, state_names, about)
     model = _with_watch(model, train, config, key, progress)
     if calibration is not None and model.fusion is not None:
@@ -145,6 +145,12 @@ def fit(
 def _names_of_states(train: Pairs, state_size: int) -> tuple[str, ...]:
     """Those of the data; "state 0", "state 1", … where they have none."""
     return train.windows.state_names if isinstance(train, HistoryDataset) else default_state_names(state_size)
+
+
+def _units(train: Pairs) -> dict[str, dict[str, str]]:
+    """The units of features, where the data name some."""
+    units = train.windows.units if isinstance(train, HistoryDataset) else ()
+    return {"units": dict(units)} if units else {}
 
 
 def _tell_outliers(train: Pairs, state_names: Sequence[str]) -> None:

@@ -196,6 +196,7 @@ FAULTS = {
     "choices": ({"actions": np.full((12, 2, 1), 3), "choices": [3]}, "whole numbers from 0 to 2 in component 0"),
     "binary": ({"types": {"state 0": "binary"}}, "'state 0' is said to be binary"),
     "type": ({"types": {"state 9": "angle"}}, "types names 'state 9'"),
+    "units": ({"units": {"state 9": "m"}}, "units names 'state 9'"),
     "names": ({"agent_names": ["a", "a"]}, "'a' is given twice"),
     "masked": ({"observations": np.ma.masked_greater(np.ones((12, 2, 2)), 0)}, "observations hold values that are NaN"),
     "objects": ({"observations": np.ones((12, 2, 2), object)}, "observations must hold numbers, not object"),

@@ -100,8 +100,19 @@ def test_in_many_shards_as_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "_ROWS", 8)
     found = Episodes.from_table(parquet(tmp_path, TABLE), **COLUMNS, folder=tmp_path / "data")
     assert len(list((tmp_path / "data").glob("*.h5"))) > 3 and len(list(tmp_path.iterdir())) == 2
+    assert not found.in_memory
     assert_same(found, EPISODES)
     assert_same(Episodes.load(tmp_path / "data", in_memory=False), EPISODES)
+
+
+def test_of_a_parquet_file_only_a_part_is_held(tmp_path):
+    rows, path = 400_000, tmp_path / "log.parquet"
+    columns = {name: np.random.default_rng(0).random(rows) for name in ("a", "b", "c", "d")}
+    pa.parquet.write_table(pa.table(columns), path, row_group_size=10_000)
+    before = pa.total_allocated_bytes()
+    batches = source.open_source(path).batches(list(columns), list(columns), [])
+    held = [pa.total_allocated_bytes() - before for _ in batches]
+    assert len(held) >= 3 and max(held) < 0.6 * rows * len(columns) * 8
 
 
 def test_the_order_of_rows_within_an_episode_does_not_matter():

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from composite_flow.data.columns import check_distinct
-from composite_flow.data.features import Feature, check_types_are_of, features_of
+from composite_flow.data.features import Feature, check_are_columns, features_of
 from composite_flow.errors import InputError
 
 Fill = int | float | str | None
@@ -92,6 +92,7 @@ def meaning_of(
     alive: str | None,
     truncated: str | None,
     types: Mapping[str, str] | None,
+    units: Mapping[str, str] | None,
     fill: Fill,
 ) -> Meaning:
     """The meaning of a table's columns.
@@ -115,7 +116,8 @@ def meaning_of(
     acted = _acted(observation, action)
     for what, names in (("observation", seen), ("action", acted), ("state", state)):
         check_distinct(what, list(names))
-    check_types_are_of(types, seen, acted, list(state))
+    for what, named in (("types", types), ("units", units)):
+        check_are_columns(what, named, seen, acted, list(state))
     return Meaning(
         episode=episode,
         step=step,

@@ -176,7 +176,7 @@ def table_reader(
     table: Any, columns: Mapping[str, Any], progress: CountProgress | None, **options: Unpack[LogOptions]
 ) -> Reader:
     """What reads a table; arguments and errors as in `Episodes.from_table`."""
-    meaning = meaning_of(types=options.get("types"), **columns)
+    meaning = meaning_of(types=options.get("types"), units=options.get("units"), **columns)
     source = open_source(table)
     source.check_has(meaning.all_columns)
     scaled_by, description = options.get("scaling") or "range", dict(options.get("description") or {})

@@ -63,7 +63,7 @@ class OpenedTable:
         elif self.path.suffix.lower() == ".parquet":
             import pyarrow.parquet as parquet
 
-            with parquet.ParquetFile(self.path) as file:
+            with parquet.ParquetFile(self.path, pre_buffer=False) as file:  # else it may hold the whole file
                 yield from file.iter_batches(_ROWS, columns=columns)
         else:
             types = {name: pa.float64() for name in numbers} | {name: pa.string() for name in texts}

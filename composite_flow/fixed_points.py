@@ -10,6 +10,7 @@ a point is the share of the starts N(0, σ²I) that end there, p_θ(s | τ) of E
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.denoiser import Context, Denoiser
@@ -103,7 +104,8 @@ def find_fixed_points(
     for name, value in positive.items():
         if not value > 0:
             raise InputError(f"{name} must be positive, not {value}.")
-    if history.size == 0 or not bool(jnp.all(jnp.isfinite(history))):
+    is_traced = isinstance(history, Tracer)  # by a caller's jit, which knows no values
+    if history.size == 0 or not (is_traced or bool(jnp.all(jnp.isfinite(history)))):
         raise InputError("Fixed points need at least one history, and every column of it finite.")
     batch = history.shape[:-1]
     histories = history.reshape(-1, history.shape[-1])

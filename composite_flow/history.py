@@ -97,18 +97,25 @@ class HistoryLayout(eqx.Module):
             raise InputError(f"There is no agent {agent!r}; the agents are 0 to {self.num_agents - 1}{known}.")
         return int(agent)
 
-    def check_joint(self, histories: Any) -> None:
-        """Refuse what are no joint histories of this layout, (…, agents, columns).
+    def check_joint(self, histories: Any, many: bool | None = None) -> None:
+        """Refuse what are no joint histories of this layout, (agents, columns) or, of many, (joint, agents, columns).
 
         Raises:
             MismatchError: they have other columns.
-            InputError: they are the history of one agent alone.
+            InputError: they are the history of one agent alone, many in the place of one, or one in that of many.
         """
-        if histories.shape[-1:] != (self.size,):
-            columns = f"{self.size} columns, not {histories.shape[-1] if histories.shape else 'none'}"
+        if not hasattr(histories, "shape"):
+            raise InputError(f"Histories are to be an array, not a {type(histories).__name__}.")
+        shape = tuple(histories.shape)
+        if shape[-1:] != (self.size,):
+            columns = f"{self.size} columns, not {shape[-1] if shape else 'none'}"
             raise MismatchError(f"This model reads histories with {columns}; encode them with the model's layout.")
-        if len(histories.shape) < 2:
+        if len(shape) < 2:
             raise InputError("This is the history of one agent; a joint history has the axes (agents, columns).")
+        if many is not None and len(shape) != (3 if many else 2):
+            axes = "Many joint histories have the axes (joint, agents, columns)"
+            axes = axes if many else "One joint history has the axes (agents, columns)"
+            raise InputError(f"{axes}, not the shape {shape}; `fuse_batch` and `reconstruct_batch` take many.")
 
     def agents_there(self, history: Any, named: Sequence[int | str] | None = None) -> tuple[int, ...] | None:
         """Who takes part in one joint history: those who are named, else those who are there; None for all.

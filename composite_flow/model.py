@@ -99,14 +99,15 @@ class Model:
             MismatchError: histories of another layout.
             InputError: no fusion, or to be robust no calibration; participants empty, unknown or named twice.
         """
-        fusion, heard = self._learned_fusion(histories), self.layout.agents_there(histories, participants)
+        fusion, heard = self._learned_fusion(histories, many=False), self.layout.agents_there(histories, participants)
         return fuse_one(fusion, histories, heard, self.scaling, self.state_names, robust)
 
     def fuse_batch(
         self, histories: Histories, participants: Participants | None = None, **options: Unpack[Checks]
     ) -> TeamEstimate:
         """`fuse` many joint histories, each with its own participants; agents are checked where options say so."""
-        return self._learned_fusion(histories).fuse(histories, participants, self.scaling, self.state_names, **options)
+        fusion = self._learned_fusion(histories, many=True)
+        return fusion.fuse(histories, participants, self.scaling, self.state_names, **options)
 
     def infer_by_chain(
         self, histories: JointHistory | Histories, participants: Sequence[int | str] | None = None
@@ -138,7 +139,7 @@ class Model:
         Raises:
             MismatchError, InputError: as `fuse`, or the model learned no team denoiser.
         """
-        fusion, heard = self._learned_fusion(histories), self.layout.agents_there(histories, participants)
+        fusion, heard = self._learned_fusion(histories, many=False), self.layout.agents_there(histories, participants)
         return self.scaling.unscale(fusion.sample(histories, num_samples, heard, by, key))
 
     def reconstruct(
@@ -163,7 +164,7 @@ class Model:
             MismatchError: the histories are not of the model's layout.
             InputError: there is no radius, or the histories or options cannot be used.
         """
-        radius, histories = self._usable_radius(histories, radius), self.layout.in_place_of_absent(histories)
+        radius, histories = self._usable_radius(histories, radius, False), self.layout.in_place_of_absent(histories)
         estimate = reconstruct(self.denoiser, histories, key=key, sampling=sampling, **options)
         certificate = certify(self.denoiser, histories, estimate, radius=radius)
         return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
@@ -179,8 +180,7 @@ class Model:
     ) -> Reconstruction:
         """`reconstruct` many joint histories, the leading axis of all arrays, each with noises and orders of its own.
 
-        They are computed 256 at a time, but the result holds `agents` × `samples` × `state` numbers and more for each.
-        `reconstruct_steps` keeps less of them, and no more than 256 at a time.
+        The result holds `agents` × `samples` × `state` numbers and more for each; `reconstruct_steps` keeps less.
 
         Args:
             histories: joint histories, one at least; the rest, and what is raised, as in `reconstruct`.
@@ -231,14 +231,14 @@ class Model:
 
     def _reconstruct_chunk(self, histories, key, radius, sampling: Sampling) -> Reconstruction:
         """Estimates and checks of at most 256 joint histories."""
-        radius, histories = self._usable_radius(histories, radius), self.layout.in_place_of_absent(histories)
+        radius, histories = self._usable_radius(histories, radius, True), self.layout.in_place_of_absent(histories)
         estimate = reconstruct_batch(self.denoiser, histories, key=key, sampling=sampling)
         certificate = certify_batch(self.denoiser, histories, estimate, radius=radius)
         return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
 
-    def _usable_radius(self, histories, radius: float | ConformalRadius | None) -> float | ConformalRadius:
+    def _usable_radius(self, histories, radius: float | ConformalRadius | None, many: bool) -> float | ConformalRadius:
         """The radius to check with, if histories and radius can be used: refused before the work, not after it."""
-        self.layout.check_joint(histories)
+        self.layout.check_joint(histories, many)
         if isinstance(self.denoiser, NoDenoiser):
             self.denoiser.refuse()
         radius = self.radius if radius is None else radius
@@ -247,9 +247,9 @@ class Model:
         check_radius(radius)
         return radius
 
-    def _learned_fusion(self, histories, by: str | None = None) -> LearnedFusion:
+    def _learned_fusion(self, histories, by: str | None = None, many: bool | None = None) -> LearnedFusion:
         """What fuses these histories, if it was learned and can read them."""
-        self.layout.check_joint(histories)
+        self.layout.check_joint(histories, many)
         if self.fusion is None:
             raise LearnedFusion.lacking(chain=by == "chain")
         return self.fusion

@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,15 @@ def _check_reads(denoiser: Denoiser, width: int) -> None:
     key, others = id(denoiser), known[1] if known is not None and known[0]() is denoiser else frozenset()
     gone = weakref.ref(denoiser, lambda _: _WIDTHS_READ.pop(key, None))
     _WIDTHS_READ[key] = gone, others | {width}
+
+
+def refuse_traced(names: str, arguments: Any) -> None:
+    """Refuse to run inside a caller's `jit`, `vmap` or `grad`, where part of the work is arranged on the host."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arguments)):
+        raise InputError(
+            f"{names} cannot be traced by jit, vmap or grad; `reconstruct`, `find_fixed_points`, `Model.fuse` and "
+            "`Model.sample` can."
+        )
 
 
 def check_one_per_history(denoiser: Denoiser, histories: Array, points: Array, name: str = "States") -> None:

@@ -34,7 +34,7 @@ from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
 from composite_flow.flow import MAX_STEPS, TOLERANCE, settle_teams
 from composite_flow.numerics.entry_point import entry_point
-from composite_flow.validation import check_histories
+from composite_flow.validation import check_histories, refuse_traced
 
 
 class Certificate(eqx.Module):
@@ -151,6 +151,7 @@ def certify_batch(
     key: PRNGKeyArray | None = None,
 ) -> Certificate:
     """`certify` for the estimates of `reconstruct_batch`; arguments, result and errors as in `certify`."""
+    refuse_traced("certify, and Model.reconstruct with it,", (histories, estimates))
     _refuse_other_rules(estimates)
     histories = check_histories(denoiser, histories, axes=3)
     limit = jnp.full(len(histories), check_radius(radius), jnp.float32)

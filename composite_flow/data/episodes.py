@@ -282,7 +282,7 @@ class Episodes:
                 cut off at its end.
             fill: where a row or a value is missing within an episode, the agent's previous one ("previous") or a
                 number; refused by default. Steps that nobody has are left out then.
-            folder: where shards are written and left, so that memory does not grow with the table; in memory by default.
+            folder: where shards are written and stay, so that memory need not hold the table; by default it does.
             overwrite: replace the episodes there.
             progress: called now and then with the rows that are read.
             options: types, units, scaling and description, as in `from_arrays`.

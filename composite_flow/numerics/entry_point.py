@@ -24,12 +24,15 @@ def entry_point(function: Callable[Arguments, Result]) -> Callable[Arguments, Re
     Raises:
         InputError: something else is given where a random key or a denoiser belongs.
     """
-    takes_denoiser = next(iter(inspect.signature(function).parameters), "") == "denoiser"
+    names = list(inspect.signature(function).parameters)
+    takes_denoiser, place_of_key = names[:1] == ["denoiser"], names.index("key") if "key" in names else None
 
     @wraps(function)
     def called(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
         if "key" in options:
             _check_key(options["key"])
+        elif place_of_key is not None and place_of_key < len(args):
+            _check_key(args[place_of_key])
         if takes_denoiser and args:
             _check_denoiser(function.__name__, args[0])
         if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]

@@ -71,9 +71,9 @@ TRACED = {
     "fuse": lambda model, one, key: model.fuse(one).mean,
     "sample": lambda model, one, key: model.sample(one, 2, key=key),
     "infer_by_chain": lambda model, one, key: model.infer_by_chain(one).mean,
-    "find_fixed_points": lambda model, one, key: cf.find_fixed_points(
-        model.denoiser, one[0], key=key, num_starts=8, max_points=4
-    ).masses,
+    "find_fixed_points": lambda model, one, key: (
+        cf.find_fixed_points(model.denoiser, one[0], key=key, num_starts=8, max_points=4).masses
+    ),
     "reconstruct": lambda model, one, key: cf.reconstruct(model.denoiser, one, key=key, num_samples=2).samples,
 }
 

@@ -9,8 +9,9 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from composite_flow.cli.options import Shared
 from composite_flow.cli.reporting import progress_bar, say, show, table
-from composite_flow.data.episodes import Episodes
+from composite_flow.data.episodes import ARRAYS, Episodes
 from composite_flow.data.feature_types import find_types
+from composite_flow.data.in_parts import write_in_parts
 from composite_flow.errors import InputError
 
 Format = Literal["table", "minari", "bag", "vault", "hdf5"]
@@ -85,8 +86,7 @@ def import_data(
         episodes = _table(source, out, columns, options, shared.overwrite)
     else:
         with progress_bar(path, "reading"):
-            episodes = _whole(format, path, map, options)
-            episodes.save(out, shared.overwrite)
+            episodes = _in_parts(format, path, map, out, shared.overwrite, options)
     if format != "vault":
         types = find_types(_scaled_states(episodes), episodes.columns.types)
         result = {"types_of_the_state": types.in_words(), "state": ", ".join(episodes.state_names)}
@@ -123,7 +123,7 @@ def _refuse_unread(format: str, given: dict[str, Any]) -> None:
         raise InputError(f"{told} say nothing to import {format}; leave them out.")
 
 
-def _bag(path: str, map: tuple[str, ...], rate: float | None) -> dict[str, Any]:
+def _bag(path: str, map: tuple[str, ...], rate: float | None) -> Any:
     """The columns of a bag."""
     from composite_flow.data.foreign.bags import bag_table
 
@@ -132,15 +132,19 @@ def _bag(path: str, map: tuple[str, ...], rate: float | None) -> dict[str, Any]:
     return bag_table(path, _pairs("map", map, first=True), rate)
 
 
-def _whole(format: str, path: str, map: tuple[str, ...], options: dict[str, Any]) -> Episodes:
-    """Episodes that are read at once."""
+def _in_parts(
+    format: str, path: str, map: tuple[str, ...], out: Path, overwrite: bool, options: dict[str, Any]
+) -> Episodes:
+    """Episodes of a data set of Minari or of an HDF5 file."""
     if format == "minari":
         from composite_flow.data.foreign.minari import minari_episodes
 
-        return Episodes.from_episodes(minari_episodes(path), **options)
-    from composite_flow.data.foreign.hdf5 import hdf5_arrays
+        return Episodes.from_episodes(minari_episodes(path), folder=out, overwrite=overwrite, **options)
+    from composite_flow.data.foreign.hdf5 import Hdf5Parts
 
-    return Episodes.from_arrays(**hdf5_arrays(path, _pairs("map", map, first=True)), **options)
+    parts = Hdf5Parts(Path(path), _pairs("map", map, first=True))
+    write_in_parts(parts, out, overwrite, ARRAYS, name=path, **options)
+    return Episodes.load(out, in_memory=False)
 
 
 def _by_agent(given: tuple[str, ...]) -> Any:
@@ -158,7 +162,7 @@ def _by_agent(given: tuple[str, ...]) -> Any:
 def _table(source: Any, out: Path, columns: TableOptions, options: dict[str, Any], overwrite: bool) -> Episodes:
     """Episodes of a table; a bag is one whose episodes and times are columns."""
     named = {name: getattr(columns, name) for name in ("episode", "step", "agent", "reward", "alive", "truncated")}
-    if isinstance(source, dict):
+    if not isinstance(source, Path):
         named |= {"episode": columns.episode or "episode", "step": columns.step or "time"}
     named |= {"observation": _by_agent(columns.observation), "action": _by_agent(columns.action)}
     kept = {"folder": out, "overwrite": overwrite}

@@ -16,9 +16,15 @@ _PARTS = ("observations", "states", "actions", "rewards", "alive", "truncated")
 
 def arrays_of_dictionaries(episodes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The arguments of `Episodes.from_arrays`; what episodes hold, and errors, as in `Episodes.from_episodes`."""
-    found = [_Episode(number, episode) for number, episode in enumerate(episodes)]
+    found = [DictionaryEpisode(number, episode) for number, episode in enumerate(episodes)]
     if not found:
         raise InputError("There must be at least one episode.")
+    arrays = arrays_side_by_side(found)
+    return {**arrays, "alive": None if arrays["alive"].all() else arrays["alive"]}
+
+
+def arrays_side_by_side(found: "list[DictionaryEpisode]") -> dict[str, Any]:
+    """The arrays of these episodes, one after another."""
     agents = list(dict.fromkeys(name for episode in found for name in episode.seen))
     seen_names = _same([names for e in found for names in e.seen_names.values() if names], "observations")
     sizes = {a: _one_size(a, "observations", [e.seen[a].shape[1] for e in found if a in e.seen]) for a in agents}
@@ -36,11 +42,10 @@ def arrays_of_dictionaries(episodes: Iterable[Mapping[str, Any]]) -> dict[str, A
         "truncations": _truncations(found),
         "rewards": _rewards(found, agents),
     }
-    arrays["alive"] = None if arrays["alive"].all() else arrays["alive"]
     return {**arrays, **_actions(found, agents)}
 
 
-class _Episode:
+class DictionaryEpisode:
     """One episode's arrays, by agent."""
 
     def __init__(self, number: int, episode: Mapping[str, Any]):
@@ -140,7 +145,7 @@ class _Episode:
         return np.where(there.reshape(*there.shape, *(1 for _ in shape)), found, np.zeros((), found.dtype))
 
 
-def _actions(episodes: list[_Episode], agents: list) -> dict[str, Any]:
+def _actions(episodes: list[DictionaryEpisode], agents: list) -> dict[str, Any]:
     """Actions, and how many or of which components."""
     if not any(episode.acted for episode in episodes):
         return {"actions": None}
@@ -158,7 +163,7 @@ def _actions(episodes: list[_Episode], agents: list) -> dict[str, Any]:
     return {"actions": np.concatenate([e.padded(p, agents, (width,)) for e, p in zip(episodes, acted, strict=True)])}
 
 
-def _rewards(episodes: list[_Episode], agents: list) -> np.ndarray | None:
+def _rewards(episodes: list[DictionaryEpisode], agents: list) -> np.ndarray | None:
     """Of the team, or of each agent; 0 where an episode has none."""
     if any(e.rewards for e in episodes):
         zeros = {a: np.zeros(0) for a in agents}
@@ -168,7 +173,7 @@ def _rewards(episodes: list[_Episode], agents: list) -> np.ndarray | None:
     return np.concatenate([np.zeros(e.length) if e.team_rewards is None else e.team_rewards for e in episodes])
 
 
-def _truncations(episodes: list[_Episode]) -> np.ndarray | None:
+def _truncations(episodes: list[DictionaryEpisode]) -> np.ndarray | None:
     if all(e.truncated is None for e in episodes):
         return None
     return np.concatenate([(np.arange(e.length) == e.length - 1) & bool(e.truncated) for e in episodes])

@@ -7,17 +7,19 @@ Those of an episode's last step have no consequence.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from composite_flow.data.bounds import Bounds
 from composite_flow.data.columns import Columns
 from composite_flow.data.description import read_description, shard_description
 from composite_flow.data.dictionaries import arrays_of_dictionaries
+from composite_flow.data.dictionary_parts import DictionaryParts
 from composite_flow.data.folder import read_headers, write_folder
+from composite_flow.data.in_parts import write_in_parts
 from composite_flow.data.own_arrays import own_arrays
 from composite_flow.data.progress import CountProgress
 from composite_flow.data.scaling import ScaledBy, Scaling
@@ -32,7 +34,7 @@ IN_MEMORY_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True, eq=False)
-class Episodes:
+class Episodes(Bounds):
     """Logged episodes of one team, on the host: in memory, or read from their shards when needed.
 
     Attributes:
@@ -68,16 +70,6 @@ class Episodes:
     columns: Columns = Columns()
 
     @property
-    def num_steps(self) -> int:
-        """Number of steps of all episodes."""
-        return len(self.ends)
-
-    @property
-    def num_episodes(self) -> int:
-        """Number of episodes."""
-        return len(self.stops)
-
-    @property
     def num_agents(self) -> int:
         """Number of agents."""
         return self.observations.shape[1]
@@ -97,21 +89,6 @@ class Episodes:
     def state_size(self) -> int:
         """Number of features of the state."""
         return self.states.shape[1]
-
-    @cached_property
-    def stops(self) -> Int[np.ndarray, " episodes"]:
-        """One past each episode's last step."""
-        return np.flatnonzero(self.ends) + 1
-
-    @cached_property
-    def starts(self) -> Int[np.ndarray, " episodes"]:
-        """Each episode's first step."""
-        return np.concatenate([[0], self.stops[:-1]]).astype(self.stops.dtype)
-
-    @cached_property
-    def episode_of_step(self) -> Int[np.ndarray, " steps"]:
-        """The episode that each step belongs to."""
-        return np.repeat(np.arange(self.num_episodes), self.stops - self.starts)
 
     @property
     def num_bytes(self) -> int:
@@ -230,7 +207,14 @@ class Episodes:
         return cls(**own_arrays(**given, scaling=scaling), description=dict(description or {}), policy={})
 
     @classmethod
-    def from_episodes(cls, episodes: Iterable[Mapping[str, Any]], **options: Unpack[LogOptions]) -> "Episodes":
+    def from_episodes(
+        cls,
+        episodes: Iterable[Mapping[str, Any]],
+        *,
+        folder: str | Path | None = None,
+        overwrite: bool = False,
+        **options: Unpack[LogOptions],
+    ) -> "Episodes":
         """Episodes from dictionaries, one for each.
 
         Args:
@@ -238,12 +222,17 @@ class Episodes:
                 What agents see and do is by agent: a dictionary of arrays (steps, …), or one array (steps, agents, …).
                 States, and what an agent sees, are an array, or a dictionary of columns by name. Agents may differ in
                 what they see, appear in some episodes only, and be gone before the end.
+            folder, overwrite: as in `from_table`; episodes are read more than once then, so that no generator will do.
             options: as in `from_arrays`.
 
         Raises:
             InputError: they do not fit together.
+            FileError: the folder is in the way, or cannot be written.
         """
-        return cls.from_arrays(**arrays_of_dictionaries(episodes), **options)
+        if folder is None:
+            return cls.from_arrays(**arrays_of_dictionaries(episodes), **options)
+        write_in_parts(DictionaryParts(episodes), Path(folder), overwrite, ARRAYS, name="The log", **options)
+        return cls.load(folder, in_memory=False)
 
     @classmethod
     def from_table(

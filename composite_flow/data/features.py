@@ -77,12 +77,17 @@ class Feature:
         return Feature(self.name, self.type, levels)
 
 
-def features_of(names: Sequence[str], types: Mapping[str, str] | None) -> list[Feature]:
-    """A feature for each name, of its type where one is given."""
-    return [Feature(str(name), (types or {}).get(name, "")) for name in names]
+Types = Mapping[str, str | Feature]
+"""By the name of a column its type, or the feature that it is known to be."""
 
 
-def check_are_columns(what: str, given: Mapping[str, str] | None, *names: Sequence[str]) -> None:
+def features_of(names: Sequence[str], types: Types | None) -> list[Feature]:
+    """A feature for each name, of its type where one is given, or the feature itself where its levels are known."""
+    given = [(str(name), (types or {}).get(name, "")) for name in names]
+    return [type if isinstance(type, Feature) else Feature(name, type) for name, type in given]
+
+
+def check_are_columns(what: str, given: Mapping[str, Any] | None, *names: Sequence[str]) -> None:
     """Refuse types or units of columns that are not there."""
     unknown = [name for name in given or {} if not any(name in some for some in names)]
     if unknown:

@@ -8,7 +8,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -127,6 +127,24 @@ class FolderWriter:
             part.unlink(missing_ok=True)
             raise
 
+    def write_stream(
+        self, parts: Iterable[dict[str, np.ndarray]], description: Callable[[bool], dict[str, Any]]
+    ) -> None:
+        """Write a shard for each part, one at least, whose number shows at their end.
+
+        Args:
+            parts: the steps of each shard.
+            description: of a shard; called with whether it is the last one, which tells what all have shown.
+        """
+        held, number = None, 0
+        for arrays in parts:
+            if held is not None:
+                self.write(number, None, held, description(False))
+                number += 1
+            held = arrays
+        assert held is not None, "logs without steps are refused before"
+        self.write(number, number + 1, held, description(True))
+
     def finish(self) -> None:
         """Rename the complete folder into place; only then is an old one removed."""
         with naming_write_errors(self.folder):
@@ -176,19 +194,30 @@ def write_folder(
     Raises:
         FileError: the folder is in the way, or cannot be written.
     """
-    cuts = _cuts(np.flatnonzero(arrays["ends"]) + 1, sum(array.nbytes for array in arrays.values()), shard_bytes)
+    cuts = cuts_at_ends(np.flatnonzero(arrays["ends"]) + 1, sum(array.nbytes for array in arrays.values()), shard_bytes)
+    with new_folder(folder, required, overwrite) as writer:
+        for number, (first, stop) in enumerate(pairwise(cuts)):
+            part = {name: array[first:stop] for name, array in arrays.items()}
+            writer.write(number, len(cuts) - 1, part, description)
+
+
+@contextmanager
+def new_folder(folder: Path, required: tuple[str, ...], overwrite: bool) -> Iterator[FolderWriter]:
+    """Yields the writer of a folder that is in place once all went well, and of which nothing is left otherwise.
+
+    Raises:
+        FileError: the folder is in the way, or cannot be written.
+    """
     with FolderWriter(folder, uuid.uuid4().hex, required, overwrite) as writer:
         try:
-            for number, (first, stop) in enumerate(pairwise(cuts)):
-                part = {name: array[first:stop] for name, array in arrays.items()}
-                writer.write(number, len(cuts) - 1, part, description)
+            yield writer
             writer.finish()
         except BaseException:
             writer.abandon()
             raise
 
 
-def _cuts(stops: np.ndarray, num_bytes: int, shard_bytes: int) -> list[int]:
+def cuts_at_ends(stops: np.ndarray, num_bytes: int, shard_bytes: int) -> list[int]:
     """The steps at which a shard starts, and the number of all steps; `stops` are one past each episode's last step."""
     num_steps, cuts, start = int(stops[-1]), [0], 0
     most = shard_bytes // max(1, num_bytes // num_steps)

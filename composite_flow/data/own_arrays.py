@@ -19,6 +19,7 @@ from composite_flow.data.arrays import (
 from composite_flow.data.columns import Columns
 from composite_flow.data.features import (
     Feature,
+    Types,
     all_declared,
     all_names,
     check_are_columns,
@@ -36,7 +37,7 @@ def default_state_names(state_size: int) -> tuple[str, ...]:
 
 
 def own_observations(
-    values: Any, names: Sequence[str] | None, types: Mapping[str, str] | None
+    values: Any, names: Sequence[str] | None, types: Types | None
 ) -> tuple[Float[np.ndarray, "steps agents observation"], tuple[str, ...]]:
     """Observations of any shape, flattened in C order, as float32, and their names where they have some.
 
@@ -58,7 +59,7 @@ def own_observations(
 
 
 def own_states(
-    values: Any, known: Any, names: Sequence[str] | None, types: Mapping[str, str] | None
+    values: Any, known: Any, names: Sequence[str] | None, types: Types | None
 ) -> tuple[Float[np.ndarray, "steps state"], Bool[np.ndarray, " steps"] | None, list[Feature]]:
     """States in float32 where that loses nothing, at which steps they are known (None for all), and their features.
 
@@ -165,7 +166,21 @@ def flattened(name: str, values: Any, leading: int) -> Any:
     return values.reshape(*shape[:leading], math.prod(shape[leading:]))
 
 
-def own_arrays(
+def own_arrays(*, scaling: Scaling | ScaledBy | None, **given: Any) -> dict[str, Any]:
+    """The fields of `Episodes`; arguments and errors as in `Episodes.from_arrays`."""
+    found = unscaled_arrays(**given)
+    states, known = found["states"], found["known"]
+    if not isinstance(scaling, Scaling):
+        scaling = measured_scaling(states, known, found["columns"].types, scaling or "range")
+        _check_precision(states, known, scaling, found["state_names"])
+    if scaling.minimum.shape[0] != states.shape[1]:
+        raise InputError(
+            f"state_names and scaling must have one entry for each of the {states.shape[1]} state features."
+        )
+    return {**found, "scaling": scaling}
+
+
+def unscaled_arrays(
     *,
     observations: Any,
     actions: Any,
@@ -182,11 +197,10 @@ def own_arrays(
     observation_names: Sequence[str] | None,
     agent_names: Sequence[str] | None,
     observed: Any,
-    types: Mapping[str, str] | None,
+    types: Types | None,
     units: Mapping[str, str] | None,
-    scaling: Scaling | ScaledBy | None,
 ) -> dict[str, Any]:
-    """The fields of `Episodes`; arguments and errors as in `Episodes.from_arrays`."""
+    """The fields of `Episodes` without the scaling of states; arguments and errors as in `Episodes.from_arrays`."""
     seen, seen_names = own_observations(observations, observation_names, types)
     num_steps, num_agents = seen.shape[:2]
     found, known, features = own_states(states, known, state_names, types)
@@ -209,24 +223,16 @@ def own_arrays(
     arrays["availability"] = own_availability(availability, acted, components, num_actions)
     if availability is None:
         check_availability(arrays["availability"], acted, num_actions if components is None else None)
-    declared = all_declared(features)
-    if not isinstance(scaling, Scaling):
-        scaling = measured_scaling(found, known, declared, scaling or "range")
-        _check_precision(found, known, scaling, all_names(features))
-    if scaling.minimum.shape[0] != found.shape[1]:
-        raise InputError(
-            f"state_names and scaling must have one entry for each of the {found.shape[1]} state features."
-        )
     columns = Columns(
         agents=tuple(map(str, agent_names or ())),
         observations=seen_names,
         observed=() if observed is None else tuple(tuple(map(bool, row)) for row in np.asarray(observed)),
         choices=components,
-        types=declared,
+        types=all_declared(features),
         units=dict(units or {}),
     )
     columns.check(num_agents, seen.shape[2], found.shape[1])
-    return {**arrays, "known": known, "state_names": all_names(features), "scaling": scaling, "columns": columns}
+    return {**arrays, "known": known, "state_names": all_names(features), "columns": columns}
 
 
 def _check_episodes(arrays: dict[str, Any]) -> None:

@@ -75,16 +75,25 @@ POINT = "geometry_msgs/msg/PointStamped"
 COLUMNS = {"ax": "/a/at:point.x", "ay": "/a/at:point.y", "bx": "/b/at:point.x"}
 
 
+def read(bags):
+    """The columns of all bags."""
+    parts = list(bags.parts())
+    return {name: np.concatenate([part[name] for part in parts]) for name in bags.column_names}
+
+
 @pytest.mark.parametrize("plugin", ["mcap", "sqlite3"])
 def test_topics_become_columns_at_a_rate(tmp_path, plugin):
-    table = bag_table([write_bag(tmp_path / "one", plugin=plugin)] * 2, COLUMNS, rate=2.0)
+    bags = bag_table([write_bag(tmp_path / "one", plugin=plugin)] * 2, COLUMNS, rate=2.0)
+    table = read(bags)
     assert table["time"].tolist() == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5] * 2
     assert table["ay"].tolist() == [0, 0, 10, 10, 20, 20, 30, 30] * 2
     np.testing.assert_array_equal(table["bx"], [np.nan, 0, 0, 1, 1, 2, 2, 3] * 2)
-    found = Episodes.from_table(
-        table, episode="episode", step="time", observation={"a": ["ax", "ay"], "b": ["bx"]}, state=["ax"]
-    )
-    assert found.num_episodes == 2 and found.alive[:2].tolist() == [[True, False], [True, True]]
+    columns = dict(episode="episode", step="time", observation={"a": ["ax", "ay"], "b": ["bx"]}, state=["ax"])
+    for source in (table, bags):
+        found = Episodes.from_table(source, **columns)
+        assert found.num_episodes == 2 and found.alive[:2].tolist() == [[True, False], [True, True]]
+    found = Episodes.from_table(bags, **columns, folder=tmp_path / "data")
+    assert np.array_equal(found.observations[:], Episodes.from_table(table, **columns).observations)
 
 
 def test_faults_of_bags(tmp_path):
@@ -102,7 +111,7 @@ def test_faults_of_bags(tmp_path):
         (tmp_path / "none", COLUMNS, 2.0, "does not exist"),
     ):
         with pytest.raises((FileError, InputError), match=sentence):
-            bag_table(path, columns, rate)
+            read(bag_table(path, columns, rate))
 
 
 def test_a_bag_on_the_command_line(tmp_path):

@@ -4,7 +4,8 @@ Times are those of the messages' headers, and of the recording where they have n
 holds the last value before it; nothing before the first one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,31 @@ import numpy as np
 from composite_flow.errors import FileError, InputError
 
 
-def bag_table(
-    bags: str | Path | Sequence[str | Path], columns: Mapping[str, str], rate: float
-) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class Bags:
+    """Bags as a table that is read bag by bag: columns by name, for `Episodes.from_table` with a folder.
+
+    Attributes:
+        paths: of the bags.
+        fields: of each column its topic and field.
+        rate: rows a second.
+    """
+
+    paths: tuple[Path, ...]
+    fields: Mapping[str, tuple[str, str]]
+    rate: float
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Of all columns."""
+        return ("episode", "time", *self.fields)
+
+    def parts(self) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of each bag."""
+        return (_table(number, path, self.fields, self.rate) for number, path in enumerate(self.paths))
+
+
+def bag_table(bags: str | Path | Sequence[str | Path], columns: Mapping[str, str], rate: float) -> Bags:
     """The columns of one or more bags, each an episode, for `Episodes.from_table` with episode="episode", step="time".
 
     Args:
@@ -25,11 +48,11 @@ def bag_table(
 
     Returns:
         The columns, beside "episode", the number of the bag, and "time" in seconds since the bag began. A value is NaN
-        before the first message.
+        before the first message. Bags are read when the table is.
 
     Raises:
-        InputError: rosbags is not installed, or a column or the rate cannot be used.
-        FileError: a bag cannot be read, lacks a topic, or its clock runs backwards.
+        InputError: a column or the rate cannot be used; when read, rosbags is not installed.
+        FileError: when read, a bag cannot be, lacks a topic, or its clock runs backwards.
     """
     if not rate > 0 or not np.isfinite(rate):
         raise InputError(f"rate must be a positive number of rows a second, not {rate}.")
@@ -37,8 +60,7 @@ def bag_table(
     if not paths or not columns:
         raise InputError("Name at least one bag and one column.")
     fields = {name: _topic_and_field(name, where) for name, where in columns.items()}
-    parts = [_table(number, Path(path), fields, rate) for number, path in enumerate(paths)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Bags(tuple(map(Path, paths)), fields, rate)
 
 
 def _topic_and_field(name: str, where: str) -> tuple[str, str]:

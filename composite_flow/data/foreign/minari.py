@@ -1,6 +1,7 @@
 """Data sets of Minari, whose spaces are dictionaries of agents and whose infos hold the state."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 from composite_flow.errors import FileError, InputError
 
 
-def minari_episodes(dataset: str | Path, state: str = "state") -> Iterator[dict[str, Any]]:
-    """The episodes of a data set, for `Episodes.from_episodes`.
+@dataclass(frozen=True)
+class MinariEpisodes:
+    """The episodes of a data set, for `Episodes.from_episodes`; they can be read more than once.
 
     Minari holds one observation more than actions: the actions of an episode's last step are zeros here.
 
-    Args:
+    Attributes:
         dataset: its name in Minari's folder, or the path of its own folder.
         state: the part of `infos` that holds the state.
 
@@ -22,20 +24,30 @@ def minari_episodes(dataset: str | Path, state: str = "state") -> Iterator[dict[
         InputError: Minari is not installed, or the data set's observations are not by agent or its states are missing.
         FileError: there is no such data set, or it is damaged.
     """
-    for number, episode in enumerate(_opened(dataset).iterate_episodes()):
-        observations = _by_agent(dataset, "observations", episode.observations)
-        states = (episode.infos or {}).get(state)
-        if states is None:
-            raise InputError(f"{dataset}: episode {number} has no infos[{state!r}], where the state is to be.")
-        yield {
-            "observations": observations,
-            "actions": {
-                agent: _and_none(values) for agent, values in _by_agent(dataset, "actions", episode.actions).items()
-            },
-            "states": states,
-            "rewards": _and_none(episode.rewards),
-            "truncated": bool(np.any(episode.truncations)),
-        }
+
+    dataset: str | Path
+    state: str = "state"
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for number, episode in enumerate(_opened(self.dataset).iterate_episodes()):
+            observations = _by_agent(self.dataset, "observations", episode.observations)
+            states = (episode.infos or {}).get(self.state)
+            if states is None:
+                said = f"has no infos[{self.state!r}], where the state is to be"
+                raise InputError(f"{self.dataset}: episode {number} {said}.")
+            actions = _by_agent(self.dataset, "actions", episode.actions)
+            yield {
+                "observations": observations,
+                "actions": {agent: _and_none(values) for agent, values in actions.items()},
+                "states": states,
+                "rewards": _and_none(episode.rewards),
+                "truncated": bool(np.any(episode.truncations)),
+            }
+
+
+def minari_episodes(dataset: str | Path, state: str = "state") -> MinariEpisodes:
+    """The episodes of a data set, for `Episodes.from_episodes`; see `MinariEpisodes`."""
+    return MinariEpisodes(dataset, state)
 
 
 def _opened(dataset: str | Path) -> Any:

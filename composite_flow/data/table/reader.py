@@ -1,6 +1,5 @@
 """Episodes from a table: chunk by chunk, so that only a folder of shards need hold more than memory does."""
 
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +10,15 @@ import numpy as np
 from composite_flow.data.columns import Columns
 from composite_flow.data.description import shard_description
 from composite_flow.data.features import all_declared, all_names
-from composite_flow.data.folder import FolderWriter
-from composite_flow.data.precision import check_scaled
+from composite_flow.data.folder import FolderWriter, new_folder
 from composite_flow.data.progress import CountProgress
 from composite_flow.data.scaling import ScaledBy, Scaling
 from composite_flow.data.shards import SHARD_BYTES
+from composite_flow.data.state_limits import StateLimits
 from composite_flow.data.table.arrays import Met, arrays_of
 from composite_flow.data.table.chunks import NewNames, chunks
 from composite_flow.data.table.meaning import Meaning, meaning_of
 from composite_flow.data.table.source import OpenedTable, open_source
-from composite_flow.errors import InputError
 
 
 class LogOptions(TypedDict, total=False):
@@ -30,9 +28,6 @@ class LogOptions(TypedDict, total=False):
     units: Mapping[str, str] | None
     scaling: ScaledBy | None
     description: dict[str, Any] | None
-
-
-_SAMPLED = 4096  # states of a chunk that quantiles are taken from
 
 
 @dataclass
@@ -55,18 +50,15 @@ class Reader:
     description: dict[str, Any]
     progress: CountProgress | None = None
     met: Met = field(init=False)
-    limits: list[np.ndarray] = field(init=False)
-    sample: list[np.ndarray] = field(init=False)
-    are_bits: bool = field(init=False)
+    limits: StateLimits = field(init=False)
 
     def parts(self, chunk_bytes: int) -> Iterator[dict[str, np.ndarray]]:
         """The arrays of all episodes, in parts of about this size; NewNames where reading must start again."""
-        self.met, self.limits, self.sample = Met.nothing(self.meaning), [], []
-        self.are_bits = True
+        self.met, self.limits = Met.nothing(self.meaning), StateLimits(self.scaled_by)
         row_bytes = 8 * max(1, len(self.meaning.all_columns))
         for chunk in chunks(self.source, self.meaning, max(1, chunk_bytes // row_bytes)):
             arrays = arrays_of(chunk, self.meaning, self.met)
-            self._measure(arrays["states"][arrays["known"]])
+            self.limits.add(arrays["states"][arrays["known"]], self.state_names)
             if self.progress is not None:
                 self.progress(int(chunk.row[-1]) + 1, int(chunk.row[-1]) + 1)
             if self.meaning.truncated is None:
@@ -93,13 +85,8 @@ class Reader:
         Raises:
             FileError: the folder is in the way, or cannot be written.
         """
-        with FolderWriter(folder, uuid.uuid4().hex, required, overwrite) as writer:
-            try:
-                self._write_all(writer)
-                writer.finish()
-            except BaseException:
-                writer.abandon()
-                raise
+        with new_folder(folder, required, overwrite) as writer:
+            self._write_all(writer)
 
     def _write_all(self, writer: FolderWriter) -> None:
         """All shards, from the start again where names are met that were not known."""
@@ -113,16 +100,10 @@ class Reader:
 
     def _write(self, writer: FolderWriter) -> None:
         """All shards; the last one tells what only all of them have shown."""
-        held, number = None, 0
-        for arrays in self.parts(SHARD_BYTES):
-            if held is not None:
-                writer.write(number, None, held, self._described(Scaling.identity(held["states"].shape[1])))
-                number += 1
-            held = arrays
-        assert held is not None, "chunks refuse tables without rows"
-        writer.write(number, number + 1, held, self._described(self.scaling()))
+        writer.write_stream(self.parts(SHARD_BYTES), lambda last: self._described(self.scaling() if last else None))
 
-    def _described(self, scaling: Scaling) -> dict[str, Any]:
+    def _described(self, scaling: Scaling | None) -> dict[str, Any]:
+        scaling = Scaling.identity(len(self.state_names)) if scaling is None else scaling
         return shard_description(self.state_names, scaling, self.description, {}, columns=self.columns())
 
     @property
@@ -144,32 +125,9 @@ class Reader:
             units=dict(self.units),
         )
 
-    def _measure(self, states: np.ndarray) -> None:
-        if not len(states):
-            return
-        ends = [states.min(axis=0), states.max(axis=0)]
-        if self.limits:
-            ends = [np.minimum(self.limits[0], ends[0]), np.maximum(self.limits[1], ends[1])]
-        self.limits, self.are_bits = ends, self.are_bits and bool(np.all((states == 0) | (states == 1)))
-        check_scaled(states, Scaling.of_limits(ends[0], ends[1]).scale, self.state_names)
-        if self.scaled_by == "quantiles":
-            self.sample.append(states[:: max(1, len(states) // _SAMPLED)])
-
     def scaling(self) -> Scaling:
-        """Of the states that were read so far.
-
-        Raises:
-            InputError: none of them is known.
-        """
-        if not self.limits:
-            raise InputError(f"{self.source.name}: no row tells a whole state, so that there is nothing to learn from.")
-        if self.are_bits:
-            found = Scaling.identity(len(self.limits[0]))
-        elif self.scaled_by == "quantiles":
-            found = Scaling.from_quantiles(np.concatenate(self.sample))
-        else:
-            found = Scaling.of_limits(self.limits[0], self.limits[1], "range")
-        return found.with_types(all_declared(self.meaning.state))
+        """Of the states that were read so far; InputError where none is known."""
+        return self.limits.scaling(self.source.name, all_declared(self.meaning.state))
 
 
 def table_reader(

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,20 @@ _BLOCK_BYTES = 2**24  # of a CSV file, read at once
 _ROWS = 2**17  # of a Parquet file or a frame
 
 
+@runtime_checkable
+class RowParts(Protocol):
+    """A table that is read part by part, each as columns by their names; it can be read more than once."""
+
+    @property
+    def column_names(self) -> Sequence[str]:
+        """Of all columns."""
+        ...
+
+    def parts(self) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of each part."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class OpenedTable:
     """A table that can be read more than once.
@@ -22,7 +36,7 @@ class OpenedTable:
     Attributes:
         name: for sentences.
         path: of the file; None for a frame.
-        table: the frame as a `pyarrow.Table`; None for a file.
+        table: the frame as a `pyarrow.Table`, or what is read part by part; None for a file.
         names: of its columns.
     """
 
@@ -58,7 +72,10 @@ class OpenedTable:
     def _batches(self, columns: list[str], numbers: Collection[str], texts: Collection[str]) -> Iterator[Any]:
         import pyarrow as pa
 
-        if self.path is None:
+        if isinstance(self.table, RowParts):
+            for part in self.table.parts():
+                yield from pa.table(part).select(columns).to_batches(max_chunksize=_ROWS)
+        elif self.path is None:
             yield from self.table.select(columns).to_batches(max_chunksize=_ROWS)
         elif self.path.suffix.lower() == ".parquet":
             import pyarrow.parquet as parquet
@@ -90,6 +107,8 @@ def open_source(table: Any) -> OpenedTable:
         ) from error
     if isinstance(table, str | Path):
         return _open_file(Path(table))
+    if isinstance(table, RowParts):
+        return OpenedTable("The table", None, table, tuple(table.column_names))
     try:
         read = table if isinstance(table, pa.Table) else pa.table(table)
     except (TypeError, ValueError, pa.ArrowException) as error:

@@ -46,6 +46,9 @@ SMALLER = {
     "docs/own_data.md": (
         ("for run in range(200)", "for run in range(40)"),
         ("for _ in range(200)", "for _ in range(40)"),
+        ("for number in range(200)", "for number in range(20)"),
+        ("--learn fusion --steps 2000", "--learn fusion --steps 40 --width 16 --depth 2"),
+        ("evaluate runs/own data/own", "evaluate runs/own data/own --joint 8 --samples 2"),
         (
             'cf.TrainingConfig(learn="fusion", steps=2_000)',
             'cf.TrainingConfig(learn="fusion", steps=40, width=16, depth=2)',
@@ -206,6 +209,7 @@ def commands(block: str) -> list[str]:
 def test_every_block_of_a_page_runs(name, tmp_path, monkeypatch, permissive):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     monkeypatch.setattr(composite_flow_paper, "__path__", [*composite_flow_paper.__path__])
     composite_flow_paper.__path__.append(str(tmp_path / "composite_flow_paper"))
     before = set(sys.modules)

@@ -23,19 +23,14 @@ from composite_flow.denoiser import Denoiser, NoDenoiser
 from composite_flow.errors import FileError, InputError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.estimates import Estimates
+from composite_flow.fusion import learned
 from composite_flow.fusion.answers import Answers
 from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.chain_estimate import ChainEstimate
-from composite_flow.fusion.learned import (
-    Checks,
-    FusedOptions,
-    Histories,
-    JointHistory,
-    LearnedFusion,
-    Participants,
-    Sampler,
-)
+from composite_flow.fusion.lacking import lacking
+from composite_flow.fusion.learned import Histories, JointHistory, LearnedFusion
 from composite_flow.fusion.one_estimate import fuse_one
+from composite_flow.fusion.over_time.episode import FilteredEpisode
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network, empty_network, network_settings
@@ -103,7 +98,7 @@ class Model:
         return fuse_one(fusion, histories, heard, self.scaling, self.state_names, robust)
 
     def fuse_batch(
-        self, histories: Histories, participants: Participants | None = None, **options: Unpack[Checks]
+        self, histories: Histories, participants: learned.Participants | None = None, **options: Unpack[learned.Checks]
     ) -> TeamEstimate:
         """`fuse` many joint histories, each with its own participants; agents are checked where options say so."""
         fusion = self._learned_fusion(histories, many=True)
@@ -128,19 +123,29 @@ class Model:
         *,
         key: PRNGKeyArray,
         participants: Sequence[int | str] | None = None,
-        by: Sampler = "conditional",
+        by: learned.Sampler = "conditional",
     ) -> Float[Array, "samples state"]:
-        """Samples of p(s | the participants' histories), in the state's own units; arguments as in `fuse`.
+        """Samples of p(s | the participants' histories), in the state's own units; other arguments as in `fuse`.
 
         Args:
             num_samples: how many; each takes some calls of the team denoiser, and no further answer.
             by: along falling noise levels ("conditional", 30 calls), or by flows as the paper's ("blind", 20 calls).
-
-        Raises:
-            MismatchError, InputError: as `fuse`, or the model learned no team denoiser.
         """
         fusion, heard = self._learned_fusion(histories, many=False), self.layout.agents_there(histories, participants)
         return self.scaling.unscale(fusion.sample(histories, num_samples, heard, by, key))
+
+    def filter(
+        self, histories: Histories, participants: Any = None, *, key: PRNGKeyArray | None = None
+    ) -> FilteredEpisode:
+        """What the team knows at each step of an episode, in the state's own units, by the filter that was learned.
+
+        Args:
+            histories: (steps, agents, columns), from the first step on; errors as in `fuse`.
+            participants: who is heard at each step, booleans (steps, agents); by default all who are there.
+            key: draws the orders in which chains go round.
+        """
+        fusion, key = self._learned_fusion(histories, many=True), jax.random.key(0) if key is None else key
+        return fusion.filter(histories, participants, self.scaling, self.state_names, key)
 
     def reconstruct(
         self,
@@ -157,8 +162,7 @@ class Model:
             histories: the agents' histories, encoded by `layout`.
             key: random key; fixes the noises and the orders.
             radius: D_φ by hand, in scaled units, or a conformal radius of this model; the model's own by default.
-            sampling: as in `composite.reconstruct`.
-            options: fields of `Sampling` by name, such as `num_samples`; they replace those of `sampling`.
+            sampling, options: as in `composite.reconstruct`; options are fields of `Sampling`, and replace them.
 
         Raises:
             MismatchError: the histories are not of the model's layout.
@@ -181,9 +185,6 @@ class Model:
         """`reconstruct` many joint histories, the leading axis of all arrays, each with noises and orders of its own.
 
         The result holds `agents` × `samples` × `state` numbers and more for each; `reconstruct_steps` keeps less.
-
-        Args:
-            histories: joint histories, one at least; the rest, and what is raised, as in `reconstruct`.
         """
         sampling, parts = sampling_from(sampling, options), []
         for number, (rows, kept) in numbered_parts(len(histories), AT_ONCE):
@@ -218,7 +219,7 @@ class Model:
         steps: Int[np.ndarray, " joint"],
         *,
         about: dict[str, Any] | None = None,
-        **options: Unpack[FusedOptions],
+        **options: Unpack[learned.FusedOptions],
     ) -> Iterator[Estimates]:
         """Infer the states at some steps of a dataset by fusion, or as `by` says; else as `reconstruct_steps`."""
 
@@ -251,7 +252,7 @@ class Model:
         """What fuses these histories, if it was learned and can read them."""
         self.layout.check_joint(histories, many)
         if self.fusion is None:
-            raise LearnedFusion.lacking(chain=by == "chain")
+            raise lacking("chain" if by == "chain" else "fusion")
         return self.fusion
 
     def save(self, folder: str | os.PathLike, overwrite: bool = False) -> None:
@@ -261,8 +262,7 @@ class Model:
         description |= {name: getattr(self, name) for name in _DESCRIBED}
         description["scaled_in"] = str(self.scaling.minimum.dtype)
         tree: dict[str, Any] = {"denoiser": self.denoiser, "scaling": self.scaling}
-        if isinstance(self.denoiser, NoDenoiser):
-            description["learned_no_denoiser"] = True
+        description |= {} if self.has_denoiser else {"learned_no_denoiser": True}
         if self.fusion is not None:
             description["fusion"], tree["fusion"] = self.fusion.settings, self.fusion
         save_checkpoint(Path(folder) / MODEL_FILE, tree, description, overwrite)

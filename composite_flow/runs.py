@@ -117,7 +117,7 @@ def continued(given: RunSettings, run: Path) -> RunSettings:
     return replace(given, training=training, history=model.layout.length, start_from=str(run.absolute()))
 
 
-_OF_NETWORK = ("width", "depth", "history_at", "activation", "learn", "team_denoiser", "chain")
+_OF_NETWORK = ("width", "depth", "history_at", "activation", "learn", "team_denoiser", "chain", "over_time")
 
 
 def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwrite: bool) -> RunSettings:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.analysis.feature_errors import FeatureErrors, feature_errors
+from composite_flow.analysis.filtered import filtered_at
 from composite_flow.analysis.risk_coverage import RiskCoverage, risk_coverage
 from composite_flow.baselines.linear import LinearEstimates
 from composite_flow.composite.rule import DEFINITION_6, ParallelMean, message_bytes
@@ -95,6 +96,7 @@ def compare_ways(
     types, fused = find_types(np.asarray(joint.states), dataset.windows.declared_types), None
     if model.fusion is not None and fusion is not None:
         ways |= fusion_ways(model.fusion, fusion, joint.histories, joint.states, key=key)
+        ways |= filter_way(model.fusion, dataset, steps, joint.states, key=jax.random.fold_in(key, 1))
         types = model.fusion.answers.prior.types
         fused = model.fuse_batch(joint.histories, check=model.fusion.is_watched)
         estimates["fusion"] = model.scaling.scale(fused.mean)[:, None]
@@ -159,6 +161,21 @@ def fusion_ways(
         calls, sent = num_agents + JOINT_SAMPLES * _SAMPLER_STEPS, _bytes_of_team_answer(fusion.team_denoiser)
         found["mean_of_joint_samples"] = _way(means, states, calls, num_agents, sent)
     return found
+
+
+def filter_way(
+    fusion: LearnedFusion,
+    dataset: HistoryDataset,
+    steps: Int[np.ndarray, " joint"],
+    states: Float[Array, "joint state"],
+    *,
+    key: PRNGKeyArray,
+) -> dict[str, Way]:
+    """Whole teams by what they carried from their episodes' first steps to these; nothing where it was not learned."""
+    if (team_filter := fusion.over_time) is None:
+        return {}
+    means, agents = filtered_at(team_filter, dataset, steps, key=key), dataset.num_agents
+    return {"filter": _way(means, states, agents, agents, 4 * team_filter.values_sent)}
 
 
 def _bytes_of_team_answer(team: TeamDenoiser) -> int:

@@ -111,6 +111,7 @@ def _ways_table(result: dict[str, Any]):
 _NAMES = {
     "composite": "composite diffusion",
     "chain": "gated chain",
+    "filter": "filter over time",
     "mean_of_joint_samples": f"mean of {JOINT_SAMPLES} joint samples",
     "ridge_of_all_histories": "ridge, all histories",
     "ridge_of_own_history": "ridge, each agent's own",

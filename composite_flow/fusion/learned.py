@@ -17,8 +17,16 @@ from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.chain_estimate import ChainEstimate, infer_by_chain
 from composite_flow.fusion.doubts import Watch
 from composite_flow.fusion.fuse import fuse_each, taking_part
+from composite_flow.fusion.lacking import lacking
 from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.over_time import (
+    FilteredEpisode,
+    TeamFilter,
+    empty_filter,
+    filter_episode,
+    filter_settings,
+)
 from composite_flow.fusion.robust import checked_each
 from composite_flow.fusion.sparse import SparseAnswers
 from composite_flow.fusion.structure import (
@@ -71,6 +79,7 @@ class LearnedFusion(eqx.Module):
         chain: the network of the gated chain; None where it was not learned.
         calibration: how far estimates lie from the truth on calibration episodes; None where there were none.
         watch: the histories of training, and what is usual among sound agents; None in files of before it was kept.
+        over_time: carries what a team knows from step to step; None where it was not learned.
     """
 
     answers: AnswerNetwork | SparseAnswers
@@ -79,6 +88,7 @@ class LearnedFusion(eqx.Module):
     chain: ChainNetwork | None = None
     calibration: Calibration | None = None
     watch: Watch | None = None
+    over_time: TeamFilter | None = None
 
     @entry_point
     def fuse(
@@ -167,9 +177,25 @@ class LearnedFusion(eqx.Module):
             InputError: no chain was learned, or participants are empty, unknown or named twice.
         """
         if self.chain is None:
-            raise self.lacking(chain=True, fusion=False)
+            raise lacking("chain", fusion=False)
         self._check_agents(histories)
         return infer_by_chain(self.chain, jnp.asarray(histories), participants, scaling, state_names)
+
+    @entry_point
+    def filter(
+        self, histories, participants: Any, scaling: Scaling, state_names: Sequence[str], key: PRNGKeyArray
+    ) -> FilteredEpisode:
+        """What the team knows at each step of an episode; see `over_time.filter_episode`.
+
+        Raises:
+            MismatchError: the histories are of another number of agents.
+            InputError: no filter was learned, or histories or participants cannot be used.
+        """
+        if self.over_time is None:
+            raise lacking("filter", fusion=False)
+        self._check_agents(histories)
+        there = jax.vmap(self.answers.there)(histories)
+        return filter_episode(self.over_time, histories, participants, there, scaling, state_names, key)
 
     def infer(
         self,
@@ -217,16 +243,6 @@ class LearnedFusion(eqx.Module):
             )
         return self.team_denoiser
 
-    @staticmethod
-    def lacking(*, chain: bool, fusion: bool = True) -> InputError:
-        """The error of a model that lacks the chain, fusion or both: the command and the settings that add it."""
-        options = ["--learn both"] * fusion + ["--chain"] * chain
-        settings = ['learn="both"'] * fusion + ["chain=True"] * chain
-        return InputError(
-            f"This model learned no {'chain' if chain else 'fusion'}; `composite-flow train DATA --out RUN --resume "
-            f"{' '.join(options)}` adds it, as `fit(..., resume=True)` does with TrainingConfig({', '.join(settings)})."
-        )
-
     def _check_agents(self, histories) -> None:
         ours, theirs = self.answers.num_agents, histories.shape[-2]
         if ours != theirs:
@@ -240,7 +256,9 @@ class LearnedFusion(eqx.Module):
         chain = None if self.chain is None else chain_settings(self.chain)
         found = {"answers": answers_settings(self.answers), "quantiles": sizes, "team_denoiser": team, "chain": chain}
         measured = {"calibration": self.calibration, "watch": self.watch}
-        return {**found, **{name: part.settings for name, part in measured.items() if part is not None}}
+        measured = {name: part.settings for name, part in measured.items() if part is not None}
+        over_time = {} if self.over_time is None else {"over_time": filter_settings(self.over_time)}
+        return {**found, **measured, **over_time}
 
     @classmethod
     def empty(cls, settings: dict[str, Any]) -> "LearnedFusion":
@@ -249,7 +267,7 @@ class LearnedFusion(eqx.Module):
         quantiles = None if sizes is None else TeamQuantiles(tuple(sizes), jnp.zeros((len(sizes), len(LEVELS))))
         answers, team = empty_answers(settings["answers"]), settings["team_denoiser"]
         # which older files do not have
-        chain, calibration, watch = (settings.get(name) for name in ("chain", "calibration", "watch"))
+        chain, calibration, watch, over_time = map(settings.get, ("chain", "calibration", "watch", "over_time"))
         return cls(
             answers,
             quantiles,
@@ -257,6 +275,7 @@ class LearnedFusion(eqx.Module):
             None if chain is None else empty_chain(chain),
             None if calibration is None else Calibration.empty(**calibration),
             None if watch is None else Watch.empty(**watch, prior=answers.prior),
+            None if over_time is None else empty_filter(**over_time, prior=answers.prior),
         )
 
 

@@ -23,6 +23,7 @@ from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message
 from composite_flow.composite.turns import hop_samples
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answer
+from composite_flow.fusion.lacking import lacking
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.one_estimate import answers_sent, fuse_answers_robustly, fuse_sent
 from composite_flow.fusion.slot_answer import SlotAnswer
@@ -225,7 +226,7 @@ class Agent:
     @property
     def _fusion(self) -> LearnedFusion:
         if self.model.fusion is None:
-            raise LearnedFusion.lacking(chain=False)
+            raise lacking()
         return self.model.fusion
 
     def _forget_step(self) -> None:

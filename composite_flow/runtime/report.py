@@ -7,7 +7,7 @@ import numpy as np
 
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answer
-from composite_flow.fusion.learned import LearnedFusion
+from composite_flow.fusion.lacking import lacking
 from composite_flow.fusion.one_estimate import fuse_total
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.runtime.agent import Agent
@@ -38,7 +38,7 @@ def summed_report(agent: Agent, total: Sent, whose: np.ndarray, level: float) ->
         raise InputError("Nobody has answered at this step, not even this agent: nothing can be inferred.")
     model = agent.model
     if model.fusion is None:
-        raise LearnedFusion.lacking(chain=False)
+        raise lacking()
     answer = Answer(*map(jnp.asarray, total))
     return _told(fuse_total(model.fusion, answer, whose, model.scaling, tuple(model.state_names)), level)
 

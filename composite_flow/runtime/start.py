@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from composite_flow.denoiser import NoDenoiser
-from composite_flow.fusion.learned import LearnedFusion
+from composite_flow.fusion.lacking import lacking
 from composite_flow.model import Model
 from composite_flow.runtime.agent import Agent
 from composite_flow.runtime.broadcast import Broadcast
@@ -71,7 +71,7 @@ def make_rule(model: Model, inference: Inference) -> Rule:
             model.denoiser.refuse()
         return Ring(model, inference.num_samples, inference.num_sweeps, inference.seed)
     if model.fusion is None:
-        raise LearnedFusion.lacking(chain=False)
+        raise lacking()
     if inference.by == "tree":
         return Tree(whole_shape(model.fusion), whole_answer, partial(summed_report, level=inference.level))
     return Broadcast(sent_shapes(model), report)

@@ -8,6 +8,7 @@ from jaxtyping import PRNGKeyArray
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import MismatchError
 from composite_flow.fusion.doubts import Watch
+from composite_flow.fusion.lacking import lacking
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.trust.measure import calibrate_answers, measure_scale
 from composite_flow.fusion.trust.scores import Counted
@@ -46,7 +47,7 @@ def calibrate(
         MismatchError: the episodes are of other histories or states than the model's.
     """
     if model.fusion is None:
-        raise LearnedFusion.lacking(chain=False)
+        raise lacking()
     episodes = _as_scaled_in(model, episodes)
     answers, before = model.fusion.answers, model.fusion.calibration
     key_scale, key_teams = jax.random.split(jax.random.key(4) if key is None else key)

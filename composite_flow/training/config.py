@@ -19,10 +19,10 @@ DEFAULT_STEPS = 10_000
 Learn = Literal["denoiser", "fusion", "both"]
 STAGES: dict[Learn, tuple[str, ...]] = {
     "denoiser": ("denoiser",),
-    "fusion": ("answers", "team_denoiser", "chain"),
-    "both": ("denoiser", "answers", "team_denoiser", "chain"),
+    "fusion": ("answers", "team_denoiser", "chain", "over_time"),
+    "both": ("denoiser", "answers", "team_denoiser", "chain", "over_time"),
 }
-"""The networks that are trained one after the other; the last two where settings of their names say so."""
+"""The networks that are trained one after the other; the last three where settings of their names say so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +70,13 @@ class TrainingConfig:
     """Whether fusion also learns to draw samples of what the team knows together; not for large states."""
     chain: bool = dataclasses.field(default=False, metadata=LATER)
     """Whether fusion also learns the gated chain: one message of the state's size goes through the agents in turn."""
+    over_time: Literal["none", "residual", "gated", "product"] = dataclasses.field(default="none", metadata=LATER)
+    """Whether fusion also learns to carry what a team knows from step to step, and how: by a residual or gated chain,
+    one message that goes through the agents and on to the next step, or by a product, whose answers add up."""
+    segment: int = dataclasses.field(default=5, metadata=LATER)
+    """Consecutive steps that a filter learns from together."""
+    lost: float = dataclasses.field(default=0.0, metadata=LATER)
+    """Most of the answers that are lost while a filter learns; each step draws its share between 0 and this."""
     watch_steps: int = dataclasses.field(default=0, metadata=LATER)
     """Steps in which fusion also learns whether an agent's history goes with what the others say, such as 6,000: broken
     sensors that no single feature betrays are then named. They come on top of any budget."""
@@ -101,6 +108,7 @@ class TrainingConfig:
             "warmup",
             "steps",
             "fusion_steps",
+            "segment",
             "epochs",
             "minutes",
             "record_every",
@@ -116,6 +124,8 @@ class TrainingConfig:
             raise InputError(f"The setting average must lie in [0, 1), not {self.average}.")
         if self.evaluate_every % self.record_every:
             raise InputError("The setting evaluate_every must be a multiple of record_every.")
+        if not 0.0 <= self.lost < 1.0:
+            raise InputError(f"The setting lost must lie in [0, 1), not {self.lost}.")
         if self.watch_steps < 0:
             raise InputError(f"The setting watch_steps must be 0 or more, not {self.watch_steps}.")
         if self.flow_points % 2 or not 0 <= self.flow_points <= self.batch:
@@ -126,17 +136,20 @@ class TrainingConfig:
     @property
     def stages(self) -> tuple[str, ...]:
         """The networks to train, one after the other."""
-        chosen = {"team_denoiser": self.team_denoiser, "chain": self.chain}
+        chosen = {"team_denoiser": self.team_denoiser, "chain": self.chain, "over_time": self.over_time != "none"}
         return tuple(name for name in STAGES[self.learn] if chosen.get(name, True))
 
     def check_learned(self) -> None:
         """Refuse what would not be learned; called once the settings of a run that is resumed are known.
 
         Raises:
-            InputError: the chain is to be learned without fusion.
+            InputError: the chain or a filter is to be learned without fusion.
         """
-        if self.chain and "answers" not in self.stages:
-            raise InputError('The chain is learned beside fusion: set learn to "fusion" or "both", or leave out chain.')
+        beside = [name for name, wanted in (("chain", self.chain), ("over_time", self.over_time != "none")) if wanted]
+        if beside and "answers" not in self.stages:
+            raise InputError(
+                f'The setting {beside[0]} is learned beside fusion: set learn to "fusion" or "both", or leave it out.'
+            )
 
     @property
     def learns_denoiser(self) -> bool:

@@ -83,7 +83,7 @@ def fit(
         validation: pairs to report the loss on, or None.
         key: initial weights, batches and noise follow from it.
         calibration: episodes that show how far fused estimates err, used for nothing else; `calibrate` does so later.
-        folder: where checkpoints (`training.safetensors`, of fusion `training-answers.safetensors`, `-team`, `-chain`)
+        folder: where checkpoints (`training.safetensors`, of fusion `training-answers.safetensors` and others)
             and, at the end, `model.safetensors` are written.
         resume: whether to go on from the folder's checkpoints, where there are some; also to learn more.
         overwrite: whether an earlier run in the folder may be replaced.
@@ -207,7 +207,8 @@ def _fusion(learned: Mapping[str, Any], validation: Pairs | None) -> LearnedFusi
     if validation is not None and answers.prior.types.is_number.any():
         histories, states = joint_samples(validation, jax.random.key(2))
         quantiles = measure_quantiles(answers, histories, states, key=jax.random.key(3))
-    return LearnedFusion(answers, quantiles, learned.get("team_denoiser"), learned.get("chain"))
+    others = {name: learned.get(name) for name in ("team_denoiser", "chain", "over_time")}
+    return LearnedFusion(answers, quantiles, **others)
 
 
 def _with_watch(model: Model, train: Pairs, config: TrainingConfig, key: PRNGKeyArray, progress) -> Model:

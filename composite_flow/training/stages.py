@@ -3,8 +3,8 @@
 A stage says from which samples a network learns, how it starts, by which loss, and how good it is on held-out data.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import InputError
+from composite_flow.files.checkpoint import load_description
 from composite_flow.fusion.answers import Answers, Prior
 from composite_flow.fusion.chain import ChainNetwork, chain_losses
 from composite_flow.fusion.chain_estimate import chain_quality
@@ -29,43 +30,12 @@ from composite_flow.fusion.team_loss import team_denoiser_losses
 from composite_flow.network import Activation, Network
 from composite_flow.training.config import STAGES, TrainingConfig
 from composite_flow.training.loss import Pairs, denoising_loss, sample_pairs
-
-HistoryRange = tuple[Float[Array, " history"], Float[Array, " history"]]
+from composite_flow.training.over_time_stage import over_time_stage
+from composite_flow.training.stage import HistoryRange, Stage
 
 _SAMPLE_BYTES, _MOST_SAMPLES, _JUDGED = 100e6, 4096, 1024
 _WARMUP_SHARE = 10  # at most a tenth of the steps: answers are often trained for few
 FEWEST_JOINT = 64  # joint histories per step of large teams: gradients of fewer are too noisy
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One network of a model, and how it is trained.
-
-    Attributes:
-        name: of the network within the model.
-        file: its checkpoint in the run's folder.
-        number: folded into the run's key; None for the run's key itself.
-        config: settings; minutes are this stage's share of them.
-        total: planned steps; None where minutes alone decide.
-        samples: what each step draws from: pairs, or joint histories.
-        build: returns the untrained network, for a key; a pytree.
-        losses: returns the loss of each sample, from (network, samples, states, key).
-        drawn: samples of a step.
-        judge: returns the quality of a network on held-out data, by name.
-        silent: what is to be told once `speaking`, in the quality, is 0.
-    """
-
-    name: str
-    file: str
-    number: int | None
-    config: TrainingConfig
-    total: int | None
-    samples: Pairs
-    build: Callable[[PRNGKeyArray], Any]
-    losses: Callable[..., Float[Array, " losses"]]
-    drawn: int
-    judge: Callable[[Any, Pairs], dict[str, float]]
-    silent: str = "no answer says anything"
 
 
 def stage_of(
@@ -93,6 +63,10 @@ def stage_of(
         config = replace(config, minutes=config.minutes / len(config.stages))
     if name == "team_denoiser":
         return _team_denoiser(train, config, learned["answers"])
+    if name == "over_time":
+        number, (config, total, joint) = _OVER_TIME_NUMBER, _fusion_budget(train, config)
+        prior = learned["answers"].prior
+        return over_time_stage(joint_data(train), config, total, joint, limits, prior, OVER_TIME_FILE, number)
     return {"denoiser": _denoiser, "answers": _answers, "chain": _chain}[name](train, config, limits, state_size)
 
 
@@ -113,13 +87,19 @@ def with_learned_before(folder: Path, config: TrainingConfig) -> TrainingConfig:
     there = {name for name, file in _FILES.items() if (folder / file).exists()}
     learns = there | set(config.stages)
     learn = next(learn for learn, stages in STAGES.items() if learns <= set(stages))
-    return replace(config, learn=learn, chain=config.chain or "chain" in there)
+    over_time = config.over_time
+    if over_time == "none" and "over_time" in there:
+        over_time = load_description(folder / OVER_TIME_FILE)["over_time"]
+    return replace(config, learn=learn, chain=config.chain or "chain" in there, over_time=over_time)
 
 
 TRAINING_FILE, ANSWERS_FILE = "training.safetensors", "training-answers.safetensors"
 TEAM_FILE, CHAIN_FILE = "training-team.safetensors", "training-chain.safetensors"
+OVER_TIME_FILE = "training-over-time.safetensors"
 _FILES = {"denoiser": TRAINING_FILE, "answers": ANSWERS_FILE, "team_denoiser": TEAM_FILE, "chain": CHAIN_FILE}
+_FILES["over_time"] = OVER_TIME_FILE
 _ANSWERS_NUMBER, _TEAM_NUMBER, _CHAIN_NUMBER = (2**32 - k for k in (3, 4, 5))  # numbers that no step has
+_OVER_TIME_NUMBER = 2**32 - 6
 
 
 def _denoiser(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_size: int) -> Stage:

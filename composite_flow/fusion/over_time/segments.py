@@ -1,0 +1,125 @@
+"""Segments of a few consecutive steps, from which filters learn, and the loss of what is known at each of them.
+
+A segment begins anywhere, with the prior: so a filter learns to begin, to go on, and to forget how it began.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from composite_flow.data.dataset import HistoryDataset
+from composite_flow.data.scaling import Scaling
+from composite_flow.fusion.loss import CLAIM_SHARE
+from composite_flow.fusion.over_time.carried import Carried, TeamFilter, follow
+from composite_flow.history import HistoryLayout
+
+
+class Segment(eqx.Module):
+    """Joint histories of consecutive steps.
+
+    Attributes:
+        histories: of each step.
+        counts: which steps are of the episode in which the segment begins, and of the data to learn from.
+    """
+
+    histories: Float[Array, "batch steps agents history"]
+    counts: Bool[Array, "batch steps"]
+
+
+class Segments(eqx.Module):
+    """A dataset whose samples are segments; training reads it as it reads pairs.
+
+    Attributes:
+        dataset: of the steps.
+        length: steps of a segment.
+    """
+
+    dataset: HistoryDataset
+    length: int = eqx.field(static=True)
+
+    @property
+    def layout(self) -> HistoryLayout:
+        """Sizes and columns of each agent's history."""
+        return self.dataset.layout
+
+    @property
+    def scaling(self) -> Scaling:
+        """Maps the states to [0, 1]."""
+        return self.dataset.scaling
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps; a segment begins at each."""
+        return self.dataset.num_steps
+
+    def resident(self, key: PRNGKeyArray, num_bytes: int) -> "Segments":
+        """A random portion of this size that is in memory; itself where all are."""
+        portion = self.dataset.resident(key, num_bytes)
+        return self if portion is self.dataset else Segments(portion, self.length)
+
+    def sample(self, key: PRNGKeyArray, batch: int) -> tuple[Segment, Float[Array, "batch steps state"]]:
+        """Segments and scaled states, which begin at steps drawn uniformly with replacement; traceable.
+
+        Raises:
+            InputError: the episodes are not in memory.
+        """
+        begins, windows = self.dataset.drawn_steps(key, batch), self.dataset.windows
+        steps = jnp.minimum(begins[:, None] + jnp.arange(self.length)[None, :], windows.num_steps - 1)
+        same = windows.episode_of_step[steps] == windows.episode_of_step[begins][:, None]
+        ours = jnp.asarray(self.dataset.steps)
+        found = ours[jnp.minimum(jnp.searchsorted(ours, steps), len(ours) - 1)] == steps
+        joint = windows.joint(steps.reshape(-1))
+        histories, states = (part.reshape(*steps.shape, *part.shape[1:]) for part in (joint.histories, joint.states))
+        return Segment(histories, same & found), states
+
+
+def segment_losses(
+    team_filter: TeamFilter,
+    segments: Segment,
+    states: Float[Array, "batch steps state"],
+    key: PRNGKeyArray,
+    lost: float = 0.0,
+) -> Float[Array, " batch"]:
+    """The loss of each segment, averaged over its steps.
+
+    Args:
+        team_filter: in training.
+        segments, states: from `Segments`.
+        key: draws orders, teams, and what is lost.
+        lost: most of the answers that are lost; each step draws its share between 0 and this.
+    """
+
+    def of_segment(histories, counts, states, key):
+        _, after_each = follow_segment(team_filter, histories, lost, key)
+        losses = jax.vmap(lambda known, state: jnp.mean(known_losses(team_filter, known, state)))(after_each, states)
+        return jnp.sum(jnp.where(counts, losses, 0.0)) / jnp.sum(counts)
+
+    return jax.vmap(of_segment)(segments.histories, segments.counts, states, jax.random.split(key, len(states)))
+
+
+def follow_segment(
+    team_filter: TeamFilter, histories: Float[Array, "steps agents history"], lost: float, key: PRNGKeyArray
+) -> tuple[Carried, Carried]:
+    """What is known at each step of a segment, and after each agent, with a share of the answers lost."""
+    key_share, key_lost, key_order = jax.random.split(key, 3)
+    steps, agents = histories.shape[:2]
+    share = lost * jax.random.uniform(key_share, (steps, 1))
+    heard = jax.random.uniform(key_lost, (steps, agents)) >= share
+    return follow(team_filter, histories, heard, jnp.arange(steps) == 0, team_filter.initial, key_order)
+
+
+def known_losses(team_filter: TeamFilter, known: Carried, state: Float[Array, " state"]) -> Float[Array, " several"]:
+    """‖s − ŝ‖² of several things that are known at a step and, where a precision is claimed, the claim's likelihood.
+
+    The claim, as in the loss of fusion, is 0.02 · ½ Σ (e² P − log P) over numbers, e without its gradient.
+    """
+    numbers = team_filter.prior.types.is_number
+    error = state[None] - known.mean
+    squared = jnp.sum(error**2, axis=1)
+    if not numbers.any():
+        return squared
+    claims = jnp.asarray(numbers) & (known.precision > 0)
+    precision = jnp.where(claims, known.precision, 1.0)
+    claim = 0.5 * (jax.lax.stop_gradient(error**2) * precision - jnp.log(precision))
+    return squared + CLAIM_SHARE * jnp.sum(jnp.where(claims, claim, 0.0), axis=1)

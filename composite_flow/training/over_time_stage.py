@@ -20,6 +20,11 @@ _FEWEST = 24  # segments of a step: gradients of fewer are too noisy
 _JUDGED = 256  # segments
 
 
+def over_time_file(kind: str) -> str:
+    """The checkpoint of a filter of this kind; another kind is another training."""
+    return f"training-{kind}-over-time.safetensors"
+
+
 def over_time_stage(
     train: HistoryDataset,
     config: TrainingConfig,
@@ -27,7 +32,6 @@ def over_time_stage(
     joint: int,
     limits: HistoryRange,
     prior: Prior,
-    file: str,
     number: int,
 ) -> Stage:
     """The stage of the filter.
@@ -39,11 +43,11 @@ def over_time_stage(
         joint: joint histories that a step of fusion learns from; here they are divided into segments.
         limits: smallest and largest value of each history column.
         prior: of the training states.
-        file, number: of the stage.
+        number: of the stage.
     """
     return Stage(
         name="over_time",
-        file=file,
+        file=over_time_file(config.over_time),
         number=number,
         config=config,
         total=total,

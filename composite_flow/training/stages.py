@@ -6,7 +6,7 @@ A stage says from which samples a network learns, how it starts, by which loss, 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import equinox as eqx
 import jax
@@ -15,13 +15,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import InputError
-from composite_flow.files.checkpoint import load_description
 from composite_flow.fusion.answers import Answers, Prior
 from composite_flow.fusion.chain import ChainNetwork, chain_losses
 from composite_flow.fusion.chain_estimate import chain_quality
 from composite_flow.fusion.joint_steps import JointSteps, OwnSteps, joint_statistics
 from composite_flow.fusion.loss import fusion_losses
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.over_time import FilterKind
 from composite_flow.fusion.quality import team_quality
 from composite_flow.fusion.screening import prefers_sparse, sparse_parts
 from composite_flow.fusion.sparse import SparseAnswers
@@ -30,7 +30,7 @@ from composite_flow.fusion.team_loss import team_denoiser_losses
 from composite_flow.network import Activation, Network
 from composite_flow.training.config import STAGES, TrainingConfig
 from composite_flow.training.loss import Pairs, denoising_loss, sample_pairs
-from composite_flow.training.over_time_stage import over_time_stage
+from composite_flow.training.over_time_stage import over_time_file, over_time_stage
 from composite_flow.training.stage import HistoryRange, Stage
 
 _SAMPLE_BYTES, _MOST_SAMPLES, _JUDGED = 100e6, 4096, 1024
@@ -66,7 +66,7 @@ def stage_of(
     if name == "over_time":
         number, (config, total, joint) = _OVER_TIME_NUMBER, _fusion_budget(train, config)
         prior = learned["answers"].prior
-        return over_time_stage(joint_data(train), config, total, joint, limits, prior, OVER_TIME_FILE, number)
+        return over_time_stage(joint_data(train), config, total, joint, limits, prior, number)
     return {"denoiser": _denoiser, "answers": _answers, "chain": _chain}[name](train, config, limits, state_size)
 
 
@@ -79,7 +79,7 @@ def planned_steps(name: str, train: Pairs, config: TrainingConfig) -> int | None
 
 def stage_files() -> tuple[str, ...]:
     """The checkpoints of all stages."""
-    return tuple(_FILES.values())
+    return (*_FILES.values(), *map(over_time_file, get_args(FilterKind)))
 
 
 def with_learned_before(folder: Path, config: TrainingConfig) -> TrainingConfig:
@@ -88,16 +88,14 @@ def with_learned_before(folder: Path, config: TrainingConfig) -> TrainingConfig:
     learns = there | set(config.stages)
     learn = next(learn for learn, stages in STAGES.items() if learns <= set(stages))
     over_time = config.over_time
-    if over_time == "none" and "over_time" in there:
-        over_time = load_description(folder / OVER_TIME_FILE)["over_time"]
+    if over_time == "none":
+        over_time = next((kind for kind in get_args(FilterKind) if (folder / over_time_file(kind)).exists()), "none")
     return replace(config, learn=learn, chain=config.chain or "chain" in there, over_time=over_time)
 
 
 TRAINING_FILE, ANSWERS_FILE = "training.safetensors", "training-answers.safetensors"
 TEAM_FILE, CHAIN_FILE = "training-team.safetensors", "training-chain.safetensors"
-OVER_TIME_FILE = "training-over-time.safetensors"
 _FILES = {"denoiser": TRAINING_FILE, "answers": ANSWERS_FILE, "team_denoiser": TEAM_FILE, "chain": CHAIN_FILE}
-_FILES["over_time"] = OVER_TIME_FILE
 _ANSWERS_NUMBER, _TEAM_NUMBER, _CHAIN_NUMBER = (2**32 - k for k in (3, 4, 5))  # numbers that no step has
 _OVER_TIME_NUMBER = 2**32 - 6
 

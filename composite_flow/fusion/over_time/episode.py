@@ -66,7 +66,7 @@ def filter_episode(
     mean, precision = _followed(team_filter, jnp.asarray(histories, jnp.float32), heard, key)
     numbers, span = jnp.asarray(team_filter.prior.types.is_number), np.asarray(scaling.maximum - scaling.minimum)
     claimed = jnp.where(precision > 0, 1.0 / jnp.where(precision > 0, precision, 1.0), jnp.nan)
-    variance = jnp.where(numbers, claimed * span[None] ** 2, mean * (1.0 - mean))
+    variance = jnp.where(numbers[None], claimed * jnp.asarray(span, jnp.float32)[None] ** 2, mean * (1.0 - mean))
     sent = 4 * team_filter.values_sent
     return FilteredEpisode(
         scaling.unscale(mean), variance, heard, jnp.sum(heard, axis=1, dtype=jnp.int32), sent, tuple(state_names)

@@ -73,7 +73,7 @@ class ProductFilter(TeamFilter):
     ) -> tuple[Carried, Carried]:
         """All participants' answers added up; training learns from random teams of them."""
         answers = self.speaker.answer_each(histories, predicted)
-        teams = draw_teams(key, len(histories)) & participants
+        teams = draw_teams(key, len(histories)) & participants[None]
         sums = jax.tree.map(lambda part: teams.astype(part.dtype) @ part, answers)
         total = jax.tree.map(lambda part: participants.astype(part.dtype) @ part, answers)
         return added(predicted, total, self.prior.types), jax.vmap(lambda s: added(predicted, s, self.prior.types))(
@@ -130,7 +130,7 @@ class SpeakerNetwork(Speaker):
             exponent = jnp.clip(
                 4.0 * (x @ self.sureness_weights + self.sureness_bias), -LARGEST_EXPONENT, LARGEST_EXPONENT
             )
-            weight, precision = jnp.where(numbers, prior.precision * jnp.exp(exponent.reshape(2, -1)), 0.0)
+            weight, precision = jnp.where(numbers[None], prior.precision[None] * jnp.exp(exponent.reshape(2, -1)), 0.0)
             said = x @ self.evidence_weights
             return Answer(jnp.where(numbers, weight * said, said), weight, precision, jnp.zeros(0))
 

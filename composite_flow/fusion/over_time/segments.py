@@ -65,9 +65,12 @@ class Segments(eqx.Module):
             InputError: the episodes are not in memory.
         """
         begins, windows = self.dataset.drawn_steps(key, batch), self.dataset.windows
-        steps = jnp.minimum(begins[:, None] + jnp.arange(self.length)[None, :], windows.num_steps - 1)
-        same = windows.episode_of_step[steps] == windows.episode_of_step[begins][:, None]
-        ours = jnp.asarray(self.dataset.steps)
+        wanted = begins[:, None] + jnp.arange(self.length)[None, :]
+        steps = jnp.minimum(wanted, windows.num_steps - 1)
+        same = (wanted == steps) & (windows.episode_of_step[steps] == windows.episode_of_step[begins][:, None])
+        ours = jnp.asarray(self.dataset.listed_steps)  # in order, and padding behind them
+        count = len(ours) if self.dataset.count is None else self.dataset.count
+        ours = jnp.where(jnp.arange(len(ours)) < count, ours, windows.num_steps)
         found = ours[jnp.minimum(jnp.searchsorted(ours, steps), len(ours) - 1)] == steps
         joint = windows.joint(steps.reshape(-1))
         histories, states = (part.reshape(*steps.shape, *part.shape[1:]) for part in (joint.histories, joint.states))
@@ -93,7 +96,7 @@ def segment_losses(
     def of_segment(histories, counts, states, key):
         _, after_each = follow_segment(team_filter, histories, lost, key)
         losses = jax.vmap(lambda known, state: jnp.mean(known_losses(team_filter, known, state)))(after_each, states)
-        return jnp.sum(jnp.where(counts, losses, 0.0)) / jnp.sum(counts)
+        return jnp.sum(jnp.where(counts, losses, 0.0)) / jnp.sum(counts, dtype=jnp.float32)
 
     return jax.vmap(of_segment)(segments.histories, segments.counts, states, jax.random.split(key, len(states)))
 
@@ -119,7 +122,7 @@ def known_losses(team_filter: TeamFilter, known: Carried, state: Float[Array, " 
     squared = jnp.sum(error**2, axis=1)
     if not numbers.any():
         return squared
-    claims = jnp.asarray(numbers) & (known.precision > 0)
+    claims = jnp.asarray(numbers)[None] & (known.precision > 0)
     precision = jnp.where(claims, known.precision, 1.0)
     claim = 0.5 * (jax.lax.stop_gradient(error**2) * precision - jnp.log(precision))
     return squared + CLAIM_SHARE * jnp.sum(jnp.where(claims, claim, 0.0), axis=1)

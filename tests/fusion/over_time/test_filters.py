@@ -1,0 +1,237 @@
+"""Filters of every kind: who is heard, what segments are, and what a model says of an episode."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import config
+
+import composite_flow as cf
+from composite_flow.errors import InputError, MismatchError
+from composite_flow.fusion.answers import Prior, prior_of
+from composite_flow.fusion.features import FeatureTypes, find_types
+from composite_flow.fusion.over_time import Carried, build_filter, empty_filter, filter_settings, follow
+from composite_flow.fusion.over_time.segments import Segments, known_losses, segment_losses
+from composite_flow.problems.tabular import TabularProblem
+
+KINDS = ("residual", "gated", "product")
+PROBLEM = "sensor:2x2,targets=1,miss=0.5,steps=8"
+
+
+def shaken(tree, key):
+    """The same structure with other weights: outputs that start at 0 say something."""
+    found, structure = jax.tree_util.tree_flatten_with_path(tree)
+    keys = jax.random.split(key, len(found))
+    trained = ["prior" not in str(path) and "history_m" not in str(path) for path, _ in found]
+    return structure.unflatten(
+        [x + 0.1 * t * jax.random.normal(k, x.shape) for (_, x), k, t in zip(found, keys, trained, strict=True)]
+    )
+
+
+def some_filter(kind, key, num_agents=4, types=None):
+    types = types or FeatureTypes((0,), ((1, 3),), 5)
+    prior = Prior(jnp.array([0.3, 0.6, 0.4, 0.5, 0.2]), jnp.array([1.0, 1.0, 1.0, 4.0, 9.0]), types)
+    size = 2 + num_agents
+    return shaken(build_filter(kind, (jnp.zeros(size), jnp.ones(size)), prior, 12, 2, key=key), key)
+
+
+def heard(team_filter, histories, participants, key):
+    now, after_each = team_filter.hear(team_filter.initial, histories, jnp.array(participants), key)
+    return now, after_each
+
+
+@pytest.fixture
+def histories(key):
+    return jnp.concatenate([jax.random.uniform(key, (4, 2)), jnp.eye(4)], axis=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_is_not_heard_changes_nothing(kind, histories, key):
+    team_filter = some_filter(kind, key)
+    others = histories.at[2].set(7.0)
+    one, _ = heard(team_filter, histories, [True, True, False, True], key)
+    two, _ = heard(team_filter, others, [True, True, False, True], key)
+    everybody, _ = heard(team_filter, histories, [True] * 4, key)
+    np.testing.assert_array_equal(one.mean, two.mean)
+    assert float(jnp.max(jnp.abs(everybody.mean - one.mean))) > 1e-3
+    nobody, _ = heard(team_filter, histories, [False] * 4, key)
+    np.testing.assert_allclose(nobody.mean, team_filter.initial.mean, atol=1e-6)
+
+
+def test_the_order_does_not_matter_to_the_product_and_does_to_chains(histories, key):
+    turned = jnp.array([2, 0, 3, 1])
+    for kind in KINDS:
+        team_filter = some_filter(kind, key)
+        one, other = (heard(team_filter, each, [True] * 4, key)[0].mean for each in (histories, histories[turned]))
+        gap = float(jnp.max(jnp.abs(one - other)))
+        assert gap < 2e-6 if kind == "product" else gap > 1e-4, (kind, gap)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_the_first_speaker_of_a_step_knows_that_the_world_has_moved(kind, histories, key):
+    """A second step in which nobody speaks: chains keep their message, a product still predicts."""
+    team_filter = some_filter(kind, key)
+    steps, nobody = jnp.stack([histories] * 2), jnp.array([[True] * 4, [False] * 4])
+    known, _ = follow(team_filter, steps, nobody, jnp.array([True, False]), team_filter.initial, key)
+    same = bool(jnp.allclose(known.mean[0], known.mean[1]))
+    assert same == (kind != "product")
+    assert bool(jnp.all(known.precision == 0)) == (kind != "product")
+    if kind == "product":
+        predicted = team_filter.predict(jax.tree.map(lambda leaf: leaf[0], known))
+        np.testing.assert_allclose(known.mean[1], predicted.mean, atol=1e-6)
+    else:  # a first speaker's hop is another one than a later speaker's
+        context = team_filter.reader.condition(histories[0])
+        hops = [team_filter.hop(context, team_filter.initial.mean, first) for first in (jnp.array(1.0), jnp.array(0.0))]
+        assert float(jnp.max(jnp.abs(hops[0] - hops[1]))) > 1e-4
+
+
+def test_probabilities_stay_probabilities_and_variances_positive(histories, key):
+    team_filter = some_filter("product", key)
+    steps = jnp.stack([histories] * 20)
+    known, _ = follow(team_filter, steps, jnp.ones((20, 4), bool), jnp.arange(20) == 0, team_filter.initial, key)
+    binary, group, weight = known.mean[:, 0], known.mean[:, 1:3], known.weight[:, 3:]
+    assert bool(jnp.all((binary >= 0) & (binary <= 1))) and bool(jnp.all(weight > 0))
+    np.testing.assert_allclose(jnp.sum(group, axis=1), 1.0, atol=1e-5)
+    assert bool(jnp.all(known.weight[:, :3] == 0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_structure_as_json_makes_the_same_shapes(kind, key):
+    team_filter = some_filter(kind, key)
+    empty = empty_filter(**filter_settings(team_filter), prior=team_filter.prior)
+    assert jax.tree.structure(empty) == jax.tree.structure(team_filter)
+    assert [x.shape for x in jax.tree.leaves(empty)] == [x.shape for x in jax.tree.leaves(team_filter)]
+    with pytest.raises(InputError, match="one of residual, gated, product, not 'sum'"):
+        config.update("jaxtyping_disable", True)
+        try:
+            build_filter("sum", (jnp.zeros(3), jnp.ones(3)), team_filter.prior, key=key)
+        finally:
+            config.update("jaxtyping_disable", False)
+
+
+# --- what they learn from
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    return cf.collect(cf.problem_from_text(PROBLEM), 200, key=jax.random.key(0))
+
+
+def test_segments_are_of_one_episode_and_of_their_part(episodes, key):
+    train, _, _ = cf.HistoryDataset(episodes).split(key=key, withhold_states=0.25)
+    segments, states = Segments(train, 5).sample(key, 400)
+    own = set(np.asarray(train.steps).tolist())
+    begins = np.asarray(train.drawn_steps(key, 400))
+    for row, begin in enumerate(begins.tolist()):
+        steps = range(begin, begin + 5)
+        counts = [step in own and step // 8 == begin // 8 for step in steps]
+        assert segments.counts[row].tolist() == counts
+        joint = train.windows.joint(jnp.array([step for step, c in zip(steps, counts, strict=True) if c]))
+        np.testing.assert_array_equal(segments.histories[row][np.array(counts)], joint.histories)
+        np.testing.assert_array_equal(states[row][np.array(counts)], joint.states)
+    assert len({tuple(row) for row in segments.counts.tolist()}) > 5
+
+
+def test_what_does_not_count_teaches_nothing(episodes, key):
+    team_filter = some_filter_of(episodes, key)
+    segments, states = Segments(cf.HistoryDataset(episodes), 5).sample(key, 50)
+    other = jnp.where(segments.counts[..., None], states, 1.0 - states)
+    assert not bool(jnp.all(other == states))
+    one, two = (segment_losses(team_filter, segments, each, key) for each in (states, other))
+    np.testing.assert_array_equal(one, two)
+
+
+def some_filter_of(episodes, key, kind="residual"):
+    states = np.asarray(episodes.states)
+    size = cf.HistoryDataset(episodes).layout.size
+    return build_filter(kind, (jnp.zeros(size), jnp.ones(size)), prior_of(states, find_types(states)), 16, 2, key=key)
+
+
+def test_lost_answers_are_drawn_for_each_step(episodes, key):
+    """At a share of nearly 1 hardly anybody is heard, so that the loss is nearly that of saying nothing."""
+    team_filter = shaken(some_filter_of(episodes, key), key)
+    segments, states = Segments(cf.HistoryDataset(episodes), 5).sample(key, 200)
+    losses = [float(jnp.mean(segment_losses(team_filter, segments, states, key, lost))) for lost in (0.0, 0.5)]
+    assert losses[0] != losses[1]
+
+
+def test_the_claim_of_numbers_is_fitted_beside_the_error(key):
+    """½ (e² P − log P) is least at P = 1/e²; what claims nothing has the squared error alone."""
+    team_filter = some_filter("product", key)
+    state = jnp.array([1.0, 0.0, 1.0, 0.7, 0.2])
+    mean = jnp.array([0.8, 0.1, 0.9, 0.5, 0.3])
+
+    def loss(precision):
+        known = Carried(mean[None], precision[None], precision[None])
+        return float(known_losses(team_filter, known, state)[0])
+
+    best = jnp.array([0.0, 0.0, 0.0, 25.0, 100.0])
+    assert loss(best) < min(loss(best * 1.2), loss(best * 0.8))
+    assert loss(jnp.zeros(5)) == pytest.approx(float(jnp.sum((state - mean) ** 2)))
+
+
+# --- what a model says
+
+
+@pytest.fixture(scope="module")
+def model(episodes):
+    train, validation, _ = cf.HistoryDataset(episodes).split(key=jax.random.key(1))
+    options = dict(learn="fusion", team_denoiser=False, width=32, depth=2, learning_rate=4e-3, average=0.99)
+    settings = cf.TrainingConfig(**options, fusion_steps=20, over_time="residual")
+    return cf.fit(train, validation, settings, key=jax.random.key(2), progress=False)
+
+
+def resting(num_steps=12):
+    """A coin that rests as it fell; two agents see its side rightly with probability 0.7, at each step anew."""
+    right = np.array([[0.7, 0.3], [0.3, 0.7]])
+    seen = np.einsum("si,sj->sij", right, right).reshape(2, 4)
+    transition, rewards = np.tile(np.eye(2)[:, None], (1, 1, 1)), np.zeros((2, 1))
+    return TabularProblem(2, [0.5, 0.5], transition, seen, rewards, [[0.0], [1.0]], num_steps=num_steps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_reaches_further_than_histories_and_comes_near_the_exact_filter(kind, key):
+    """From histories of one step the error of the exact filter, which sees all steps, is far below that of fusion."""
+    train, validation, _ = cf.HistoryDataset(cf.collect(resting(), 400, key=key)).split(key=key)
+    options = dict(learn="fusion", team_denoiser=False, width=24, depth=2, learning_rate=4e-3, average=0.99)
+    settings = cf.TrainingConfig(**options, steps=500, over_time=kind, segment=6)
+    model = cf.fit(train, validation, settings, key=key, progress=False)
+    test = cf.collect(resting(), 200, key=jax.random.key(7))
+    steps = np.arange(test.num_steps)
+    now, whole = cf.HistoryDataset(test, 1).joint(steps), cf.HistoryDataset(test, 12).joint(steps)
+    exact = cf.exact_belief(resting(), whole.structured, joint=True)
+    exact = exact.probabilities @ exact.states
+    each = now.histories.reshape(200, 12, *now.histories.shape[1:])
+    filtered = jnp.concatenate([model.filter(episode).mean for episode in each])
+    fused = model.fuse_batch(now.histories).mean
+    errors = [float(jnp.mean((found - now.states) ** 2)) for found in (exact, filtered, fused)]
+    assert errors[1] - errors[0] < 0.02 and errors[2] - errors[0] > 0.08, errors
+
+
+def test_a_model_with_a_filter_comes_back_from_its_file(model, episodes, tmp_path):
+    model.save(tmp_path)
+    history = cf.HistoryDataset(episodes).joint(np.arange(8)).histories
+    one, other = model.filter(history), cf.load(tmp_path).filter(history)
+    np.testing.assert_array_equal(one.mean, other.mean)
+    assert one.messages.tolist() == [4] * 8 and one.message_bytes == 16
+    found = model.filter(history, np.eye(8, 4, dtype=bool))
+    assert found.messages.tolist() == [1] * 4 + [0] * 4
+
+
+def test_faults_of_an_episode(model, episodes):
+    config.update("jaxtyping_disable", True)
+    history = cf.HistoryDataset(episodes).joint(np.arange(8)).histories
+    try:
+        for call, kind, sentence in (
+            (lambda: model.filter(history[0]), InputError, r"axes \(joint, agents, columns\)"),
+            (lambda: model.filter(history[:, :3]), MismatchError, "of 4 agents, not of 3"),
+            (lambda: model.filter(history[:0]), InputError, "at least one step"),
+            (lambda: model.filter(history, np.ones((7, 4), bool)), InputError, r"shape \(steps, agents\) = \(8, 4\)"),
+            (lambda: model.filter(history, np.ones((8, 4))), InputError, "must be booleans"),
+            (lambda: model.filter(history, key=3), InputError, "key must be a random key"),
+        ):
+            with pytest.raises(kind, match=sentence):
+                call()
+    finally:
+        config.update("jaxtyping_disable", False)

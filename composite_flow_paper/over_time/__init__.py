@@ -1,0 +1,1 @@
+"""Over time, beyond the paper: what a team carries from step to step beside the exact filter."""

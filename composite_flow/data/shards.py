@@ -19,6 +19,7 @@ from jaxtyping import Int
 
 from composite_flow.errors import FileError, InputError
 from composite_flow.files.hdf5 import reading_hdf5
+from composite_flow.files.seal import BLOCK, seal
 
 SHARD_FORMAT = "composite-flow episodes"
 SHARD_FORMAT_VERSION = 2
@@ -170,7 +171,7 @@ def shard_image(
     import h5py
 
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
+    with h5py.File(buffer, "w", libver=("v110", "v110"), userblock_size=BLOCK) as file:
         file.attrs.update(format=SHARD_FORMAT, format_version=SHARD_FORMAT_VERSION)
         file.attrs.update(collection=collection, shard=number, num_shards=total or 0)
         file["description"] = _json({**description, "versions": _versions()})
@@ -179,6 +180,7 @@ def shard_image(
             chunks = (min(len(array), rows), *array.shape[1:])
             packed = {"chunks": chunks, "shuffle": True, "compression": 1, "fletcher32": True} if array.size else {}
             file.create_dataset(name, data=array, **packed)
+    seal(buffer)
     return buffer.getbuffer()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from composite_flow.errors import FileError
+from composite_flow.files.seal import BLOCK, is_as_sealed, seal
 
 
 @contextmanager
@@ -27,6 +28,8 @@ def reading_hdf5(path: Path) -> Iterator[Any]:
         raise FileError(f"{path} does not exist.")
     if not os.access(path, os.R_OK):
         raise FileError(f"{path} may not be read; change its permissions.")
+    if not is_as_sealed(path) and not _is_locked(path):
+        raise FileError(f"{path} is truncated or damaged, and cannot be read (its checksum differs).")
     if not h5py.is_hdf5(path) and not _is_locked(path):
         raise FileError(f"{path} is not an HDF5 file, or its beginning is damaged.")
     try:
@@ -70,10 +73,12 @@ def writing_hdf5(path: Path) -> Iterator[tuple[Any, Callable[[], None]]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _PatientFile(partial, "w+b") as plain:
             try:
-                with h5py.File(plain, "w") as file:
+                with h5py.File(plain, "w", userblock_size=BLOCK) as file:
                     yield file, plain.raise_first_error
             finally:
                 plain.raise_first_error()
+            seal(plain)
+            plain.raise_first_error()
             os.fsync(plain.fileno())
         partial.replace(path)
     except OSError as error:

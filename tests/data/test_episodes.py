@@ -7,6 +7,7 @@ import h5py
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from unseal import unseal
 
 from composite_flow.data import Episodes, Scaling
 from composite_flow.data.episodes import ARRAYS
@@ -209,7 +210,7 @@ def change(key, value):
     """A fault: a root attribute that says something else."""
 
     def apply(folder):
-        with h5py.File(folder / "episodes-00001.h5", "r+") as file:
+        with h5py.File(unseal(folder / "episodes-00001.h5"), "r+") as file:
             file.attrs[key] = value
 
     return apply
@@ -222,7 +223,7 @@ def foreign(folder):
 
 def drop(name):
     def apply(folder):
-        with h5py.File(folder / "episodes-00001.h5", "r+") as file:
+        with h5py.File(unseal(folder / "episodes-00001.h5"), "r+") as file:
             del file[name]
 
     return apply

@@ -77,6 +77,15 @@ SMALLER = {
         ("miss=0.3 --episodes 128", "miss=0.3 --episodes 16"),
         ("sensor:3x3,targets=2", "sensor:2x2,targets=1"),
     ),
+    "docs/over_time.md": (
+        ("targets=2,miss=0.5 --episodes 512", "targets=2,miss=0.5 --episodes 40"),
+        ("sensor:3x3,targets=2", "sensor:2x2,targets=1"),
+        (
+            "--learn fusion --over-time residual",
+            "--learn fusion --over-time residual --no-team-denoiser --width 16 --depth 2 --batch 64 --steps 40",
+        ),
+        ("evaluate runs/miss data/miss", "evaluate runs/miss data/miss --joint 8"),
+    ),
     "docs/runtime.md": (
         ("sensor:3x3,targets=2 --episodes 512", "sensor:2x2,targets=1,steps=4 --episodes 64"),
         ("--out runs/a --learn both", "--out runs/a --learn both --width 16 --depth 2 --batch 64 --steps 40"),
@@ -142,6 +151,7 @@ PAGES += (
     "docs/extending.md",
     "docs/fusion.md",
     "docs/own_data.md",
+    "docs/over_time.md",
     "docs/trust.md",
     "docs/runtime.md",
     "docs/pytorch.md",

@@ -8,6 +8,7 @@ import signal
 import h5py
 import numpy as np
 import pytest
+from unseal import unseal
 
 from composite_flow.errors import FileError
 from composite_flow.files.estimates import Estimates, writing_estimates
@@ -69,7 +70,7 @@ def test_samples_of_another_size_are_refused(tmp_path, estimates):
     checked = {name: None for name in ARRAYS if name not in ("estimates", "steps", "episodes")}
     wrong = np.zeros((JOINT - 1, 4, FEATURES), np.float32)
     dataclasses.replace(estimates, **checked, samples=np.zeros((JOINT, 4, FEATURES), np.float32)).save(tmp_path)
-    with h5py.File(tmp_path / "estimates.h5", "a") as file:
+    with h5py.File(unseal(tmp_path / "estimates.h5"), "a") as file:
         del file["samples"]
         file["samples"] = wrong
     with pytest.raises(FileError, match="'samples' is not of the size of the others"):
@@ -195,7 +196,7 @@ def _of_broken_text(file):
 )
 def test_damaged_files_are_refused(tmp_path, estimates, harm, fault):
     estimates.save(tmp_path)
-    with h5py.File(tmp_path / "estimates.h5", "a") as file:
+    with h5py.File(unseal(tmp_path / "estimates.h5"), "a") as file:
         harm(file)
     with pytest.raises(FileError, match=f"estimates.h5.*{fault}"):
         Estimates.load(tmp_path)

@@ -1,0 +1,81 @@
+"""Filters beside the exact one: the exact filter itself, what is judged, and a small run."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import composite_flow as cf
+from composite_flow.fusion.answers import prior_of
+from composite_flow.fusion.features import find_types
+from composite_flow.fusion.over_time import build_filter
+from composite_flow_paper.experiment import run
+from composite_flow_paper.over_time.cell import OverTimeSettings, judge
+from composite_flow_paper.over_time.exact import exact_means
+from composite_flow_paper.over_time.experiment import EXPERIMENT
+from composite_flow_paper.over_time.report import summarise_way
+
+PROBLEM = cf.problem_from_text("sensor:2x2,targets=1,miss=0.4,steps=6")
+
+
+@pytest.fixture
+def windows(key):
+    return cf.HistoryDataset(cf.collect(PROBLEM, 5, key=key), 6).joint(np.arange(30))
+
+
+def test_the_exact_filter_of_what_is_heard(windows):
+    """All heard, it is the exact belief of whole windows; one agent alone, that agent's own; nobody, the prior."""
+    observations = windows.structured.observations[:, :, -1].reshape(5, 6, 4, -1)
+    everybody = jnp.ones((5, 6, 4), bool)
+    belief = cf.exact_belief(PROBLEM, windows.structured, joint=True)
+    expected = belief.probabilities @ belief.states
+    np.testing.assert_allclose(exact_means(PROBLEM, observations, everybody).reshape(30, -1), expected, atol=2e-6)
+    alone = cf.exact_belief(PROBLEM, windows.structured)
+    third = everybody & (jnp.arange(4) == 2)[None, None]
+    expected = (alone.probabilities @ alone.states)[:, 2]
+    np.testing.assert_allclose(exact_means(PROBLEM, observations, third).reshape(30, -1), expected, atol=2e-6)
+    nobody = exact_means(PROBLEM, observations, ~everybody).reshape(30, -1)
+    start = PROBLEM.initial_probabilities() @ PROBLEM.states()
+    np.testing.assert_allclose(nobody, jnp.broadcast_to(start, nobody.shape), atol=2e-6)
+
+
+def test_what_says_nothing_is_as_far_from_the_exact_filter_as_the_prior(key):
+    """An untrained product predicts the prior's mean in every step."""
+    test = cf.HistoryDataset(cf.collect(PROBLEM, 5, key=key))
+    states = np.asarray(test.windows.states)
+    size, prior = test.layout.size, prior_of(states, find_types(states))
+    team_filter = build_filter("product", (jnp.zeros(size), jnp.ones(size)), prior, 8, 1, key=key)
+    train, validation, _ = test.split(key=key)
+    settings = cf.TrainingConfig(width=8, depth=1, steps=1, learn="fusion", team_denoiser=False)
+    answers = cf.fit(train, validation, settings, key=key, progress=False).answers
+    found = judge(PROBLEM, team_filter, answers, test, 0.0, key)
+    joint = cf.HistoryDataset(cf.collect(PROBLEM, 5, key=key), 6).joint(np.arange(30))
+    belief = cf.exact_belief(PROBLEM, joint.structured, joint=True)
+    exact = belief.probabilities @ belief.states
+    assert found["excess"] == pytest.approx(float(jnp.mean((prior.mean[None] - exact) ** 2)), rel=1e-3)
+    assert found["exact_error"] == pytest.approx(float(jnp.mean((exact - joint.states) ** 2)), rel=1e-3)
+    assert found["episodes"] == 5 and 0 < found["excess_standard_error"] < found["excess"]
+
+
+def test_seeds_are_averaged_and_kept():
+    numbers = {"error": 0.2, "exact_error": 0.1, "fusion_error": 0.3, "fusion_excess": 0.2}
+    cells = [
+        {"losses": [{"lost": 0.0, "excess": excess, **numbers}], "message_bytes": 48, "filter_seconds": 3.0}
+        for excess in (0.01, 0.03)
+    ]
+    (found,) = summarise_way(cells)["losses"]
+    assert found["excess"] == pytest.approx(0.02) and found["excess_of_seeds"] == [0.01, 0.03]
+
+
+@pytest.mark.slow
+def test_a_small_filter_is_learned_judged_and_drawn(tmp_path):
+    smoke = EXPERIMENT.preset("smoke")
+    settings: OverTimeSettings = replace(smoke, training=replace(smoke.training, steps=60), num_episodes=60)
+    result = run(EXPERIMENT, settings, tmp_path, progress=lambda sentence: None)
+    (world,) = result.summary["worlds"].values()
+    losses = world["ways"]["residual"]["losses"]
+    assert [each["lost"] for each in losses] == [0.0, 0.1, 0.5]
+    assert losses[0]["exact_error"] < losses[1]["exact_error"] < losses[2]["exact_error"]
+    assert "fusion of one step" in (tmp_path / "over_time.md").read_text()
+    assert (tmp_path / "over_time.png").stat().st_size > 10_000

@@ -36,6 +36,10 @@ class CompositionRule(eqx.Module):
     def start(self, noise: Float[Array, " state"]) -> Message:
         """The message that the first agent receives, from a noisy state y^(0). Nothing need be made of the noise."""
 
+    def again(self, y: Float[Array, " state"]) -> Message:
+        """The message of an agent to whom the last one was lost, from the state that it holds; by default a new one."""
+        return self.start(y)
+
     @abstractmethod
     def hop(
         self, denoiser: Denoiser, context: Context, message: Message, noise: Float[Array, " state"] | None

@@ -131,7 +131,7 @@ def evaluate_policy(
     _check_fit(problem, policy)
     policy = _losing(policy, lost)
     inference = policy.team.inputs.inference
-    asked = 0 if inference is None else num_samples
+    asked = 0 if inference is None or policy.team.inputs.carries else num_samples  # a chain draws no samples
     size = math.ceil(num_episodes / math.ceil(num_episodes / MOST_WORLDS))
     key, radius, parts = jax.random.fold_in(key, _EVALUATION), jnp.float32(certain_radius), []
     for first in range(0, num_episodes, size):

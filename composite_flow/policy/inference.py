@@ -28,6 +28,8 @@ class Inference(eqx.Module):
         together: by a composition rule, instead of each agent alone.
         lost: chance that a message of the team is lost; who should have got it starts anew from its own y.
         rule: what agents do with a message; by default composite diffusion's.
+        shared: whether all agents act on the last message, which its sender tells all others, instead of each on what
+            it sent on itself.
     """
 
     layout: HistoryLayout = eqx.field(static=True)
@@ -38,11 +40,16 @@ class Inference(eqx.Module):
     together: bool = eqx.field(static=True, default=False)
     lost: float = eqx.field(static=True, default=0.0)
     rule: CompositionRule = DEFINITION_6
+    shared: bool = eqx.field(static=True, default=False)
 
     @property
     def messages(self) -> int:
-        """Sent by the team in a step: one per hop. The last one starts the next step, where `warm`."""
-        return self.calls * self.layout.num_agents if self.together else 0
+        """Sent by the team in a step: one per hop, and to each other agent where the last one is shared.
+
+        The last one starts the next step, where `warm`.
+        """
+        hops = self.calls * self.layout.num_agents if self.together else 0
+        return hops + (self.layout.num_agents - 1 if self.shared else 0)
 
     @property
     def message_bytes(self) -> int:
@@ -136,7 +143,7 @@ def _together(inference: Inference, denoiser: Denoiser, contexts, y, message, ke
         (y, message), (agent, key_hop) = carry, step
         if inference.lost:
             is_lost = jax.random.bernoulli(key_hop, inference.lost)
-            message = _either(is_lost, rule.start(y[agent, 0]), message)
+            message = _either(is_lost, rule.again(y[agent, 0]), message)
         message = rule.hop(denoiser, agent_context(contexts, agent), message, None)
         return (y.at[agent, 0].set(rule.state(message)), message), None
 
@@ -145,7 +152,8 @@ def _together(inference: Inference, denoiser: Denoiser, contexts, y, message, ke
         return (y, rule.end_sweep(message)), None
 
     keys = jax.random.split(key_lost, order.size).reshape(order.shape)
-    return jax.lax.scan(sweep, (y, message), (order, keys))[0]
+    y, message = jax.lax.scan(sweep, (y, message), (order, keys))[0]
+    return (jnp.broadcast_to(rule.state(message), y.shape) if inference.shared else y), message
 
 
 def _either(condition: Bool[Array, ""], first: Message, second: Message) -> Message:

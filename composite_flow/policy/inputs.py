@@ -4,7 +4,11 @@
     observations    all agents' observations
     state           the true state, which only a simulator can give
     denoised        a state drawn from the agent's own inferred distribution p̂: no communication
-    composite       a state by composite diffusion: one message per hop
+    composite       a state by composite diffusion: one message per hop; each acts on what it sent on last
+    composite-shared
+                    the same, but all act on the last message
+    belief          the mean of the state that the team carries over time, by a chain that filters: one message per
+                    agent, and all act on the last
     safe            of K states drawn from p̂ the one with the smallest value V(s)
     mean, quantile, cvar
                     of Q(s, ·) over K states drawn from p̂: a number for each action
@@ -17,99 +21,21 @@ point of the group `composite_flow.policy_inputs`, or MODULE:CLASS in the place 
 Source: appendix C; `safe` and the last three are its examples (1) and (2).
 """
 
-import math
-from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from composite_flow.errors import InputError
 from composite_flow.files.names import Names
-from composite_flow.history import History
-from composite_flow.problems.base import Problem
+from composite_flow.policy.input import Known, PolicyInput
+from composite_flow.policy.value_inputs import CvarValues, MeanValues, QuantileValues, SafeState, worst_mean
+
+__all__ = ["Known", "PolicyInput", "worst_mean"]
 
 OWN_ALONE = "agent"
 """The input of a policy where none is named."""
 ENTRY_POINTS = "composite_flow.policy_inputs"
 """Group of the entry points by which installed packages add inputs."""
-
-
-class Known(eqx.Module):
-    """What an input can be made of, in a step of the team.
-
-    Attributes:
-        observations: each agent's own.
-        state: the true one; only where an input `reads_state` may it be used.
-        samples: of the states that each agent infers, in the state's own units; None where nothing is inferred.
-        histories: each agent's own, with agents along the leading axis; None where nothing is inferred.
-        networks: `Networks`, with V(s) and Q(s, a) for inputs that need them.
-        denoiser: with which states are inferred.
-    """
-
-    observations: Float[Array, "agents observation"]
-    state: Any = None
-    samples: Any = None
-    histories: History | None = None
-    networks: Any = None
-    denoiser: Any = None
-
-    @property
-    def action_values(self) -> Float[Array, "agents samples actions"]:
-        """Q(s, a) of each agent's actions in each of its samples."""
-        return jax.vmap(self.networks.action_values)(self.samples, jnp.eye(len(self.observations)))
-
-
-class PolicyInput(eqx.Module):
-    """What the actor sees: its own observation, what is shown beside it, and the agent's number.
-
-    Attributes:
-        kind: its name, in settings and files.
-        own: whether the agent's own observation stands beside what is shown.
-        inference: an `Inference`, how states are inferred; None where they are not.
-        level: of a quantile, for inputs that have one.
-        beside_own: of the class: whether an own observation can stand beside what is shown.
-        infers: of the class, as are all below: agents infer states.
-        together: they do so by composite diffusion, instead of each agent alone.
-        weighs_samples: each agent draws several states.
-        reads_state: the true state is shown, so that such a policy acts in simulators alone.
-        needs_state_values: V(s) of single states is used, so that the critic has no memory.
-        needs_action_values: Q(s, a) is learned.
-    """
-
-    kind: str = eqx.field(static=True)
-    own: bool = eqx.field(static=True, default=True)
-    inference: Any = None
-    level: float = eqx.field(static=True, default=0.25)
-
-    beside_own: ClassVar[bool] = True
-    infers: ClassVar[bool] = False
-    together: ClassVar[bool] = False
-    weighs_samples: ClassVar[bool] = False
-    reads_state: ClassVar[bool] = False
-    needs_state_values: ClassVar[bool] = False
-    needs_action_values: ClassVar[bool] = False
-
-    @abstractmethod
-    def columns(self, problem: Problem) -> int:
-        """How many numbers are shown to each agent."""
-
-    @abstractmethod
-    def shown(self, known: Known) -> Float[Array, "agents shown"]:
-        """What is shown to each agent."""
-
-    def size(self, problem: Problem) -> int:
-        """Columns of the actor's input."""
-        own = problem.observation_size if self.own and self.beside_own else 0
-        return own + self.columns(problem) + problem.num_agents
-
-    def rows(self, known: Known) -> Float[Array, "agents inputs"]:
-        """The actor's input: its own observation, what is shown, and the agent's number one-hot, as one network serves
-        all agents."""
-        own = [known.observations.astype(jnp.float32)] if self.own and self.beside_own else []
-        return jnp.concatenate([*own, self.shown(known), jnp.eye(len(known.observations))], axis=1)
 
 
 class OwnObservation(PolicyInput):
@@ -173,52 +99,16 @@ class CompositeState(PolicyInput):
         return known.samples[:, 0]
 
 
-class SafeState(PolicyInput):
-    """Of K states drawn from p̂ the one with the smallest V(s)."""
+class SharedCompositeState(CompositeState):
+    """A state by composite diffusion, the last one sent, which all agents act on."""
 
-    infers = weighs_samples = needs_state_values = True
-
-    def columns(self, problem):
-        return problem.state_size
-
-    def shown(self, known):
-        return jax.vmap(known.networks.least_valued)(known.samples)
+    shared = True
 
 
-class MeanValues(PolicyInput):
-    """Σ_k Q(s_k, a) / K for each action."""
+class BeliefState(SharedCompositeState):
+    """The mean of the state that the team carries over time."""
 
-    infers = weighs_samples = needs_action_values = True
-
-    def columns(self, problem):
-        return problem.num_actions
-
-    def shown(self, known):
-        return jax.vmap(lambda own: jnp.mean(own, axis=0))(known.action_values)
-
-
-class QuantileValues(PolicyInput):
-    """The `level`-quantile of Q(s_k, a) over k for each action, linear between the values."""
-
-    infers = weighs_samples = needs_action_values = True
-
-    def columns(self, problem):
-        return problem.num_actions
-
-    def shown(self, known):
-        return jax.vmap(lambda own: jnp.quantile(own, self.level, axis=0))(known.action_values)
-
-
-class CvarValues(PolicyInput):
-    """Mean of the ⌈level · K⌉ smallest Q(s_k, a) for each action."""
-
-    infers = weighs_samples = needs_action_values = True
-
-    def columns(self, problem):
-        return problem.num_actions
-
-    def shown(self, known):
-        return jax.vmap(lambda own: worst_mean(own, self.level))(known.action_values)
+    carries = True
 
 
 _INPUTS = Names(
@@ -230,6 +120,8 @@ _INPUTS = Names(
         "state": TrueState,
         "denoised": DenoisedState,
         "composite": CompositeState,
+        "composite-shared": SharedCompositeState,
+        "belief": BeliefState,
         "safe": SafeState,
         "mean": MeanValues,
         "quantile": QuantileValues,
@@ -284,9 +176,3 @@ def _checked(name: str, found: Any) -> type[PolicyInput]:
     if not (isinstance(found, type) and issubclass(found, PolicyInput)):
         raise InputError(f"The input '{name}' must be a subclass of composite_flow.PolicyInput, not {found!r}.")
     return found
-
-
-def worst_mean(own_values: Float[Array, "samples actions"], level: float) -> Float[Array, " actions"]:
-    """CVaR: the mean of the ⌈level · K⌉ smallest of K values, for each action."""
-    worst = math.ceil(level * len(own_values) - 1e-9)  # less what the product is rounded by
-    return jnp.mean(jnp.sort(own_values, axis=0)[:worst], axis=0)

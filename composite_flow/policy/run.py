@@ -151,7 +151,7 @@ class _Run:
         """What a resumed run must share with the one that it goes on from."""
         settings = {name: value for name, value in dataclasses.asdict(self.config).items() if name not in _FREE}
         key = np.asarray(jax.random.key_data(self.key)).tolist()
-        denoiser = None if self.denoiser is None else weights_digest(self.denoiser.denoiser)
+        denoiser = None if self.denoiser is None else weights_digest(self.setup.denoiser)
         return {**settings, "key": key, "problem": jsonable(self.problem.description), "denoiser": denoiser}
 
     # --- where it stands

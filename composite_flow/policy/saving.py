@@ -14,14 +14,16 @@ from typing import Any
 import equinox as eqx
 import jax
 
+from composite_flow.denoiser import NoDenoiser
 from composite_flow.errors import FileError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.plain_json import jsonable
 from composite_flow.files.run_record import started_or_resumed
 from composite_flow.model import Model, load
+from composite_flow.policy.belief import FilterDenoiser, belief_of
 from composite_flow.policy.config import InferenceConfig, MappoConfig
 from composite_flow.policy.inference import Inference
-from composite_flow.policy.inputs import OWN_ALONE, PolicyInput, policy_input
+from composite_flow.policy.inputs import OWN_ALONE, PolicyInput, input_class, policy_input
 from composite_flow.policy.sequence_network import Networks, SequenceNetwork
 from composite_flow.policy.team import Team
 from composite_flow.policy.trained import TrainedPolicy
@@ -111,7 +113,11 @@ def save_policy(
     inference = team.inputs.inference
     if inference is not None:
         about = {"problem": jsonable(problem.description)}
-        model = Model(team.denoiser, inference.layout, inference.scaling, None, (), problem.state_names, about)
+        told = inference.layout, inference.scaling, None, (), problem.state_names, about
+        if isinstance(team.denoiser, FilterDenoiser):
+            model = Model(NoDenoiser(problem.state_size), *told, team.denoiser.fusion)
+        else:
+            model = Model(team.denoiser, *told)
         model.save(folder, overwrite)
     network = {
         "inputs": team.inputs.size(problem),
@@ -154,8 +160,11 @@ def load_policy(folder: str | os.PathLike, *, greedy: bool = False) -> TrainedPo
         raise FileError(f"{path} is not a policy.")
     denoiser, inference = None, None
     if stored.get("inference"):
-        model = load(folder)
-        denoiser, inference = model.denoiser, Inference(model.layout, model.scaling, **stored["inference"])
+        model, chosen = load(folder), input_class(stored.get("inputs", {}).get("kind", OWN_ALONE))
+        denoiser, options = model.denoiser, {**stored["inference"], "shared": chosen.shared}
+        if chosen.carries:
+            denoiser, options["rule"] = belief_of(model)
+        inference = Inference(model.layout, model.scaling, **options)
     inputs = policy_input(**{"kind": OWN_ALONE, **stored.get("inputs", {})}, inference=inference)
     networks = _read_networks(path, stored, inputs)
     steps = int(stored.get("steps", 0))

@@ -11,6 +11,7 @@ from composite_flow.errors import InputError, MismatchError
 from composite_flow.files.plain_json import jsonable
 from composite_flow.model import Model
 from composite_flow.network import Network
+from composite_flow.policy.belief import belief_of
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.inference import Inference
 from composite_flow.policy.inputs import PolicyInput, input_class, policy_input
@@ -60,7 +61,15 @@ def prepare(problem: Problem, config: MappoConfig, key: PRNGKeyArray, model: Mod
         "samples": settings.samples if chosen.weighs_samples else 1,
         "warm": settings.warm,
         "together": chosen.together,
+        "shared": chosen.shared,
     }
+    if chosen.carries:
+        denoiser, rule = belief_of(model)
+        assert model is not None, "`belief_of` refuses none"
+        _check(model, problem, config)
+        options |= {"calls": 1, "warm": True, "rule": rule}
+        inference = Inference(model.layout, model.scaling, **options)
+        return Setup(policy_input(kind, config.own_observation, inference, settings.level), denoiser)
     if model is not None:
         _check(model, problem, config)
         inference = Inference(model.layout, model.scaling, **options)
@@ -76,13 +85,13 @@ def prepare(problem: Problem, config: MappoConfig, key: PRNGKeyArray, model: Mod
 
 def _check(model: Model, problem: Problem, config: MappoConfig) -> None:
     """Refuse a denoiser that cannot mean this problem, or cannot learn where it should."""
-    layout = model.layout
+    layout, carries = model.layout, input_class(config.inputs).carries
     sizes = {
         "agents": (layout.num_agents, problem.num_agents),
         "actions": (layout.num_actions, problem.num_actions),
         "observation features": (layout.observation_size, problem.observation_size),
         "state features": (model.denoiser.state_size, problem.state_size),
-        "steps in a history": (layout.length, config.inference.history),
+        "steps in a history": (layout.length, layout.length if carries else config.inference.history),
     }
     for name, (ours, theirs) in sizes.items():
         if ours != theirs:
@@ -90,5 +99,5 @@ def _check(model: Model, problem: Problem, config: MappoConfig) -> None:
     if trained_on := model.description.get("problem"):
         what = "The denoiser was trained on another problem than the policy's"
         check_same_description(trained_on, jsonable(problem.description), what, "use one of its own")
-    if config.inference.denoiser_updates > 0 and not isinstance(model.denoiser, Network):
+    if config.inference.denoiser_updates > 0 and not carries and not isinstance(model.denoiser, Network):
         raise InputError("A denoiser that is not a network cannot learn; set denoiser_updates to 0 to use it as it is.")

@@ -1,0 +1,152 @@
+"""A policy that acts on what the team carries over time: the filter's steps, shared messages, files, refusals."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import composite_flow as cf
+from composite_flow.errors import InputError, MismatchError
+from composite_flow.fusion.learned import LearnedFusion
+from composite_flow.fusion.over_time import build_filter, follow
+from composite_flow.policy.belief import belief_of
+from composite_flow.policy.inference import Inference, after_actions, fresh_recollection, infer
+from composite_flow.policy.run import train_policy
+from composite_flow.policy.setup import prepare
+
+PROBLEM = cf.problem_from_text("sensor:2x2,targets=1,miss=0.3,steps=4")
+SMALL = dict(steps=64, worlds=4, rollout=8, piece=4, width=8, memory="none", epochs=1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A chain that was hardly trained, and says something all the same."""
+    key = jax.random.key(0)
+    episodes = cf.collect(PROBLEM, 40, key=key)
+    train, validation, _ = cf.HistoryDataset(episodes).split(key=key)
+    settings = cf.TrainingConfig(
+        learn="fusion", team_denoiser=False, width=12, depth=2, steps=40, over_time="residual", learning_rate=1e-2
+    )
+    about = {"problem": PROBLEM.description}
+    return cf.fit(train, validation, settings, key=key, progress=False, description=about)
+
+
+def acted(model, observations, key, **options):
+    """What the team infers in each step of an episode, and the order in which agents spoke."""
+    denoiser, rule = belief_of(model)
+    inference = Inference(model.layout, model.scaling, 1, 1, together=True, rule=rule, **options)
+    recollection, samples, orders = fresh_recollection(inference), [], []
+    for step, seen in enumerate(observations):
+        key_step = jax.random.fold_in(key, step)
+        recollection = infer(inference, denoiser, recollection, seen, key_step)
+        _, key_hops = jax.random.split(key_step)
+        agents = jnp.arange(len(seen), dtype=jnp.int32)[None]
+        orders.append(jax.random.permutation(jax.random.split(key_hops)[0], agents, axis=1, independent=True)[0])
+        samples.append(recollection.y[:, 0])
+        recollection = after_actions(recollection, jnp.zeros(len(seen), jnp.int32))
+    return jnp.stack(samples), orders
+
+
+def test_a_step_of_the_team_is_a_step_of_the_filter(model, key):
+    """Hop by hop in the order drawn; the first of a step knows that the message is old."""
+    observations = jax.random.uniform(key, (3, 4, PROBLEM.observation_size))
+    samples, orders = acted(model, observations, key, shared=True)
+    chain, y = model.fusion.over_time, model.fusion.over_time.prior.mean
+    for step, order in enumerate(orders):
+        window = np.concatenate([observations[step], np.ones((4, 1)), np.eye(4)], axis=1)
+        for place, agent in enumerate(order.tolist()):
+            context = chain.reader.condition(jnp.array(window[agent], jnp.float32))
+            y = chain.hop(context, y, jnp.float32(place == 0))
+        np.testing.assert_allclose(samples[step], jnp.broadcast_to(y, (4, 4)), atol=1e-5)
+
+
+def test_one_agent_alone_filters_as_the_model_does(key):
+    """With one agent there is one order, so that whole episodes can be compared."""
+    problem = cf.SensorNetwork(coverage=np.array([[True, True, False]]), num_targets=1)
+    episodes = cf.collect(problem, 40, key=key)
+    train, _, _ = cf.HistoryDataset(episodes).split(key=key)
+    settings = cf.TrainingConfig(
+        learn="fusion", team_denoiser=False, width=8, depth=1, steps=20, over_time="gated", learning_rate=1e-2
+    )
+    model = cf.fit(train, None, settings, key=key, progress=False)
+    steps = np.arange(int(episodes.stops[0]))
+    histories = train.windows.joint(jnp.asarray(steps)).histories
+    samples, _ = acted(model, jnp.asarray(episodes.observations[steps]), key)
+    team_filter = model.fusion.over_time
+    first, heard = jnp.asarray(steps == 0), jnp.ones((len(steps), 1), bool)
+    known = follow(team_filter, histories, heard, first, team_filter.initial, key)[0]
+    np.testing.assert_allclose(samples[:, 0], known.mean, atol=1e-5)
+
+
+def test_all_act_on_the_last_message_or_each_on_its_own(model, key):
+    observations = jax.random.uniform(key, (2, 4, PROBLEM.observation_size))
+    shared, orders = acted(model, observations, key, shared=True)
+    own, _ = acted(model, observations, key)
+    assert bool(jnp.all(shared == shared[:, :1])) and not bool(jnp.all(own == own[:, :1]))
+    for step, order in enumerate(orders):
+        np.testing.assert_array_equal(own[step, order[-1]], shared[step, 0])
+
+
+def test_a_lost_message_leaves_what_the_agent_knew(model, key):
+    """Where all messages are lost, each agent goes on from its own last state, not from the prior."""
+    observations = jax.random.uniform(key, (2, 4, PROBLEM.observation_size))
+    samples, _ = acted(model, observations, key, lost=0.999999)
+    chain = model.fusion.over_time
+    for step in range(2):
+        window = np.concatenate([observations[step], np.ones((4, 1)), np.eye(4)], axis=1)
+        for agent in range(4):
+            before = samples[0, agent] if step else jnp.asarray(samples[step, agent])
+            if step:
+                context = chain.reader.condition(jnp.array(window[agent], jnp.float32))
+                np.testing.assert_allclose(samples[1, agent], chain.hop(context, before, jnp.float32(1.0)), atol=1e-5)
+
+
+def test_what_is_sent_is_counted(model, key):
+    setup = prepare(PROBLEM, cf.MappoConfig(inputs="belief"), key, model)
+    assert setup.inputs.inference.messages == 4 + 3 and setup.inputs.inference.message_bytes == 4 * 4 + 1
+    assert setup.inputs.inference.layout.length == 1
+
+
+@pytest.mark.slow
+def test_a_policy_on_the_belief_comes_back_from_its_folder(model, key, tmp_path):
+    config = cf.MappoConfig(inputs="belief", discount=0.0, **SMALL)
+    trained = train_policy(PROBLEM, config, key=key, denoiser=model, folder=tmp_path, progress=None)
+    loaded = cf.load_policy(tmp_path)
+    scores = [
+        cf.evaluate_policy(PROBLEM, policy, key=key, num_episodes=8).summary() for policy in (trained.policy, loaded)
+    ]
+    assert scores[0] == scores[1]
+    assert scores[0]["messages"] == 7 and scores[0]["certain"] is None and scores[0]["psnr"] > 0
+    assert cf.load(tmp_path).fusion.over_time is not None
+
+
+@pytest.mark.slow
+def test_a_shared_composite_comes_back_from_its_folder(key, tmp_path):
+    config = cf.MappoConfig(inputs="composite-shared", **SMALL)
+    train_policy(PROBLEM, config, key=key, folder=tmp_path, progress=None)
+    inference = cf.load_policy(tmp_path).team.inputs.inference
+    assert inference.shared and inference.messages == 4 * 4 + 3
+
+
+def test_faults_of_a_belief(model, key):
+    config = cf.MappoConfig(inputs="belief")
+    size = model.layout.size
+    product = build_filter("product", (jnp.zeros(size), jnp.ones(size)), model.answers.prior, 8, 1, key=key)
+    others = {
+        "none": (None, InputError, "needs a chain that was learned over time"),
+        "no chain": (dataclasses.replace(model, fusion=None), InputError, "needs a chain"),
+        "product": (
+            dataclasses.replace(model, fusion=LearnedFusion(model.answers, over_time=product)),
+            InputError,
+            "needs a chain",
+        ),
+    }
+    for other, kind, sentence in others.values():
+        with pytest.raises(kind, match=sentence):
+            prepare(PROBLEM, config, key, other)
+    with pytest.raises(MismatchError, match="of 4 agents, the policy of 9"):
+        prepare(cf.problem_from_text("sensor:3x3,targets=1"), config, key, model)
+    with pytest.raises(MismatchError, match="another problem"):
+        prepare(cf.problem_from_text("sensor:2x2,targets=1,miss=0.1,steps=4"), config, key, model)

@@ -190,8 +190,8 @@ def test_an_input_of_ones_own_is_a_class_and_a_name(key, monkeypatch):
     ):
         with pytest.raises(InputError, match=sentence):
             cf.register_policy_input(name, given)
-    with pytest.raises(InputError, match="no input 'belief' of an actor: there are agent, .* cvar, half"):
-        cf.MappoConfig(inputs="belief")
+    with pytest.raises(InputError, match="no input 'hope' of an actor: there are agent, .* cvar, half"):
+        cf.MappoConfig(inputs="hope")
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -22,10 +23,8 @@ from composite_flow.certificate.checks import Certificate, certify_agent
 from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message
 from composite_flow.composite.turns import hop_samples
 from composite_flow.errors import InputError
-from composite_flow.fusion.answers import Answer
 from composite_flow.fusion.learned import LearnedFusion
-from composite_flow.fusion.one_estimate import answers_sent, fuse_answers_robustly, fuse_sent
-from composite_flow.fusion.slot_answer import SlotAnswer
+from composite_flow.fusion.one_estimate import fuse_sent
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.history import History, HistoryLayout
 from composite_flow.model import Model
@@ -118,19 +117,19 @@ class Agent:
 
     # --- what it sends
 
-    def to_send(self) -> Sent:
-        """The numbers of `answer`, as messages carry them; errors as there."""
-        return as_sent(self.answer())
+    def answer(self) -> Sent:
+        """What its own history says, and how unlike those of training it is, to be sent to all others.
 
-    def answer(self) -> Answer | SlotAnswer:
-        """What its own history says, to be sent to all others; on the host, scaled like the data.
+        Numbers on the host, scaled like the data.
 
         Raises:
             InputError: the model learned no fusion, or nothing was observed at this step.
         """
         if self._said is None:
             self._check_sees()
-            self._said = jax.device_get(_sent(self._fusion.answers, self.history))
+            watch = self._fusion.watch
+            familiar = None if watch is None else watch.familiar
+            self._said = as_sent(*jax.device_get(_sent(self._fusion.answers, familiar, self.history)))
         return self._said
 
     def hop(self, messages: Message, noise: Float[Array, "samples state"] | None = None) -> Message:
@@ -156,13 +155,13 @@ class Agent:
         """Of this agent's answers; other agents' may differ in which entries are numbers."""
         return sent_shape(self._fusion, self.number)
 
-    def receive(self, sender: int, step: int, message: Answer | SlotAnswer | Sent) -> bool:
+    def receive(self, sender: int, step: int, message: Sent) -> bool:
         """Take in another's answer.
 
         Args:
             sender: its number.
             step: for which it was given.
-            message: what `answer` gave there, or the numbers of it.
+            message: what `answer` gave there.
 
         Returns:
             Whether it is kept. The first answer of a sender and step counts; those older than all that are kept do not.
@@ -171,10 +170,9 @@ class Agent:
             InputError: there is no such other agent, or its answer is of another shape, not finite, or its weights are
                 negative.
         """
-        sent = message if isinstance(message, Sent) else as_sent(message)
-        if 0 <= sender < self.model.layout.num_agents and not sent_shape(self._fusion, sender).fits(sent):
+        if 0 <= sender < self.model.layout.num_agents and not sent_shape(self._fusion, sender).fits(message):
             raise InputError(f"What agent {sender} sent is no answer of this model's agents.")
-        return self._inbox.receive(int(sender), int(step), sent)
+        return self._inbox.receive(int(sender), int(step), message)
 
     @property
     def num_answers(self) -> int:
@@ -186,7 +184,7 @@ class Agent:
         return {sender: step for sender, (step, _) in self._answers(within).items()}
 
     def estimate(self, within: int | None = None, *, robust: bool | float = False) -> TeamEstimate:
-        """What those heard and itself say together, in the state's own units.
+        """What those heard and itself say together, in the state's own units, with its verdict: as `Model.fuse` does.
 
         Args:
             within: answers count that are no older than so many steps; `max_age` where not given.
@@ -195,16 +193,11 @@ class Agent:
         Raises:
             InputError: nobody has answered, no fusion was learned, or `within` is larger than `max_age`.
         """
-        sent, team = self._gathered(within)
+        sent, unlike, team = self._gathered(within)
         if not team.any():
             raise InputError("Nobody has answered at this step, not even this agent: nothing can be inferred.")
-        asked = team, self.model.scaling, tuple(self.model.state_names)
-        if robust:
-            each = answers_sent(self._fusion.answers, sent)
-            level = 0.99 if robust is True else float(robust)
-            self._found = fuse_answers_robustly(self._fusion, each, *asked, level)
-        else:
-            self._found = fuse_sent(self._fusion, sent, *asked)
+        names = tuple(self.model.state_names)
+        self._found = fuse_sent(self._fusion, sent, unlike, team, self.model.scaling, names, robust)
         return self._found
 
     def check(self, samples: Float[Array, "samples state"] | None = None, radius: float | None = None) -> AgentCheck:
@@ -243,15 +236,16 @@ class Agent:
             raise InputError(f"within is an age from 0 to max_age, {self.max_age}, not {within}.")
         return self._inbox.heard(self.step, within)
 
-    def _gathered(self, within: int | None) -> tuple[Any, np.ndarray]:
-        """What every agent sent, zeros of those who were not heard, and who was."""
+    def _gathered(self, within: int | None) -> tuple[Any, np.ndarray | None, np.ndarray]:
+        """What every agent sent, what it said of its history, zeros of those who were not heard; and who was."""
         heard = {sender: sent for sender, (_, sent) in self._answers(within).items()}
         if self._memory.sees:
-            heard[self.number] = self.to_send()
+            heard[self.number] = self.answer()
         team = np.isin(np.arange(self.model.layout.num_agents), list(heard))
         nothing = self.sent_shape.nothing
         rows = [heard.get(agent, nothing) for agent in range(len(team))]
-        return as_network_says(self._fusion, Sent(*(np.stack(parts) for parts in zip(*rows, strict=True)))), team
+        sent = Sent(*(np.stack(parts) for parts in zip(*rows, strict=True)))
+        return as_network_says(self._fusion, sent), sent.unlike if sent.unlike.size else None, team
 
     def _certificate(self, samples, radius: float | None) -> Certificate | None:
         if not self.model.has_denoiser:
@@ -270,7 +264,7 @@ class Agent:
     def _doubt(self) -> float | None:
         if self.model.fusion is None or not self._fusion.is_watched or not self._memory.sees:
             return None
-        sent, team = self._gathered(None)
+        sent, _, team = self._gathered(None)
         return doubt_of(self._fusion, sent, team, self.number, self.history) if team.sum() > 1 else None
 
 
@@ -280,8 +274,12 @@ def _encoded(layout: HistoryLayout, observations, actions, mask, agent) -> Float
 
 
 @jax.jit
-def _sent(answers, history):
-    return answers.sent(answers.condition(history))
+def _sent(answers, familiar, history):
+    said = answers.sent(answers.condition(history))
+    if familiar is None:
+        return said, jnp.zeros(0)
+    unlike = familiar.unlikeness(history[: len(familiar.low)])
+    return said, jnp.minimum(unlike, jnp.finfo(unlike.dtype).max)
 
 
 @eqx.filter_jit

@@ -63,8 +63,8 @@ def agent_process(
 def make_rule(model: Model, inference: Inference) -> Rule:
     """The rule of an inference."""
 
-    def report(agent: Agent) -> dict[str, Any]:
-        return fused_report(agent, inference.level, robust=inference.robust)
+    def report(agent: Agent, size: int) -> dict[str, Any]:
+        return fused_report(agent, size, inference.level, robust=inference.robust)
 
     if inference.by == "ring":
         if isinstance(model.denoiser, NoDenoiser):
@@ -73,7 +73,8 @@ def make_rule(model: Model, inference: Inference) -> Rule:
     if model.fusion is None:
         raise LearnedFusion.lacking(chain=False)
     if inference.by == "tree":
-        return Tree(whole_shape(model.fusion), whole_answer, partial(summed_report, level=inference.level))
+        report_sum = partial(summed_report, level=inference.level)
+        return Tree(model.layout.num_agents, whole_shape(model.fusion), whole_answer, report_sum)
     return Broadcast(sent_shapes(model), report)
 
 

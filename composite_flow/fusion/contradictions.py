@@ -91,16 +91,15 @@ def unusual(
         unlike: what each agent said of its own history, by `Familiar.unlikeness`, where that is not seen; nothing is
             told of histories where they did not say so, and of their consistency in no case.
     """
-    contradiction, surprise = discrepancies(prior, each, participants), jnp.zeros(len(participants))
-    if histories is None and unlike is None:
-        return jnp.pad(contradiction, ((0, 0), (0, NUM_CHECKS)))
-    if histories is not None and watch.consistency is not None:
-        surprise = watch.consistency.surprise(histories, each, others_of(each, participants))
-        surprise = jnp.where(jnp.sum(participants) > 1, surprise, 0.0)
-    alone = unlike
-    if histories is not None:
+    contradiction, surprise = discrepancies(prior, each, participants), jnp.zeros((len(participants), 1))
+    if histories is None:
+        alone = jnp.zeros((len(participants), len(CHECKS))) if unlike is None else unlike
+    else:
         alone = jax.vmap(watch.familiar.unlikeness)(histories[:, : len(watch.familiar.low)])
-    own = jnp.where(participants[:, None], jnp.concatenate([alone, surprise[:, None]], axis=1), 0.0)
+        if watch.consistency is not None:
+            surprise = watch.consistency.surprise(histories, each, others_of(each, participants))[:, None]
+            surprise = jnp.where(jnp.sum(participants) > 1, surprise, 0.0)
+    own = jnp.where(participants[:, None], jnp.concatenate([alone, surprise], axis=1), 0.0)
     return jnp.concatenate([contradiction, own], axis=1)
 
 

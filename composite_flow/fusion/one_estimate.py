@@ -152,25 +152,25 @@ def fuse_total(
         own: who asks, and how unlike those of training its own history is; zeros where it has none.
     """
     watch = fusion.watch if fusion.is_watched else None
-    asked, reach = (fusion.answers, total, own, team, watch), (fusion.quantiles, fusion.calibration)
+    asked, reach = (fusion.answers, total, *own, team, watch), (fusion.quantiles, fusion.calibration)
     if scaling.is_double:
         return _of_total(*asked).in_own_units(scaling, names, *reach)
     return _told_of_total(*asked, scaling, names, reach)
 
 
-def _scaled_of_total(answers, total: Answer, own, team, watch: Watch | None) -> TeamEstimate:
+def _scaled_of_total(answers, total: Answer, agent, unlike, team, watch: Watch | None) -> TeamEstimate:
     found = estimate_of(answers.prior, total, team, answers.values_sent)
     if watch is None:
         return found
-    return replace(found, doubts=own_doubts(watch, *own, team))
+    return replace(found, doubts=own_doubts(watch, agent, unlike, team))
 
 
 _of_total = jax.jit(_scaled_of_total)
 
 
 @partial(jax.jit, static_argnames="names")
-def _told_of_total(answers, total: Answer, own, team, watch, scaling: Scaling, names, reach) -> TeamEstimate:
-    return _scaled_of_total(answers, total, own, team, watch).in_own_units(scaling, names, *reach)
+def _told_of_total(answers, total: Answer, agent, unlike, team, watch, scaling: Scaling, names, reach) -> TeamEstimate:
+    return _scaled_of_total(answers, total, agent, unlike, team, watch).in_own_units(scaling, names, *reach)
 
 
 def answers_sent(answers: AnswerNetwork | SparseAnswers, sent: Any) -> Answer:

@@ -6,11 +6,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from composite_flow.certificate.reconstruction import nearest_candidates, verdict_of
+from composite_flow.composite.sampling import Sampling
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answer
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.one_estimate import fuse_total
 from composite_flow.fusion.team_estimate import TeamEstimate
+from composite_flow.numerics.merging import merge_points
 from composite_flow.runtime.agent import Agent
 from composite_flow.runtime.sent import Sent
 
@@ -47,6 +50,26 @@ def summed_report(agent: Agent, total: Sent, whose: np.ndarray, size: int, level
     return _told(found, size, level)
 
 
+def ends_report(agent: Agent, samples: np.ndarray) -> dict[str, Any]:
+    """The state at which most samples of composite diffusion ended, and this agent's share of the checks.
+
+    Args:
+        agent: that took part, or heard of it.
+        samples: where they ended, scaled.
+    """
+    model, ends = agent.model, jnp.asarray(samples)
+    found = merge_points(ends, (sampling := Sampling()).merge_radius, sampling.max_candidates)
+    state = np.asarray(model.scaling.unscale(jnp.where(found.mask[0], found.points[0], jnp.nan))).tolist()
+    told: dict[str, Any] = {"mean": dict(zip(model.state_names, state, strict=True))}
+    told["share"] = float(found.counts[0]) / len(samples)
+    if model.radius is not None and agent.sees:
+        checks = agent.check(ends).certificate
+        assert checks is not None
+        chosen = nearest_candidates(ends, found.points, found.mask) == 0
+        told["verdict"] = dataclasses.asdict(verdict_of(checks, chosen, told["share"], int(jnp.sum(found.mask))))
+    return told
+
+
 def _told(found: TeamEstimate, size: int, level: float) -> dict[str, Any]:
     told = {"participants": np.flatnonzero(np.asarray(found.participants)).tolist(), **_state(found)}
     if found.doubts is not None:
@@ -60,7 +83,8 @@ def _state(found: TeamEstimate) -> dict[str, Any]:
     """Mean and standard deviation by the names of the features, and the error that is expected of all, scaled."""
     deviation = np.sqrt(np.asarray(found.variance)).tolist()
     assert found.uncertainty is not None
-    told = {"mean": found.named_mean, "deviation": dict(zip(found.state_names, deviation, strict=True))}
+    mean = dict(zip(found.state_names, np.asarray(found.mean).tolist(), strict=True))
+    told = {"mean": mean, "deviation": dict(zip(found.state_names, deviation, strict=True))}
     return {**told, "uncertainty": float(found.uncertainty)}
 
 

@@ -17,9 +17,10 @@ from composite_flow.runtime.identity import model_checksum, sent_shapes
 from composite_flow.runtime.loss import Loss
 from composite_flow.runtime.member import Rule, Settings
 from composite_flow.runtime.process import AgentProcess
-from composite_flow.runtime.report import fused_report, summed_report
+from composite_flow.runtime.report import ends_report, fused_report, summed_report
 from composite_flow.runtime.ring import Ring
 from composite_flow.runtime.tree import Tree
+from composite_flow.validation import check_counts
 
 By = Literal["broadcast", "tree", "ring"]
 
@@ -69,7 +70,9 @@ def make_rule(model: Model, inference: Inference) -> Rule:
     if inference.by == "ring":
         if isinstance(model.denoiser, NoDenoiser):
             model.denoiser.refuse()
-        return Ring(model, inference.num_samples, inference.num_sweeps, inference.seed)
+        check_counts(num_samples=inference.num_samples, num_sweeps=inference.num_sweeps)
+        shape = inference.num_samples, model.denoiser.state_size
+        return Ring(model.layout.num_agents, shape, inference.num_sweeps, inference.seed, ends_report)
     if model.fusion is None:
         raise LearnedFusion.lacking(chain=False)
     if inference.by == "tree":

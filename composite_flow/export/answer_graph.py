@@ -16,7 +16,8 @@ def answer_graph(answers: AnswerNetwork | SparseAnswers, familiar: Familiar | No
     """`answer`: history (batch, history) to evidence, weight, precision, rest and unlike, as they are sent."""
     graph = Graph("answer")
     history = graph.input("history", len(answers.mean_histories) + _own_size(answers))
-    parts = (_sparse if isinstance(answers, SparseAnswers) else _dense)(graph, answers, history)
+    is_sparse = isinstance(answers, SparseAnswers)
+    parts = _sparse(graph, answers, history) if is_sparse else _dense(graph, answers, history)
     if familiar is not None:
         parts["unlike"] = _unlike(graph, familiar, history), len(CHECKS)
     for name, (tensor, size) in parts.items():

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from runtime.fused_team import AGENTS, SCALING, episodes, team_model
 import composite_flow as cf
 from composite_flow import cli
 from composite_flow.model import load
-from composite_flow.runtime.bus import LEASE_SECONDS, Bus
+from composite_flow.runtime.bus import LEASE_SECONDS, MOST_DIRECT, Bus, bus_of
 from composite_flow.runtime.launcher import TeamProcesses, agent_command, free_port, replay
 from composite_flow.runtime.loss import Loss
 from composite_flow.runtime.member import Settings
@@ -236,6 +237,26 @@ def test_what_cannot_be_started_is_told_in_a_sentence(folder, capsys, tmp_path):
     with pytest.raises(RefusedMessage):
         unpack(b"")
     assert sys.executable in agent_command("run", 0, "t", [])[0]
+
+
+@pytest.mark.parametrize(("num_agents", "links"), [(MOST_DIRECT, 2), (MOST_DIRECT + 1, 1)])
+def test_in_large_teams_who_listens_carries_what_others_say(num_agents, links):
+    """In small ones each is linked to each; in both all hear all."""
+    endpoint, heard = f"tcp/127.0.0.1:{free_port()}", set()
+    with ExitStack() as opened:
+        ends = [{"listen": [endpoint]}, {"connect": [endpoint]}, {"connect": [endpoint]}]
+        buses = [opened.enter_context(bus_of("links", num_agents, **end)) for end in ends]
+        for number, bus in enumerate(buses):
+            bus.listen("say/*", lambda topic, data, number=number: heard.add((data, number)))
+        until = time.monotonic() + 60.0
+        expected = {(str(sender).encode(), number) for sender in range(3) for number in range(3)}
+        while heard != expected:
+            assert time.monotonic() < until
+            for number, bus in enumerate(buses):
+                bus.publish(f"say/{number}", str(number).encode())
+            time.sleep(0.1)
+        info = buses[2]._session.info
+        assert len(list(info.peers_zid())) + len(list(info.routers_zid())) == links
 
 
 def test_who_did_not_prove_to_be_there_is_asked_again(folder):

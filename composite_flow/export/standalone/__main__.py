@@ -14,7 +14,7 @@ except ImportError:
 from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.export.standalone.exported import Exported
 from composite_flow.runtime.broadcast import Broadcast
-from composite_flow.runtime.bus import Bus
+from composite_flow.runtime.bus import bus_of
 from composite_flow.runtime.loss import Loss
 from composite_flow.runtime.member import Rule, Settings
 from composite_flow.runtime.process import AgentProcess, run_until_stopped
@@ -102,7 +102,7 @@ def main() -> int:
         agent.reset()
         checksum, count = bytes.fromhex(exported.about["checksum"]), agent.layout["num_agents"]
         loss = Loss(asked.lose, asked.delay, asked.team_seed)
-        with Bus(asked.team, asked.listen, asked.connect, asked.through) as bus:
+        with bus_of(asked.team, count, asked.listen, asked.connect, asked.through) as bus:
             run_until_stopped(AgentProcess(bus, agent, checksum, settings, rule, count, loss))
     except CompositeFlowError as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -87,15 +87,17 @@ class Agent:
         if self._said is None:
             self._check_sees()
             parts = [part[0] for part in self.exported.call("answer", history=self.history[None])]
-            unlike = np.minimum(parts[4], np.finfo(np.float32).max) if len(parts) > 4 else np.zeros(0, np.float32)
-            self._said = Sent(*parts[:4], unlike)
+            evidence, weight, precision, rest, *unlike = parts
+            unlike = np.minimum(unlike[0], np.finfo(np.float32).max) if unlike else np.zeros(0, np.float32)
+            self._said = Sent(evidence, weight, precision, rest, unlike)
         return self._said
 
     def whole_answer(self) -> Sent:
         """The same of every feature, as it is summed up along a tree."""
         said = self.answer()
         rest = said.rest if self.exported.about["slots"] is None else said.rest[:0]
-        return Sent(*self._spread(self.number, said), rest, said.unlike[:0])
+        evidence, weight, precision = self._spread(self.number, said)
+        return Sent(evidence, weight, precision, rest, said.unlike[:0])
 
     def hop(self, y: np.ndarray) -> np.ndarray:
         """f(τ, y) of each row of y: composite diffusion."""

@@ -61,7 +61,7 @@ def agent(
 
     Args:
         run: folder of a finished run, the same for the whole team.
-        name: the agent's number.
+        name: the agent's name, or its number.
         team: name of the team.
         listen: endpoints to listen at, such as tcp/0.0.0.0:7450; without endpoints others are found by multicast.
         connect: endpoints to connect to. In a team of more than eight, all is said through those who listen there; name

@@ -1,6 +1,5 @@
 """What stands beside exported functions: all that an agent in NumPy needs to know of its model."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ FORMAT = 2
 def manifest_of(model: Model, form: str, functions: list[str]) -> dict[str, Any]:
     """Sizes, names and shapes; JSON-able."""
     about = {"format": FORMAT, "version": composite_flow.__version__, "form": form, "functions": functions}
-    about |= {"checksum": model_checksum(model).hex(), "layout": dataclasses.asdict(model.layout)}
+    about |= {"checksum": model_checksum(model).hex(), "layout": model.layout.settings}
     about |= {"state_names": list(model.state_names), "radius": model.radius}
     about["scaling"] = {end: np.asarray(getattr(model.scaling, end)).tolist() for end in ("minimum", "maximum")}
     if model.fusion is None:

@@ -10,7 +10,6 @@ It holds nothing of others but what they sent. `model.fuse` and `reconstruct` ar
 they share the network's answers, their sum and what is told of it, and the rule's `hop`.
 """
 
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -26,7 +25,6 @@ from composite_flow.errors import InputError
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.one_estimate import fuse_sent
 from composite_flow.fusion.team_estimate import TeamEstimate
-from composite_flow.history import History, HistoryLayout
 from composite_flow.model import Model
 from composite_flow.runtime.agent_check import AgentCheck, doubt_of
 from composite_flow.runtime.conversion import as_network_says, as_sent, sent_shape
@@ -51,7 +49,7 @@ class Agent:
 
         Args:
             model: learned for the whole team.
-            agent: its number, also in words.
+            agent: its name or its number.
             max_age: steps for which an answer of another counts after its own; 0 for answers of the present step alone.
             rule: of composition, for `hop`.
 
@@ -61,8 +59,8 @@ class Agent:
         layout = model.layout
         if max_age < 0:
             raise InputError(f"max_age is a number of steps from 0 on, not {max_age}.")
-        self.model, self.number, self.max_age, self.rule = model, agent_number(agent, layout.num_agents), max_age, rule
-        self._memory = Memory(layout.length, layout.observation_size, layout.num_actions)
+        self.model, self.number, self.max_age, self.rule = model, agent_number(agent, layout.settings), max_age, rule
+        self._memory = Memory(layout.settings, self.number)
         self._inbox = Inbox(layout.num_agents, self.number, max_age)
         self._found: TeamEstimate | None = None
         self._forget_step()
@@ -82,15 +80,15 @@ class Agent:
     @property
     def history(self) -> Float[Array, " history"]:
         """Its encoded history, by the model's layout."""
-        memory = self._memory
-        return _encoded(self.model.layout, memory.observations, memory.actions, memory.mask, np.int32(self.number))
+        return jnp.asarray(self._memory.history)
 
-    def observe(self, observation, action: int | None = None, step: int | None = None, *, begins: bool = False) -> None:
+    def observe(self, observation, action=None, step: int | None = None, *, begins: bool = False) -> None:
         """Take in what it sees now; what cannot be used is refused, and leaves everything as it was.
 
         Args:
-            observation: (observation,), in its own units.
-            action: that it took since the last observation; needed where histories are longer than one step.
+            observation: (observation,), in its own units; what this agent does not observe of it is not read.
+            action: that it took since the last observation, a number, or one for each of its components; needed where
+                histories are longer than one step.
             step: number of the step; by default the next one. Where steps are left out the history begins anew.
             begins: whether an episode begins here, and with it the history.
 
@@ -109,8 +107,7 @@ class Agent:
 
     def reset(self) -> None:
         """Forget everything, as at the start of an episode."""
-        layout = self.model.layout
-        self._memory = Memory(layout.length, layout.observation_size, layout.num_actions)
+        self._memory = Memory(self.model.layout.settings, self.number)
         self._inbox.forget()
         self._found = None
         self._forget_step()
@@ -266,11 +263,6 @@ class Agent:
             return None
         sent, _, team = self._gathered(None)
         return doubt_of(self._fusion, sent, team, self.number, self.history) if team.sum() > 1 else None
-
-
-@partial(jax.jit, static_argnames="layout")
-def _encoded(layout: HistoryLayout, observations, actions, mask, agent) -> Float[Array, " history"]:
-    return layout.encode(History(observations, actions, mask, agent))
 
 
 @jax.jit

@@ -169,16 +169,22 @@ def test_where_most_samples_end_is_the_candidate_of_jax(model, exported):
         assert share == pytest.approx(float(merged.counts[0]) / len(ends))
 
 
-@pytest.mark.parametrize("activation", ["relu", "silu", "gelu", "tanh"])
-@pytest.mark.parametrize("history_at", ["every_layer", "input"])
+NETWORKS = [("relu", "every_layer"), ("silu", "every_layer"), ("gelu", "every_layer"), ("tanh", "input")]
+
+
+@pytest.mark.parametrize(("activation", "history_at"), NETWORKS)
 def test_every_network_can_be_exported(key, tmp_path, activation, history_at):
     model = team_model(key)
     network = cf.Network(model.layout, STATE, 8, 3, history_at, activation, key=key)
     answers = dense_answers(key, activation)
     changed = dataclasses.replace(model, denoiser=network, fusion=dataclasses.replace(model.fusion, answers=answers))
-    for form in ("onnx", "stablehlo"):
-        differences = export_model(changed, tmp_path / form, form)
-        assert set(differences) == {"answer", "fuse", "condition", "denoise"} and max(differences.values()) <= CLOSE
+    differences = export_model(changed, tmp_path / "out", "onnx")
+    assert set(differences) == {"answer", "fuse", "condition", "denoise"} and max(differences.values()) <= CLOSE
+
+
+def test_a_model_can_be_exported_for_other_programs_of_jax(model, tmp_path):
+    differences = export_model(model, tmp_path / "out", "stablehlo")
+    assert set(differences) == {"answer", "fuse", "condition", "denoise"} and max(differences.values()) <= CLOSE
 
 
 def test_what_differs_from_jax_is_not_written(model, tmp_path, monkeypatch):

@@ -63,7 +63,7 @@ def rule_of(exported: Exported, asked: argparse.Namespace) -> Rule:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="the agent's number")
+    parser.add_argument("--name", required=True, help="the agent's name, or its number")
     parser.add_argument("--team", required=True, help="name of the team")
     parser.add_argument("--listen", action="append", default=[], help="endpoint to listen at")
     parser.add_argument("--connect", action="append", default=[], help="endpoint to connect to")

@@ -42,13 +42,12 @@ class Agent:
         self.exported = folder if isinstance(folder, Exported) else Exported(folder)
         self.layout, self.max_age = self.exported.about["layout"], max_age
         self.state_names = self.exported.about["state_names"]
-        self.number = agent_number(agent, self.layout["num_agents"])
+        self.number = agent_number(agent, self.layout)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything."""
-        sizes = (self.layout[name] for name in ("length", "observation_size", "num_actions"))
-        self._memory, self._said, self._context = Memory(*sizes), None, None
+        self._memory, self._said, self._context = Memory(self.layout, self.number), None, None
         self._inbox = Inbox(self.layout["num_agents"], self.number, self.max_age)
 
     @property
@@ -63,14 +62,10 @@ class Agent:
 
     @property
     def history(self) -> np.ndarray:
-        """Its history as networks read it: observations, actions one-hot, mask, agent one-hot."""
-        memory, actions = self._memory, np.eye(self.layout["num_actions"], dtype=np.float32)
-        taken = actions[memory.actions] * memory.mask[:-1, None]
-        identity = np.arange(self.layout["num_agents"]) == self.number
-        parts = (memory.observations, taken, memory.mask, identity)
-        return np.concatenate([np.asarray(part, np.float32).reshape(-1) for part in parts])
+        """Its history as networks read it."""
+        return self._memory.history
 
-    def observe(self, observation, action: int | None = None, step: int | None = None, *, begins: bool = False) -> None:
+    def observe(self, observation, action=None, step: int | None = None, *, begins: bool = False) -> None:
         """Take in what it sees now."""
         self._memory.observe(observation, action, step, begins=begins)
         self._said = self._context = None

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -74,7 +75,7 @@ def _told(found: TeamEstimate, size: int, level: float) -> dict[str, Any]:
     told = {"participants": np.flatnonzero(np.asarray(found.participants)).tolist(), **_state(found)}
     if found.doubts is not None:
         told["verdict"] = dataclasses.asdict(found.verdict)
-    if found.promises(level):
+    if _numbers(found) and found.promises(level):
         told |= {"level": level, "intervals": _intervals(found, size, level)}
     return told
 
@@ -90,7 +91,21 @@ def _state(found: TeamEstimate) -> dict[str, Any]:
 
 def _intervals(found: TeamEstimate, size: int, level: float) -> dict[str, list[float]]:
     """Where the calibration is of teams whose answers are lost now and then, of a team that was to have this size."""
-    numbers = [name for name, number in zip(found.state_names, found.types.is_number, strict=True) if number]
-    losing = found.calibration is not None and found.calibration.lost > 0
-    team = max(size, int(found.messages)) if losing else None
-    return {name: [float(bound) for bound in found.interval(name, level, team=team)] for name in numbers}
+    names = _numbers(found)
+    if found.calibration is not None and found.calibration.lost > 0:
+        found = dataclasses.replace(found, messages=jnp.maximum(found.messages, size))
+    in_double = isinstance(found.mean, np.ndarray)  # which nothing compiled is
+    bounds = (_bounds if in_double else _compiled_bounds)(found, level)
+    return dict(zip(names, np.asarray(bounds).tolist(), strict=True))
+
+
+def _numbers(found: TeamEstimate) -> list[str]:
+    return [name for name, number in zip(found.state_names, found.types.is_number, strict=True) if number]
+
+
+def _bounds(found: TeamEstimate, level: float) -> Any:
+    stack = np.stack if isinstance(found.mean, np.ndarray) else jnp.stack
+    return stack([stack(found.interval(name, level)) for name in _numbers(found)])
+
+
+_compiled_bounds = jax.jit(_bounds, static_argnames="level")  # a call for each number takes long

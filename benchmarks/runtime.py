@@ -2,7 +2,9 @@
 
     python -m benchmarks.runtime
 
-Needs .venv-robot (`make .venv-robot/installed`), writes docs/results/runtime.json and docs/bus.md. Agents are processes on onnxruntime, without JAX, of which two cores carry a few tens; larger teams are simulated, all
+Writes docs/results/runtime.json and docs/bus.md; needs .venv-robot (`make .venv-robot/installed`).
+
+Agents are processes on onnxruntime, without JAX, of which two cores carry a few tens; larger teams are simulated, all
 members in one process with messages in memory. Weights are drawn, not trained: they cost the same.
 """
 
@@ -60,8 +62,9 @@ JAX and onnxruntime include all that `Agent` does; NumPy is the bare products of
 
 def start_in_words(start: dict) -> str:
     """The paragraph of what starting an exported agent takes."""
-    return f"""An exported agent is there, with its first estimate, after {start["seconds"]:.2f} s ({start["cpu"]:.2f} s of a core), and takes
-{start["megabytes"]:.0f} MB at most; median of {start["starts"]} starts, interpreter and imports included.
+    seconds, cpu, most = f"{start['seconds']:.2f} s", f"{start['cpu']:.2f} s", f"{start['megabytes']:.0f} MB"
+    return f"""An exported agent is there, with its first estimate, after {seconds} ({cpu} of a core), and takes {most}
+at most; median of {start["starts"]} starts, interpreter and imports included.
 """
 
 

@@ -40,7 +40,7 @@ def one_agent(sizes: Sizes, calls: int) -> list[dict]:
 def _answer(agent) -> None:
     """From an observation to what is sent."""
     agent.observe(np.full(OBSERVATION, 0.3, np.float32))
-    agent.to_send()
+    agent.answer()
 
 
 def numpy_answer(answers, history):

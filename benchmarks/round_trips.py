@@ -10,7 +10,8 @@ import numpy as np
 
 from benchmarks.drawn_model import Sizes, episodes_of, model_of
 from composite_flow.export.folder import export_model
-from composite_flow.export.standalone.agent import Agent, Exported
+from composite_flow.export.standalone.agent import Agent
+from composite_flow.export.standalone.exported import Exported
 from composite_flow.runtime.broadcast import Broadcast
 from composite_flow.runtime.launcher import TeamProcesses, exported_command, replay
 from composite_flow.runtime.member import Member, Settings
@@ -73,7 +74,7 @@ def simulated(agents: int, steps: int, sizes: Sizes) -> dict:
 def simulated_member(exported: Exported, number: int, queue: list, told: list) -> Member:
     """A member whose messages wait in a queue."""
 
-    def report(agent) -> dict:
+    def report(agent, size: int) -> dict:
         found = agent.estimate()
         return {
             "participants": np.flatnonzero(found.participants).tolist(),

@@ -1,6 +1,8 @@
 """What it takes to infer over a bus: round trips of teams, one agent's work, and a team under faults.
 
-    python -m benchmarks.runtime --out docs/results/runtime.json --page docs/bus.md
+    python -m benchmarks.runtime
+
+Writes docs/results/runtime.json and docs/bus.md; needs .venv-robot (`make .venv-robot/installed`).
 
 Agents are processes on onnxruntime, without JAX, of which two cores carry a few tens; larger teams are simulated, all
 members in one process with messages in memory. Weights are drawn, not trained: they cost the same.
@@ -11,6 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.agent_start import start_of
 from benchmarks.agent_work import one_agent
 from benchmarks.bus_faults import under_faults
 from benchmarks.drawn_model import Sizes
@@ -35,7 +38,7 @@ def page(document: dict) -> str:
     faults = document.get("faults")
     return f"""# What a bus costs
 
-    python -m benchmarks.runtime --out docs/results/runtime.json --page docs/bus.md
+    python -m benchmarks.runtime
 
 A state of {sizes["state"]} numbers, networks of width {sizes["width"]}, depth {sizes["depth"]}.
 On {machine["processor"]}, {machine["cores"]} cores, {machine["system"]}; other work ran on the same cores.
@@ -53,7 +56,16 @@ agents on onnxruntime. Simulated: all members in one process, messages in memory
 
 JAX and onnxruntime include all that `Agent` does; NumPy is the bare products of the same networks.
 
+{start_in_words(document["start"]) if "start" in document else ""}
 {faults_in_words(faults) if faults else ""}"""
+
+
+def start_in_words(start: dict) -> str:
+    """The paragraph of what starting an exported agent takes."""
+    seconds, cpu, most = f"{start['seconds']:.2f} s", f"{start['cpu']:.2f} s", f"{start['megabytes']:.0f} MB"
+    return f"""An exported agent is there, with its first estimate, after {seconds} ({cpu} of a core), and takes {most}
+at most; median of {start["starts"]} starts, interpreter and imports included.
+"""
 
 
 def faults_in_words(faults: dict) -> str:
@@ -80,8 +92,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--fault-steps", type=int, default=1000)
     parser.add_argument("--faults", type=int, default=100)
-    parser.add_argument("--out", type=Path, help="JSON file")
-    parser.add_argument("--page", type=Path, help="Markdown file")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "runtime.json", help="JSON file")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "bus.md", help="Markdown file")
     return parser.parse_args()
 
 
@@ -89,7 +101,8 @@ def main() -> None:
     """Measure, print, save."""
     arguments, sizes = parse_arguments(), Sizes()
     document: dict = {"machine": describe_machine(), "sizes": asdict(sizes), "trips": []}
-    document["work"] = one_agent(sizes, 500)
+    document["work"], document["start"] = one_agent(sizes, 500), start_of(sizes, arguments.robot_python)
+    keep(document, arguments, page)
     for agents in arguments.processes:
         document["trips"].append(round_trips(agents, arguments.steps, sizes, arguments.robot_python))
         print(f"{agents} processes: done.", file=sys.stderr)

@@ -71,19 +71,7 @@ class Reconstruction(eqx.Module):
         """
         if self.mask.ndim != 1:
             raise InputError("A verdict is about one estimate; of many ask `accepted`.")
-        checks, nearest = self.certificate, np.asarray(self._nearest) == 0
-        far = ~np.asarray((checks.distances < 2.0 * checks.radius) & checks.settled)[nearest].all(axis=0)
-        if far.any():
-            agents = tuple(sorted(np.asarray(checks.agents)[far].tolist()))
-            named = ", ".join(f"agent {agent}" for agent in agents)
-            return refused("sensors in doubt", agents, f"{named} would leave the state for another one")
-        if not self.accepted:
-            return refused("unlike training", (), "the state is no stable end of the team's flow")
-        if float(self.shares[0]) <= 0.5:
-            count = int(np.sum(np.asarray(self.mask)))
-            told = f"{count} candidates, the likeliest with {float(self.shares[0]):.0%} of the samples"
-            return refused("too many candidates", (), told)
-        return Verdict(True, "", (), "Accepted.")
+        return verdict_of(self.certificate, self._nearest == 0, float(self.shares[0]), int(jnp.sum(self.mask)))
 
     @property
     def accepted(self) -> Bool[Array, "*batch"]:
@@ -93,11 +81,42 @@ class Reconstruction(eqx.Module):
     @property
     def _nearest(self) -> Int[Array, "*batch samples"]:
         """The candidate nearest to each sample."""
-        samples, candidates = self.estimate.samples[..., :, None, :], self.estimate.candidates[..., None, :, :]
-        distances = jnp.linalg.norm(samples - candidates, axis=-1)
-        return jnp.argmin(jnp.where(self.mask[..., None, :], distances, jnp.inf), axis=-1)
+        return nearest_candidates(self.estimate.samples, self.estimate.candidates, self.mask)
 
     @property
     def accepted_share(self) -> Float[Array, "*batch"]:
         """Share of the samples that passed all checks."""
         return jnp.mean(self.certificate.accepted, axis=-1)
+
+
+def nearest_candidates(
+    samples: Float[Array, "*batch samples state"],
+    candidates: Float[Array, "*batch candidates state"],
+    mask: Bool[Array, "*batch candidates"],
+) -> Int[Array, "*batch samples"]:
+    """The candidate nearest to each sample; those outside the mask are none."""
+    distances = jnp.linalg.norm(samples[..., :, None, :] - candidates[..., None, :, :], axis=-1)
+    return jnp.argmin(jnp.where(mask[..., None, :], distances, jnp.inf), axis=-1)
+
+
+def verdict_of(checks: Certificate, chosen: Bool[Array, " samples"], share: float, count: int) -> Verdict:
+    """The verdict on the likeliest candidate, by the checks of the whole team or of some of its agents.
+
+    Args:
+        checks: of every sample.
+        chosen: samples that ended nearest to it.
+        share: of the samples that it has.
+        count: of candidates.
+    """
+    near = np.asarray(chosen)
+    far = ~np.asarray((checks.distances < 2.0 * checks.radius) & checks.settled)[near].all(axis=0)
+    if far.any():
+        agents = tuple(sorted(np.asarray(checks.agents)[far].tolist()))
+        named = ", ".join(f"agent {agent}" for agent in agents)
+        return refused("sensors in doubt", agents, f"{named} would leave the state for another one")
+    if not np.asarray(checks.accepted)[near].all():
+        return refused("unlike training", (), "the state is no stable end of the team's flow")
+    if share <= 0.5:
+        told = f"{count} candidates, the likeliest with {share:.0%} of the samples"
+        return refused("too many candidates", (), told)
+    return Verdict(True, "", (), "Accepted.")

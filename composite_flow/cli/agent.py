@@ -61,20 +61,22 @@ def agent(
 
     Args:
         run: folder of a finished run, the same for the whole team.
-        name: the agent's number.
+        name: the agent's name, or its number.
         team: name of the team.
         listen: endpoints to listen at, such as tcp/0.0.0.0:7450; without endpoints others are found by multicast.
-        connect: endpoints to connect to.
+        connect: endpoints to connect to. In a team of more than eight, all is said through those who listen there; name
+            two of them, and the second serves where the first is gone.
         through: endpoint of a router, such as zenohd, through which all is said and heard; in place of the others.
     """
     from composite_flow.model import load
-    from composite_flow.runtime.bus import Bus
+    from composite_flow.runtime.bus import bus_of
     from composite_flow.runtime.process import run_until_stopped
     from composite_flow.runtime.start import agent_process
 
     settings, inference, loss = parts_of(options, team)
-    with Bus(team, listen, connect, through) as bus:
-        run_until_stopped(agent_process(bus, load(run), name, settings, inference, loss))
+    model = load(run)
+    with bus_of(team, model.layout.num_agents, listen, connect, through) as bus:
+        run_until_stopped(agent_process(bus, model, name, settings, inference, loss))
 
 
 def parts_of(options: TeamOptions, team: str):

@@ -16,6 +16,7 @@ from composite_flow.cli.analyze import analyze
 from composite_flow.cli.calibrate import calibrate
 from composite_flow.cli.collect import collect
 from composite_flow.cli.demo import demo
+from composite_flow.cli.devices import on_devices
 from composite_flow.cli.evaluate import evaluate
 from composite_flow.cli.evaluate_policy import evaluate_policy
 from composite_flow.cli.export import export
@@ -28,7 +29,7 @@ from composite_flow.cli.reproduce import reproduce
 from composite_flow.cli.team import team
 from composite_flow.cli.train import train
 from composite_flow.cli.train_policy import train_policy
-from composite_flow.errors import CompositeFlowError, InputError
+from composite_flow.errors import CompositeFlowError
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -53,8 +54,8 @@ _COMMANDS = (
     export,
 )
 for _command in _COMMANDS:
-    app.command(_command)
-app.command(name="import")(import_data)
+    app.command(_command if _command is train else on_devices(_command))  # which looks at them once it has joined hosts
+app.command(name="import")(on_devices(import_data))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,8 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_compiled_programs()
         write_what_can_be_encoded()
     try:
-        if not {"--hosts", "--coordinator"} & set(sys.argv[1:] if arguments is None else arguments):
-            check_devices()  # several hosts are joined before any device is looked at
         app.cli(prog="composite-flow", description=_ABOUT, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
     except CompositeFlowError as error:
         say(f"Error: {error}")
@@ -102,23 +101,6 @@ def keep_compiled_programs() -> None:
     if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-
-
-def check_devices() -> None:
-    """Refuse devices that JAX is told to use and that are not there.
-
-    Raises:
-        InputError: which were named.
-    """
-    if not os.environ.get("JAX_PLATFORMS"):
-        return
-    try:
-        jax.devices()
-    except Exception as error:  # whatever the library of such devices raises when it is loaded
-        named = os.environ["JAX_PLATFORMS"]
-        raise InputError(
-            f"JAX_PLATFORMS names {named}, but JAX finds no such device here; unset it or name others."
-        ) from error
 
 
 def write_what_can_be_encoded() -> None:

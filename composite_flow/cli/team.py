@@ -2,6 +2,7 @@
 
 import dataclasses
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,7 +86,7 @@ def _steps(opened: RunData, episodes: int) -> list[int]:
 
 
 def _rows(opened: RunData, found: Sequence[tuple[int, dict[int, dict[str, Any]]]], states) -> list[dict[str, Any]]:
-    """For each agent: steps told, members heard, error on scaled states, bytes a step, lateness and refusals."""
+    """For each agent: steps told, verdicts, members heard, error on scaled states, bytes, lateness and refusals."""
     scaling, rows = opened.model.scaling, []
     scaled = np.asarray(scaling.scale(jnp.asarray(states)))
     for agent in range(opened.dataset.num_agents):
@@ -96,6 +97,7 @@ def _rows(opened: RunData, found: Sequence[tuple[int, dict[int, dict[str, Any]]]
             {
                 "agent": agent,
                 "steps": len(told),
+                "verdicts": dict(Counter(_verdict(one) for _, one in told)),
                 "heard": _mean([len(one["participants"]) for _, one in told]),
                 "root_mean_square_error": None if error is None else float(np.sqrt(np.mean(error**2))),
                 "bytes": _mean([one["bytes"] for _, one in told]),
@@ -106,11 +108,30 @@ def _rows(opened: RunData, found: Sequence[tuple[int, dict[int, dict[str, Any]]]
     return rows
 
 
+def _verdict(told: dict[str, Any]) -> str:
+    """Accepted, the reason why not, or that nothing was said of it, since what is usual was not measured."""
+    found = told.get("verdict")
+    return "not measured" if found is None else "accepted" if found["accepted"] else found["reason"]
+
+
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if len(values) else None
 
 
 def _table(title: str, rows: Sequence[dict[str, Any]]):
-    columns = ("agent", "steps", "members heard", "error (scaled)", "bytes a step", "most ms late", "refused")
+    columns = (
+        "agent",
+        "steps",
+        "members heard",
+        "error (scaled)",
+        "bytes a step",
+        "most ms late",
+        "refused",
+        "verdicts",
+    )
     names = ("agent", "steps", "heard", "root_mean_square_error", "bytes", "milliseconds_late")
-    return table(title, columns, [[*(row[name] for name in names), sum(row["refused"].values())] for row in rows])
+    shown = []
+    for row in rows:
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in row["verdicts"].items())
+        shown.append([*(row[name] for name in names), sum(row["refused"].values()), verdicts])
+    return table(title, columns, shown)

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import jax
 from tyro.conf import OmitArgPrefixes, arg
 
+from composite_flow.cli.devices import check_devices
 from composite_flow.cli.options import DataFolder, Shared
 from composite_flow.cli.reporting import progress_bar, say, show, table
 from composite_flow.data import Episodes
@@ -87,6 +88,7 @@ def train(
     given = RunSettings(training, history, withhold_states, shared.seed)
     given = given if start_from is None else continued(given, start_from)
     hosts.join()
+    check_devices()
     try:
         with _clean_standard_output():
             model = _trained(data, out, given, resume, shared.overwrite)

@@ -7,14 +7,19 @@ import numpy as np
 from composite_flow.data.scaling import Scaling
 from composite_flow.export.graph import Graph
 from composite_flow.fusion.answers import Prior
+from composite_flow.fusion.familiar import CHECKS, Familiar
 from composite_flow.fusion.network import LARGEST_EXPONENT, AnswerNetwork
 from composite_flow.fusion.sparse import SparseAnswers
 
 
-def answer_graph(answers: AnswerNetwork | SparseAnswers) -> bytes:
-    """`answer`: history (batch, history) to evidence, weight, precision and rest, as they are sent."""
+def answer_graph(answers: AnswerNetwork | SparseAnswers, familiar: Familiar | None) -> bytes:
+    """`answer`: history (batch, history) to evidence, weight, precision, rest and unlike, as they are sent."""
     graph = Graph("answer")
-    parts = _sparse(graph, answers) if isinstance(answers, SparseAnswers) else _dense(graph, answers)
+    history = graph.input("history", len(answers.mean_histories) + _own_size(answers))
+    is_sparse = isinstance(answers, SparseAnswers)
+    parts = _sparse(graph, answers, history) if is_sparse else _dense(graph, answers, history)
+    if familiar is not None:
+        parts["unlike"] = _unlike(graph, familiar, history), len(CHECKS)
     for name, (tensor, size) in parts.items():
         graph.output(name, tensor, size)
     return graph.serialized()
@@ -38,9 +43,33 @@ def fuse_graph(prior: Prior, scaling: Scaling) -> bytes:
     return graph.serialized()
 
 
-def _dense(graph: Graph, answers: AnswerNetwork) -> dict[str, tuple[str, int]]:
+def _own_size(answers: AnswerNetwork | SparseAnswers) -> int:
+    """Columns of a history without the identity."""
+    return answers.own_size if isinstance(answers, SparseAnswers) else answers.history_size - answers.num_agents
+
+
+def _unlike(graph: Graph, familiar: Familiar, history: str) -> str:
+    """`Familiar.unlikeness`: outside, far and off."""
+    low, width, mean = (np.asarray(getattr(familiar, name)) for name in ("low", "width", "mean"))
+    own = graph.columns(history, 0, len(low))
+    x = graph.apply("Div", graph.plus(own, -low), graph.constant(width))
+    beyond = graph.apply("Max", graph.scaled(x, -1.0), graph.plus(x, -1.0), graph.constant(0.0))
+    outside = graph.apply("ReduceMax", beyond, graph.whole_numbers([1]))
+    centred = graph.plus(x, -mean)
+    held = graph.times(centred, familiar.components)
+    deviations = np.asarray(familiar.deviations)
+    far = graph.times(graph.squared(held), 1.0 / (len(deviations) * deviations[:, None] ** 2))
+    sums = (
+        graph.times(graph.squared(part), np.ones((size, 1)))
+        for part, size in ((centred, len(low)), (held, len(deviations)))
+    )
+    off = graph.apply("Div", graph.apply("Relu", graph.apply("Sub", *sums)), graph.constant(familiar.left))
+    return graph.apply("Concat", outside, far, off, axis=1)
+
+
+def _dense(graph: Graph, answers: AnswerNetwork, history: str) -> dict[str, tuple[str, int]]:
     """Evidence of every feature, beside the agent's mean history, which its identity's columns pick."""
-    history, agents, state = graph.input("history", answers.history_size), answers.num_agents, answers.state_size
+    agents, state = answers.num_agents, answers.state_size
     identity = graph.columns(history, answers.history_size - agents, answers.history_size)
     here, usual = (
         _last_layer(graph, answers, columns) for columns in (history, graph.times(identity, answers.mean_histories))
@@ -54,10 +83,9 @@ def _dense(graph: Graph, answers: AnswerNetwork) -> dict[str, tuple[str, int]]:
     return {**parts, "rest": (graph.times(news, answers.free_weights), answers.num_free)}
 
 
-def _sparse(graph: Graph, answers: SparseAnswers) -> dict[str, tuple[str, int]]:
+def _sparse(graph: Graph, answers: SparseAnswers, history: str) -> dict[str, tuple[str, int]]:
     """Evidence of the agent's slots, whose meaning its identity's columns pick."""
     own, agents, slots = answers.own_size, answers.num_agents, answers.num_slots
-    history = graph.input("history", own + agents)
     columns, identity = graph.columns(history, 0, own), graph.columns(history, own, own + agents)
     embedding, mean = graph.times(identity, answers.embeddings), graph.times(identity, answers.mean_histories)
     here, usual = (_last_layer(graph, answers, part, embedding) for part in (columns, mean))

@@ -1,10 +1,10 @@
 """Write a model's functions into a folder, once the files were held against JAX, with all that an agent needs beside.
 
 manifest.json     layout of histories, names, shapes of answers, the model's checksum, and the format's version
-calibration.npz   how far errors reach, where it was measured
+measured.npz      how far errors reach and what is usual among sound agents, where it was measured
 *.onnx            or *.stablehlo: `answer` and `fuse`, `condition` and `denoise`, as far as they were learned
 agent.py          with ONNX: the agent in NumPy; python FOLDER --name 3 --team T runs it on a bus
-composite_flow/   with ONNX: the modules of the runtime, which need NumPy alone
+composite_flow/   with ONNX: the modules that it imports, which need NumPy alone
 """
 
 import shutil
@@ -20,7 +20,7 @@ from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.export.answer_graph import answer_graph, fuse_graph
 from composite_flow.export.denoiser_graph import condition_graph, denoise_graph
 from composite_flow.export.functions import Exported, functions_of
-from composite_flow.export.manifest import calibration_of, manifest_of
+from composite_flow.export.manifest import manifest_of, measured_of
 from composite_flow.files.plain_json import write_json
 from composite_flow.model import Model
 from composite_flow.network import Network
@@ -28,7 +28,9 @@ from composite_flow.network import Network
 Format = Literal["onnx", "stablehlo"]
 CLOSE = 1e-5  # of the largest value of a row, or of 1
 STANDALONE = ("agent.py", "__main__.py")
-RUNTIME = "broadcast bus inbox ledger loss member memory message names observation payload process sent".split()
+RUNTIME = (
+    "broadcast bus inbox ledger loss member memory message names observation payload process ring sent tree".split()
+)
 _HERE = Path(__file__).parent
 
 
@@ -64,9 +66,9 @@ def export_model(model: Model, folder: Path, form: Format = "onnx", *, overwrite
             path.write_bytes(write(model, name, function))
             differences[name] = _difference(name, function, read(path))
         write_json(partial / "manifest.json", manifest_of(model, form, sorted(functions)))
-        if arrays := calibration_of(model):
-            np.savez(partial / "calibration.npz", allow_pickle=False, **arrays)
-        if form == "onnx" and model.fusion is not None:
+        if arrays := measured_of(model):
+            np.savez(partial / "measured.npz", allow_pickle=False, **arrays)
+        if form == "onnx":
             _copy_standalone(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
@@ -108,7 +110,8 @@ def _onnx_of(model: Model, name: str, function: Exported) -> bytes:
         return (condition_graph if name == "condition" else denoise_graph)(model.denoiser)
     assert model.fusion is not None
     answers = model.fusion.answers
-    return answer_graph(answers) if name == "answer" else fuse_graph(answers.prior, model.scaling)
+    familiar = None if model.fusion.watch is None else model.fusion.watch.familiar
+    return answer_graph(answers, familiar) if name == "answer" else fuse_graph(answers.prior, model.scaling)
 
 
 def _run_onnx(path: Path) -> Callable[..., dict[str, np.ndarray]]:
@@ -142,9 +145,13 @@ def _copy_standalone(folder: Path) -> None:
     for name in STANDALONE:
         shutil.copyfile(_HERE / "standalone" / name, folder / name)
     package = folder / "composite_flow"
-    (package / "runtime").mkdir(parents=True)
-    (package / "__init__.py").write_text('"""What of composite-flow runs without JAX."""\n')
-    (package / "runtime" / "__init__.py").write_text('"""An agent on a bus."""\n')
-    shutil.copyfile(_HERE.parent / "errors.py", package / "errors.py")
-    for name in RUNTIME:
-        shutil.copyfile(_HERE.parent / "runtime" / f"{name}.py", package / "runtime" / f"{name}.py")
+    needed = [
+        "errors",
+        *(f"export/standalone/{name}" for name in ("exported", "verdict")),
+        *(f"runtime/{name}" for name in RUNTIME),
+    ]
+    for path in (package / f"{name}.py" for name in needed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(_HERE.parent / path.relative_to(package), path)
+    for inner in (package, *(path for path in package.rglob("*") if path.is_dir())):
+        (inner / "__init__.py").write_text('"""What of composite-flow runs without JAX."""\n')

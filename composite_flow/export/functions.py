@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answer, Answers
+from composite_flow.fusion.familiar import Familiar
 from composite_flow.fusion.fuse import posterior
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.model import Model
@@ -53,10 +54,11 @@ def _of_fusion(model: Model, histories: np.ndarray, random) -> dict[str, Exporte
     assert model.fusion is not None
     scaling, size = model.scaling, len(model.state_names)
     answers = model.fusion.answers
+    familiar = None if model.fusion.watch is None else model.fusion.watch.familiar
 
     @jax.vmap
     def answer(history):
-        return _sent_parts(answers, history)
+        return _sent_parts(answers, familiar, history)
 
     unit = scaling.unscale(jnp.ones(size)) - scaling.unscale(jnp.zeros(size))
 
@@ -74,9 +76,10 @@ def _of_fusion(model: Model, histories: np.ndarray, random) -> dict[str, Exporte
     return {"answer": told, "fuse": Exported(fuse, inputs, sums)}
 
 
-def _sent_parts(answers: Answers, history: Array) -> dict[str, Array]:
+def _sent_parts(answers: Answers, familiar: Familiar | None, history: Array) -> dict[str, Array]:
     sent = answers.sent(answers.condition(history))
-    return {"evidence": sent.evidence, "weight": sent.weight, "precision": sent.precision, "rest": rest_of(sent)}
+    said = {"evidence": sent.evidence, "weight": sent.weight, "precision": sent.precision, "rest": rest_of(sent)}
+    return said if familiar is None else {**said, "unlike": familiar.unlikeness(history[: len(familiar.low)])}
 
 
 def _of_denoiser(network: Network, histories: np.ndarray, random) -> dict[str, Exported]:

@@ -57,9 +57,13 @@ class Graph:
         """x b, entry by entry."""
         return self.apply("Mul", tensor, self.constant(factors))
 
+    def squared(self, tensor: str) -> str:
+        """x²."""
+        return self.apply("Mul", tensor, tensor)
+
     def columns(self, tensor: str, first: int, stop: int) -> str:
         """x[:, first:stop]."""
-        ends = [self._whole_numbers([first]), self._whole_numbers([stop]), self._whole_numbers([1])]
+        ends = [self.whole_numbers([first]), self.whole_numbers([stop]), self.whole_numbers([1])]
         return self.apply("Slice", tensor, *ends)
 
     def activated(self, tensor: str, activation: str) -> str:
@@ -91,7 +95,8 @@ class Graph:
     def _of_floats(self, name: str, size: int) -> Any:
         return self._helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, ["batch", size])
 
-    def _whole_numbers(self, values: list[int]) -> str:
+    def whole_numbers(self, values: list[int]) -> str:
+        """Places of columns, and the like."""
         name = f"constant{len(self._constants)}"
         self._constants.append(self._onnx.numpy_helper.from_array(np.asarray(values, np.int64), name))
         return name

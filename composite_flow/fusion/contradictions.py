@@ -78,6 +78,7 @@ def unusual(
     each: Answer,
     histories: Float[Array, "agents history"] | None,
     participants: Bool[Array, " agents"],
+    unlike: Float[Array, "agents checks"] | None = None,
 ) -> Float[Array, "agents columns"]:
     """All that is told of every agent: discrepancies of features, checks of its history, its consistency.
 
@@ -85,18 +86,20 @@ def unusual(
         watch: what was learned of histories; its scale is not used.
         prior: of the model that answered.
         each: every agent's answer, agents along the leading axis.
-        histories: which are finite; None where only answers were heard, so that nothing is told of them.
+        histories: which are finite; None where only answers were heard.
         participants: who takes part; all others have 0.
+        unlike: what each agent said of its own history, by `Familiar.unlikeness`, where that is not seen; nothing is
+            told of histories where they did not say so, and of their consistency in no case.
     """
-    contradiction = discrepancies(prior, each, participants)
+    contradiction, surprise = discrepancies(prior, each, participants), jnp.zeros((len(participants), 1))
     if histories is None:
-        return jnp.pad(contradiction, ((0, 0), (0, NUM_CHECKS)))
-    surprise = jnp.zeros(len(histories))
-    if watch.consistency is not None:
-        surprise = watch.consistency.surprise(histories, each, others_of(each, participants))
-        surprise = jnp.where(jnp.sum(participants) > 1, surprise, 0.0)
-    alone = jax.vmap(watch.familiar.unlikeness)(histories[:, : len(watch.familiar.low)])
-    own = jnp.where(participants[:, None], jnp.concatenate([alone, surprise[:, None]], axis=1), 0.0)
+        alone = jnp.zeros((len(participants), len(CHECKS))) if unlike is None else unlike
+    else:
+        alone = jax.vmap(watch.familiar.unlikeness)(histories[:, : len(watch.familiar.low)])
+        if watch.consistency is not None:
+            surprise = watch.consistency.surprise(histories, each, others_of(each, participants))[:, None]
+            surprise = jnp.where(jnp.sum(participants) > 1, surprise, 0.0)
+    own = jnp.where(participants[:, None], jnp.concatenate([alone, surprise], axis=1), 0.0)
     return jnp.concatenate([contradiction, own], axis=1)
 
 
@@ -109,6 +112,7 @@ def doubts_of(
     bound: float | Float[Array, ""],
     *,
     leave_out: bool,
+    unlike: Float[Array, "agents checks"] | None = None,
 ) -> Doubts:
     """Doubts, and who is suspected.
 
@@ -125,6 +129,7 @@ def doubts_of(
         participants: who is to take part.
         bound: above which an agent is in doubt.
         leave_out: whether suspects are left out of the estimate.
+        unlike: as in `unusual`.
     """
     whole = jnp.ones_like(participants)
     if histories is not None:
@@ -133,7 +138,7 @@ def doubts_of(
     heard = participants & whole
 
     def values(team: Bool[Array, " agents"]) -> Float[Array, "agents columns"]:
-        return unusual(watch, prior, each, histories, team) / watch.scale[None]
+        return unusual(watch, prior, each, histories, team, unlike) / watch.scale[None]
 
     found, features = values(heard), each.evidence.shape[-1]
     unfamiliar = heard & (jnp.max(found[:, features : features + len(CHECKS)], axis=1) > bound)
@@ -150,6 +155,25 @@ def doubts_of(
         suspects=suspects,
         left_out=suspects & leave_out,
     )
+
+
+def own_doubts(
+    watch: Watch, agent: int | Int[Array, ""], unlike: Float[Array, " checks"], team: Bool[Array, " agents"]
+) -> Doubts:
+    """What one agent tells of its own history where only a sum of answers is known, which shows no contradiction.
+
+    Args:
+        watch: of the model.
+        agent: which one.
+        unlike: how unlike those of training its history is; zeros where it has none.
+        team: who takes part.
+    """
+    features, checks = len(watch.scale) - NUM_CHECKS, len(CHECKS)
+    found = jnp.zeros((len(team), len(watch.scale)))
+    found = found.at[agent, features : features + checks].set(unlike / watch.scale[features : features + checks])
+    values, nobody = jnp.max(found, axis=1), jnp.zeros_like(team)
+    place = _place(found, features, values > watch.usual_bound)
+    return Doubts(values, place, watch.usual_bound, nobody, nobody)
 
 
 def _place(

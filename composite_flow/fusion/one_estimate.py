@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import MismatchError
 from composite_flow.fusion.answers import Answer
-from composite_flow.fusion.contradictions import doubts_of
+from composite_flow.fusion.contradictions import doubts_of, own_doubts
 from composite_flow.fusion.doubts import Watch
 from composite_flow.fusion.fuse import add_up, estimate_of, fuse_each, taking_part
 from composite_flow.fusion.learned import LearnedFusion
@@ -83,67 +83,94 @@ def _checked(answers, usual, histories, team, scaling: Scaling, names, reach, wa
 
 
 def fuse_sent(
-    fusion: LearnedFusion, sent: Any, team: Bool[np.ndarray, " agents"], scaling: Scaling, names: tuple[str, ...]
+    fusion: LearnedFusion,
+    sent: Any,
+    unlike: Float[np.ndarray, "agents checks"] | None,
+    team: Bool[np.ndarray, " agents"],
+    scaling: Scaling,
+    names: tuple[str, ...],
+    robust: bool | float = False,
 ) -> TeamEstimate:
     """`fuse_one` from what agents sent, in place of their histories: the same estimate, up to the order of the sums.
+
+    The same doubts as well, but for what a learned consistency says of histories, which takes the histories themselves.
 
     Args:
         fusion: the same for all of them.
         sent: by `answers.sent`, of all agents along the leading axis; of those who sent nothing it may be anything.
+        unlike: what each said of its own history, by `Familiar.unlikeness`; None where nobody did.
         team: who sent something.
         scaling, names: of the states.
+        robust: as in `Model.fuse`.
+
+    Raises:
+        InputError: the estimate is to be robust, and what is usual was not measured, or on too few episodes.
     """
-    return _fused_sent(fusion.answers, sent, team, scaling, names, (fusion.quantiles, fusion.calibration))
+    watch, bound = None, None
+    if robust or fusion.is_watched:
+        watch = fusion.measured_watch
+        bound = watch.bound_for(robust) if robust else None
+    asked = fusion.answers, sent, unlike, team, watch, bound
+    reach = fusion.quantiles, fusion.calibration
+    if scaling.is_double:  # which nothing compiled is
+        return _of_sent(*asked).in_own_units(scaling, names, *reach)
+    return _told_of_sent(*asked, scaling, names, reach)
+
+
+def _scaled_of_sent(answers, sent, unlike, team, watch: Watch | None, bound) -> TeamEstimate:
+    each = answers_sent(answers, sent)
+    if watch is None:
+        return estimate_of(answers.prior, add_up(each, team), team, answers.values_sent)
+    leave_out = bound is not None
+    bound = bound if leave_out else watch.usual_bound
+    doubts = doubts_of(watch, answers.prior, each, None, team, bound, leave_out=leave_out, unlike=unlike)
+    kept = team & ~doubts.left_out
+    return replace(estimate_of(answers.prior, add_up(each, kept), kept, answers.values_sent), doubts=doubts)
+
+
+_of_sent = jax.jit(_scaled_of_sent)
 
 
 @partial(jax.jit, static_argnames="names")
-def _fused_sent(answers, sent, team, scaling: Scaling, names: tuple[str, ...], reach) -> TeamEstimate:
-    return _told(answers, add_up(answers_sent(answers, sent), team), team, scaling, names, reach)
+def _told_of_sent(answers, sent, unlike, team, watch, bound, scaling: Scaling, names, reach) -> TeamEstimate:
+    return _scaled_of_sent(answers, sent, unlike, team, watch, bound).in_own_units(scaling, names, *reach)
 
 
 def fuse_total(
-    fusion: LearnedFusion, total: Answer, team: Bool[np.ndarray, " agents"], scaling: Scaling, names: tuple[str, ...]
-) -> TeamEstimate:
-    """The estimate of a sum of the team's answers; arguments else as in `fuse_sent`."""
-    return _fused_total(fusion.answers, total, team, scaling, names, (fusion.quantiles, fusion.calibration))
-
-
-@partial(jax.jit, static_argnames="names")
-def _fused_total(answers, total, team, scaling: Scaling, names: tuple[str, ...], reach) -> TeamEstimate:
-    return _told(answers, total, team, scaling, names, reach)
-
-
-def fuse_answers_robustly(
     fusion: LearnedFusion,
-    each: Answer,
+    total: Answer,
+    own: tuple[int, Float[np.ndarray, " checks"]],
     team: Bool[np.ndarray, " agents"],
     scaling: Scaling,
     names: tuple[str, ...],
-    level: float,
 ) -> TeamEstimate:
-    """Fusion without those who contradict all others, from answers; histories are not there to be looked at.
+    """The estimate of a sum of the team's answers, which shows no contradiction of one with the others.
 
     Args:
-        fusion: the same for all of them.
-        each: answers, agents along the leading axis; of those outside the team they may be anything.
-        team: who answered.
-        scaling, names: of the states.
-        level: as in `Model.fuse`.
-
-    Raises:
-        InputError: what is usual was not measured, or on too few episodes.
+        fusion, team, scaling, names: as in `fuse_sent`.
+        total: the sum.
+        own: who asks, and how unlike those of training its own history is; zeros where it has none.
     """
-    watch = fusion.measured_watch
-    asked = fusion.answers, watch, each, jnp.asarray(team), watch.bound(level)
-    return _without_contradiction(*asked, scaling, names, (fusion.quantiles, fusion.calibration))
+    watch = fusion.watch if fusion.is_watched else None
+    asked, reach = (fusion.answers, total, *own, team, watch), (fusion.quantiles, fusion.calibration)
+    if scaling.is_double:
+        return _of_total(*asked).in_own_units(scaling, names, *reach)
+    return _told_of_total(*asked, scaling, names, reach)
+
+
+def _scaled_of_total(answers, total: Answer, agent, unlike, team, watch: Watch | None) -> TeamEstimate:
+    found = estimate_of(answers.prior, total, team, answers.values_sent)
+    if watch is None:
+        return found
+    return replace(found, doubts=own_doubts(watch, agent, unlike, team))
+
+
+_of_total = jax.jit(_scaled_of_total)
 
 
 @partial(jax.jit, static_argnames="names")
-def _without_contradiction(answers, watch: Watch, each: Answer, team, bound, scaling, names, reach) -> TeamEstimate:
-    doubts = doubts_of(watch, answers.prior, each, None, team, bound, leave_out=True)
-    kept = team & ~doubts.left_out
-    told = _told(answers, add_up(each, kept), kept, scaling, names, reach)
-    return replace(told, doubts=doubts)
+def _told_of_total(answers, total: Answer, agent, unlike, team, watch, scaling: Scaling, names, reach) -> TeamEstimate:
+    return _scaled_of_total(answers, total, agent, unlike, team, watch).in_own_units(scaling, names, *reach)
 
 
 def answers_sent(answers: AnswerNetwork | SparseAnswers, sent: Any) -> Answer:

@@ -10,11 +10,11 @@ It holds nothing of others but what they sent. `model.fuse` and `reconstruct` ar
 they share the network's answers, their sum and what is told of it, and the rule's `hop`.
 """
 
-from functools import partial
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -22,13 +22,10 @@ from composite_flow.certificate.checks import Certificate, certify_agent
 from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message
 from composite_flow.composite.turns import hop_samples
 from composite_flow.errors import InputError
-from composite_flow.fusion.answers import Answer
 from composite_flow.fusion.lacking import lacking
 from composite_flow.fusion.learned import LearnedFusion
-from composite_flow.fusion.one_estimate import answers_sent, fuse_answers_robustly, fuse_sent
-from composite_flow.fusion.slot_answer import SlotAnswer
+from composite_flow.fusion.one_estimate import fuse_sent
 from composite_flow.fusion.team_estimate import TeamEstimate
-from composite_flow.history import History, HistoryLayout
 from composite_flow.model import Model
 from composite_flow.runtime.agent_check import AgentCheck, doubt_of
 from composite_flow.runtime.conversion import as_network_says, as_sent, sent_shape
@@ -53,7 +50,7 @@ class Agent:
 
         Args:
             model: learned for the whole team.
-            agent: its number, also in words.
+            agent: its name or its number.
             max_age: steps for which an answer of another counts after its own; 0 for answers of the present step alone.
             rule: of composition, for `hop`.
 
@@ -63,8 +60,8 @@ class Agent:
         layout = model.layout
         if max_age < 0:
             raise InputError(f"max_age is a number of steps from 0 on, not {max_age}.")
-        self.model, self.number, self.max_age, self.rule = model, agent_number(agent, layout.num_agents), max_age, rule
-        self._memory = Memory(layout.length, layout.observation_size, layout.num_actions)
+        self.model, self.number, self.max_age, self.rule = model, agent_number(agent, layout.settings), max_age, rule
+        self._memory = Memory(layout.settings, self.number)
         self._inbox = Inbox(layout.num_agents, self.number, max_age)
         self._found: TeamEstimate | None = None
         self._forget_step()
@@ -84,15 +81,15 @@ class Agent:
     @property
     def history(self) -> Float[Array, " history"]:
         """Its encoded history, by the model's layout."""
-        memory = self._memory
-        return _encoded(self.model.layout, memory.observations, memory.actions, memory.mask, np.int32(self.number))
+        return jnp.asarray(self._memory.history)
 
-    def observe(self, observation, action: int | None = None, step: int | None = None, *, begins: bool = False) -> None:
+    def observe(self, observation, action=None, step: int | None = None, *, begins: bool = False) -> None:
         """Take in what it sees now; what cannot be used is refused, and leaves everything as it was.
 
         Args:
-            observation: (observation,), in its own units.
-            action: that it took since the last observation; needed where histories are longer than one step.
+            observation: (observation,), in its own units; what this agent does not observe of it is not read.
+            action: that it took since the last observation, a number, or one for each of its components; needed where
+                histories are longer than one step.
             step: number of the step; by default the next one. Where steps are left out the history begins anew.
             begins: whether an episode begins here, and with it the history.
 
@@ -111,27 +108,26 @@ class Agent:
 
     def reset(self) -> None:
         """Forget everything, as at the start of an episode."""
-        layout = self.model.layout
-        self._memory = Memory(layout.length, layout.observation_size, layout.num_actions)
+        self._memory = Memory(self.model.layout.settings, self.number)
         self._inbox.forget()
         self._found = None
         self._forget_step()
 
     # --- what it sends
 
-    def to_send(self) -> Sent:
-        """The numbers of `answer`, as messages carry them; errors as there."""
-        return as_sent(self.answer())
+    def answer(self) -> Sent:
+        """What its own history says, and how unlike those of training it is, to be sent to all others.
 
-    def answer(self) -> Answer | SlotAnswer:
-        """What its own history says, to be sent to all others; on the host, scaled like the data.
+        Numbers on the host, scaled like the data.
 
         Raises:
             InputError: the model learned no fusion, or nothing was observed at this step.
         """
         if self._said is None:
             self._check_sees()
-            self._said = jax.device_get(_sent(self._fusion.answers, self.history))
+            watch = self._fusion.watch
+            familiar = None if watch is None else watch.familiar
+            self._said = as_sent(*jax.device_get(_sent(self._fusion.answers, familiar, self.history)))
         return self._said
 
     def hop(self, messages: Message, noise: Float[Array, "samples state"] | None = None) -> Message:
@@ -157,13 +153,13 @@ class Agent:
         """Of this agent's answers; other agents' may differ in which entries are numbers."""
         return sent_shape(self._fusion, self.number)
 
-    def receive(self, sender: int, step: int, message: Answer | SlotAnswer | Sent) -> bool:
+    def receive(self, sender: int, step: int, message: Sent) -> bool:
         """Take in another's answer.
 
         Args:
             sender: its number.
             step: for which it was given.
-            message: what `answer` gave there, or the numbers of it.
+            message: what `answer` gave there.
 
         Returns:
             Whether it is kept. The first answer of a sender and step counts; those older than all that are kept do not.
@@ -172,10 +168,9 @@ class Agent:
             InputError: there is no such other agent, or its answer is of another shape, not finite, or its weights are
                 negative.
         """
-        sent = message if isinstance(message, Sent) else as_sent(message)
-        if 0 <= sender < self.model.layout.num_agents and not sent_shape(self._fusion, sender).fits(sent):
+        if 0 <= sender < self.model.layout.num_agents and not sent_shape(self._fusion, sender).fits(message):
             raise InputError(f"What agent {sender} sent is no answer of this model's agents.")
-        return self._inbox.receive(int(sender), int(step), sent)
+        return self._inbox.receive(int(sender), int(step), message)
 
     @property
     def num_answers(self) -> int:
@@ -187,7 +182,7 @@ class Agent:
         return {sender: step for sender, (step, _) in self._answers(within).items()}
 
     def estimate(self, within: int | None = None, *, robust: bool | float = False) -> TeamEstimate:
-        """What those heard and itself say together, in the state's own units.
+        """What those heard and itself say together, in the state's own units, with its verdict: as `Model.fuse` does.
 
         Args:
             within: answers count that are no older than so many steps; `max_age` where not given.
@@ -196,16 +191,11 @@ class Agent:
         Raises:
             InputError: nobody has answered, no fusion was learned, or `within` is larger than `max_age`.
         """
-        sent, team = self._gathered(within)
+        sent, unlike, team = self._gathered(within)
         if not team.any():
             raise InputError("Nobody has answered at this step, not even this agent: nothing can be inferred.")
-        asked = team, self.model.scaling, tuple(self.model.state_names)
-        if robust:
-            each = answers_sent(self._fusion.answers, sent)
-            level = 0.99 if robust is True else float(robust)
-            self._found = fuse_answers_robustly(self._fusion, each, *asked, level)
-        else:
-            self._found = fuse_sent(self._fusion, sent, *asked)
+        names = tuple(self.model.state_names)
+        self._found = fuse_sent(self._fusion, sent, unlike, team, self.model.scaling, names, robust)
         return self._found
 
     def check(self, samples: Float[Array, "samples state"] | None = None, radius: float | None = None) -> AgentCheck:
@@ -244,15 +234,16 @@ class Agent:
             raise InputError(f"within is an age from 0 to max_age, {self.max_age}, not {within}.")
         return self._inbox.heard(self.step, within)
 
-    def _gathered(self, within: int | None) -> tuple[Any, np.ndarray]:
-        """What every agent sent, zeros of those who were not heard, and who was."""
+    def _gathered(self, within: int | None) -> tuple[Any, np.ndarray | None, np.ndarray]:
+        """What every agent sent, what it said of its history, zeros of those who were not heard; and who was."""
         heard = {sender: sent for sender, (_, sent) in self._answers(within).items()}
         if self._memory.sees:
-            heard[self.number] = self.to_send()
+            heard[self.number] = self.answer()
         team = np.isin(np.arange(self.model.layout.num_agents), list(heard))
         nothing = self.sent_shape.nothing
         rows = [heard.get(agent, nothing) for agent in range(len(team))]
-        return as_network_says(self._fusion, Sent(*(np.stack(parts) for parts in zip(*rows, strict=True)))), team
+        sent = Sent(*(np.stack(parts) for parts in zip(*rows, strict=True)))
+        return as_network_says(self._fusion, sent), sent.unlike if sent.unlike.size else None, team
 
     def _certificate(self, samples, radius: float | None) -> Certificate | None:
         if not self.model.has_denoiser:
@@ -271,18 +262,17 @@ class Agent:
     def _doubt(self) -> float | None:
         if self.model.fusion is None or not self._fusion.is_watched or not self._memory.sees:
             return None
-        sent, team = self._gathered(None)
+        sent, _, team = self._gathered(None)
         return doubt_of(self._fusion, sent, team, self.number, self.history) if team.sum() > 1 else None
 
 
-@partial(jax.jit, static_argnames="layout")
-def _encoded(layout: HistoryLayout, observations, actions, mask, agent) -> Float[Array, " history"]:
-    return layout.encode(History(observations, actions, mask, agent))
-
-
 @jax.jit
-def _sent(answers, history):
-    return answers.sent(answers.condition(history))
+def _sent(answers, familiar, history):
+    said = answers.sent(answers.condition(history))
+    if familiar is None:
+        return said, jnp.zeros(0)
+    unlike = familiar.unlikeness(history[: len(familiar.low)])
+    return said, jnp.minimum(unlike, jnp.finfo(unlike.dtype).max)
 
 
 @eqx.filter_jit

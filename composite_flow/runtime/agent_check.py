@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from composite_flow.certificate.checks import Certificate
 from composite_flow.fusion.contradictions import unusual
-from composite_flow.fusion.doubts import NUM_CHECKS, Watch
+from composite_flow.fusion.doubts import Watch
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.one_estimate import answers_sent
 
@@ -31,7 +31,9 @@ class AgentCheck(NamedTuple):
 def doubt_of(
     fusion: LearnedFusion, sent: Any, team: np.ndarray, agent: int, history: Float[Array, " history"]
 ) -> float:
-    """How far an agent contradicts all others, or its own history is unlike those of training, beside what is usual.
+    """How far an agent contradicts all others, and its own history is unlike those of training or goes badly with them.
+
+    Beside what is usual.
 
     Args:
         fusion: of the team, with what is usual.
@@ -48,7 +50,6 @@ def doubt_of(
 
 @jax.jit
 def _doubt(answers, watch: Watch, sent, team, agent, history):
-    columns = unusual(watch, answers.prior, answers_sent(answers, sent), None, team)[agent]
-    alone = watch.familiar.unlikeness(history[: len(watch.familiar.low)])
-    usual = watch.scale[len(columns) - NUM_CHECKS :][: len(alone)]
-    return jnp.maximum(jnp.max(columns / watch.scale), jnp.max(alone / usual))
+    histories = jnp.zeros((len(team), len(history))).at[agent].set(history)  # nobody else's is known, or read
+    columns = unusual(watch, answers.prior, answers_sent(answers, sent), histories, team)[agent]
+    return jnp.max(columns / watch.scale)

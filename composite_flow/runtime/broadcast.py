@@ -19,20 +19,20 @@ class Broadcast:
 
     kinds, waits = (ANSWER,), False
 
-    def __init__(self, shapes: Sequence[SentShape], report: Callable[[Any], dict[str, Any]]):
-        """`report` infers the state by an agent, and says what is told of it."""
+    def __init__(self, shapes: Sequence[SentShape], report: Callable[[Any, int], dict[str, Any]]):
+        """`report` infers the state by an agent whose team has so many members, and says what is told of it."""
         self.shapes, self._report = shapes, report
 
     def rehearse(self, agent: Any) -> None:
         """Do once what a step does, without a bus."""
-        agent.to_send()
-        self._report(agent)
+        agent.answer()
+        self._report(agent, 1)
 
     def opened(self, member: Member) -> None:
         """Send the own answer, where there is one."""
         if member.agent.sees:
             settings, shape = member.settings, self.shapes[member.agent.number]
-            member.send(ANSWER, encode(member.agent.to_send(), shape, settings.bits, settings.most_payload))
+            member.send(ANSWER, encode(member.agent.answer(), shape, settings.bits, settings.most_payload))
 
     def hear(self, member: Member, message: Message) -> None:
         """Take in an answer."""
@@ -60,4 +60,4 @@ class Broadcast:
 
     def estimate(self, member: Member) -> dict[str, Any]:
         """What all who were heard say together."""
-        return self._report(member.agent)
+        return self._report(member.agent, 1 + len(member.present))

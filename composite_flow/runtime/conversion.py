@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from composite_flow.fusion.answers import Answer
+from composite_flow.fusion.familiar import CHECKS
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.slot_answer import SlotAnswer
 from composite_flow.fusion.sparse import SparseAnswers
@@ -17,15 +18,16 @@ def sent_shape(fusion: LearnedFusion, agent: int) -> SentShape:
     """What an agent's answers look like as they are sent."""
     answers, types = fusion.answers, fusion.answers.prior.types
     unit = np.where(types.is_number, np.asarray(answers.prior.precision), 1.0).astype(np.float32)
+    checks = 0 if fusion.watch is None else len(CHECKS)
     if not isinstance(answers, SparseAnswers):
-        return SentShape(types.is_number, unit, answers.num_free)
+        return SentShape(types.is_number, unit, answers.num_free, checks)
     slots = np.minimum(np.asarray(answers.slots[agent], np.int32), types.size - 1)  # as JAX reads empty slots
-    return SentShape(types.is_number[slots], unit[slots], 1)
+    return SentShape(types.is_number[slots], unit[slots], 1, checks)
 
 
-def as_sent(answer: Answer | SlotAnswer) -> Sent:
-    """The numbers of an answer."""
-    parts = (answer.evidence, answer.weight, answer.precision, rest_of(answer))
+def as_sent(answer: Answer | SlotAnswer, unlike: Any = ()) -> Sent:
+    """The numbers of an answer, and of how unlike those of training its history is."""
+    parts = (answer.evidence, answer.weight, answer.precision, rest_of(answer), unlike)
     return Sent(*(np.asarray(part, np.float32) for part in parts))
 
 
@@ -36,7 +38,7 @@ def rest_of(answer: Answer | SlotAnswer) -> Any:
 
 def as_network_says(fusion: LearnedFusion, sent: Sent) -> Answer | SlotAnswer:
     """The inverse of `as_sent`, agents along the leading axis."""
-    evidence, weight, precision, rest = map(jnp.asarray, sent)
+    evidence, weight, precision, rest = map(jnp.asarray, sent[:4])
     if isinstance(fusion.answers, SparseAnswers):
         return SlotAnswer(evidence, weight, precision, rest[:, 0])
     return Answer(evidence, weight, precision, rest)
@@ -47,13 +49,15 @@ def whole_shape(fusion: LearnedFusion) -> SentShape:
     types, prior = fusion.answers.prior.types, fusion.answers.prior
     unit = np.where(types.is_number, np.asarray(prior.precision), 1.0).astype(np.float32)
     rest = 0 if isinstance(fusion.answers, SparseAnswers) else fusion.answers.num_free
-    return SentShape(types.is_number, unit, rest)
+    return SentShape(types.is_number, unit, rest, 0)
 
 
 def whole_answer(agent: Any) -> Sent:
-    """An agent's answer of every feature."""
-    answers = agent.model.fusion.answers
-    return as_sent(jax.device_get(_heard(answers, agent.number, agent.answer())))
+    """An agent's answer of every feature, as sums have it."""
+    fusion = agent.model.fusion
+    one = Sent(*(part[None] for part in agent.answer()))
+    found = _heard(fusion.answers, agent.number, jax.tree.map(lambda part: part[0], as_network_says(fusion, one)))
+    return as_sent(jax.device_get(found))
 
 
-_heard = jax.jit(lambda answers, agent, sent: answers.heard(agent, sent))
+_heard = jax.jit(lambda answers, agent, said: answers.heard(agent, said))

@@ -13,10 +13,14 @@ from composite_flow.runtime.sent import SentShape
 
 
 def model_checksum(model: Model) -> bytes:
-    """Eight bytes of all that messages and estimates depend on: weights, scaling, and the layout of histories."""
+    """Eight bytes of all that messages and estimates depend on: weights, scaling, and the layout of histories.
+
+    What is measured later, such as intervals and what is usual, may differ between agents that understand each other.
+    """
     found = hashlib.sha256(repr(sorted(dataclasses.asdict(model.layout).items())).encode())
-    answers = None if model.fusion is None else model.fusion.answers
-    for leaf in jax.tree.leaves(eqx.filter((model.denoiser, answers, model.scaling), eqx.is_array)):
+    fusion = model.fusion
+    said = None if fusion is None else (fusion.answers, fusion.watch and fusion.watch.familiar)
+    for leaf in jax.tree.leaves(eqx.filter((model.denoiser, said, model.scaling), eqx.is_array)):
         found.update(str(leaf.shape).encode())
         found.update(np.ascontiguousarray(leaf).tobytes())
     return found.digest()[:8]

@@ -157,7 +157,7 @@ def replay(
 
     Args:
         team: of processes that have met.
-        episodes: whose observations are replayed.
+        episodes: whose observations are replayed, to the agents that are there.
         steps: in rising order.
         seconds: to wait for the estimates of a step at most.
         period: seconds between two steps at least.
@@ -166,10 +166,11 @@ def replay(
     for step in steps:
         begun = time.monotonic()
         before, observations = _row(episodes.actions, max(step - 1, 0)), _row(episodes.observations, step)
-        for agent in team.processes:
-            about = {"step": int(step), "begins": int(step) in starts, "action": int(before[agent])}
+        there = [agent for agent in team.processes if episodes.alive is None or _row(episodes.alive, step)[agent]]
+        for agent in there:
+            about = {"step": int(step), "begins": int(step) in starts, "action": before[agent].tolist()}
             team.observe(agent, observations[agent], **about)
-        yield step, team.estimates(step, list(team.processes), seconds)
+        yield step, team.estimates(step, there, seconds)
         time.sleep(max(0.0, begun + period - time.monotonic()))
 
 

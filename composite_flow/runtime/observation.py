@@ -20,9 +20,9 @@ def parse_json(data: bytes) -> dict[str, Any]:
     """
     try:
         told = json.loads(data)
-        action, step = told.get("action"), told.get("step")
+        step = told.get("step")
         found = {"observation": np.asarray(told["observation"], np.float32), "begins": bool(told.get("begins", False))}
-        return {**found, "action": None if action is None else int(action), "step": None if step is None else int(step)}
+        return {**found, "action": told.get("action"), "step": None if step is None else int(step)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"An observation is a JSON object with `observation`: {error}.") from None
 

@@ -2,7 +2,8 @@
 
 With 32 bits numbers are sent as they are. With 16 and 8 bits they are the levels of `fusion.compression.quantised`:
 means η/λ, other evidence and the rest on even levels, weights and precisions on even levels of their logarithm. Where
-not all entries fit, a bit for each entry says whether it is there; those left out say nothing. NumPy alone.
+not all entries fit, a bit for each entry says whether it is there; those left out say nothing. How unlike training the
+history is comes last, always with 32 bits. NumPy alone.
 """
 
 import struct
@@ -23,7 +24,7 @@ def payload_bytes(shape: SentShape, bits: int, entries: np.ndarray | None = None
     chosen = np.ones(len(shape.is_number), bool) if entries is None else entries
     flags = 1 + (0 if chosen.all() else (len(chosen) + 7) // 8)
     numbers = int(chosen.sum()) + 2 * int((chosen & shape.is_number).sum()) + shape.rest
-    return flags + _SCALES[bits] + bits // 8 * numbers
+    return flags + _SCALES[bits] + bits // 8 * numbers + 4 * shape.checks
 
 
 def encode(sent: Sent, shape: SentShape, bits: int = 32, most_bytes: int | None = None) -> bytes:
@@ -44,9 +45,10 @@ def encode(sent: Sent, shape: SentShape, bits: int = 32, most_bytes: int | None 
     head = b"\x00" if chosen.all() else b"\x01" + np.packbits(chosen).tobytes()
     numbers = chosen & shape.is_number
     parts = (sent.evidence[numbers], sent.evidence[chosen & ~numbers], sent.weight[numbers], sent.precision[numbers])
+    unlike = np.asarray(sent.unlike, "<f4").tobytes()
     if bits == 32:
-        return head + b"".join(np.asarray(part, "<f4").tobytes() for part in (*parts, sent.rest))
-    return head + _as_levels(*parts, sent.rest, bits)
+        return head + b"".join(np.asarray(part, "<f4").tobytes() for part in (*parts, sent.rest)) + unlike
+    return head + _as_levels(*parts, sent.rest, bits) + unlike
 
 
 def decode(data: bytes, shape: SentShape, bits: int) -> Sent:
@@ -66,13 +68,15 @@ def decode(data: bytes, shape: SentShape, bits: int) -> Sent:
         raise RefusedMessage("no answer")
     numbers = chosen & shape.is_number
     sizes = [int(numbers.sum()), int((chosen & ~numbers).sum()), int(numbers.sum()), int(numbers.sum()), shape.rest]
-    values = np.frombuffer(data[start + _SCALES[bits] :], _TYPES[bits])
+    end = len(data) - 4 * shape.checks
+    values = np.frombuffer(data[start + _SCALES[bits] : end], _TYPES[bits])
     parts = list(np.split(values, np.cumsum(sizes)[:-1]))
     if bits != 32:
         with np.errstate(over="ignore", invalid="ignore"):  # of forged scales; what is not finite is refused below
             parts = _of_levels(parts, data[start : start + _SCALES[bits]], bits)
     evidence, weight, precision = np.zeros((3, len(chosen)), np.float32)
-    found = Sent(evidence, weight, precision, np.asarray(parts[4], np.float32))
+    unlike = np.frombuffer(data[end:], "<f4")
+    found = Sent(evidence, weight, precision, np.asarray(parts[4], np.float32), np.asarray(unlike, np.float32))
     found.evidence[numbers], found.evidence[chosen & ~numbers] = parts[0], parts[1]
     found.weight[numbers], found.precision[numbers] = parts[2], parts[3]
     if not shape.fits(found):

@@ -1,25 +1,20 @@
 """Composite diffusion round a ring: one message goes from agent to agent, as Definition 6 has it.
 
-All members draw the same noise and orders from a seed and the step's number (`Turns`), so that the message holds
-nothing but the noisy states. Who is dead is stepped over, and where the receiver of a message dies, its sender sends it
-to the next. The last one tells all where the samples ended. An agent makes each of its hops once.
+All members draw the same orders from a seed and the step's number, so that the message holds nothing but the noisy
+states. Who is dead is stepped over, and where the receiver of a message dies, its sender sends it to the next. The last
+one tells all where the samples ended. An agent makes each of its hops once. NumPy alone.
+
+What is drawn comes from generators that are the same in all versions of Python and NumPy: members may run different
+ones, and some run without JAX.
 """
 
+import random
 import struct
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from composite_flow.composite.plan import make_plan
-from composite_flow.composite.reconstruct import candidates_of
-from composite_flow.composite.rule import DEFINITION_6
-from composite_flow.composite.sampling import Sampling
-from composite_flow.composite.turns import draw_turns
-from composite_flow.model import Model
-from composite_flow.runtime.agent import Agent
 from composite_flow.runtime.member import Member
 from composite_flow.runtime.message import RING, TOTAL, Message, RefusedMessage
 
@@ -55,23 +50,35 @@ class Ring:
 
     kinds, waits = (RING, TOTAL), True
 
-    def __init__(self, model: Model, num_samples: int, num_sweeps: int, seed: int):
-        """A ring of the model's agents; arguments as in `Sampling`."""
-        self._plan = make_plan(model.layout.num_agents, Sampling(num_samples=num_samples, num_sweeps=num_sweeps))
-        self._shape, self._seed = (num_samples, model.denoiser.state_size), seed
+    def __init__(
+        self,
+        num_agents: int,
+        shape: tuple[int, int],
+        num_sweeps: int,
+        seed: int,
+        report: Callable[[Any, np.ndarray], dict[str, Any]],
+    ):
+        """A ring of so many agents.
+
+        Args:
+            num_agents: of the team.
+            shape: samples, and features of the state.
+            num_sweeps: passes through the agents.
+            seed: of orders and noise.
+            report: what is told by an agent of where the samples ended.
+        """
+        self._sizes, self._shape, self._seed, self._report = (num_sweeps, num_agents), shape, seed, report
         self._end: Baton | None = None
 
-    def rehearse(self, agent: Agent) -> None:
+    def rehearse(self, agent: Any) -> None:
         """Do once what a step does, without a bus."""
-        _, start = _drawn(self._plan, self._shape[1], self._seed, 0)
-        everyone = np.ones(agent.model.layout.num_agents, bool)
-        self._end = Baton(0, 0, everyone, np.asarray(agent.hop(jnp.asarray(start))))
-        self._report(agent)
+        self._report(agent, np.asarray(agent.hop(draw_start(self._seed, 0, self._shape))))
 
     def opened(self, member: Member) -> None:
         """Draw the turns; the first of those who are present begins."""
-        order, self._start = _drawn(self._plan, self._shape[1], self._seed, member.agent.step)
-        self._order, self._made, self._sent, self._end = np.asarray(order).tolist(), -1, None, None
+        place = self._seed, member.agent.step
+        self._order, self._start = draw_order(*place, *self._sizes), draw_start(*place, self._shape)
+        self._made, self._sent, self._end = -1, None, None
         self._begin_if_first(member)
 
     def hear(self, member: Member, message: Message) -> None:
@@ -106,13 +113,14 @@ class Ring:
         """The state that most samples reached; nothing where the message did not come round."""
         if self._end is None:
             return {"participants": [], "nothing": "The message did not come round by the deadline."}
-        return self._report(member.agent)
+        whose = {"participants": np.flatnonzero(self._end.whose).tolist(), "hops": self._end.made}
+        return {**whose, **self._report(member.agent, self._end.y)}
 
     # --- parts of the above
 
     def _begin_if_first(self, member: Member) -> None:
         whose = np.zeros(member.num_agents, bool)
-        baton = self._stepped_over(member, Baton(0, 0, whose, np.asarray(self._start)))
+        baton = self._stepped_over(member, Baton(0, 0, whose, self._start))
         if self._order[baton.hop] == member.agent.number:
             self._take(member, baton)
 
@@ -120,7 +128,7 @@ class Ring:
         """Make this hop, and pass the message on."""
         self._made = baton.hop
         if member.agent.sees:
-            y, whose = np.asarray(member.agent.hop(jnp.asarray(baton.y))), baton.whose.copy()
+            y, whose = np.asarray(member.agent.hop(baton.y)), baton.whose.copy()
             whose[member.agent.number] = True
             baton = Baton(baton.hop, baton.made + 1, whose, y)
         self._pass_on(member, Baton(baton.hop + 1, baton.made, baton.whose, baton.y))
@@ -144,23 +152,14 @@ class Ring:
             hop += 1
         return Baton(hop, baton.made, baton.whose, baton.y)
 
-    def _report(self, agent: Agent) -> dict[str, Any]:
-        """What the ends say, and this agent's share of the checks."""
-        assert self._end is not None
-        model, samples = agent.model, jnp.asarray(self._end.y)
-        found = candidates_of(samples, self._plan)
-        state = np.asarray(model.scaling.unscale(found["state"])).tolist()
-        told = {"participants": np.flatnonzero(self._end.whose).tolist(), "hops": self._end.made}
-        told |= {"mean": dict(zip(model.state_names, state, strict=True)), "share": float(found["shares"][0])}
-        if model.radius is not None and agent.sees:
-            checked = agent.check(samples).certificate
-            assert checked is not None
-            told["holds_possible"] = bool(np.all(np.asarray(checked.accepted_by_paper)))
-        return told
+
+def draw_order(seed: int, step: int, num_sweeps: int, num_agents: int) -> list[int]:
+    """Who makes which hop of a step: a fresh permutation in every sweep."""
+    draw = random.Random(f"{seed} {step}")  # of whose methods `random` alone is promised to stay as it is
+    return [agent for _ in range(num_sweeps) for agent in sorted(range(num_agents), key=lambda _: draw.random())]
 
 
-@partial(jax.jit, static_argnames="state_size")
-def _drawn(plan, state_size: int, seed, step):
-    """Who makes which hop, and the noisy states before the first."""
-    turns = draw_turns(plan, DEFINITION_6, jax.random.fold_in(jax.random.key(seed), step))
-    return turns.speakers.reshape(-1), turns.start(state_size)
+def draw_start(seed: int, step: int, shape: tuple[int, int]) -> np.ndarray:
+    """The noisy states of a step before the first hop, N(0, 1)."""
+    entropy = int(random.Random(f"start {seed} {step}").random() * 2**32)
+    return np.random.RandomState(entropy).standard_normal(shape).astype(np.float32)  # frozen, unlike `Generator`

@@ -17,9 +17,10 @@ from composite_flow.runtime.identity import model_checksum, sent_shapes
 from composite_flow.runtime.loss import Loss
 from composite_flow.runtime.member import Rule, Settings
 from composite_flow.runtime.process import AgentProcess
-from composite_flow.runtime.report import fused_report, summed_report
+from composite_flow.runtime.report import ends_report, fused_report, summed_report
 from composite_flow.runtime.ring import Ring
 from composite_flow.runtime.tree import Tree
+from composite_flow.validation import check_counts
 
 By = Literal["broadcast", "tree", "ring"]
 
@@ -63,17 +64,20 @@ def agent_process(
 def make_rule(model: Model, inference: Inference) -> Rule:
     """The rule of an inference."""
 
-    def report(agent: Agent) -> dict[str, Any]:
-        return fused_report(agent, inference.level, robust=inference.robust)
+    def report(agent: Agent, size: int) -> dict[str, Any]:
+        return fused_report(agent, size, inference.level, robust=inference.robust)
 
     if inference.by == "ring":
         if isinstance(model.denoiser, NoDenoiser):
             model.denoiser.refuse()
-        return Ring(model, inference.num_samples, inference.num_sweeps, inference.seed)
+        check_counts(num_samples=inference.num_samples, num_sweeps=inference.num_sweeps)
+        shape = inference.num_samples, model.denoiser.state_size
+        return Ring(model.layout.num_agents, shape, inference.num_sweeps, inference.seed, ends_report)
     if model.fusion is None:
         raise lacking()
     if inference.by == "tree":
-        return Tree(whole_shape(model.fusion), whole_answer, partial(summed_report, level=inference.level))
+        report_sum = partial(summed_report, level=inference.level)
+        return Tree(model.layout.num_agents, whole_shape(model.fusion), whole_answer, report_sum)
     return Broadcast(sent_shapes(model), report)
 
 

@@ -24,23 +24,25 @@ class Tree:
 
     def __init__(
         self,
+        num_agents: int,
         shape: SentShape,
         whole: Callable[[Any], Sent],
-        report: Callable[[Any, Sent, np.ndarray], dict[str, Any]],
+        report: Callable[[Any, Sent, np.ndarray, int], dict[str, Any]],
     ):
         """A tree of agents whose sums have this shape.
 
         Args:
+            num_agents: of the team.
             shape: of an answer of every feature.
             whole: an agent's answer of every feature.
-            report: what is told by an agent of a sum, and of whose answers it holds.
+            report: what is told by an agent of a sum, of whose answers it holds, where the team has so many members.
         """
-        self._shape, self._whole, self._report = shape, whole, report
+        self._num_agents, self._shape, self._whole, self._report = num_agents, shape, whole, report
         self._total: tuple[Sent, np.ndarray] | None = None
 
     def rehearse(self, agent: Any) -> None:
         """Do once what a step does, without a bus."""
-        self._report(agent, self._whole(agent), np.ones(agent.model.layout.num_agents, bool))
+        self._report(agent, self._whole(agent), np.isin(np.arange(self._num_agents), agent.number), 1)
 
     def opened(self, member: Member) -> None:
         """Begin with the own answer, and send it on where nobody is below."""
@@ -89,7 +91,7 @@ class Tree:
     def estimate(self, member: Member) -> dict[str, Any]:
         """What the total says, or by the deadline the own part of the tree."""
         total, whose = self._total or (self._sum, self._whose)
-        return self._report(member.agent, total, whose)
+        return self._report(member.agent, total, whose, 1 + len(member.present))
 
     def _patience(self, deadline: float) -> float:
         """Seconds to wait for those below: none of the lowest, most of the root."""

@@ -2,13 +2,26 @@
 
 import dataclasses
 import json
+from collections import Counter
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runtime.fused_team import AGENTS, STATE, dense_answers, episodes, replay, sparse_answers, team_model
+from runtime.fused_team import (
+    AGENTS,
+    STATE,
+    calibrated,
+    dense_answers,
+    episodes,
+    replay,
+    sparse_answers,
+    strange,
+    suspicious,
+    team_model,
+)
+from runtime.simulated import SimulatedBus
 
 import composite_flow as cf
 from composite_flow import cli
@@ -16,11 +29,16 @@ from composite_flow.denoiser import NoDenoiser
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.export import folder as export_folder
 from composite_flow.export.folder import CLOSE, export_model
-from composite_flow.fusion.calibration import LEVELS, Calibration
+from composite_flow.numerics.merging import merge_points
+from composite_flow.runtime.conversion import whole_shape
 from composite_flow.runtime.identity import model_checksum
+from composite_flow.runtime.report import summed_report
+from composite_flow.runtime.start import Inference, make_rule
 
 pytest.importorskip("onnx")
 standalone = pytest.importorskip("composite_flow.export.standalone.agent")
+from composite_flow.export.standalone.__main__ import parse, rule_of  # noqa: E402
+from composite_flow.export.standalone.__main__ import tell as told_of  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=[dense_answers, sparse_answers], ids=["dense", "sparse"])
@@ -36,44 +54,137 @@ def exported(model, tmp_path_factory):
     return folder
 
 
-def test_the_agent_in_numpy_is_the_agent(model, exported):
-    """Over 24 steps with a third of the messages lost: histories, answers, estimates, intervals, hops."""
-    ours = [cf.Agent(model, number) for number in range(AGENTS)]
-    theirs = [standalone.Agent(exported, number) for number in range(AGENTS)]
-    random, logged = np.random.default_rng(2), episodes(24)
+def agents_of(model, exported):
+    """The team on JAX, and the team in NumPy."""
+    numbers = range(AGENTS)
+    return [cf.Agent(model, number) for number in numbers], [standalone.Agent(exported, number) for number in numbers]
+
+
+def replayed(model, exported, logged, seed=2):
+    """Both teams at every step of logged episodes, with a third of the messages lost."""
+    ours, theirs = agents_of(model, exported)
+    random = np.random.default_rng(seed)
     for (step, _), _ in zip(replay(ours, logged), replay(theirs, logged), strict=True):
-        for one, other in zip(ours, theirs, strict=True):
-            np.testing.assert_allclose(other.history, one.history, atol=1e-6)
-            for part, same in zip(other.to_send(), one.to_send(), strict=True):
-                np.testing.assert_allclose(part, same, rtol=1e-5, atol=1e-5)
         for sender in range(AGENTS):
             for listener in range(AGENTS):
                 if sender != listener and random.random() < 0.7:
-                    message = ours[sender].to_send()
+                    message = ours[sender].answer()
                     assert ours[listener].receive(sender, step, message)
                     assert theirs[listener].receive(sender, step, message)
-        for one, other in zip(ours, theirs, strict=True):
-            expected, found = one.estimate(), other.estimate()
-            np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-5, atol=1e-5)
-            np.testing.assert_allclose(found.variance, expected.variance, rtol=1e-5, atol=1e-6)
-            np.testing.assert_array_equal(found.participants, expected.participants)
-            bounds = other.intervals(found, 0.9)
-            assert set(bounds) == {"speed", "heat"}
-            np.testing.assert_allclose(bounds["heat"], expected.interval("heat", 0.9), rtol=1e-5)
-            y = random.normal(size=(3, STATE)).astype(np.float32)
-            np.testing.assert_allclose(other.hop(y), one.hop(jnp.asarray(y)), rtol=1e-5, atol=1e-5)
+        yield from zip(ours, theirs, strict=True)
 
 
-@pytest.mark.parametrize("activation", ["relu", "silu", "gelu", "tanh"])
-@pytest.mark.parametrize("history_at", ["every_layer", "input"])
+def test_the_agent_in_numpy_is_the_agent(model, exported):
+    """Over 24 steps: histories, answers, estimates, intervals, hops, and where most samples end."""
+    random = np.random.default_rng(2)
+    for one, other in replayed(model, exported, episodes(24)):
+        np.testing.assert_allclose(other.history, one.history, atol=1e-6)
+        for part, same in zip(other.answer(), one.answer(), strict=True):
+            np.testing.assert_allclose(part, same, rtol=1e-5, atol=1e-5)
+        expected, found = one.estimate(), other.estimate()
+        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found.variance, expected.variance, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found.uncertainty, expected.uncertainty, rtol=1e-5)
+        np.testing.assert_array_equal(found.participants, expected.participants)
+        bounds = other.intervals(found, 0.9)
+        assert set(bounds) == {"speed", "heat"}
+        np.testing.assert_allclose(bounds["heat"], expected.interval("heat", 0.9), rtol=1e-5)
+        y = random.normal(size=(3, STATE)).astype(np.float32)
+        np.testing.assert_allclose(other.hop(y), one.hop(jnp.asarray(y)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("robust", [False, True])
+def test_verdicts_in_numpy_are_those_of_the_agent(model, tmp_path, robust):
+    """Who is in doubt and why, who is left out, or that the estimate is too wide."""
+    model, reasons, left_out = suspicious(calibrated(model, [1.0, 0.9, 0.9, 0.7])), Counter(), 0
+    export_model(model, tmp_path / "out")
+    for one, other in replayed(model, tmp_path / "out", strange(episodes(24))):
+        expected, found = one.estimate(robust=robust), other.estimate(robust=robust)
+        verdict = dataclasses.asdict(expected.verdict)
+        assert [found.verdict[name] for name in ("accepted", "reason")] == [verdict["accepted"], verdict["reason"]]
+        assert tuple(found.verdict["agents"]) == verdict["agents"]
+        if (
+            expected.participants.sum() > 2 and verdict["reason"] != "too wide"
+        ):  # of two, either may be called the worst
+            assert found.verdict["sentence"] == verdict["sentence"]
+        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(found.left_out, expected.doubts.left_out)
+        np.testing.assert_array_equal(found.participants, expected.participants)
+        reasons[found.verdict["reason"]] += 1
+        left_out += int(found.left_out.sum())
+    assert reasons[""] and reasons["too wide"] and (left_out if robust else reasons["unlike training"])
+
+
+def test_what_a_sum_says_in_numpy_is_what_it_says_in_jax(model, exported):
+    """With the verdict as far as it can be told: where the own history is unlike training, or the estimate too wide."""
+    rule, size, reasons = make_rule(model, Inference("tree")), AGENTS, Counter()
+    for one, other in replayed(model, exported, strange(episodes(24))):
+        ours, theirs = rule._whole(one), other.whole_answer()
+        for part, same in zip(theirs, ours, strict=True):
+            np.testing.assert_allclose(part, same, rtol=1e-5, atol=1e-5)
+        whose = np.isin(np.arange(AGENTS), one.number)
+        expected = summed_report(one, ours, whose, size, 0.9)
+        found = told_of(other, other.estimate_of(theirs, whose), size, 0.9)
+        assert set(found) == set(expected)
+        assert found["verdict"]["reason"] == expected["verdict"]["reason"]
+        assert found["verdict"]["sentence"] == expected["verdict"]["sentence"]
+        reasons[found["verdict"]["reason"]] += 1
+    shape, expected = standalone.Exported(exported).sums_shape, whole_shape(model.fusion)
+    assert (shape.rest, shape.checks) == (expected.rest, expected.checks)
+    np.testing.assert_array_equal(shape.is_number, expected.is_number)
+    np.testing.assert_allclose(shape.unit, expected.unit)
+    assert reasons[""] and reasons["unlike training"]
+
+
+def test_a_team_of_both_kinds_infers_by_every_rule(model, exported):
+    """Two members on JAX and two without it, on a simulated bus: all tell what the joint call says."""
+    logged, about = episodes(8), standalone.Exported(exported)
+    histories = np.asarray(cf.HistoryDataset(logged, model.layout.length).joint(np.arange(8)).histories)
+    for by in ("broadcast", "tree", "ring"):
+        asked = parse(["--name", "0", "--team", "t", "--rule", by])
+        rules = {0: lambda by=by: make_rule(model, Inference(by)), 1: lambda asked=asked: rule_of(about, asked)}
+        bus = SimulatedBus(model)
+        for number in range(AGENTS):
+            bus.make_rule = rules[number % 2]
+            bus.start(number, agent=standalone.Agent(about, number) if number % 2 else None)
+        for step in range(8):
+            bus.step(logged, step)
+            told = bus.told[-AGENTS:]
+            assert all(one["participants"] == [0, 1, 2, 3] and one["step"] == step for one in told)
+            means = np.asarray([list(one["mean"].values()) for one in told])
+            expected = means[0] if by == "ring" else model.fuse(histories[step]).mean
+            np.testing.assert_allclose(means, np.broadcast_to(expected, means.shape), rtol=1e-5, atol=1e-5)
+        assert not any(member.refused for member in bus.members.values())
+
+
+def test_where_most_samples_end_is_the_candidate_of_jax(model, exported):
+    agent, random = standalone.Agent(exported, 0), np.random.default_rng(0)
+    assert standalone.MERGE_RADIUS == cf.Sampling().merge_radius
+    for _ in range(20):
+        ends = np.repeat(random.normal(size=(3, STATE)), random.integers(1, 5, 3), axis=0).astype(np.float32)
+        ends = random.permutation(ends + 0.01 * random.normal(size=ends.shape).astype(np.float32))
+        merged = merge_points(jnp.asarray(ends), 0.1, 16)
+        state, share = agent.likeliest(ends)
+        np.testing.assert_allclose(state, model.scaling.unscale(merged.points[0]), rtol=1e-5, atol=1e-5)
+        assert share == pytest.approx(float(merged.counts[0]) / len(ends))
+
+
+NETWORKS = [("relu", "every_layer"), ("silu", "every_layer"), ("gelu", "every_layer"), ("tanh", "input")]
+
+
+@pytest.mark.parametrize(("activation", "history_at"), NETWORKS)
 def test_every_network_can_be_exported(key, tmp_path, activation, history_at):
     model = team_model(key)
     network = cf.Network(model.layout, STATE, 8, 3, history_at, activation, key=key)
     answers = dense_answers(key, activation)
     changed = dataclasses.replace(model, denoiser=network, fusion=dataclasses.replace(model.fusion, answers=answers))
-    for form in ("onnx", "stablehlo"):
-        differences = export_model(changed, tmp_path / form, form)
-        assert set(differences) == {"answer", "fuse", "condition", "denoise"} and max(differences.values()) <= CLOSE
+    differences = export_model(changed, tmp_path / "out", "onnx")
+    assert set(differences) == {"answer", "fuse", "condition", "denoise"} and max(differences.values()) <= CLOSE
+
+
+def test_a_model_can_be_exported_for_other_programs_of_jax(model, tmp_path):
+    differences = export_model(model, tmp_path / "out", "stablehlo")
+    assert set(differences) == {"answer", "fuse", "condition", "denoise"} and max(differences.values()) <= CLOSE
 
 
 def test_what_differs_from_jax_is_not_written(model, tmp_path, monkeypatch):
@@ -101,7 +212,7 @@ def test_a_folder_is_replaced_only_where_that_is_asked_and_it_is_an_export(model
 
 def test_a_folder_of_another_version_is_refused(exported, tmp_path):
     about = json.loads((exported / "manifest.json").read_text())
-    for changed in ({**about, "format": 2}, {**about, "form": "stablehlo"}):
+    for changed in ({**about, "format": 1}, {**about, "form": "stablehlo"}):
         (tmp_path / "manifest.json").write_text(json.dumps(changed))
         with pytest.raises(FileError, match="another version or form.*export the model anew"):
             standalone.Agent(tmp_path, 0)
@@ -120,18 +231,19 @@ def test_the_manifest_tells_whose_messages_it_understands(model, exported):
 
 def test_calibrated_intervals_go_along(key, tmp_path):
     model = team_model(key)
-    table = jnp.arange(2.0 * len(LEVELS) * STATE).reshape(2, len(LEVELS), STATE)
-    flat = jnp.ones((2, len(LEVELS)))
-    calibration = Calibration((1, AGENTS), 60, jnp.ones((2, STATE)), table, 2 * table, flat, flat, flat)
-    calibrated = dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, calibration=calibration))
-    export_model(calibrated, tmp_path / "out")
-    one, other = cf.Agent(calibrated, 0), standalone.Agent(tmp_path / "out", 0)
-    for agent in (one, other):
-        agent.observe(np.ones(2))
-    expected, found = one.estimate(), other.estimate()
-    for level in (0.5, 0.93, 0.975):
-        np.testing.assert_allclose(other.intervals(found, level)["speed"], expected.interval("speed", level), rtol=1e-5)
-    assert other.intervals(found, 0.99) is None and not expected.promises(0.99)  # of 60 episodes
+    few = calibrated(model, [1.0] * AGENTS).fusion.calibration
+    for lost in (0.0, 0.3):
+        few = dataclasses.replace(few, num_episodes=60, lost=lost)
+        fewer = dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, calibration=few))
+        export_model(fewer, tmp_path / "out", overwrite=True)
+        one, other = cf.Agent(fewer, 0), standalone.Agent(tmp_path / "out", 0)
+        for agent in (one, other):
+            agent.observe(np.ones(2))
+        expected, found = one.estimate(), other.estimate()
+        for level in (0.5, 0.93, 0.975):
+            bounds = other.intervals(found, level, team=3)["speed"]  # three were to answer: read where answers are lost
+            np.testing.assert_allclose(bounds, expected.interval("speed", level, team=3 if lost else None), rtol=1e-5)
+        assert other.intervals(found, 0.99) is None and not expected.promises(0.99)  # of 60 episodes
 
 
 def test_what_was_not_learned_is_not_exported(key, tmp_path):

@@ -1,5 +1,7 @@
 """Models of small teams with drawn weights, and joint histories of their episodes."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import numpy as np
 import composite_flow as cf
 from composite_flow.data.scaling import Scaling
 from composite_flow.fusion.answers import Prior
+from composite_flow.fusion.calibration import Calibration
 from composite_flow.fusion.doubts import NUM_CHECKS, Watch
 from composite_flow.fusion.familiar import Familiar
 from composite_flow.fusion.features import FeatureTypes
@@ -61,6 +64,30 @@ def team_model(key, answers=None):
     fusion = LearnedFusion(dense_answers(key) if answers is None else answers, quantiles, watch=watch)
     denoiser = cf.Network(LAYOUT, STATE, width=8, depth=2, key=key)
     return cf.Model(denoiser, LAYOUT, SCALING, 0.7, (), NAMES, {}, fusion)
+
+
+def calibrated(model, widest, lost=0.0):
+    """The model with how far errors reach, and the width that is usual for each size of team."""
+    reach = jnp.linspace(0.5, 3.0, len(LEVELS))[None, :, None] * jnp.linspace(1.0, 2.0, AGENTS)[:, None, None]
+    table, flat = jnp.broadcast_to(reach, (AGENTS, len(LEVELS), STATE)), jnp.ones((AGENTS, len(LEVELS)))
+    width = jnp.asarray(widest)[:, None] * flat
+    sizes = tuple(range(1, AGENTS + 1))
+    found = Calibration(sizes, 1000, jnp.ones((AGENTS, STATE)), table, 2 * table, flat, flat, width, lost=lost)
+    return dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, calibration=found))
+
+
+def suspicious(model):
+    """The model, to which even small contradictions are unusual."""
+    watch = model.fusion.watch
+    watch = dataclasses.replace(watch, scale=watch.scale.at[:STATE].set(0.02))
+    return dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, watch=watch))
+
+
+def strange(logged):
+    """The same episodes, but that every third observation of agent 2 is unlike those of training."""
+    observations = np.array(logged.observations)
+    observations[::3, 2] *= 60.0
+    return dataclasses.replace(logged, observations=observations)
 
 
 def episodes(steps, seed=0, length=8):

@@ -18,13 +18,15 @@ class SimulatedBus:
         self.model, self.told, self.sent = model, [], []
         self.settings = settings or Settings("test")
         self.now, self.offsets = 0.0, offsets or {}
-        self.make_rule = rule or (lambda: Broadcast(sent_shapes(model), lambda agent: fused_report(agent, 0.9)))
+        self.make_rule = rule or (
+            lambda: Broadcast(sent_shapes(model), lambda agent, size: fused_report(agent, size, 0.9))
+        )
         self.max_age, self.members, self.queue = max_age, {}, []
         self.lost = lambda data, sender, listener: False
 
-    def start(self, number, model=None):
+    def start(self, number, model=None, agent=None):
         """A new start of an agent, met by all others and they by it."""
-        agent = cf.Agent(model or self.model, number, max_age=self.max_age)
+        agent = agent or cf.Agent(model or self.model, number, max_age=self.max_age)
         checksum = model_checksum(model or self.model)
         count = self.model.layout.num_agents
         send = lambda data, to: self.queue.append((data, number, to))  # noqa: E731

@@ -1,5 +1,7 @@
 """An agent alone, with what others sent, says what the joint functions say of all histories."""
 
+import dataclasses
+from collections import Counter
 from itertools import islice
 
 import jax
@@ -12,10 +14,13 @@ from runtime.fused_team import (
     LENGTH,
     OBSERVATION,
     STATE,
+    calibrated,
     dense_answers,
     episodes,
     replay,
     sparse_answers,
+    strange,
+    suspicious,
     team_model,
 )
 
@@ -26,7 +31,6 @@ from composite_flow.composite.rule import ParallelMean
 from composite_flow.composite.turns import draw_turns
 from composite_flow.errors import InputError
 from composite_flow.fusion.contradictions import unusual
-from composite_flow.runtime.conversion import as_sent
 
 
 @pytest.fixture(params=[dense_answers, sparse_answers], ids=["dense", "sparse"])
@@ -80,6 +84,25 @@ def test_robust_estimates_are_those_of_the_joint_call(model):
     found, expected = agents[1].estimate(robust=0.5), model.fuse(histories, robust=0.5)
     np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(found.doubts.left_out, expected.doubts.left_out)
+
+
+@pytest.mark.parametrize("robust", [False, 0.5])
+def test_verdicts_are_those_of_the_joint_call_from_the_answers_that_arrived(model, robust):
+    """Who is in doubt and why, or that the estimate is too wide: over three episodes, with messages lost."""
+    model = suspicious(calibrated(model, [1.0, 0.9, 0.9, 0.7]))
+    agents, random, reasons = team_of(model), np.random.default_rng(1), Counter()
+    for _, histories in replay(agents, strange(episodes(24))):
+        lost = {(i, j) for i in range(AGENTS) for j in range(AGENTS) if random.random() < 0.3}
+        exchange(agents, lost)
+        for agent in agents:
+            heard = [i for i in range(AGENTS) if i == agent.number or (i, agent.number) not in lost]
+            expected, found = model.fuse(histories, heard, robust=robust), agent.estimate(robust=robust)
+            assert dataclasses.astuple(found.verdict)[:3] == dataclasses.astuple(expected.verdict)[:3]  # two tie
+            np.testing.assert_array_equal(found.doubts.left_out, expected.doubts.left_out)
+            np.testing.assert_allclose(found.doubts.values, expected.doubts.values, rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(found.uncertainty, expected.uncertainty, rtol=1e-5)
+            reasons[found.verdict.reason] += 1
+    assert set(reasons) >= {"", "sensors in doubt", "too wide"} and robust or reasons["unlike training"]
 
 
 def test_an_answer_counts_once_and_the_first_one_counts(model):
@@ -154,7 +177,7 @@ def test_what_cannot_be_observed_changes_nothing(model, observation, action, ste
 
 def test_what_is_no_answer_is_refused(model):
     agents, _ = observed(model)
-    sent = as_sent(agents[1].answer())
+    sent = agents[1].answer()
     for broken in (sent._replace(evidence=sent.evidence[:-1]), sent._replace(evidence=sent.evidence * np.nan)):
         with pytest.raises(InputError, match="agent 1 sent is no answer"):
             agents[0].receive(1, 4, broken)

@@ -10,13 +10,19 @@ from seeing_team import AGENTS, NOISE, played, seeing
 
 import composite_flow as cf
 from composite_flow.denoiser import NoDenoiser
+from composite_flow.export.folder import export_model
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.trust.measure import calibrate_answers
 from composite_flow.runtime.loss import Loss
 from composite_flow.runtime.message import unpack
 
+pytest.importorskip("onnx")
+standalone = pytest.importorskip("composite_flow.export.standalone.agent")
+from composite_flow.export.standalone.__main__ import parse, rule_of  # noqa: E402
+
 pytestmark = pytest.mark.slow
+ASKED = parse(["--name", "0", "--team", "test", "--level", "0.9"])
 EPISODES, LENGTH, LEVEL = 400, 4, 0.9
 
 
@@ -43,16 +49,23 @@ def seeing_network(boast):
     return blank
 
 
-def test_intervals_cover_on_400_episodes_with_a_third_of_the_messages_lost():
-    """Agents boast, claiming four times the precision that they have, which calibration corrects for every size."""
+@pytest.mark.parametrize("known_lost", [0.0, 0.3])
+def test_intervals_cover_on_400_episodes_with_a_third_of_the_messages_lost(tmp_path, known_lost):
+    """Agents boast, claiming four times the precision that they have, which calibration corrects.
+
+    For every size of the team; or where it knows of the losses, for the team that was to answer.
+    """
     answers, data = seeing_network(boast=4.0), played(EPISODES, jax.random.key(7), LENGTH)
-    calibration = calibrate_answers(answers, played(2000, jax.random.key(0), LENGTH), key=jax.random.key(1))
+    key = jax.random.key(1)
+    calibration = calibrate_answers(answers, played(2000, jax.random.key(0), LENGTH), key=key, lost=known_lost)
     fusion = LearnedFusion(answers, calibration=calibration)
     model = cf.Model(NoDenoiser(2), data.layout, data.scaling, None, (), ("number", "coin"), {}, fusion)
-    bus, loss = SimulatedBus(model), Loss(0.3, seed=2)
+    export_model(model, tmp_path / "out")  # agents in NumPy, which are quick, and held to those in JAX elsewhere
+    exported = standalone.Exported(tmp_path / "out")
+    bus, loss = SimulatedBus(model, rule=lambda: rule_of(exported, ASKED)), Loss(0.3, seed=2)
     bus.lost = lambda sent, sender, listener: loss.fate(sender, listener, unpack(sent).step) is None
     for number in range(AGENTS):
-        bus.start(number)
+        bus.start(number, agent=standalone.Agent(exported, number))
     observations, states = np.asarray(data.windows.observations), np.asarray(data.windows.states)
     for step in range(EPISODES * LENGTH):
         for number in range(AGENTS):
@@ -68,6 +81,7 @@ def test_intervals_cover_on_400_episodes_with_a_third_of_the_messages_lost():
         sizes[len(told["participants"])] += 1
     # the mean over episodes of the share of its steps; agents of a step share most answers, and are judged one by one
     error = inside.std(axis=0) / np.sqrt(EPISODES)
+    assert {told["level"] for told in bus.told} == {LEVEL}
     assert (np.abs(inside.mean(axis=0) - LEVEL) < 4 * error + 0.01).all() and (error < 0.01).all()
     assert (sizes[1:] > 300).all()  # teams of every size
     # as they claim it themselves, they would cover far less

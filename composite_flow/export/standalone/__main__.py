@@ -8,35 +8,70 @@ from typing import Any
 import numpy as np
 
 try:
-    from agent import Agent, Exported  # type: ignore # in an exported folder, it lies beside this file
+    from agent import Agent, Estimate  # type: ignore # in an exported folder, it lies beside this file
 except ImportError:
-    from composite_flow.export.standalone.agent import Agent, Exported
-from composite_flow.errors import CompositeFlowError
+    from composite_flow.export.standalone.agent import Agent, Estimate
+from composite_flow.errors import CompositeFlowError, InputError
+from composite_flow.export.standalone.exported import Exported
 from composite_flow.runtime.broadcast import Broadcast
-from composite_flow.runtime.bus import Bus
+from composite_flow.runtime.bus import bus_of
 from composite_flow.runtime.loss import Loss
-from composite_flow.runtime.member import Settings
+from composite_flow.runtime.member import Rule, Settings
 from composite_flow.runtime.process import AgentProcess, run_until_stopped
+from composite_flow.runtime.ring import Ring
+from composite_flow.runtime.sent import Sent
+from composite_flow.runtime.tree import Tree
 
 
-def report(agent: Any, level: float) -> dict[str, Any]:
-    """What is told of an estimate."""
-    found = agent.estimate()
+def tell(agent: Any, found: Estimate, size: int, level: float) -> dict[str, Any]:
+    """What is told of an estimate of a team of this size, as `composite-flow agent` does."""
     told: dict[str, Any] = {"participants": np.flatnonzero(found.participants).tolist()}
     told["mean"] = dict(zip(agent.state_names, found.mean.tolist(), strict=True))
     told["deviation"] = dict(zip(agent.state_names, np.sqrt(found.variance).tolist(), strict=True))
-    bounds = agent.intervals(found, level)
+    told["uncertainty"] = found.uncertainty
+    if found.verdict is not None:
+        told["verdict"] = found.verdict
+    bounds = agent.intervals(found, level, size)
     return told if bounds is None else {**told, "level": level, "intervals": bounds}
+
+
+def rule_of(exported: Exported, asked: argparse.Namespace) -> Rule:
+    """The rule by which the team infers."""
+
+    def report(agent: Any, size: int) -> dict[str, Any]:
+        found = agent.estimate(robust=asked.robust)
+        left_out = {"left_out": np.flatnonzero(found.left_out).tolist()} if asked.robust else {}
+        return {**tell(agent, found, size, asked.level), **left_out}
+
+    def report_sum(agent: Any, total: Sent, whose: np.ndarray, size: int) -> dict[str, Any]:
+        return tell(agent, agent.estimate_of(total, whose), size, asked.level)
+
+    def report_ends(agent: Any, ends: np.ndarray) -> dict[str, Any]:
+        state, share = agent.likeliest(ends)
+        return {"mean": dict(zip(agent.state_names, state.tolist(), strict=True)), "share": share}
+
+    count, size = exported.about["layout"]["num_agents"], len(exported.about["state_names"])
+    if asked.rule == "ring":
+        return Ring(count, (asked.samples, size), asked.sweeps, asked.team_seed, report_ends)
+    if not exported.shapes:
+        raise InputError("This folder's model learned no fusion, by which its agents could infer together.")
+    if asked.rule == "broadcast":
+        return Broadcast(exported.shapes, report)
+    return Tree(count, exported.sums_shape, lambda agent: agent.whole_answer(), report_sum)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="the agent's number")
+    parser.add_argument("--name", required=True, help="the agent's name, or its number")
     parser.add_argument("--team", required=True, help="name of the team")
     parser.add_argument("--listen", action="append", default=[], help="endpoint to listen at")
     parser.add_argument("--connect", action="append", default=[], help="endpoint to connect to")
     parser.add_argument("--through", action="append", default=[], help="endpoint of a router")
+    parser.add_argument(
+        "--rule", choices=("broadcast", "tree", "ring"), default="broadcast", help="how the team infers"
+    )
+    parser.add_argument("--robust", action="store_true", help="leave out those who cannot be relied on")
     parser.add_argument("--deadline", type=float, default=0.1, help="seconds after an observation")
     parser.add_argument("--bits", type=int, choices=(32, 16, 8), default=32, help="of a number in messages")
     parser.add_argument("--message-bytes", type=int, help="most bytes of a message")
@@ -47,7 +82,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--delay", type=float, default=0.0, help="for tests: seconds by which messages are late at most"
     )
-    parser.add_argument("--team-seed", type=int, default=0, help="for tests: of what is lost")
+    parser.add_argument("--samples", type=int, default=4, help="of composite diffusion, round a ring")
+    parser.add_argument("--sweeps", type=int, default=6, help="passes through the agents, round a ring")
+    parser.add_argument("--team-seed", type=int, default=0, help="of the noise round a ring, and of what tests lose")
     return parser.parse_args(arguments)
 
 
@@ -59,13 +96,13 @@ def main() -> int:
         agent = Agent(exported, asked.name, max_age=asked.max_age)
         key = asked.key.read_bytes().strip() if asked.key else None
         settings = Settings(asked.team, asked.deadline, asked.bits, asked.message_bytes, key)
-        rule = Broadcast(exported.shapes, lambda agent: report(agent, asked.level))
+        rule = rule_of(exported, asked)
         agent.observe(np.zeros(agent.layout["observation_size"]))
         rule.rehearse(agent)
         agent.reset()
         checksum, count = bytes.fromhex(exported.about["checksum"]), agent.layout["num_agents"]
         loss = Loss(asked.lose, asked.delay, asked.team_seed)
-        with Bus(asked.team, asked.listen, asked.connect, asked.through) as bus:
+        with bus_of(asked.team, count, asked.listen, asked.connect, asked.through) as bus:
             run_until_stopped(AgentProcess(bus, agent, checksum, settings, rule, count, loss))
     except CompositeFlowError as error:
         print(f"Error: {error}", file=sys.stderr)

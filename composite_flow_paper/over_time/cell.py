@@ -16,15 +16,17 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
+from composite_flow.files.plain_json import jsonable
 from composite_flow.fusion.answers import Answers
 from composite_flow.fusion.fuse import fuse_each
 from composite_flow.fusion.over_time import TeamFilter, follow
+from composite_flow.model import Model
 from composite_flow.problems.base import EnumerableProblem
 from composite_flow.problems.kinds import problem_from_text
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.fit import fit
 from composite_flow_paper.over_time.exact import exact_means
-from composite_flow_paper.shared.cells import Workspace, told_steps
+from composite_flow_paper.shared.cells import Progress, Workspace, told_steps
 
 TRAINING = TrainingConfig(
     learn="fusion",
@@ -84,17 +86,35 @@ class OverTimeSettings:
     num_seeds: int = 3
 
 
-def compute(settings: OverTimeSettings, world: str, name: str, seed: int, workspace: Workspace) -> dict[str, Any]:
-    """Collect, learn, and follow new episodes."""
-    started, way = time.process_time(), WAYS[name]
-    problem = problem_from_text(WORLDS[world])
+@dataclass(frozen=True)
+class Learned:
+    """A filter, its world, and keys of the test."""
+
+    model: Model
+    problem: EnumerableProblem
+    key_test: PRNGKeyArray
+    key_lost: PRNGKeyArray
+
+
+def learn(settings: OverTimeSettings, world: str, name: str, seed: int, progress: Progress) -> Learned:
+    """Collect episodes of a world, and learn the filter of this name from them."""
+    way, problem = WAYS[name], problem_from_text(WORLDS[world])
     assert isinstance(problem, EnumerableProblem), "the exact filter lists all states"
     key_data, key_split, key_train, key_test, key_lost = jax.random.split(jax.random.key(seed), 5)
     dataset = HistoryDataset(collect(problem, settings.num_episodes, key=key_data))
     train, validation, _ = dataset.split(key=key_split, fractions=(0.89, 0.1, 0.01))
     config = replace(settings.training, over_time=way.kind, lost=way.lost)
-    model = fit(train, validation, config, key=key_train, progress=told_steps(workspace.progress))
+    about = {"problem": jsonable(problem.description)}
+    model = fit(train, validation, config, key=key_train, progress=told_steps(progress), description=about)
+    return Learned(model, problem, key_test, key_lost)
+
+
+def compute(settings: OverTimeSettings, world: str, name: str, seed: int, workspace: Workspace) -> dict[str, Any]:
+    """Collect, learn, and follow new episodes."""
+    started = time.process_time()
+    learned = learn(settings, world, name, seed, workspace.progress)
     trained = time.process_time() - started
+    model, problem, key_test, key_lost = learned.model, learned.problem, learned.key_test, learned.key_lost
     assert model.fusion is not None and model.fusion.over_time is not None
     workspace.progress("following new episodes")
     test = HistoryDataset(collect(problem, settings.num_test, key=key_test))

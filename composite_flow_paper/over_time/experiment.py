@@ -1,31 +1,46 @@
-"""Sensors that overlook half of what passes: filters of every kind beside the exact one, with answers lost as well."""
+"""Sensors that overlook half of what passes: filters of every kind beside the exact one, with answers lost as well.
+
+Then policies that act on what the team carries.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from composite_flow_paper.experiment import Experiment
+from composite_flow_paper.over_time.acting import LEARNING, ActingSettings, OverTimeAndActing, act
 from composite_flow_paper.over_time.cell import TRAINING, OverTimeSettings, compute
 from composite_flow_paper.over_time.plot import draw
 from composite_flow_paper.over_time.report import summarise, tables
 from composite_flow_paper.shared.cells import Cell
 
 _SHORT = replace(TRAINING, width=32, depth=2, steps=200, record_every=100, evaluate_every=100)
+_BRIEF = replace(LEARNING, worlds=4, rollout=10, piece=10, minibatches=2, width=16)
 PRESETS = {
-    "smoke": OverTimeSettings({"3x3": ("residual",)}, _SHORT, num_episodes=100, num_test=20, num_seeds=1),
-    "laptop": OverTimeSettings(),
-    "paper": OverTimeSettings(num_seeds=10),
+    "smoke": OverTimeAndActing(
+        OverTimeSettings({"3x3": ("residual",)}, _SHORT, num_episodes=100, num_test=20, num_seeds=1),
+        ActingSettings({0.0: 640}, _BRIEF, num_episodes=8, num_seeds=1),
+    ),
+    "laptop": OverTimeAndActing(),
+    "paper": OverTimeAndActing(OverTimeSettings(num_seeds=10), ActingSettings(num_seeds=10)),
 }
 
 
-def cells(settings: OverTimeSettings, seed: int) -> Sequence[Cell]:
-    """World by world, filter by filter, seed by seed."""
-    alone = replace(settings, ways={}, num_seeds=1)
-    return [
-        Cell(f"{world}-{name}", one, alone, partial(compute, settings, world, name, one))
-        for world, names in settings.ways.items()
+def cells(settings: OverTimeAndActing, seed: int) -> Sequence[Cell]:
+    """World by world, filter by filter, seed by seed; then policies, discount by discount."""
+    filters, acting = settings.filters, settings.acting
+    alone = replace(filters, ways={}, num_seeds=1)
+    both = OverTimeAndActing(alone, replace(acting, steps={}, num_seeds=1))
+    followed = [
+        Cell(f"{world}-{name}", one, alone, partial(compute, filters, world, name, one))
+        for world, names in filters.ways.items()
         for name in names
-        for one in range(seed, seed + settings.num_seeds)
+        for one in range(seed, seed + filters.num_seeds)
+    ]
+    return followed + [
+        Cell(f"acting-discount{discount:g}", one, both, partial(act, settings, discount, one))
+        for discount in acting.steps
+        for one in range(seed, seed + acting.num_seeds)
     ]
 
 

@@ -6,13 +6,13 @@ from matplotlib import pyplot as plt
 
 from composite_flow.plots.style import BLUE, GREEN, MUTED, ORANGE, PURPLE, SKY, save_figure, styled
 from composite_flow_paper.experiment import Result
-from composite_flow_paper.over_time.cell import OverTimeSettings
+from composite_flow_paper.over_time.acting import OverTimeAndActing
 from composite_flow_paper.over_time.report import NAMES, TARGET, WORLDS
 
 COLOURS = dict(zip(NAMES, (BLUE, GREEN, ORANGE, SKY, PURPLE), strict=True))
 
 
-def draw(result: Result[OverTimeSettings], out: Path) -> list[Path]:
+def draw(result: Result[OverTimeAndActing], out: Path) -> list[Path]:
     """Write over_time.svg and over_time.png: a panel for each world, a line for each filter, a dot for each seed."""
     worlds = result.summary["worlds"]
     with styled():

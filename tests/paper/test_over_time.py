@@ -11,10 +11,10 @@ from composite_flow.fusion.answers import prior_of
 from composite_flow.fusion.features import find_types
 from composite_flow.fusion.over_time import build_filter
 from composite_flow_paper.experiment import run
-from composite_flow_paper.over_time.cell import OverTimeSettings, judge
+from composite_flow_paper.over_time.cell import judge
 from composite_flow_paper.over_time.exact import exact_means
 from composite_flow_paper.over_time.experiment import EXPERIMENT
-from composite_flow_paper.over_time.report import summarise_way
+from composite_flow_paper.over_time.report import summarise_way, t_interval
 
 PROBLEM = cf.problem_from_text("sensor:2x2,targets=1,miss=0.4,steps=6")
 
@@ -68,14 +68,25 @@ def test_seeds_are_averaged_and_kept():
     assert found["excess"] == pytest.approx(0.02) and found["excess_of_seeds"] == [0.01, 0.03]
 
 
+def test_the_interval_is_students():
+    """Of five values with mean 2 and standard deviation 1: 2 ± 2.776/√5."""
+    values = 2 + np.array([-1.0, -1.0, 0.0, 1.0, 1.0])
+    half = 2.776445 * np.std(values, ddof=1) / np.sqrt(5)
+    assert t_interval(values.tolist()) == pytest.approx((2 - half, 2 + half), abs=1e-5) and t_interval([3.0]) is None
+
+
 @pytest.mark.slow
 def test_a_small_filter_is_learned_judged_and_drawn(tmp_path):
     smoke = EXPERIMENT.preset("smoke")
-    settings: OverTimeSettings = replace(smoke, training=replace(smoke.training, steps=60), num_episodes=60)
+    filters = replace(smoke.filters, training=replace(smoke.filters.training, steps=60), num_episodes=60)
+    settings = replace(smoke, filters=filters)
     result = run(EXPERIMENT, settings, tmp_path, progress=lambda sentence: None)
     (world,) = result.summary["worlds"].values()
     losses = world["ways"]["residual"]["losses"]
     assert [each["lost"] for each in losses] == [0.0, 0.1, 0.5]
     assert losses[0]["exact_error"] < losses[1]["exact_error"] < losses[2]["exact_error"]
-    assert "fusion of one step" in (tmp_path / "over_time.md").read_text()
+    table = (tmp_path / "over_time.md").read_text()
+    assert "fusion of one step" in table and "belief, discount 0 |" in table
+    acted = result.summary["acting"]["0"]
+    assert acted["interval"] is None and acted["messages"] == 17 and -40 < acted["last_tenth"] < 20
     assert (tmp_path / "over_time.png").stat().st_size > 10_000

@@ -22,7 +22,7 @@ import pytest
 import composite_flow as cf
 from composite_flow import cli
 from composite_flow.data.foreign import hdf5_arrays
-from composite_flow.errors import CompositeFlowError
+from composite_flow.errors import CompositeFlowError, InputError
 
 COUNT, SEED = int(os.environ.get("BAD_INPUTS", 300)), int(os.environ.get("BAD_INPUTS_SEED", 0))
 STEPS = 24
@@ -233,11 +233,22 @@ def bad_files(random, place) -> Case:
         "shard": lambda: cf.Episodes.load(kept / "data").states[:],
         "model": lambda: cf.load(kept / "run"),
         "run": lambda: command("train", kept / "data", "--out", kept / "run", "--resume"),
-        "csv": lambda: cf.Episodes.from_table(path, **NAMED),
+        "csv": lambda: whole_or_cut(path, how),
         "parquet": lambda: cf.Episodes.from_table(path, **NAMED),
         "hdf5": lambda: hdf5_arrays(path, {"observations": "obs", "states": "world", "ends": "done"}),
     }[kind]
-    return Case(f"{kind}: {how}", act, re.escape(path.name) + "|" + re.escape(path.parent.name))
+    row_or_column = "|Row|column" if kind == "csv" else ""
+    return Case(f"{kind}: {how}", act, re.escape(path.name) + "|" + re.escape(path.parent.name) + row_or_column)
+
+
+def whole_or_cut(path: Path, how: str) -> None:
+    """A CSV file; one that is cut may still be a table of its first rows, which nobody can tell from a whole one."""
+    found = cf.Episodes.from_table(path, **NAMED)
+    if how == "cut":
+        original = cf.Episodes.from_table(KEPT / "log.csv", **NAMED).observations
+        rows = found.num_steps - 1  # the last number may be cut
+        if rows < len(original) and np.array_equal(found.observations[:rows], original[:rows]):
+            raise InputError(f"{path.name} is a whole table of its first rows.")
 
 
 def damage(random, path: Path) -> str:

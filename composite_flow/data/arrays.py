@@ -7,6 +7,18 @@ import numpy as np
 from composite_flow.errors import InputError
 
 
+def as_array(name: str, values: Any) -> np.ndarray:
+    """The values as a NumPy array of any number of axes, masked where they are.
+
+    Raises:
+        InputError: its rows differ in length.
+    """
+    try:
+        return values if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name} must be one array, but its rows differ in length.") from error
+
+
 def _array(name: str, values: Any, num_axes: int) -> np.ndarray:
     """The values as a NumPy array, once it is known to hold numbers and to have this number of axes.
 
@@ -14,10 +26,7 @@ def _array(name: str, values: Any, num_axes: int) -> np.ndarray:
     """
     if isinstance(values, np.ma.MaskedArray):
         values = values.filled() if not np.ma.is_masked(values) else np.ma.filled(values.astype(np.float64), np.nan)
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise InputError(f"{name} must be one array, but its rows differ in length.") from error
+    array = as_array(name, values)
     if array.ndim != num_axes:
         raise InputError(f"{name} must have {num_axes} axes, not {array.ndim}.")
     if array.dtype.kind not in "fiub":

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from composite_flow.data.arrays import as_array
 from composite_flow.data.columns import Columns
 from composite_flow.data.description import shard_description
 from composite_flow.data.feature_types import GROUP
@@ -91,7 +92,7 @@ class Met:
             self._add_levels(part.get("observation_names"), "observation", part["observations"], 2)
 
     def _add_actions(self, part: Mapping[str, Any]) -> None:
-        actions = np.asarray([] if part.get("actions") is None else part["actions"])
+        actions = as_array("actions", [] if part.get("actions") is None else part["actions"])
         if actions.dtype.kind in "iub" and actions.ndim == 2 and part.get("availability") is None:
             self.num_actions = max(self.num_actions or 0, int(actions.max(initial=0)) + 1)
         if actions.ndim == 3 and part.get("choices") is None:
@@ -101,7 +102,7 @@ class Met:
 
     def _add_levels(self, names: Sequence[str] | None, kind: str, values: Any, leading: int) -> None:
         """Values of each column that is one of k; columns are named as `own_arrays` names them."""
-        rows = np.asarray(flattened(kind, np.asarray(values), leading))
+        rows = np.asarray(flattened(kind, as_array(f"{kind}s", values), leading))
         rows = rows.reshape(-1, rows.shape[-1])
         named = names or [f"{kind} {place}" for place in range(rows.shape[1])]
         for place, feature in enumerate(features_of(named, self.types)):

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from composite_flow.data.arrays import (
     as_actions,
+    as_array,
     as_booleans,
     as_floats,
     as_numbers,
@@ -132,7 +133,7 @@ def own_actions(values: Any, choices: Sequence[int] | None, shape: tuple[int, in
     """
     if values is None:
         return np.zeros((*shape, 0), np.float32), ()
-    array = np.asarray(values) if not isinstance(values, np.ma.MaskedArray) else values
+    array = as_array("actions", values)
     if array.ndim != 3:
         return as_actions(values), None
     if choices is None:
@@ -207,13 +208,13 @@ def unscaled_arrays(
     for what, named in (("types", types), ("units", units)):
         check_are_columns(what, named, observation_names or seen_names, [f.name for f in features])
     acted, components = own_actions(actions, choices, (num_steps, num_agents))
-    rewarded = np.zeros(num_steps) if rewards is None else rewards
+    rewarded = np.zeros(num_steps) if rewards is None else as_array("rewards", rewards)
     arrays: dict[str, Any] = {
         "observations": seen,
         "actions": acted,
         "states": found,
         "ends": as_booleans("ends", ends, 1),
-        "rewards": as_floats("rewards", rewarded, 2 if np.ndim(rewarded) == 2 else 1),
+        "rewards": as_floats("rewards", rewarded, 2 if rewarded.ndim == 2 else 1),
     }
     for name, given, axes in (("alive", alive, 2), ("truncations", truncations, 1)):
         if given is not None:
@@ -226,7 +227,7 @@ def unscaled_arrays(
     columns = Columns(
         agents=tuple(map(str, agent_names or ())),
         observations=seen_names,
-        observed=() if observed is None else tuple(tuple(map(bool, row)) for row in np.asarray(observed)),
+        observed=() if observed is None else tuple(tuple(map(bool, row)) for row in as_array("observed", observed)),
         choices=components,
         types=all_declared(features),
         units=dict(units or {}),

@@ -40,7 +40,7 @@ def summarise(settings: OverTimeAndActing, results: Results) -> dict[str, Any]:
 
 
 def summarise_acting(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean of the last tenth's returns over the seeds, with a 95% interval by Student's t; means of what else is told."""
+    """Mean of the last tenth's returns over the seeds, with Student's 95% interval; means of what else is told."""
     last = [cell["last_tenth"] for cell in cells]
     means = {name: float(np.mean([cell[name] for cell in cells])) for name in ("return", "psnr", "messages", "seconds")}
     told = {"last_tenth": float(np.mean(last)), "interval": t_interval(last), "last_tenths": last}

@@ -71,15 +71,23 @@ def _part(batch: dict, meaning: Meaning, first_row: int) -> dict[str, np.ndarray
         if feature.is_choice:
             places = {level: place for place, level in enumerate(feature.levels)}
             columns[feature.name], levels[feature.name] = coded(batch[feature.name], places)
+            _check_text(feature.name, levels[feature.name])
     agent = np.zeros(rows, np.int64)
     if meaning.agent is not None:
         agent, agents = coded(batch[meaning.agent], {name: place for place, name in enumerate(meaning.agents)})
+        _check_text(meaning.agent, agents)
     if agents or any(levels.values()):
         raise NewNames(meaning.with_new(agents, levels))
     columns |= {name: batch[name] for name in meaning.numbers}
     episode = np.zeros(rows, np.int64) if meaning.episode is None else key_numbers(batch[meaning.episode])
     step = first_row + np.arange(rows) if meaning.step is None else key_numbers(batch[meaning.step])
     return {"episode": episode, "step": step, "agent": agent, **{f"column {name}": c for name, c in columns.items()}}
+
+
+def _check_text(column: str, values: list) -> None:
+    """Refuse names and levels with NUL characters, which damaged files have."""
+    if any(isinstance(value, str) and "\0" in value for value in values):
+        raise InputError(f"The column {column!r} holds text with NUL characters; the table is damaged.")
 
 
 def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

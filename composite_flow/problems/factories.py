@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from composite_flow.errors import InputError
+from composite_flow.problems.dpomdp.problem import DecPOMDP, from_dpomdp
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.problems.smacv2 import SMACv2
 from composite_flow.problems.smax import SMAX
@@ -65,6 +66,11 @@ def smax(name: str = "", /, *, sight: float | None = None, steps: int | None = N
 def smacv2(name: str = "", /, *, steps: int | None = None) -> SMACv2:
     """A battle of StarCraft II by its scenario."""
     return SMACv2(name, **_given(num_steps=steps))
+
+
+def dpomdp(path: str = "", /, *, steps: int | None = None) -> DecPOMDP:
+    """The Dec-POMDP of a file."""
+    return from_dpomdp(path, **_given(num_steps=steps))
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from composite_flow.problems import (
 )
 from composite_flow.problems.check import check_problem
 from composite_flow.problems.dpomdp.problem import from_dpomdp
+from composite_flow.problems.pettingzoo import from_pettingzoo
 from composite_flow.push_forward import push_forward_log_density
 from composite_flow.runtime.agent import Agent
 from composite_flow.training.calibrate import calibrate
@@ -126,6 +127,7 @@ __all__ = [
     "find_fixed_points",
     "fit",
     "from_dpomdp",
+    "from_pettingzoo",
     "load",
     "load_policy",
     "measured_radius",

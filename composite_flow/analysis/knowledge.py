@@ -167,7 +167,7 @@ def _known(log_probabilities: Float[Array, "joint states"], truth: Int[Array, " 
     possible = log_probabilities > -jnp.inf
     peak = jnp.max(log_probabilities, axis=1, keepdims=True)
     # A tie of k states, to within rounding, is right one time in k.
-    is_peak = log_probabilities > peak - 1e-4
+    is_peak = (log_probabilities > peak - 1e-4).astype(jnp.float32)
     rows = jnp.arange(len(truth))
     right = is_peak[rows, truth] / jnp.sum(is_peak, axis=1)
     left = np.asarray(jnp.sum(possible, axis=1))

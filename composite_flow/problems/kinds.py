@@ -34,6 +34,7 @@ from composite_flow.problems.dpomdp.problem import DecPOMDP
 from composite_flow.problems.factories import dpomdp, read_arguments, returned_class, sensor, smacv2, smax, tabular
 from composite_flow.problems.host import AnyProblem, HostProblem
 from composite_flow.problems.sensor import SensorNetwork
+from composite_flow.problems.simulators import lbf, mpe2, pettingzoo, rware
 from composite_flow.problems.smax import SMAX
 from composite_flow.problems.tabular import TabularProblem
 
@@ -72,8 +73,12 @@ class Kind:
 _BUILT_IN = {
     "sensor": Kind(sensor, SensorNetwork.from_description, ("sensor:ROWSxCOLUMNS",)),
     "tabular": Kind(tabular, TabularProblem.from_description, ("tabular:tiger", "tabular:xor")),
-    "smax": Kind(smax, SMAX.from_description, ("smax:SCENARIO",), {"jaxmarl": "the version of JaxMARL"}),
     "dpomdp": Kind(dpomdp, DecPOMDP.from_description, ("FILE.dpomdp",)),
+    "smax": Kind(smax, SMAX.from_description, ("smax:SCENARIO",), {"jaxmarl": "the version of JaxMARL"}),
+    "pettingzoo": Kind(pettingzoo, texts=("pettingzoo:NAME",)),
+    "mpe2": Kind(mpe2, texts=("mpe2:NAME",)),
+    "lbf": Kind(lbf, texts=("lbf:NAME",)),
+    "rware": Kind(rware, texts=("rware:NAME",)),
     "smacv2": Kind(smacv2, texts=("smacv2:SCENARIO",)),
 }
 _KINDS = Names("kind of problem", ENTRY_POINTS, _BUILT_IN)

@@ -70,7 +70,7 @@ def test_registered_kinds_have_texts_and_descriptions():
     for name in ("a:b", "", "5x5", "a,b"):
         with pytest.raises(InputError, match="use a letter"):
             cf.register_problem(name, Registered)
-    with pytest.raises(InputError, match="FILE.dpomdp, ring, or MODULE:FACTORY"):
+    with pytest.raises(InputError, match="smax:SCENARIO, ring, or MODULE:FACTORY"):
         problem_from_text("rink:3")
     with pytest.raises(InputError, match="smacv2, ring"):
         problem_from_description({"kind": "rink"})

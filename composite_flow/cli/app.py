@@ -28,6 +28,7 @@ from composite_flow.cli.reproduce import reproduce
 from composite_flow.cli.team import team
 from composite_flow.cli.train import train
 from composite_flow.cli.train_policy import train_policy
+from composite_flow.cli.worlds import worlds
 from composite_flow.errors import CompositeFlowError, InputError
 
 FAILED, INTERRUPTED = 1, 130
@@ -51,6 +52,7 @@ _COMMANDS = (
     agent,
     team,
     export,
+    worlds,
 )
 for _command in _COMMANDS:
     app.command(_command)

@@ -38,7 +38,9 @@ class HostPolicy(Policy):
 
     def __init__(self, function: Any):
         if not callable(function):
-            raise InputError(f"A policy must be a Policy, or a function of observations and available: not {function!r}.")
+            raise InputError(
+                f"A policy must be a Policy, or a function of observations and available: not {function!r}."
+            )
         self.function = _Function(function)
 
     @property

@@ -30,8 +30,19 @@ from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.files.names import Names, in_short
 from composite_flow.files.plain_json import describe_differences
 from composite_flow.problems.base import EnumerableProblem, Problem
+from composite_flow.problems.compiled.world import LibraryWorld
 from composite_flow.problems.dpomdp.problem import DecPOMDP
-from composite_flow.problems.factories import dpomdp, read_arguments, returned_class, sensor, smacv2, smax, tabular
+from composite_flow.problems.factories import (
+    dpomdp,
+    jaxmarl,
+    jumanji,
+    read_arguments,
+    returned_class,
+    sensor,
+    smacv2,
+    smax,
+    tabular,
+)
 from composite_flow.problems.host import AnyProblem, HostProblem
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.problems.simulators import lbf, mpe2, pettingzoo, rware
@@ -75,6 +86,8 @@ _BUILT_IN = {
     "tabular": Kind(tabular, TabularProblem.from_description, ("tabular:tiger", "tabular:xor")),
     "dpomdp": Kind(dpomdp, DecPOMDP.from_description, ("FILE.dpomdp",)),
     "smax": Kind(smax, SMAX.from_description, ("smax:SCENARIO",), {"jaxmarl": "the version of JaxMARL"}),
+    "jaxmarl": Kind(jaxmarl, LibraryWorld.from_description, ("jaxmarl:NAME",)),
+    "jumanji": Kind(jumanji, LibraryWorld.from_description, ("jumanji:NAME",)),
     "pettingzoo": Kind(pettingzoo, texts=("pettingzoo:NAME",)),
     "mpe2": Kind(mpe2, texts=("mpe2:NAME",)),
     "lbf": Kind(lbf, texts=("lbf:NAME",)),

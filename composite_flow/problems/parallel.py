@@ -33,9 +33,7 @@ class ParallelWorld(HostProblem):
         agent_names: in the order of the leading axis.
     """
 
-    def __init__(
-        self, world: Any, read: StateReader | None, *, num_steps: int | None, description: dict[str, Any]
-    ):
+    def __init__(self, world: Any, read: StateReader | None, *, num_steps: int | None, description: dict[str, Any]):
         """Look at the spaces, and at the first state.
 
         Args:

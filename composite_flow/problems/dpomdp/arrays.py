@@ -66,7 +66,11 @@ def class_of_actions(
     for action in range(num_actions):
         starts = observation.starts[action * num_states : (action + 1) * num_states + 1]
         inside = slice(starts[0], starts[-1])
-        key = ((starts - starts[0]).tobytes(), observation.columns[inside].tobytes(), observation.values[inside].tobytes())
+        key = (
+            (starts - starts[0]).tobytes(),
+            observation.columns[inside].tobytes(),
+            observation.values[inside].tobytes(),
+        )
         if key not in known:
             known[key] = len(firsts) + 1
             firsts.append(action)

@@ -136,9 +136,7 @@ class _Reader:
         """The states that a key means."""
         words = statement.keys[place]
         if len(words) != 1:
-            raise LineError(
-                statement.line, f"a state is one name, one number or *, not '{in_short(' '.join(words))}'."
-            )
+            raise LineError(statement.line, f"a state is one name, one number or *, not '{in_short(' '.join(words))}'.")
         return self.preamble.states.places(words[0], statement.line)
 
     def _seen(self, statement: Statement, place: int) -> np.ndarray:

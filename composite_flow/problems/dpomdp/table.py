@@ -109,7 +109,9 @@ class Table:
 
     def _resolved(self) -> tuple[np.ndarray, ...]:
         """Rows, columns, values and lines of what counts, ordered by row and column; zeros are kept."""
-        single = tuple(np.array(part, kind) for part, kind in zip(zip(*self._single, strict=True), _KINDS, strict=False))
+        single = tuple(
+            np.array(part, kind) for part, kind in zip(zip(*self._single, strict=True), _KINDS, strict=False)
+        )
         chunks = [*self._chunks, *([single] if single else [])]
         if not chunks:
             return tuple(np.zeros(0, kind) for kind in _KINDS)

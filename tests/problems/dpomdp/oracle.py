@@ -165,9 +165,7 @@ class Parsed:
             return np.ones(count) / count
         if len(words) == 1:
             (word, number), chosen = words[0], np.zeros(count)
-            if re.fullmatch(IDENTIFIER, word, re.ASCII) or (
-                number == line and re.fullmatch(NATURAL, word, re.ASCII)
-            ):
+            if re.fullmatch(IDENTIFIER, word, re.ASCII) or (number == line and re.fullmatch(NATURAL, word, re.ASCII)):
                 chosen[which(word, self.states, number)] = 1
                 return chosen
         chances = np.array([real(*word) for word in words])

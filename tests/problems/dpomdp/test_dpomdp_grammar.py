@@ -82,7 +82,9 @@ def damaged(text, rng):
                 del words[spot]
                 lines[place] = "".join(words)
             case 4:
-                words[spot] = str(rng.choice(["*", "0", "1", "2", "7", "0.5", "1.98", "-1", "uniform", "x", ":", "nan"]))
+                words[spot] = str(
+                    rng.choice(["*", "0", "1", "2", "7", "0.5", "1.98", "-1", "uniform", "x", ":", "nan"])
+                )
                 lines[place] = "".join(words)
             case 5:
                 other = re.split(r"( +|:)", lines[int(rng.integers(len(lines)))])

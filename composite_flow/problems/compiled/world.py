@@ -1,0 +1,214 @@
+"""A simulator of another library behind the contract of `Problem`.
+
+What a library must give is a `Simulator`: a few functions, without JAX's strict promotion. It is found again by library, name
+and options whenever it is needed and is no field of the problem, so that equal problems are equal and share compiled
+programs. A world is the simulator's own state, with what agents see of it and may do in it.
+"""
+
+import functools
+from abc import ABC, abstractmethod
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from composite_flow.errors import InputError, MismatchError
+from composite_flow.problems.base import Problem
+from composite_flow.problems.compiled.features import Parts, flat, names
+from composite_flow.problems.smax_scenario import as_library_expects
+
+Options = tuple[tuple[str, Any], ...]
+
+
+class Moment(eqx.Module):
+    """The world at one step.
+
+    Attributes:
+        state: the simulator's own.
+        views: what agents see, side by side where it has several parts, zeros behind where others see more.
+        available: which actions they may take.
+    """
+
+    state: Any
+    views: Float[Array, "agents observation"]
+    available: Bool[Array, "agents actions"]
+
+
+class Simulator(ABC):
+    """One environment of a library.
+
+    Attributes:
+        num_steps: most steps of an episode.
+    """
+
+    num_steps: int
+
+    @abstractmethod
+    def reset(self, key: PRNGKeyArray) -> Moment:
+        """The start of an episode."""
+
+    @abstractmethod
+    def step(
+        self, key: PRNGKeyArray, state: Any, actions: Int[Array, " agents"]
+    ) -> tuple[Moment, Float[Array, ""], Bool[Array, ""]]:
+        """The next moment, the team's reward, and whether the episode is over."""
+
+    @abstractmethod
+    def features(self, state: Any) -> Parts:
+        """The state by its parts."""
+
+
+class LibraryWorld(Problem):
+    """An environment of JaxMARL or Jumanji.
+
+    Attributes:
+        library: "jaxmarl" or "jumanji".
+        name: of the environment, as the library calls it.
+        options: of its constructor.
+        version: of the library, which episodes depend on.
+    """
+
+    library: str = eqx.field(static=True)
+    name: str = eqx.field(static=True)
+    options: Options = eqx.field(static=True)
+    version: str = eqx.field(static=True)
+    num_steps: int = eqx.field(static=True)
+    num_agents: int = eqx.field(static=True)
+    num_actions: int = eqx.field(static=True)
+    observation_size: int = eqx.field(static=True)
+    state_size: int = eqx.field(static=True)
+
+    def __init__(self, library: str, name: str, *, num_steps: int | None = None, **options: Any):
+        """Make the environment once, to learn its sizes.
+
+        Raises:
+            InputError: there is none of that name, an option is wrong, or the library is missing.
+        """
+        if jax.dtypes.canonicalize_dtype(float) != jnp.float32:
+            raise InputError(f"{library} runs in 32 bits alone: switch jax_enable_x64 off.")
+        if num_steps is not None and num_steps < 1:
+            raise InputError(f"An episode needs at least one step, not {num_steps}.")
+        self.library, self.name, self.options = library, name, tuple(sorted(options.items()))
+        self.version = _library_version(library)
+        simulator = self._simulator
+        self.num_steps = simulator.num_steps if num_steps is None else int(num_steps)
+        moment = eqx.filter_eval_shape(self.reset, jax.random.key(0))
+        (self.num_agents, self.observation_size), self.num_actions = moment.views.shape, moment.available.shape[1]
+        self.state_size = len(self.state_names)
+
+    @property
+    def _simulator(self) -> Simulator:
+        return _simulator(self.library, self.name, self.options)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        def parts(key):
+            with as_library_expects():
+                return dict(self._simulator.features(self._simulator.reset(key).state))
+
+        shapes = eqx.filter_eval_shape(parts, jax.random.key(0))
+        order = list(_order(self.library, self.name, self.options))
+        return names({name: shapes[name] for name in order})
+
+    @property
+    def description(self) -> dict[str, Any]:
+        told = {"kind": self.library, "name": self.name, "num_steps": self.num_steps, "version": self.version}
+        return {**told, "options": dict(self.options)}
+
+    @classmethod
+    def from_description(cls, description: dict[str, Any]) -> "LibraryWorld":
+        """The inverse of `description`.
+
+        Raises:
+            MismatchError: another version of the library is installed, whose worlds may differ.
+        """
+        library, name = description["kind"], description["name"]
+        problem = cls(library, name, num_steps=description["num_steps"], **description["options"])
+        if description["version"] != problem.version:
+            raise MismatchError(
+                f"This world is of {library} {description['version']}, but {problem.version} is installed: install the "
+                "former, or collect the episodes again."
+            )
+        return problem
+
+    def reset(self, key):
+        """The simulator's start."""
+        with as_library_expects():
+            return _settled(self._simulator.reset(key))
+
+    def step(self, key, world, actions):
+        """The simulator's step, without a reset of its own."""
+        with as_library_expects():
+            moved, reward, over = self._simulator.step(key, world.state, actions)
+            return _like(moved, world), reward.astype(jnp.float32), over.astype(bool)
+
+    def observe(self, key, world):
+        """What the simulator shows each agent."""
+        return world.views
+
+    def state(self, world):
+        """The simulator's state as features."""
+        with as_library_expects():
+            return flat(self._simulator.features(world.state))
+
+    def available(self, world):
+        """The simulator's masks."""
+        return world.available
+
+
+@functools.cache
+def _simulator(library: str, name: str, options: Options) -> Simulator:
+    """The environment itself, made once."""
+    if library == "jaxmarl":
+        from composite_flow.problems.compiled.jaxmarl import make
+    else:
+        from composite_flow.problems.compiled.jumanji import make
+    # Environments build arrays when they are made, which must not become part of a program that is being traced.
+    with jax.ensure_compile_time_eval(), as_library_expects():
+        return make(name, dict(options))
+
+
+@functools.cache
+def _order(library: str, name: str, options: Options) -> tuple[str, ...]:
+    """The names of the state's parts in their order, which JAX's own walk over dictionaries sorts away."""
+    found: list[str] = []
+
+    def note(key):
+        with as_library_expects():
+            simulator = _simulator(library, name, options)
+            found.extend(simulator.features(simulator.reset(key).state))
+
+    jax.eval_shape(note, jax.random.key(0))
+    return tuple(found)
+
+
+def _library_version(library: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(library)
+    except PackageNotFoundError as error:
+        raise InputError(f"{library} worlds need {library}: install composite-flow[{_EXTRAS[library]}].") from error
+
+
+_EXTRAS = {"jaxmarl": "smax", "jumanji": "jumanji"}
+
+
+def _settled(tree: Any) -> Any:
+    """The same arrays, with types that do not change from step to step; plain numbers become arrays."""
+    return jax.tree.map(
+        lambda leaf: _typed(leaf, jnp.asarray(leaf).dtype if not hasattr(leaf, "dtype") else leaf.dtype), tree
+    )
+
+
+def _like(tree: Any, model: Any) -> Any:
+    """The same arrays with the types of a model's."""
+    return jax.tree.map(lambda leaf, other: _typed(leaf, other.dtype), tree, model)
+
+
+def _typed(leaf: Any, dtype: Any) -> Array:
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return leaf
+    return jax.lax.convert_element_type(jnp.asarray(leaf), dtype)

@@ -147,7 +147,7 @@ def knowledge(
 
 
 def merged_states(problem: EnumerableProblem) -> tuple[Float[np.ndarray, "states state"], Int[np.ndarray, " hidden"]]:
-    """Each features once, in the order of their first appearance as in `exact_belief`, and each hidden state's place."""
+    """Each state's features once, in the order in which they first appear, and each hidden state's place there."""
     hidden = np.asarray(problem.states())
     _, first, labels = np.unique(hidden, axis=0, return_index=True, return_inverse=True)
     place = np.empty(len(first), np.int64)

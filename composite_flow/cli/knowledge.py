@@ -51,8 +51,8 @@ def sentences(found: dict[str, Any]) -> list[str]:
     return [
         f"Without a history {nobody:.2f} bits of the state are open; agent {best}, who knows most alone, leaves "
         f"{alone[best]:.2f}, and the team together {team:.2f}.",
-        f"The sum of exact answers leaves {fusion:.2f} bits; composite diffusion with the ideal denoiser names the true "
-        f"state in {found['composite']['right']:.0%} of the joint histories, the team's belief in "
+        f"The sum of exact answers leaves {fusion:.2f} bits; composite diffusion with the ideal denoiser names the "
+        f"true state in {found['composite']['right']:.0%} of the joint histories, the team's belief in "
         f"{found['team']['right']:.0%}.",
         f"In {found['excess']:.0%} of the joint histories every agent allows a state that all of them together exclude"
         + ("; there no passing round of single beliefs can tell." if found["excess"] else "."),

@@ -1,4 +1,4 @@
-"""Policies that are plain Python, for worlds on the host: a function of one's own, a network of PyTorch, a heuristic."""
+"""Policies that are plain Python, for worlds on the host: a function of one's own, a network of PyTorch."""
 
 from collections.abc import Callable
 from typing import Any

@@ -78,7 +78,7 @@ def loss_floor(description: dict[str, Any], train: HistoryDataset, validation: H
 def _listed(description: dict[str, Any], train: HistoryDataset) -> EnumerableProblem | None:
     """The problem, if what is exact can be had in seconds.
 
-    Hidden states that share their features are not told apart by how often each occurs in training; of these it is None.
+    Hidden states that share their features are not told apart by how often each occurs in training: then it is None.
     """
     problem = listing_problem(description) if train.layout.length == 1 else None
     if problem is None or problem.num_states > MOST_STATES:

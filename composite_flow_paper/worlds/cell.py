@@ -111,7 +111,11 @@ def compute(settings: WorldsSettings, world: World, seed: int, workspace: Worksp
     which = np.unique(np.searchsorted(np.asarray(dataset.episodes.starts), steps, side="right"), return_inverse=True)[1]
     ways = {**found, "joint_regression": regressed[:, None]}
     return {
-        "sizes": {"agents": dataset.num_agents, "observation": dataset.layout.observation_size, "state": truth.shape[1]},
+        "sizes": {
+            "agents": dataset.num_agents,
+            "observation": dataset.layout.observation_size,
+            "state": truth.shape[1],
+        },
         "varying": int((np.ptp(truth, axis=0) > 0).sum()),
         "steps": np.bincount(which).tolist(),
         "errors": {name: by_episode(each, truth, which) for name, each in ways.items()},

@@ -1,4 +1,4 @@
-"""What the cells come to: PSNR of every way with intervals over episodes, and what all histories together leave open."""
+"""What the cells come to: PSNR of every way with intervals over episodes, and what all histories leave open."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,7 +45,9 @@ def summarise_world(text: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, 
     }
 
 
-def psnr_with_interval(errors: Float[np.ndarray, " episodes"], steps: Float[np.ndarray, " episodes"]) -> dict[str, float]:
+def psnr_with_interval(
+    errors: Float[np.ndarray, " episodes"], steps: Float[np.ndarray, " episodes"]
+) -> dict[str, float]:
     """PSNR of sums of squared errors, and where 95% of it lie when episodes are drawn again."""
     drawn = np.random.default_rng(0).integers(len(steps), size=(RESAMPLES, len(steps)))
     again = decibels(errors[drawn].sum(axis=1) / steps[drawn].sum(axis=1))

@@ -1,4 +1,4 @@
-"""What can be known of a problem: closed forms where one agent knows nothing and the team all, and where each knows all."""
+"""What can be known of a problem, in closed form: where an agent knows nothing and the team all, or all itself."""
 
 import json
 from pathlib import Path

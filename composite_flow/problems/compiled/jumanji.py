@@ -6,9 +6,9 @@
 | RobotWarehouse-v0 | agents' places, directions and loads; shelves' places and which are requested |
 | SearchAndRescue-v0 | searchers' places, headings and speeds; targets' places and which are found |
 
-In SearchAndRescue an action is one of nine: turn left, not, or right, and slow down, not, or speed up; the library's own are
-numbers. The team's reward is the sum of the agents'. Options go to the environment's constructor, and those of its
-generator (grid_size, num_agents, num_targets and so on) to that.
+In SearchAndRescue an action is one of nine: turn left, not, or right, and slow down, not, or speed up; the library's
+own are numbers. The team's reward is the sum of the agents'. Options go to the environment's constructor, and those of
+its generator (grid_size, num_agents, num_targets and so on) to that.
 """
 
 import importlib

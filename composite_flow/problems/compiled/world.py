@@ -1,8 +1,8 @@
 """A simulator of another library behind the contract of `Problem`.
 
-What a library must give is a `Simulator`: a few functions, without JAX's strict promotion. It is found again by library, name
-and options whenever it is needed and is no field of the problem, so that equal problems are equal and share compiled
-programs. A world is the simulator's own state, with what agents see of it and may do in it.
+What a library must give is a `Simulator`: a few functions, without JAX's strict promotion. It is found again by
+library, name and options whenever it is needed and is no field of the problem, so that equal problems are equal and
+share compiled programs. A world is the simulator's own state, with what agents see of it and may do in it.
 """
 
 import functools
@@ -104,13 +104,7 @@ class LibraryWorld(Problem):
 
     @property
     def state_names(self) -> tuple[str, ...]:
-        def parts(key):
-            with as_library_expects():
-                return dict(self._simulator.features(self._simulator.reset(key).state))
-
-        shapes = eqx.filter_eval_shape(parts, jax.random.key(0))
-        order = list(_order(self.library, self.name, self.options))
-        return names({name: shapes[name] for name in order})
+        return _state_names(self.library, self.name, self.options)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -171,16 +165,16 @@ def _simulator(library: str, name: str, options: Options) -> Simulator:
 
 
 @functools.cache
-def _order(library: str, name: str, options: Options) -> tuple[str, ...]:
-    """The names of the state's parts in their order, which JAX's own walk over dictionaries sorts away."""
+def _state_names(library: str, name: str, options: Options) -> tuple[str, ...]:
+    """A name for each feature of the state, found by tracing: nothing is computed."""
     found: list[str] = []
 
-    def note(key):
+    def trace(key):
         with as_library_expects():
             simulator = _simulator(library, name, options)
-            found.extend(simulator.features(simulator.reset(key).state))
+            found.extend(names(simulator.features(simulator.reset(key).state)))
 
-    jax.eval_shape(note, jax.random.key(0))
+    jax.eval_shape(trace, jax.random.key(0))
     return tuple(found)
 
 

@@ -2,9 +2,9 @@
 
     R(s, a) = Σ_{s'} P(s' | s, a) Σ_o P(o | a, s') R(s, a, s', o)
 
-A table of all four would be far larger than the problem itself, while lines leave most of them open with *. So lines are
-kept by which of a, s, s', o they fix; the latest that fits counts, and only s' and o that can happen are ever looked
-up. What no line gives is 0.
+A table of all four would be far larger than the problem itself, while lines leave most of them open with *. So lines
+are kept by which of a, s, s', o they fix; the latest that fits counts, and only s' and o that can happen are ever
+looked up. What no line gives is 0.
 """
 
 import math
@@ -123,8 +123,8 @@ class Rewards:
         self._held += count
         if self._held > MOST_ENTRIES:
             raise TooLargeError(
-                f"line {line}: the rewards have {self._held:,} entries with this line, and {MOST_ENTRIES:,} at most can "
-                "be held; use * where the reward does not depend on what comes after."
+                f"line {line}: the rewards have {self._held:,} entries with this line, and {MOST_ENTRIES:,} at most "
+                "can be held; use * where the reward does not depend on what comes after."
             )
 
 

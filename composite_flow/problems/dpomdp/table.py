@@ -103,8 +103,8 @@ class Table:
             self._held = len(self._chunks[0][0])
         if self._held + count > MOST_ENTRIES:
             raise TooLargeError(
-                f"line {line}: the table has {self._held + count:,} entries with this line, and {MOST_ENTRIES:,} at most "
-                "can be held; give only what is above zero, or use a simulator."
+                f"line {line}: the table has {self._held + count:,} entries with this line, and {MOST_ENTRIES:,} at "
+                "most can be held; give only what is above zero, or use a simulator."
             )
 
     def _resolved(self) -> tuple[np.ndarray, ...]:

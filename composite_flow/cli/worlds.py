@@ -84,8 +84,8 @@ def look_at(text: str) -> Listed:
         return Listed(text, None, None, None, None, None, str(error))
     if isinstance(made, HostProblem):
         made.close()
-    sizes = (made.num_agents, made.num_actions, made.observation_size, made.state_size, made.num_steps)
-    return Listed(text, *(None if size is None else int(size) for size in sizes), _use(made))
+    agents, actions, steps = made.num_agents, made.num_actions, made.num_steps
+    return Listed(text, agents, actions, made.observation_size, made.state_size, steps, _use(made))
 
 
 def _use(made: Problem | HostProblem) -> str:

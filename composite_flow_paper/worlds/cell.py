@@ -34,6 +34,7 @@ from composite_flow.baselines.training import train_baseline
 from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
+from composite_flow.data.episodes import Episodes
 from composite_flow.model import Model
 from composite_flow.problems.host import closing
 from composite_flow.problems.kinds import world_from_text
@@ -97,7 +98,8 @@ def compute(settings: WorldsSettings, world: World, seed: int, workspace: Worksp
     """Collect, learn, estimate: squared errors of every way, by test episode."""
     key_data, key_split, key_train, key_choice, key_flow = jax.random.split(jax.random.key(seed), 5)
     workspace.progress("collecting")
-    dataset = collected(world, key_data)
+    episodes = collected(world, key_data)
+    dataset = HistoryDataset(episodes, length=world.length)
     train, validation, test = dataset.split(key=key_split)
     chosen = jax.random.choice(key_choice, test.steps, (min(settings.num_joint, test.num_steps),), replace=False)
     steps = np.sort(np.asarray(chosen))
@@ -108,7 +110,7 @@ def compute(settings: WorldsSettings, world: World, seed: int, workspace: Worksp
     costs = {"train_seconds": learned - started, "joint_regression_seconds": time.process_time() - learned}
     found = estimates(settings, model, (train, validation, test), steps, key_flow, workspace.progress)
     truth = np.asarray(test.joint(steps).states)
-    which = np.unique(np.searchsorted(np.asarray(dataset.episodes.starts), steps, side="right"), return_inverse=True)[1]
+    which = np.unique(np.searchsorted(np.asarray(episodes.starts), steps, side="right"), return_inverse=True)[1]
     ways = {**found, "joint_regression": regressed[:, None]}
     return {
         "sizes": {
@@ -123,12 +125,11 @@ def compute(settings: WorldsSettings, world: World, seed: int, workspace: Worksp
     }
 
 
-def collected(world: World, key: PRNGKeyArray) -> HistoryDataset:
-    """Histories of random episodes."""
+def collected(world: World, key: PRNGKeyArray) -> Episodes:
+    """Random episodes."""
     problem = world_from_text(world.text)
     with closing(problem):
-        episodes = collect(problem, world.num_episodes, key=key, num_steps=world.num_steps)
-    return HistoryDataset(episodes, length=world.length)
+        return collect(problem, world.num_episodes, key=key, num_steps=world.num_steps)
 
 
 def estimates(
@@ -146,10 +147,13 @@ def estimates(
     together = fit_ridge(train, validation, together=True)
     joint = test.joint(steps)
     histories = jnp.asarray(joint.histories)
-    options = {"num_samples": settings.num_samples, "num_sweeps": settings.num_sweeps}
+    count, sweeps = settings.num_samples, settings.num_sweeps
     progress("flows")
-    samples = reconstruct_batch(model.denoiser, histories, key=key, **options).samples
-    individual = baseline_batch(BASELINES["individual_flow"], model.denoiser, histories, key=key, sigma=1.0, **options)
+    samples = reconstruct_batch(model.denoiser, histories, key=key, num_samples=count, num_sweeps=sweeps).samples
+    flow = BASELINES["individual_flow"]
+    individual = baseline_batch(
+        flow, model.denoiser, histories, key=key, num_samples=count, num_sweeps=sweeps, sigma=1.0
+    )
     assert model.answers is not None, "the settings say so"
     fused = fused_means(model.answers, joint_arrays(model.answers, test, jnp.asarray(steps))[0])
     mean = np.broadcast_to(np.asarray(together.mean), (len(steps), 1, test.state_size))

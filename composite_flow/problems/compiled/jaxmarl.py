@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float
 from composite_flow.errors import InputError
 from composite_flow.files.names import in_short
 from composite_flow.problems.compiled.features import Parts, bits, one_hot, turned
-from composite_flow.problems.compiled.world import Moment, Simulator
+from composite_flow.problems.compiled.simulator import Moment, Simulator
 from composite_flow.problems.smax_scenario import library
 
 WORLDS = ("MPE_", "hanabi", "overcooked_v2", "jaxnav")
@@ -53,9 +53,10 @@ class JaxMARL(Simulator):
     def __init__(self, name: str, world: Any):
         self.name, self.world = name, world
         self.num_steps = int(getattr(world, "max_steps", None) or HANABI_STEPS)
-        self.choices = [getattr(world.action_space(agent), "n", None) for agent in world.agents]
-        if None in self.choices:
+        spaces = [world.action_space(agent) for agent in world.agents]
+        if not all(hasattr(space, "n") for space in spaces):
             raise InputError(f"Agents of jaxmarl:{name} do not choose among numbered actions.")
+        self.choices = [int(space.n) for space in spaces]
         self.read = next(read for start, read in _READERS.items() if name.startswith(start))
 
     def reset(self, key):

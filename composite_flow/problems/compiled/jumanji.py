@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from composite_flow.errors import InputError
 from composite_flow.files.names import in_short
 from composite_flow.problems.compiled.features import Parts, one_hot, turned
-from composite_flow.problems.compiled.world import Moment, Simulator
+from composite_flow.problems.compiled.simulator import Moment, Simulator
 
 TURNS = (
     (-1.0, -1.0),

@@ -6,58 +6,22 @@ share compiled programs. A world is the simulator's own state, with what agents 
 """
 
 import functools
-from abc import ABC, abstractmethod
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array
 
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.problems.base import Problem
-from composite_flow.problems.compiled.features import Parts, flat, names
+from composite_flow.problems.compiled import jaxmarl, jumanji
+from composite_flow.problems.compiled.features import flat, names
+from composite_flow.problems.compiled.simulator import Simulator
 from composite_flow.problems.smax_scenario import as_library_expects
 
 Options = tuple[tuple[str, Any], ...]
-
-
-class Moment(eqx.Module):
-    """The world at one step.
-
-    Attributes:
-        state: the simulator's own.
-        views: what agents see, side by side where it has several parts, zeros behind where others see more.
-        available: which actions they may take.
-    """
-
-    state: Any
-    views: Float[Array, "agents observation"]
-    available: Bool[Array, "agents actions"]
-
-
-class Simulator(ABC):
-    """One environment of a library.
-
-    Attributes:
-        num_steps: most steps of an episode.
-    """
-
-    num_steps: int
-
-    @abstractmethod
-    def reset(self, key: PRNGKeyArray) -> Moment:
-        """The start of an episode."""
-
-    @abstractmethod
-    def step(
-        self, key: PRNGKeyArray, state: Any, actions: Int[Array, " agents"]
-    ) -> tuple[Moment, Float[Array, ""], Bool[Array, ""]]:
-        """The next moment, the team's reward, and whether the episode is over."""
-
-    @abstractmethod
-    def features(self, state: Any) -> Parts:
-        """The state by its parts."""
 
 
 class LibraryWorld(Problem):
@@ -155,10 +119,7 @@ class LibraryWorld(Problem):
 @functools.cache
 def _simulator(library: str, name: str, options: Options) -> Simulator:
     """The environment itself, made once."""
-    if library == "jaxmarl":
-        from composite_flow.problems.compiled.jaxmarl import make
-    else:
-        from composite_flow.problems.compiled.jumanji import make
+    make = jaxmarl.make if library == "jaxmarl" else jumanji.make
     # Environments build arrays when they are made, which must not become part of a program that is being traced.
     with jax.ensure_compile_time_eval(), as_library_expects():
         return make(name, dict(options))
@@ -179,8 +140,6 @@ def _state_names(library: str, name: str, options: Options) -> tuple[str, ...]:
 
 
 def _library_version(library: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
         return version(library)
     except PackageNotFoundError as error:

@@ -71,6 +71,10 @@ class DecPOMDP(EnumerableProblem):
     source: str = eqx.field(static=True)
     feature_names: tuple[str, ...] = eqx.field(static=True)
     num_classes: int = eqx.field(static=True)
+    num_agents: int = eqx.field(static=True)
+    num_actions: int = eqx.field(static=True)
+    observation_size: int = eqx.field(static=True)
+    state_size: int = eqx.field(static=True)
 
     def __init__(self, tables: Tables, *, num_steps: int, name: str, source: str):
         """Turn tables into arrays; `from_dpomdp` reads them from a file."""
@@ -85,26 +89,12 @@ class DecPOMDP(EnumerableProblem):
         self.rewards = jnp.asarray(tables.rewards, jnp.float32)
         self.classes, self.num_classes = jnp.asarray(classes, jnp.int32), len(firsts)
         self.action_sizes, self.observation_sizes = preamble.actions.sizes, preamble.observations.sizes
+        self.num_agents, self.num_actions = len(self.action_sizes), max(self.action_sizes)
+        self.observation_size, self.state_size = max(self.observation_sizes), size
         self.marginals = jnp.asarray(marginals(seen, self.observation_sizes, size))
         self.num_steps, self.name, self.source = int(num_steps), name, source
         names = preamble.states.names
         self.feature_names = names or tuple(f"state {place}" for place in range(size))
-
-    @property
-    def num_agents(self) -> int:
-        return len(self.action_sizes)
-
-    @property
-    def num_actions(self) -> int:
-        return max(self.action_sizes)
-
-    @property
-    def observation_size(self) -> int:
-        return max(self.observation_sizes)
-
-    @property
-    def state_size(self) -> int:
-        return self.start.shape[0]
 
     @property
     def state_names(self) -> tuple[str, ...]:

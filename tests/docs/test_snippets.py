@@ -137,7 +137,7 @@ LEFT_OUT = {
     "docs/worlds.md": (
         (
             "composite-flow train-policy",
-            "compiles for a minute; tests/problems/test_compiled_worlds.py trains and draws",
+            "tests/problems/test_compiled_worlds.py trains and draws",
         ),
         ("composite-flow play", "draws the policy above"),
         ("composite-flow reproduce", "hours; tests/paper/test_worlds.py runs the smoke preset"),

@@ -9,6 +9,7 @@ Options are those of the library's own factory, and `steps`. Each library is an 
 """
 
 import importlib
+import os
 import pkgutil
 import warnings
 from collections.abc import Iterator
@@ -138,6 +139,7 @@ def _registered(kind: str, package: str, name: str, options: dict) -> Any:
 @contextmanager
 def _making(text: str, extra: str) -> Iterator[None]:
     """Turns what other libraries raise into sentences; their warnings are theirs."""
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # or importing it prints on standard output
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

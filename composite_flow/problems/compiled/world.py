@@ -19,7 +19,7 @@ from composite_flow.problems.base import Problem
 from composite_flow.problems.compiled import jaxmarl, jumanji
 from composite_flow.problems.compiled.features import flat, names
 from composite_flow.problems.compiled.simulator import Simulator
-from composite_flow.problems.smax_scenario import as_library_expects
+from composite_flow.problems.smax_scenario import as_library_expects, silence
 
 Options = tuple[tuple[str, Any], ...]
 
@@ -93,12 +93,12 @@ class LibraryWorld(Problem):
 
     def reset(self, key):
         """The simulator's start."""
-        with as_library_expects():
+        with as_library_expects(), silence():
             return _settled(self._simulator.reset(key))
 
     def step(self, key, world, actions):
         """The simulator's step, without a reset of its own."""
-        with as_library_expects():
+        with as_library_expects(), silence():  # some print while they are traced
             moved, reward, over = self._simulator.step(key, world.state, actions)
             return _like(moved, world), reward.astype(jnp.float32), over.astype(bool)
 

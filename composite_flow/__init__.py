@@ -48,6 +48,7 @@ from composite_flow.problems import (
     register_problem,
 )
 from composite_flow.problems.check import check_problem
+from composite_flow.problems.compiled.world import from_jaxmarl, from_jumanji
 from composite_flow.problems.dpomdp.problem import from_dpomdp
 from composite_flow.problems.pettingzoo import from_pettingzoo
 from composite_flow.push_forward import push_forward_log_density
@@ -127,6 +128,8 @@ __all__ = [
     "find_fixed_points",
     "fit",
     "from_dpomdp",
+    "from_jaxmarl",
+    "from_jumanji",
     "from_pettingzoo",
     "load",
     "load_policy",

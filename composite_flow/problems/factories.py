@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from composite_flow.errors import InputError
-from composite_flow.problems.compiled.world import LibraryWorld
+from composite_flow.problems.compiled.world import LibraryWorld, from_jaxmarl, from_jumanji
 from composite_flow.problems.dpomdp.problem import DecPOMDP, from_dpomdp
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.problems.smacv2 import SMACv2
@@ -76,12 +76,12 @@ def dpomdp(path: str = "", /, *, steps: int | None = None) -> DecPOMDP:
 
 def jaxmarl(name: str = "", /, *, steps: int | None = None, **options: Any) -> LibraryWorld:
     """A world of JaxMARL by its name; options are those of its constructor."""
-    return LibraryWorld("jaxmarl", name, num_steps=steps, **options)
+    return from_jaxmarl(name, num_steps=steps, **options)
 
 
 def jumanji(name: str = "", /, *, steps: int | None = None, **options: Any) -> LibraryWorld:
     """A world of Jumanji by its name; options are those of its constructor and its generator."""
-    return LibraryWorld("jumanji", name, num_steps=steps, **options)
+    return from_jumanji(name, num_steps=steps, **options)
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -116,6 +116,38 @@ class LibraryWorld(Problem):
         return world.available
 
 
+def from_jaxmarl(name: str, *, num_steps: int | None = None, **options: Any) -> LibraryWorld:
+    """A world of JaxMARL beside SMAX, with its simulator's state: MPE, Hanabi, Overcooked v2 or JaxNav.
+
+        problem = cf.from_jaxmarl("overcooked_v2", layout="coord_ring", agent_view_size=1)
+
+    Args:
+        name: as `jaxmarl.make` takes it.
+        num_steps: most steps of an episode; the world's own limit where None.
+        options: of the world's constructor, numbers and texts.
+
+    Raises:
+        InputError: there is none of that name, an option is wrong, or JaxMARL is missing.
+    """
+    return LibraryWorld("jaxmarl", name, num_steps=num_steps, **options)
+
+
+def from_jumanji(name: str, *, num_steps: int | None = None, **options: Any) -> LibraryWorld:
+    """A world of Jumanji for a team: LevelBasedForaging-v0, RobotWarehouse-v0 or SearchAndRescue-v0.
+
+        problem = cf.from_jumanji("SearchAndRescue-v0", num_targets=8)
+
+    Args:
+        name: as `jumanji.make` takes it.
+        num_steps: most steps of an episode; the world's own limit where None.
+        options: of the world's constructor or of its generator.
+
+    Raises:
+        InputError: there is none of that name, an option is wrong, or Jumanji is missing.
+    """
+    return LibraryWorld("jumanji", name, num_steps=num_steps, **options)
+
+
 @functools.cache
 def _simulator(library: str, name: str, options: Options) -> Simulator:
     """The environment itself, made once."""

@@ -25,12 +25,11 @@ def draw(result: Result[WorldsSettings], out: Path) -> list[Path]:
     with styled():
         figure, axes = plt.subplots(figsize=(1.6 * len(worlds) + 3.6, 3.4), layout="constrained")
         for place, world in enumerate(worlds.values()):
-            base = world["ways"]["constant"]["psnr"]
             for number, (way, colour) in enumerate(COLOURS.items()):
-                found = world["ways"][way]
+                middle, low, high = world["ways"][way]["above"]
                 at = place + 0.12 * (number - 2.5)
-                axes.vlines(at, found["low"] - base, found["high"] - base, color=colour, lw=1)
-                axes.scatter(at, found["psnr"] - base, color=colour, s=20, label=None if place else WAYS[way], zorder=3)
+                axes.vlines(at, low, high, color=colour, lw=1)
+                axes.scatter(at, middle, color=colour, s=20, label=None if place else WAYS[way], zorder=3)
         axes.axhline(0.0, color=MUTED, lw=1)
         axes.set_xticks(range(len(worlds)), list(worlds))
         axes.set(ylabel="PSNR above the constant, dB", xlim=(-0.5, len(worlds) - 0.5))

@@ -19,7 +19,7 @@ def test_worlds_smoke_numbers_hang_together(tmp_path, permissive):
     assert ways["ridge"] > ways["ridge_alone"] > ways["constant"]
     assert all(way["low"] <= way["psnr"] <= way["high"] for way in world["ways"].values())
     assert 0 < world["open"] < 1
-    assert (tmp_path / "worlds.png").exists() and len(experiment.tables(result.summary)) == 2
+    assert (tmp_path / "worlds.png").exists() and len(experiment.tables(result.summary)) == 3
 
 
 def test_errors_are_summed_by_episode_and_averaged_over_estimates():
@@ -30,9 +30,11 @@ def test_errors_are_summed_by_episode_and_averaged_over_estimates():
 
 def test_psnr_over_episodes_weighs_steps_alike():
     """10 steps of error 0.01 in one episode, 10 of 0.001 in another: the mean is 0.0055, whatever is drawn between."""
-    found = psnr_with_interval(np.array([0.1, 0.01]), np.array([10.0, 10.0]))
+    errors, steps = np.array([0.1, 0.01]), np.array([10.0, 10.0])
+    found = psnr_with_interval(errors, steps, 10 * errors)
     np.testing.assert_allclose(found["psnr"], -10 * np.log10(0.0055))
     np.testing.assert_allclose([found["low"], found["high"]], [20.0, 30.0])
+    np.testing.assert_allclose(found["above"], [10.0, 10.0, 10.0])  # whatever is drawn: the draws are the same
 
 
 def test_what_is_open_is_told_by_the_better_joint_estimate():

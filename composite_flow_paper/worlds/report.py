@@ -48,9 +48,9 @@ def summarise_world(text: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, 
 def psnr_with_interval(
     errors: Float[np.ndarray, " episodes"], steps: Float[np.ndarray, " episodes"], base: Float[np.ndarray, " episodes"]
 ) -> dict[str, Any]:
-    """PSNR of sums of squared errors, and `above` that of other sums; each with 95% of it when episodes are drawn again.
+    """PSNR of sums of squared errors, and how far it is `above` that of others; each with its 95% interval.
 
-    The difference is of the same draws, so that episodes that are hard for all do not widen it.
+    Episodes are drawn again, the same for both, so that those that are hard for all do not widen the difference.
     """
     own, other = _drawn_again(errors, steps), _drawn_again(base, steps)
     psnr, constant = (float(decibels(sums.sum() / steps.sum())) for sums in (errors, base))

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from composite_flow.errors import InputError
+from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.files.names import in_short
 from composite_flow.problems.compiled.features import Parts, bits, one_hot, turned
 from composite_flow.problems.compiled.simulator import Moment, Simulator
@@ -43,6 +43,8 @@ def make(name: str, options: dict[str, Any]) -> Simulator:
         options = {"act_type": "Discrete", **options}
     try:
         return JaxMARL(name, package.make(name, **options))
+    except CompositeFlowError:
+        raise
     except Exception as error:  # whatever the library raises
         raise InputError(f"jaxmarl:{name} cannot be made: {in_short(error)}.") from error
 

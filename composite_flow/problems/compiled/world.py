@@ -6,6 +6,9 @@ share compiled programs. A world is the simulator's own state, with what agents 
 """
 
 import functools
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -93,12 +96,12 @@ class LibraryWorld(Problem):
 
     def reset(self, key):
         """The simulator's start."""
-        with as_library_expects(), silence():
+        with _as_libraries_expect():
             return _settled(self._simulator.reset(key))
 
     def step(self, key, world, actions):
         """The simulator's step, without a reset of its own."""
-        with as_library_expects(), silence():  # some print while they are traced
+        with _as_libraries_expect():
             moved, reward, over = self._simulator.step(key, world.state, actions)
             return _like(moved, world), reward.astype(jnp.float32), over.astype(bool)
 
@@ -108,12 +111,20 @@ class LibraryWorld(Problem):
 
     def state(self, world):
         """The simulator's state as features."""
-        with as_library_expects():
+        with _as_libraries_expect():
             return flat(self._simulator.features(world.state))
 
     def available(self, world):
         """The simulator's masks."""
         return world.available
+
+
+@contextmanager
+def _as_libraries_expect() -> Iterator[None]:
+    """JAX's usual promotion; and what they print and warn of while they are traced is theirs."""
+    with as_library_expects(), silence(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def from_jaxmarl(name: str, *, num_steps: int | None = None, **options: Any) -> LibraryWorld:
@@ -153,7 +164,7 @@ def _simulator(library: str, name: str, options: Options) -> Simulator:
     """The environment itself, made once."""
     make = jaxmarl.make if library == "jaxmarl" else jumanji.make
     # Environments build arrays when they are made, which must not become part of a program that is being traced.
-    with jax.ensure_compile_time_eval(), as_library_expects():
+    with jax.ensure_compile_time_eval(), _as_libraries_expect():
         return make(name, dict(options))
 
 
@@ -163,7 +174,7 @@ def _state_names(library: str, name: str, options: Options) -> tuple[str, ...]:
     found: list[str] = []
 
     def trace(key):
-        with as_library_expects():
+        with _as_libraries_expect():
             simulator = _simulator(library, name, options)
             found.extend(names(simulator.features(simulator.reset(key).state)))
 

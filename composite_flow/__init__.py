@@ -48,6 +48,9 @@ from composite_flow.problems import (
     register_problem,
 )
 from composite_flow.problems.check import check_problem
+from composite_flow.problems.compiled.world import from_jaxmarl, from_jumanji
+from composite_flow.problems.dpomdp.problem import from_dpomdp
+from composite_flow.problems.pettingzoo import from_pettingzoo
 from composite_flow.push_forward import push_forward_log_density
 from composite_flow.runtime.agent import Agent
 from composite_flow.training.calibrate import calibrate
@@ -124,6 +127,10 @@ __all__ = [
     "exact_states",
     "find_fixed_points",
     "fit",
+    "from_dpomdp",
+    "from_jaxmarl",
+    "from_jumanji",
+    "from_pettingzoo",
     "load",
     "load_policy",
     "measured_radius",

@@ -56,8 +56,8 @@ class BeliefModel(eqx.Module):
     def __call__(self, history: History) -> Float[Array, " states"]:
         """log p(s | τ_i) at the last step of one window, which may be traced; −inf everywhere if it is impossible."""
 
-        def move(observation, action):
-            return self.problem.local_transition_probabilities(history.agent, observation, action, self.policy)
+        def move(weights, observation, action):
+            return self.problem.local_prediction(weights, history.agent, observation, action, self.policy)
 
         def weigh(observation):
             return self.problem.log_likelihood(history.agent, observation)
@@ -67,8 +67,8 @@ class BeliefModel(eqx.Module):
     def joint(self, histories: History) -> Float[Array, " states"]:
         """log p(s | τ_{1:n}), given the windows of the same steps of all agents, in their order on the leading axis."""
 
-        def move(observations, actions):
-            return self.problem.transition_probabilities(actions)
+        def move(weights, observations, actions):
+            return self.problem.joint_prediction(weights, actions)
 
         observations, actions = jnp.swapaxes(histories.observations, 0, 1), jnp.swapaxes(histories.actions, 0, 1)
         return self._filter(observations, actions, histories.mask[0], move, self.problem.joint_log_likelihood)
@@ -87,7 +87,8 @@ class BeliefModel(eqx.Module):
 
         def advance(log_belief, step):
             before, action, inside, observation = step
-            predicted = jnp.where(inside, _predict(log_belief, move(before, action)), initial)
+            weights = _weights(log_belief)
+            predicted = jnp.where(inside, jnp.log(move(weights, before, action)), initial)
             return predicted + weigh(observation), None
 
         log_belief = first + weigh(observations[0])
@@ -231,24 +232,20 @@ def start_distribution(
     initial = problem.initial_probabilities()
     if length == num_steps:
         return initial
-    transition = problem.team_transition_probabilities(policy)
 
     def advance(distribution, _):
-        return jnp.matmul(distribution, transition, precision="highest"), distribution
+        return problem.team_prediction(distribution, policy), distribution
 
     _, distributions = jax.lax.scan(advance, initial, length=num_steps - length + 1)
     mean = jnp.mean(distributions, axis=0)
     return mean / jnp.sum(mean)
 
 
-def _predict(
-    log_belief: Float[Array, " states"], transition: Float[Array, "states next_states"]
-) -> Float[Array, " states"]:
-    """log Σ_s b(s) P(s' | s), up to a constant, with an exact support."""
+def _weights(log_belief: Float[Array, " states"]) -> Float[Array, " states"]:
+    """The belief up to a constant, the largest weight 1, with an exact support."""
     peak = jnp.max(log_belief)
     peak = jnp.where(peak > -jnp.inf, peak, 0.0)
-    weights = jnp.where(log_belief > -jnp.inf, jnp.exp(jnp.maximum(log_belief - peak, LOWEST_WEIGHT)), 0.0)
-    return jnp.log(jnp.matmul(weights, transition, precision="highest"))
+    return jnp.where(log_belief > -jnp.inf, jnp.exp(jnp.maximum(log_belief - peak, LOWEST_WEIGHT)), 0.0)
 
 
 def _normalize(log_belief: Float[Array, " states"]) -> Float[Array, " states"]:
@@ -260,7 +257,7 @@ def _normalize(log_belief: Float[Array, " states"]) -> Float[Array, " states"]:
 @eqx.filter_jit
 def _beliefs(model: BeliefModel, histories: History, joint: bool) -> Float[Array, "batch states"]:
     """Beliefs of a flat batch, computed in parts so that memory is bounded."""
-    entries = model.problem.num_states * (model.problem.num_agents if joint else 1)
+    entries = model.problem.belief_entries * (model.problem.num_agents if joint else 1)
     condition = model.joint if joint else model.__call__
     return jax.lax.map(condition, histories, batch_size=max(1, BATCH_ENTRIES // entries))
 

@@ -1,12 +1,13 @@
 """`analyze`: fixed points, ranks, deviations and bounds of a trained run. Its modules are loaded when it is called."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from composite_flow.cli.options import DataFolder, RunFolder, Shared, part_in_words, refuse_existing
+from composite_flow.cli.knowledge import analyze_problem
+from composite_flow.cli.options import Shared, part_in_words, refuse_existing
 from composite_flow.cli.reporting import say, show, status, table
 from composite_flow.files.plain_json import jsonable, write_json
 from composite_flow.runs import open_run
@@ -15,8 +16,8 @@ ANALYSIS_FILE = "analysis.json"
 
 
 def analyze(
-    run: RunFolder,
-    data: DataFolder,
+    run: Annotated[Positional[Path], arg(metavar="RUN|FILE.dpomdp")],
+    data: Annotated[Positional[Path | None], arg(metavar="DATA")] = None,
     /,
     *,
     max_pairs: int = 20_000,
@@ -26,20 +27,28 @@ def analyze(
     out: Path | None = None,
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
-    """Tell where a run's fixed points deviate from states, why, and by how much at most.
+    """Tell where a run's fixed points deviate from states, or what can be known in a problem.
+
+    Given a run and data, tells why fixed points deviate, and by how much at most.
 
     Looks at the run's test episodes, or at all of data that it was not trained on: one half gives the conformal radii
     and their coverage, the other half everything else. Writes analysis.json and figures.
 
+    Given a problem alone whose states can be listed, such as FILE.dpomdp, tells what each agent can know of the state
+    from its own history, what the team can, and what fusion and composite diffusion reach of it, all of it exactly.
+
     Args:
-        run: folder of a finished run.
-        data: folder of episodes.
+        run: folder of a finished run; or a problem, such as tiger.dpomdp, tiger.dpomdp,steps=8 or tabular:xor.
+        data: folder of episodes; none for a problem.
         max_pairs: distinct pairs of a history and a state to look at, at most.
         anchors: pairs around which surrogate regressions are solved.
         joint: joint histories for composite diffusion.
         radius: of the checks, in scaled units; the run's own where not given.
-        out: folder for the results; RUN/analysis where not given.
+        out: folder for the results; RUN/analysis where not given, and none for a problem.
     """
+    if data is None:
+        analyze_problem(str(run), joint, out, shared)
+        return
     from composite_flow.analysis.report import AnalysisSettings, analyse
     from composite_flow.analysis.sentences import sentences
     from composite_flow.certificate.calibration import split_for_calibration

@@ -29,6 +29,7 @@ from composite_flow.cli.reproduce import reproduce
 from composite_flow.cli.team import team
 from composite_flow.cli.train import train
 from composite_flow.cli.train_policy import train_policy
+from composite_flow.cli.worlds import worlds
 from composite_flow.errors import CompositeFlowError
 
 FAILED, INTERRUPTED = 1, 130
@@ -52,6 +53,7 @@ _COMMANDS = (
     agent,
     team,
     export,
+    worlds,
 )
 for _command in _COMMANDS:
     app.command(_command if _command is train else on_devices(_command))  # which looks at them once it has joined hosts

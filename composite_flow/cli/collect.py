@@ -14,9 +14,9 @@ from composite_flow.data.collect import collect_to
 from composite_flow.data.episodes import Episodes
 from composite_flow.errors import InputError
 from composite_flow.policy.saving import check_trained_in, load_policy
-from composite_flow.policy.trained import TrainedPolicy
-from composite_flow.problems.base import Problem
-from composite_flow.problems.host import AnyProblem, closing
+from composite_flow.problems.base import Policy, Problem
+from composite_flow.problems.host import AnyProblem, HostProblem, closing
+from composite_flow.problems.host_policy import policy_from_text
 from composite_flow.problems.kinds import world_from_text
 
 DEFAULT_EPISODES = 4096
@@ -31,7 +31,7 @@ def collect(
     samples: int | None = None,
     steps: int | None = None,
     minutes: float | None = None,
-    policy: Path | None = None,
+    policy: str | None = None,
     greedy: bool = False,
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
@@ -41,15 +41,16 @@ def collect(
 
     Args:
         problem: such as sensor:5x5,targets=2, sensor:2x2,miss=0.5/0.5/0/0, smax:zerg_5_vs_5, or
-            smacv2:zerg_5_vs_5, which is StarCraft II itself; or MODULE:FACTORY,OPTION=VALUE for a world of your own,
-            such as my_worlds:make,size=3.
+            smacv2:zerg_5_vs_5, which is StarCraft II itself; FILE.dpomdp; a world of another library, which
+            `composite-flow worlds` lists; or MODULE:FACTORY,OPTION=VALUE for a world of your own, such as
+            my_worlds:make,size=3.
         out: folder for the episodes, HDF5 files.
         episodes: how many; 4,096 where neither this nor --samples is given.
         samples: how many time steps of the team instead; the last episode is recorded to its end.
         steps: most steps of an episode; the problem's own number where not given.
         minutes: stop when they are over, and leave what is missing to the same command again.
-        policy: folder of a run of `train-policy` in this problem; every available action is equally likely where none
-            is given.
+        policy: folder of a run of `train-policy` in this problem, or, for a world on the host, MODULE:FUNCTION of your
+            own; every available action is equally likely where none is given.
         greedy: take the policy's likeliest action instead of drawing one.
     """
     if episodes is not None and samples is not None:
@@ -107,8 +108,13 @@ def _with_rate(advance: Advance, unit: str) -> Callable[[int, int], None]:
     return tell
 
 
-def _team(folder: Path | None, greedy: bool, problem: AnyProblem) -> TrainedPolicy | None:
-    """The policy of a folder, which must fit the problem; None for random actions."""
+def _team(named: str | None, greedy: bool, problem: AnyProblem) -> Policy | None:
+    """The policy of a folder, which must fit the problem, or a function of one's own; None for random actions."""
+    if named is not None and ":" in named and not Path(named).is_dir():
+        if greedy or not isinstance(problem, HostProblem):
+            raise InputError("MODULE:FUNCTION acts in worlds on the host alone, and as it is: leave --greedy out.")
+        return policy_from_text(named)
+    folder = None if named is None else Path(named)
     if folder is None:
         if greedy:
             raise InputError("--greedy needs a --policy, whose likeliest actions are then taken.")

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from composite_flow.errors import InputError
 from composite_flow.numerics.entry_point import entry_point
 from composite_flow.problems.base import Policy, Problem, RandomPolicy
 from composite_flow.problems.host import AnyProblem, HostProblem
+from composite_flow.problems.host_policy import HostPolicy
 
 BATCH_BYTES = 64 * 2**20
 """Most memory for the records of the worlds that run at the same time."""
@@ -45,7 +46,7 @@ def collect(
     *,
     key: PRNGKeyArray,
     num_samples: int | None = None,
-    policy: Policy | None = None,
+    policy: Policy | Callable[..., Any] | None = None,
     num_steps: int | None = None,
     progress: CountProgress | None = None,
 ) -> Episodes:
@@ -59,7 +60,8 @@ def collect(
         num_episodes: number of episodes; give either this or `num_samples`.
         key: the same key gives the same episodes.
         num_samples: number of time steps of the team. The last episode is recorded to its end, so there can be more.
-        policy: how the team acts; by default every available action is equally likely.
+        policy: how the team acts; by default every available action is equally likely. In worlds on the host also any
+            callable, `policy(observations, available) -> actions` (see `HostPolicy`).
         num_steps: most steps of an episode; by default the problem's own `num_steps`.
         progress: called now and then with the number of episodes (or samples) that are done, and of all.
 
@@ -71,7 +73,7 @@ def collect(
             not known.
     """
     amount = amount_to_collect(problem, num_episodes, num_samples, num_steps)
-    policy = RandomPolicy() if policy is None else policy
+    policy = _as_policy(policy)
     size = _batch_size(problem, amount.fewest_episodes, amount.num_steps)
     batches = _batches(problem, policy, key, range(amount.wanted), amount.num_steps, size)
     arrays = _recorded(batches, amount, 0, progress)
@@ -88,7 +90,7 @@ def collect_to(
     *,
     key: PRNGKeyArray,
     num_samples: int | None = None,
-    policy: Policy | None = None,
+    policy: Policy | Callable[..., Any] | None = None,
     num_steps: int | None = None,
     minutes: float | None = None,
     overwrite: bool = False,
@@ -116,7 +118,7 @@ def collect_to(
         raise InputError(f"minutes must be positive, not {minutes}.")
     amount = amount_to_collect(problem, num_episodes, num_samples, num_steps)
     stop = time.monotonic() + 60 * (minutes or math.inf)
-    policy = RandomPolicy() if policy is None else policy
+    policy = _as_policy(policy)
     per_shard = min(amount.wanted, max(1, shard_bytes // _episode_bytes(problem, amount.num_steps)))
     with FolderWriter(Path(folder), _collection(problem, policy, key, amount, per_shard), ARRAYS, overwrite) as writer:
         size = _batch_size(problem, min(per_shard, amount.fewest_episodes), amount.num_steps)
@@ -141,6 +143,13 @@ def collect_to(
                 progress(done, amount.wanted)
         writer.finish()
     return Episodes.load(folder, in_memory)
+
+
+def _as_policy(policy: Policy | Callable[..., Any] | None) -> Policy:
+    """A policy as it is, a plain function as one; random actions where there is none."""
+    if policy is None:
+        return RandomPolicy()
+    return policy if isinstance(policy, Policy) else HostPolicy(policy)
 
 
 def _too_slow(amount: Amount, done: int, minutes: float | None, writer: FolderWriter) -> str:

@@ -12,6 +12,7 @@ from composite_flow.data.arrays import as_floats
 from composite_flow.errors import InputError
 from composite_flow.problems.base import Memory, Policy
 from composite_flow.problems.host import HostProblem, WorldLost
+from composite_flow.problems.host_policy import HostPolicy
 
 MOST_LOSSES = 3
 """How often a world may break down within the same episode."""
@@ -60,7 +61,7 @@ def _episode(problem: HostProblem, policy: Policy, key: PRNGKeyArray, num_steps:
     memory, over = policy.start(problem.num_agents), False
     for key_observe, key_act, key_world in keys:
         observations, available = problem.observe(key_observe), problem.available()
-        memory, actions = _act(policy, key_act, memory, jnp.asarray(observations), jnp.asarray(available))
+        memory, actions = _acted(policy, key_act, memory, observations, available)
         actions, state = np.asarray(actions, np.int32), problem.state()
         was_over = over
         reward, over = (0.0, True) if was_over else problem.step(key_world, actions)
@@ -85,6 +86,13 @@ def _keys(key: PRNGKeyArray, num_steps: int) -> tuple[PRNGKeyArray, Key[Array, "
     """The key of the reset, and for each step the keys of the observation, the action and the world."""
     key_reset, key_steps = jax.random.split(key)
     return key_reset, jax.vmap(lambda key_step: jax.random.split(key_step, 3))(jax.random.split(key_steps, num_steps))
+
+
+def _acted(policy: Policy, key: PRNGKeyArray, memory: Memory, observations: np.ndarray, available: np.ndarray):
+    """One step of any policy: compiled, or as Python has it."""
+    if isinstance(policy, HostPolicy):
+        return memory, policy.choose(np.asarray(observations, np.float32), np.asarray(available))
+    return _act(policy, key, memory, jnp.asarray(observations), jnp.asarray(available))
 
 
 @eqx.filter_jit

@@ -195,6 +195,33 @@ class EnumerableProblem(Problem):
     ) -> Float[Array, " states"]:
         """log P(o_i | s) for every state; −inf where impossible."""
 
+    def local_prediction(
+        self,
+        weights: Float[Array, " states"],
+        agent: Int[Array, ""],
+        observation: Float[Array, " observation"],
+        action: Int[Array, ""],
+        policy: ReactivePolicy,
+    ) -> Float[Array, " states"]:
+        """Σ_s b(s) P(s' | s, o_i, a_i), up to a constant; here by the matrix, which sparse problems never build."""
+        matrix = self.local_transition_probabilities(agent, observation, action, policy)
+        return jnp.matmul(weights, matrix, precision="highest")
+
+    def joint_prediction(
+        self, weights: Float[Array, " states"], actions: Int[Array, " agents"]
+    ) -> Float[Array, " states"]:
+        """Σ_s b(s) P(s' | s, a)."""
+        return jnp.matmul(weights, self.transition_probabilities(actions), precision="highest")
+
+    def team_prediction(self, weights: Float[Array, " states"], policy: ReactivePolicy) -> Float[Array, " states"]:
+        """Σ_s b(s) P(s' | s) when the whole team acts by `policy`."""
+        return jnp.matmul(weights, self.team_transition_probabilities(policy), precision="highest")
+
+    @property
+    def belief_entries(self) -> int:
+        """Numbers that one step of one belief holds at the same time: bounds how many beliefs go together."""
+        return self.num_states
+
     def joint_log_likelihood(self, observations: Float[Array, "agents observation"]) -> Float[Array, " states"]:
         """log P(o_1, …, o_n | s); here for observations that are independent given the state."""
         agents = jnp.arange(self.num_agents)

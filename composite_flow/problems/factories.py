@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from composite_flow.errors import InputError
+from composite_flow.problems.compiled.world import LibraryWorld, from_jaxmarl, from_jumanji
+from composite_flow.problems.dpomdp.problem import DecPOMDP, from_dpomdp
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.problems.smacv2 import SMACv2
 from composite_flow.problems.smax import SMAX
@@ -65,6 +67,21 @@ def smax(name: str = "", /, *, sight: float | None = None, steps: int | None = N
 def smacv2(name: str = "", /, *, steps: int | None = None) -> SMACv2:
     """A battle of StarCraft II by its scenario."""
     return SMACv2(name, **_given(num_steps=steps))
+
+
+def dpomdp(path: str = "", /, *, steps: int | None = None) -> DecPOMDP:
+    """The Dec-POMDP of a file."""
+    return from_dpomdp(path, **_given(num_steps=steps))
+
+
+def jaxmarl(name: str = "", /, *, steps: int | None = None, **options: Any) -> LibraryWorld:
+    """A world of JaxMARL by its name; options are those of its constructor."""
+    return from_jaxmarl(name, num_steps=steps, **options)
+
+
+def jumanji(name: str = "", /, *, steps: int | None = None, **options: Any) -> LibraryWorld:
+    """A world of Jumanji by its name; options are those of its constructor and its generator."""
+    return from_jumanji(name, num_steps=steps, **options)
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A problem is named by a text such as `sensor:5x5,targets=2`:
 
-    KIND[:NAME][,OPTION=VALUE ...]
+    KIND[:NAME][,OPTION=VALUE ...]          FILE.dpomdp[,OPTION=VALUE ...]
 
 KIND is looked up in the table first: built in, added by `register_problem`, or by an entry point of the group
 `composite_flow.problems`. A text that begins with no such kind names a factory of one's own by MODULE:FACTORY in the
@@ -30,9 +30,22 @@ from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.files.names import Names, in_short
 from composite_flow.files.plain_json import describe_differences
 from composite_flow.problems.base import EnumerableProblem, Problem
-from composite_flow.problems.factories import read_arguments, returned_class, sensor, smacv2, smax, tabular
+from composite_flow.problems.compiled.world import LibraryWorld
+from composite_flow.problems.dpomdp.problem import DecPOMDP
+from composite_flow.problems.factories import (
+    dpomdp,
+    jaxmarl,
+    jumanji,
+    read_arguments,
+    returned_class,
+    sensor,
+    smacv2,
+    smax,
+    tabular,
+)
 from composite_flow.problems.host import AnyProblem, HostProblem
 from composite_flow.problems.sensor import SensorNetwork
+from composite_flow.problems.simulators import lbf, mpe2, pettingzoo, rware
 from composite_flow.problems.smax import SMAX
 from composite_flow.problems.tabular import TabularProblem
 
@@ -71,7 +84,14 @@ class Kind:
 _BUILT_IN = {
     "sensor": Kind(sensor, SensorNetwork.from_description, ("sensor:ROWSxCOLUMNS",)),
     "tabular": Kind(tabular, TabularProblem.from_description, ("tabular:tiger", "tabular:xor")),
+    "dpomdp": Kind(dpomdp, DecPOMDP.from_description, ("FILE.dpomdp",)),
+    "jaxmarl": Kind(jaxmarl, LibraryWorld.from_description, ("jaxmarl:NAME",)),
+    "jumanji": Kind(jumanji, LibraryWorld.from_description, ("jumanji:NAME",)),
     "smax": Kind(smax, SMAX.from_description, ("smax:SCENARIO",), {"jaxmarl": "the version of JaxMARL"}),
+    "pettingzoo": Kind(pettingzoo, texts=("pettingzoo:NAME",)),
+    "mpe2": Kind(mpe2, texts=("mpe2:NAME",)),
+    "lbf": Kind(lbf, texts=("lbf:NAME",)),
+    "rware": Kind(rware, texts=("rware:NAME",)),
     "smacv2": Kind(smacv2, texts=("smacv2:SCENARIO",)),
 }
 _KINDS = Names("kind of problem", ENTRY_POINTS, _BUILT_IN)
@@ -193,6 +213,8 @@ def _find(name: str) -> Kind | None:
 
 def _made(text: str, host_allowed: bool) -> AnyProblem:
     """The problem that a text names, held to the contract where it is of one's own."""
+    if text.partition(",")[0].endswith((".dpomdp", ".dpomdp.gz")) and not text.startswith("dpomdp:"):
+        text = f"dpomdp:{text}"
     head, *options = text.split(",")
     first, *rest = head.split(":")
     name, kind = first, _find(first)

@@ -88,14 +88,14 @@ def library() -> Any:
     """
     try:
         # It builds arrays while it is loaded, which must not become part of a program that is just being traced.
-        with _silence(), jax.ensure_compile_time_eval(), as_library_expects():
+        with silence(), jax.ensure_compile_time_eval(), as_library_expects():
             return importlib.import_module("jaxmarl.environments.smax")
     except ImportError as error:
         raise InputError(f"SMAX needs JaxMARL ({error}): install composite-flow[smax].") from error
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Nothing on standard output; afterwards all streams are as before.
 
     The library prints while it is loaded, and on the way replaces `sys.stdout` and `sys.stderr` by those that the

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from composite_flow.belief import BeliefModel, exact_belief
@@ -75,6 +76,11 @@ def loss_floor(description: dict[str, Any], train: HistoryDataset, validation: H
 
 
 def _listed(description: dict[str, Any], train: HistoryDataset) -> EnumerableProblem | None:
-    """The problem, if what is exact can be had in seconds."""
+    """The problem, if what is exact can be had in seconds.
+
+    Hidden states that share their features are not told apart by how often each occurs in training: then it is None.
+    """
     problem = listing_problem(description) if train.layout.length == 1 else None
-    return None if problem is None or problem.num_states > MOST_STATES else problem
+    if problem is None or problem.num_states > MOST_STATES:
+        return None
+    return problem if len(np.unique(problem.states(), axis=0)) == problem.num_states else None

@@ -91,6 +91,18 @@ SMALLER = {
         ("--out runs/a --learn both", "--out runs/a --learn both --width 16 --depth 2 --batch 64 --steps 40"),
         ("team runs/a data/a", "team runs/a data/a --episodes 1 --deadline 1"),
     ),
+    "docs/worlds.md": (
+        ("composite-flow worlds     ", "composite-flow worlds --world tabular:xor "),
+        ("num_episodes=512", "num_episodes=24"),
+        ("steps=3_000)", "steps=40, width=16, depth=2, batch=64)"),
+        ("steps=1_000)", "steps=40, width=16, depth=2, batch=64)"),
+        ("2f-v3 --episodes 64", "2f-v3,steps=6 --episodes 24"),
+        ("--learn fusion --steps 2000", "--learn fusion --steps 40 --width 16 --depth 2 --batch 64"),
+        ("evaluate runs/field data/field", "evaluate runs/field data/field --joint 8"),
+        ("num_targets=8 --episodes 256", "num_targets=8,steps=4 --episodes 4"),
+        ("steps=6 --episodes 512", "steps=6 --episodes 16"),
+        ("analyze tiger.dpomdp,steps=6", "analyze tiger.dpomdp,steps=3 --joint 8"),
+    ),
     "docs/extending.md": (
         ("ring:Ring,size=4 --episodes 256", "ring:Ring,size=4 --episodes 32"),
         ("--width 64 --steps 2000", "--width 16 --depth 2 --batch 64 --steps 40"),
@@ -134,6 +146,14 @@ LEFT_OUT = {
         ("import torch", "needs PyTorch; tests/export/test_pytorch.py runs it in the benchmark's environment"),
     ),
     "docs/index.md": (("make demo", "installs the package anew; tests/paper/test_demo.py runs the experiment"),),
+    "docs/worlds.md": (
+        (
+            "composite-flow train-policy",
+            "tests/problems/test_compiled_worlds.py trains and draws",
+        ),
+        ("composite-flow play", "draws the policy above"),
+        ("composite-flow reproduce", "hours; tests/paper/test_worlds.py runs the smoke preset"),
+    ),
     "docs/extending.md": (
         ("composite-flow reproduce sweeps", "a process lists its experiments when it starts; the next block runs it"),
     ),
@@ -155,6 +175,7 @@ PAGES += (
     "docs/trust.md",
     "docs/runtime.md",
     "docs/pytorch.md",
+    "docs/worlds.md",
 )
 
 BLOCK = re.compile(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', flags=re.MULTILINE | re.DOTALL)

@@ -1,0 +1,1 @@
+"""Dec-POMDPs from `.dpomdp` files, the format of the MADP toolbox."""

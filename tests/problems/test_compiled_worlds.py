@@ -1,0 +1,119 @@
+"""Worlds of JaxMARL and Jumanji: the contract, states that are the simulators' own, and what cannot be made."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import composite_flow as cf
+from composite_flow import cli
+from composite_flow.errors import InputError, MismatchError
+from composite_flow.problems import problem_from_description, problem_from_text
+from composite_flow.problems.compiled.features import bits, flat, names, turned
+
+pytestmark = pytest.mark.usefixtures("permissive")
+
+SIZES = {
+    "jaxmarl:MPE_simple_tag_v3": (4, 5, 16, 20, 25),
+    "jumanji:LevelBasedForaging-v0": (2, 6, 12, 16, 100),
+    "jumanji:SearchAndRescue-v0,num_targets=6": (2, 9, 386, 28, 400),
+}
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Each world once, as making one traces its library."""
+    return {text: problem_from_text(text) for text in SIZES}
+
+
+@pytest.mark.parametrize("text", SIZES)
+def test_worlds_of_libraries_keep_the_contract(text, made, key):
+    problem = made[text]
+    sizes = problem.num_agents, problem.num_actions, problem.observation_size, problem.state_size, problem.num_steps
+    assert sizes == SIZES[text]
+    cf.check_problem(problem, key)
+    assert problem_from_description(problem.description) == problem
+    with pytest.raises(MismatchError, match="This world is of .* 0.0"):
+        problem_from_description({**problem.description, "version": "0.0"})
+
+
+def test_the_state_of_a_chase_is_what_agents_see_of_it_in_absolute_terms(made, key):
+    """Agent 0 sees its velocity, its position, and where the two landmarks are relative to it."""
+    problem = made["jaxmarl:MPE_simple_tag_v3"]
+    world = problem.reset(key)
+    state = dict(zip(problem.state_names, np.asarray(problem.state(world)), strict=True))
+    seen = np.asarray(problem.observe(key, world))[0]
+    own = [state["position 0 0"], state["position 0 1"]]
+    np.testing.assert_allclose(seen[2:4], own, atol=1e-6)
+    landmark = [state["position 4 0"], state["position 4 1"]]
+    np.testing.assert_allclose(seen[4:6], np.subtract(landmark, own), atol=1e-6)
+
+
+def test_an_agent_sees_food_within_reach_where_the_state_has_it(made, key):
+    """In Level-Based Foraging a view lists food by row and column, −1 where it is out of sight."""
+    problem = made["jumanji:LevelBasedForaging-v0"]
+    worlds = jax.vmap(problem.reset)(jax.random.split(key, 32))
+    states = np.asarray(jax.vmap(problem.state)(worlds))
+    places = {name: states[:, column] for column, name in enumerate(problem.state_names)}
+    level = np.asarray(jax.vmap(lambda world: problem.observe(key, world))(worlds))[:, 0]
+    foods = np.stack([places[f"food level {food}"] for food in (0, 1)], axis=1)
+    seen = level[:, [2, 5]]
+    for row, (mine, there) in enumerate(zip(seen, foods, strict=True)):
+        assert set(mine[mine > 0]) <= set(there), row
+    assert 0 < np.mean(seen > 0) < 1  # some of it is out of sight
+
+
+def test_searchers_turn_and_speed_up_by_nine_actions(made, key):
+    """Action 0 turns and slows the other way than action 8; 4 leaves the heading as it is."""
+    problem = made["jumanji:SearchAndRescue-v0,num_targets=6"]
+    world = problem.reset(key)
+    columns = [problem.state_names.index(name) for name in ("searcher heading 0 0", "searcher heading 0 1")]
+
+    def heading(action):
+        moved, _, _ = problem.step(key, world, jnp.full(2, action))
+        return np.arctan2(*np.asarray(problem.state(moved))[columns])
+
+    before = np.arctan2(*np.asarray(problem.state(world))[columns])
+    apart = [np.angle(np.exp(1j * (heading(action) - before))) for action in (0, 4, 8)]
+    np.testing.assert_allclose([apart[1], apart[0] + apart[2]], 0.0, atol=1e-5)
+    assert abs(apart[0]) > 0.05
+
+
+def test_options_reach_the_generator_and_the_environment():
+    small = problem_from_text("jumanji:LevelBasedForaging-v0,grid_size=6,num_food=1,time_limit=9")
+    assert (small.state_size, small.num_steps) == (12, 9)
+    assert problem_from_text("jumanji:LevelBasedForaging-v0,steps=5").num_steps == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("jumanji:Snake-v1", "there are LevelBasedForaging-v0, RobotWarehouse-v0, SearchAndRescue-v0"),
+        ("jumanji:LevelBasedForaging-v0,colour=3", "cannot be made: TypeError"),
+        ("jumanji:LevelBasedForaging-v0,steps=0", "at least one step"),
+        ("jaxmarl:storm", "There is no world jaxmarl:storm: there are MPE_simple_v3"),
+        ("jaxmarl:jaxnav,act_type=Continuous", "do not choose among numbered actions"),
+    ],
+)
+def test_worlds_that_no_library_has_are_refused(text, sentence):
+    with pytest.raises(InputError, match=sentence):
+        problem_from_text(text)
+
+
+def test_parts_of_states_are_laid_out_in_their_order():
+    parts = {"b": jnp.array([[1, 2], [3, 4]]), "a": jnp.array(True)}
+    np.testing.assert_array_equal(flat(parts), [1, 2, 3, 4, 1])
+    assert names(parts) == ("b 0 0", "b 0 1", "b 1 0", "b 1 1", "a")
+    np.testing.assert_array_equal(bits(jnp.array([5, 2]), 3), [[1, 0, 1], [0, 1, 0]])
+    np.testing.assert_allclose(turned(jnp.array([0.0, np.pi / 2])), [[0, 1], [1, 0]], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_policy_learns_in_a_small_field_and_is_drawn(tmp_path, capsys):
+    """A short run is whole: trained, evaluated, and drawn with its features as rows."""
+    run, film = str(tmp_path / "run"), tmp_path / "field.gif"
+    world = "jumanji:LevelBasedForaging-v0,grid_size=5,num_food=1,time_limit=6"
+    options = ["--steps", "240", "--worlds", "4", "--rollout", "10", "--memory", "none"]
+    assert cli.main(["train-policy", world, "--out", run, *options]) == 0
+    assert cli.main(["play", run, "--out", str(film), "--steps", "4"]) == 0
+    assert film.read_bytes()[:3] == b"GIF"

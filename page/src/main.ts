@@ -2,7 +2,7 @@
 
 import { decode, DamagedPage } from "./decode";
 import { element, say } from "./dom";
-import { Inference } from "./inference";
+import { Inference, WORDS } from "./inference";
 import { addressOf, viewOf, type Limits, type View } from "./view";
 import { AgentsPanel } from "./views/agents";
 import { Controls } from "./views/controls";
@@ -11,7 +11,7 @@ import { MapPanel } from "./views/map";
 import { PointsPanel } from "./views/points";
 import { PositionDrawing } from "./views/positions";
 import { SensorDrawing } from "./views/sensors";
-import { Summary, wordsOf } from "./views/summary";
+import { Summary } from "./views/summary";
 import { Timeline } from "./views/timeline";
 import { World } from "./world";
 
@@ -42,7 +42,7 @@ class Page {
     const change = (changed: Partial<View>) => this.change(changed);
     const view = () => this.view;
     this.controls = new Controls(this.limits, change, view);
-    this.agents = new AgentsPanel(world, this.limits, change, view);
+    this.agents = new AgentsPanel(world, this.limits, this.controls.message, change, view);
     this.summary = new Summary(world);
     this.features = new FeaturesPanel(world);
     this.timeline = new Timeline(world, this.inference, (step) => this.change({ step }));
@@ -124,7 +124,7 @@ class Page {
 
   private draw(): void {
     const frame = this.inference.frame(this.view);
-    say(this.lead, `${this.world.numAgents} agents, none of which sees everything, infer the state of their world by ${wordsOf(this.view)}.`);
+    say(this.lead, `${this.world.numAgents} agents, none of which sees everything, infer the state of their world by ${WORDS[this.view.by]}.`);
     this.controls.update(this.view, frame);
     this.agents.update(this.view, frame);
     this.summary.update(frame, this.view);

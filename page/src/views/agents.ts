@@ -16,7 +16,13 @@ export class AgentsPanel {
   private readonly doubts = element("ul", { class: "doubts", "aria-label": "Agents in doubt" });
   private placed = "";
 
-  constructor(world: World, limits: Limits, change: (changed: Partial<View>) => void, view: () => View) {
+  constructor(
+    world: World,
+    limits: Limits,
+    message: HTMLElement,
+    change: (changed: Partial<View>) => void,
+    view: () => View,
+  ) {
     this.world = world;
     this.limits = limits;
     this.buttons = world.header.agents.map((name, agent) => this.button(name, agent, change, view));
@@ -30,6 +36,7 @@ export class AgentsPanel {
       "section",
       { class: "team", "aria-labelledby": "team" },
       element("h2", { id: "team" }, "Who takes part"),
+      message,
       element("p", { class: "hint" }, "Click an agent to mute it, or to let it speak again."),
       this.list,
       element("div", { class: "commands" }, all, none, sort, shuffle),

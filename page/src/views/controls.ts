@@ -9,6 +9,7 @@ const NAMES: Record<By, string> = { fusion: "Fusion", composite: "Composite diff
 
 export class Controls {
   readonly root: HTMLElement;
+  readonly message: HTMLElement;
   private readonly limits: Limits;
   private readonly change: (changed: Partial<View>) => void;
   private readonly view: () => View;
@@ -39,13 +40,13 @@ export class Controls {
     this.hopsField.append(element("label", { for: "hops" }, "Message after"), this.hops, this.hopsText);
     this.root = element(
       "section",
-      { class: "controls", "aria-label": "Time and message" },
+      { class: "controls", "aria-label": "Time" },
       element("div", { class: "field" }, element("label", { for: "episode" }, "Episode"), this.episode),
       this.play,
       element("div", { class: "field wide" }, element("label", { for: "step" }, "Step"), this.step, this.stepText),
-      element("div", { class: "field" }, element("label", { for: "by" }, "Inferred by"), this.by),
-      this.hopsField,
     );
+    const by = element("div", { class: "field" }, element("label", { for: "by" }, "Inferred by"), this.by);
+    this.message = element("div", { class: "message-controls" }, by, this.hopsField);
   }
 
   update(view: View, frame: Frame): void {

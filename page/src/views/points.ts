@@ -1,6 +1,6 @@
 // What one agent holds possible: the fixed points of its denoiser in two features, and the basins around them.
 
-import { drawn, element, say, set } from "../dom";
+import { drawn, element, set } from "../dom";
 import { number, percent } from "../format";
 import { placeOf, endOf, search, type Point } from "../fixed_points";
 import type { Composite } from "../composite";
@@ -121,8 +121,6 @@ export class PointsPanel {
     set(this.canvas, { "aria-label": `${points.length} fixed points, listed beside` });
     if (points.length === 0) items.push(element("li", {}, "No start comes to rest."));
     const sentence = points.length === 1 ? "One state is left: this agent needs nobody's help." : "";
-    this.list.replaceChildren(...items, ...(sentence ? [element("li", {}, sentence)] : []));
-    say(this.list, this.list.textContent ?? "");
     this.list.replaceChildren(...items, ...(sentence ? [element("li", {}, sentence)] : []));
   }
 

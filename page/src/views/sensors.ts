@@ -2,7 +2,6 @@
 
 import type { WorldMap } from "../decode";
 import { drawn, say, set } from "../dom";
-import { percent } from "../format";
 import { isWrong, type Frame } from "../inference";
 import type { View } from "../view";
 import type { World } from "../world";
@@ -50,7 +49,7 @@ export class SensorDrawing implements Drawing {
     this.high = [edge(0, Math.max) + MARGIN, edge(1, Math.max) + MARGIN];
     this.legend = [
       ["sensor", "agent: a sensor, which watches the areas it is joined to"],
-      ["chance", "area: the darker, the likelier the team finds a target there"],
+      ["chance", "area: the bluer, the likelier a target is there, in percent, as the team believes"],
       ["target", "a target, in truth"],
       ["seen", "a sensor sees a target"],
       ["missed", "the team is wrong there"],
@@ -73,11 +72,11 @@ export class SensorDrawing implements Drawing {
     const half = Math.min(17, Math.max(6, 0.17 * unit));
     const links = drawn("g");
     this.sensors = this.places.map((place, agent) => this.sensor(canvas, links, place, agent, half, unit, areas));
-    canvas.prepend(links);
-    this.areas = areas.map((place) => this.area(canvas, place, radius));
     this.way = drawn("line", { class: "way" });
+    canvas.prepend(links, this.way);
+    this.areas = areas.map((place) => this.area(canvas, place, radius));
     this.message = drawn("g", {}, drawn("path", { class: "message", d: "M-9 -6H9V6H-9ZM-9 -6L0 1L9 -6" }));
-    canvas.append(this.way, this.message);
+    canvas.append(this.message);
   }
 
   private sensor(
@@ -127,7 +126,7 @@ export class SensorDrawing implements Drawing {
       const shown = Math.max(0, Math.min(1, mean));
       set(area.chance, { "fill-opacity": Number.isNaN(mean) ? 0 : shown, "data-mean": mean });
       if (area.text) {
-        say(area.text, percent(mean).replace("%", ""));
+        say(area.text, Number.isNaN(mean) ? "–" : (100 * mean).toFixed(0));
         set(area.text, { "data-dark": shown > 0.55 });
       }
       set(area.target, { visibility: frame.truth[k]! > 0.5 ? "visible" : "hidden" });

@@ -2,9 +2,15 @@
 
 import { element, say, set } from "../dom";
 import { count, percent } from "../format";
-import { isWrong, WORDS, type Frame } from "../inference";
-import type { View } from "../view";
+import { isWrong, type Frame } from "../inference";
+import type { By, View } from "../view";
 import { expectedError, rootMeanSquare, type World } from "../world";
+
+const NOBODY: Record<By, string> = {
+  fusion: "No agent takes part: this is what is known before anybody has spoken.",
+  composite: "No agent takes part: these are the noisy states from which messages start.",
+  samples: "No agent takes part: nothing is inferred.",
+};
 
 export class Summary {
   readonly root: HTMLElement;
@@ -32,25 +38,32 @@ export class Summary {
   }
 
   private told(frame: Frame, view: View): string {
-    const { size, isNumber, arrays, numAgents } = this.world;
-    const way = view.by === "fusion" ? "fusion" : view.by === "composite" ? "composite diffusion" : "each by itself";
-    if (frame.present.length === 0) return "No agent takes part: this is what is known before anybody has spoken.".replace("this is", view.by === "fusion" ? "this is" : "there is nothing inferred; else this is");
-    const means = Array.from(frame.belief.mean);
-    if (means.some(Number.isNaN)) {
-      return `The estimate is no number in ${count(means.filter(Number.isNaN).length, "feature")}: an agent's history holds what is no number. Mute agents to find which.`;
+    if (frame.present.length === 0) return NOBODY[view.by];
+    const lost = frame.belief.mean.filter(Number.isNaN).length;
+    if (lost > 0) {
+      const where = count(lost, "feature");
+      return `The estimate of ${where} is no number, since the history of an agent holds what is none: mute it.`;
     }
-    const wrong = means.filter((_, k) => isWrong(frame, isNumber[k]!, k)).length;
-    const unknown = Array.from(frame.truth).filter(Number.isNaN).length;
-    const { widest } = arrays;
-    const size_ = Math.sqrt(frame.belief.variance.reduce((sum, value) => sum + value, 0));
-    const wide = view.by === "fusion" && widest && frame.belief.messages > 0 && size_ > widest[frame.belief.messages - 1]!;
-    const known = size - unknown;
-    const misses = unknown === size ? "The truth is not known at this step" : wrong === 0 ? `All of ${known} known features are met` : `${wrong} of ${count(known, "known feature")} missed`;
-    const team = `${frame.present.length} of ${count(numAgents, "agent")}, by ${way}`;
-    return `${misses}, with ${team}${frame.hops < frame.allHops ? `, after ${frame.hops} of ${frame.allHops} messages` : ""}.${wide ? " The estimate is wider than is usual for such a team: better not use it." : ""}`;
+    const after = frame.hops < frame.allHops ? `, after ${frame.hops} of ${frame.allHops} messages` : "";
+    const team = `${frame.present.length} of ${count(this.world.numAgents, "agent")}${after}`;
+    const wide = this.isTooWide(frame, view) ? " The estimate is wider than is usual: better not use it." : "";
+    return `${this.hit(frame)} (${team}).${wide}`;
   }
-}
 
-export function wordsOf(view: View): string {
-  return WORDS[view.by];
+  private hit(frame: Frame): string {
+    const { isNumber } = this.world;
+    const known = frame.truth.filter((value: number) => !Number.isNaN(value)).length;
+    if (known === 0) return "The truth is not known at this step";
+    const which = `${known === frame.truth.length ? "" : "known "}feature`;
+    const missed = frame.belief.mean.reduce((sum, _, k) => sum + Number(isWrong(frame, isNumber[k]!, k)), 0);
+    if (missed === 0) return `The team is right about all of its ${count(known, which)}`;
+    return `The team misses ${missed} of ${count(known, which)}`;
+  }
+
+  private isTooWide(frame: Frame, view: View): boolean {
+    const { widest } = this.world.arrays;
+    const { variance, messages } = frame.belief;
+    if (view.by !== "fusion" || widest === undefined || messages === 0) return false;
+    return Math.sqrt(variance.reduce((sum, value) => sum + value, 0)) > widest[messages - 1]!;
+  }
 }

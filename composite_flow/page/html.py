@@ -5,6 +5,7 @@ names of features and agents are text, whatever they hold.
 """
 
 import base64
+import contextlib
 import hashlib
 import html
 import os
@@ -75,6 +76,7 @@ def write_page(content: PageContent, path: Path, *, overwrite: bool = False) -> 
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise FileError(f"{path} could not be written: {error.strerror or error}.") from error
     return path

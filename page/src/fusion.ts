@@ -44,7 +44,7 @@ export class Fusion {
   }
 
   private add(sum: Float64Array, answers: Numbers, first: number): void {
-    const place = this.world.arrays.place;
+    const place = this.world.arrays.answer_place;
     for (let slot = 0; slot < this.kept; slot++) sum[place ? place[first + slot]! : slot]! += answers[first + slot]!;
   }
 

@@ -50,7 +50,7 @@ it("adds the largest weights to the features that they are of", () => {
   largest.set([0.4, 1], 6);
   place.set([0, 1], 6);
   const header = { answers: { bits: 16, kept: 2, changed: 0 } };
-  const arrays = { answer_evidence: largest, answer_weight: new Float32Array(18), answer_precision: new Float32Array(18), place };
+  const arrays = { answer_evidence: largest, answer_weight: new Float32Array(18), answer_precision: new Float32Array(18), answer_place: place };
   const found = new Fusion(smallWorld(header, arrays)).belief(1, [0]);
   expect(found.mean[0]).toBeCloseTo(0.5 + 0.8 / 4, 6);
   expect(found.mean[1]).toBeCloseTo(1 / (1 + 4 * Math.exp(-1)), 6);

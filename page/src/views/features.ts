@@ -76,8 +76,8 @@ export class FeaturesPanel {
     const truth = frame.truth[k]!;
     const half = isNumber ? frame.half[k]! : NaN;
     const wrong = isWrong(frame, isNumber, k);
-    put(row.dot, "cx", mean);
-    set(row.truthMark, { transform: `translate(${place(truth)} 0)`, visibility: seen(truth) });
+    mark(row.dot, mean, { cx: place(mean) });
+    mark(row.truthMark, truth, { transform: `translate(${place(truth)} 0)` });
     const [low, high] = [place(mean - half), place(mean + half)];
     const bar = Number.isFinite(half) && Number.isFinite(mean);
     set(row.bar, bar ? { x: low, width: Math.max(1, high - low), visibility: "visible" } : { visibility: "hidden" });
@@ -114,10 +114,7 @@ function place(value: number): number {
   return Math.round((0.1 + 0.8 * inside) * WIDTH * 10) / 10;
 }
 
-function put(target: Element, name: string, value: number): void {
-  set(target, Number.isNaN(value) ? { visibility: "hidden" } : { [name]: place(value), visibility: "visible" });
-}
-
-function seen(value: number): string {
-  return Number.isNaN(value) ? "hidden" : "visible";
+/** Shows a mark with these attributes, where its value is a number. */
+function mark(target: Element, value: number, attributes: Record<string, string | number>): void {
+  set(target, Number.isNaN(value) ? { visibility: "hidden" } : { ...attributes, visibility: "visible" });
 }

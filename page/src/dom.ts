@@ -25,9 +25,16 @@ function filled<E extends Element>(made: E, attributes: Attributes, children: Ch
   return made;
 }
 
-/** Sets attributes; one that is false is taken away. */
+const SET = new WeakMap<Element, Attributes>(); // what each element has already: setting it again costs a layout
+
+/** Sets attributes where they have changed; one that is false is taken away. */
 export function set(target: Element, attributes: Attributes): void {
-  for (const [name, value] of Object.entries(attributes)) {
+  let known = SET.get(target);
+  if (known === undefined) SET.set(target, (known = {}));
+  for (const name in attributes) {
+    const value = attributes[name]!;
+    if (Object.is(known[name], value)) continue;
+    known[name] = value;
     if (value === false) target.removeAttribute(name);
     else target.setAttribute(name, value === true ? "" : String(value));
   }

@@ -18,6 +18,8 @@ import { World } from "./world";
 const COUNTED =
   "Agents, episodes and steps are counted from 1 here, and from 0 in code and in the address of this page.";
 
+const LATER = 100; // milliseconds: browsers refuse an address that changes at every frame
+
 class Page {
   private readonly world: World;
   private readonly inference: Inference;
@@ -33,6 +35,7 @@ class Page {
   private readonly map: MapPanel | null;
   private readonly points: PointsPanel | null;
   private waiting = false;
+  private later: number | undefined;
 
   constructor(world: World, root: HTMLElement) {
     this.world = world;
@@ -118,7 +121,8 @@ class Page {
     requestAnimationFrame(() => {
       this.waiting = false;
       this.draw();
-      history.replaceState(null, "", addressOf(this.view, this.limits));
+      window.clearTimeout(this.later);
+      this.later = window.setTimeout(() => history.replaceState(null, "", addressOf(this.view, this.limits)), LATER);
     });
   }
 

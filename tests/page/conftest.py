@@ -15,7 +15,7 @@ QUIET = """
 """.split()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     """A Chromium of the system. Where there is none, its tests are left out, but where BROWSER_REQUIRED is set."""
     path = os.environ.get("BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)

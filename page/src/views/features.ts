@@ -26,6 +26,7 @@ export class FeaturesPanel {
   private readonly scroller = element("div", { class: "scroller", tabindex: 0, role: "region" });
   private frame: Frame | null = null;
   private later: number | undefined;
+  private inSight: [number, number] = [0, 0];
 
   constructor(world: World) {
     this.world = world;
@@ -42,7 +43,8 @@ export class FeaturesPanel {
         element("tbody", {}, ...this.rows.map((row) => row.root)),
       ),
     );
-    this.scroller.addEventListener("scroll", () => this.refresh(this.inSight()), { passive: true });
+    this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    new ResizeObserver(() => this.scrolled()).observe(this.scroller);
     this.root = element(
       "section",
       { class: "all-features", "aria-labelledby": "features" },
@@ -55,14 +57,17 @@ export class FeaturesPanel {
   /** Rows in sight at once, all others when nothing has changed for a moment. */
   update(frame: Frame): void {
     this.frame = frame;
-    this.refresh(this.inSight());
+    this.refresh(this.inSight);
     window.clearTimeout(this.later);
     this.later = window.setTimeout(() => this.refresh([0, this.rows.length]), LATER);
   }
 
-  private inSight(): [number, number] {
+  /** Notes which rows are in sight: asking for that at every step would cost a layout. */
+  private scrolled(): void {
     const first = Math.floor(this.scroller.scrollTop / ROW);
-    return [Math.max(0, first - 2), Math.min(this.rows.length, first + Math.ceil(this.scroller.clientHeight / ROW) + 2)];
+    const stop = first + Math.ceil(this.scroller.clientHeight / ROW) + 2;
+    this.inSight = [Math.max(0, first - 2), Math.min(this.rows.length, stop)];
+    this.refresh(this.inSight);
   }
 
   private refresh([first, stop]: [number, number]): void {

@@ -3,8 +3,8 @@
 import type { Context, Network } from "./network";
 
 const MERGE_RADIUS = 0.05;
-const RESTS = 1e-4;
-const MOST_STEPS = 200;
+const RESTS = 1e-5; // as in `find_fixed_points`
+const MOST_STEPS = 1000;
 
 export interface Point {
   y: Float32Array;
@@ -13,13 +13,37 @@ export interface Point {
 
 /** The end of the flow from y, or null where it still moves after the last step. */
 export function endOf(network: Network, context: Context, y: Float32Array): Float32Array | null {
-  let now = y;
-  for (let step = 0; step < MOST_STEPS; step++) {
-    const next = network.denoise(context, now);
-    if (distance(next, now) <= RESTS) return next;
-    now = next;
+  const { end, rests } = flow(network, context, y, MOST_STEPS);
+  return rests ? end : null;
+}
+
+/** y after so many calls of the denoiser, or fewer where it has come to rest. */
+export function flow(network: Network, context: Context, y: Float32Array, most: number) {
+  let end = y;
+  for (let step = 0; step < most; step++) {
+    const next = network.denoise(context, end);
+    const rests = distance(next, end) <= RESTS;
+    end = next;
+    if (rests) return { end, rests };
   }
-  return null;
+  return { end, rests: false };
+}
+
+/** The two features in which points differ most. */
+export function widest(points: readonly Point[]): [number, number] {
+  const size = points[0]?.y.length ?? 0;
+  const spreads = Array.from({ length: size }, (_, k) => {
+    const values = points.map((point) => point.y[k]!);
+    return { k, spread: Math.max(...values) - Math.min(...values) };
+  });
+  spreads.sort((one, other) => other.spread - one.spread);
+  return [spreads[0]?.k ?? 0, spreads[1]?.k ?? 0];
+}
+
+/** The point that is nearest to the end of a flow, which need not have come to rest. */
+export function nearest(points: readonly Point[], y: Float32Array): number {
+  const distances = points.map((point) => distance(point.y, y));
+  return distances.indexOf(Math.min(...distances));
 }
 
 /** The place of a point within the merge radius, or −1. */

@@ -11,7 +11,12 @@ export function number(value: number): string {
 export function percent(share: number): string {
   if (!Number.isFinite(share)) return "–";
   const value = 100 * share;
-  return `${value > 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)}%`;
+  return `${value >= 0.05 && value < 9.95 ? value.toFixed(1) : value.toFixed(0)}%`;
+}
+
+/** A value as a chance: what composite diffusion infers may lie a little outside of 0 and 1. */
+export function asChance(value: number): number {
+  return Math.max(0, Math.min(1, value));
 }
 
 export function count(many: number, one: string, more = `${one}s`): string {

@@ -17,6 +17,8 @@ it.each([
   [0.873, "87%"],
   [0.0042, "0.4%"],
   [0, "0%"],
+  [0.0999, "10%"],
+  [1e-5, "0%"],
   [NaN, "–"],
 ])("writes the share %f as %s", (value, text) => expect(percent(value)).toBe(text));
 

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 
 import { Composite, SWEEPS } from "../src/composite";
 import type { NetworkEntry } from "../src/decode";
-import { endOf, search } from "../src/fixed_points";
+import { endOf, nearest, search, widest } from "../src/fixed_points";
 import { Network } from "../src/network";
 import { smallWorld } from "./worlds";
 
@@ -81,6 +81,8 @@ it("finds fixed points, and how many starts end at each", () => {
   expect(next.value.map((point) => point.starts)).toEqual([3, 1]);
   close(next.value[0]!.y, [1, 0.3]);
   close(next.value[1]!.y, [-1, 0.3]);
+  expect(nearest(next.value, Float32Array.of(-0.4, 0.3))).toBe(1);
+  expect(widest(next.value)).toEqual([0, 1]);
 });
 
 it("says that a flow does not rest", () => {

@@ -1,12 +1,12 @@
 // Every feature as a row: the truth, the team's estimate, how sure it is, and where it errs.
 
 import { drawn, element, say, set } from "../dom";
-import { number, percent } from "../format";
+import { asChance, number, percent } from "../format";
 import { isWrong, type Frame } from "../inference";
 import type { World } from "../world";
 
 const ROW = 30; // pixels, as in the style
-const WIDTH = 220;
+const WIDTH = 180;
 const LATER = 120; // milliseconds, after which rows that are not in sight follow
 
 interface Row {
@@ -32,7 +32,8 @@ export class FeaturesPanel {
     this.world = world;
     this.rows = world.header.features.map((name) => rowOf(name));
     const level = world.header.intervals;
-    const width = level ? `bar: ${percent(level.level)} interval` : "bar: two claimed deviations";
+    const width = level ? `${percent(level.level)} interval` : "two claimed deviations";
+    const bar = world.isNumber.includes(true) ? `; bar, of numbers: ${width}` : "";
     const columns = ["Feature", "From lowest to highest", "Truth", "Estimate", "Missed"];
     set(this.scroller, { "aria-label": "Every feature" });
     this.scroller.append(
@@ -49,7 +50,7 @@ export class FeaturesPanel {
       "section",
       { class: "all-features", "aria-labelledby": "features" },
       element("h2", { id: "features" }, "Every feature"),
-      element("p", { class: "hint" }, `Dot: the team's estimate; ${width} (of numbers); diamond: the truth.`),
+      element("p", { class: "hint" }, `Dot: the team's estimate${bar}; diamond: the truth.`),
       this.scroller,
     );
   }
@@ -88,7 +89,7 @@ export class FeaturesPanel {
     set(row.bar, bar ? { x: low, width: Math.max(1, high - low), visibility: "visible" } : { visibility: "hidden" });
     say(row.truth, isNumber ? number(this.world.own(k, truth)) : Number.isNaN(truth) ? "–" : truth > 0.5 ? "yes" : "no");
     const reach = Number.isFinite(half) ? ` ± ${number(this.world.ownWidth(k, half))}` : "";
-    say(row.estimate, isNumber ? `${number(this.world.own(k, mean))}${reach}` : percent(mean));
+    say(row.estimate, isNumber ? `${number(this.world.own(k, mean))}${reach}` : percent(asChance(mean)));
     say(row.mark, wrong ? "✕ missed" : "");
     set(row.root, { "data-mean": mean, "data-variance": frame.belief.variance[k]!, "data-wrong": wrong });
   }
@@ -99,7 +100,7 @@ function rowOf(name: string): Row {
   const dot = drawn("circle", { class: "dot", cy: 11, r: 5 });
   const truthMark = drawn("path", { class: "truth", d: "M0 2 L6 11 L0 20 L-6 11 Z" });
   const axis = drawn("line", { class: "axis", x1: place(0), x2: place(1), y1: 11, y2: 11 });
-  const picture = drawn("svg", { width: WIDTH, height: 22, "aria-hidden": "true" }, axis, bar, truthMark, dot);
+  const picture = drawn("svg", { width: WIDTH, height: 22, viewBox: `0 0 ${WIDTH} 22`, "aria-hidden": "true" }, axis, bar, truthMark, dot);
   const [truth, estimate, mark] = [element("td"), element("td"), element("td", { class: "mark" })];
   const root = element(
     "tr",

@@ -16,7 +16,8 @@ export interface Drawing {
   readonly legend: [mark: string, text: string][];
 }
 
-const MOST_HEIGHT = 520;
+const MOST_HEIGHT = 520; // and more where the window is high
+const BESIDE = 420; // pixels of a window that the map leaves to all else
 
 export class MapPanel {
   readonly root: HTMLElement;
@@ -48,15 +49,15 @@ export class MapPanel {
     this.last = [frame, view];
     if (this.width === 0) this.lay();
     else this.drawing.show(frame, view);
-    const wrong = `Map of step ${view.step + 1}`;
-    set(this.canvas, { "aria-label": `${wrong}; every feature is told in the table` });
+    set(this.canvas, { "aria-label": `Map of step ${view.step + 1}; the table tells every feature` });
   }
 
   private lay(): void {
     const width = Math.floor(this.place.clientWidth);
     if (width === 0 || width === this.width || this.last === null) return;
     this.width = width;
-    const height = Math.min(MOST_HEIGHT, Math.round(this.drawing.height(width)));
+    const most = Math.max(MOST_HEIGHT, window.innerHeight - BESIDE);
+    const height = Math.min(most, Math.round(this.drawing.height(width)));
     set(this.canvas, { width, height, viewBox: `0 0 ${width} ${height}` });
     this.canvas.replaceChildren();
     this.drawing.lay(this.canvas, width, height);
@@ -92,6 +93,7 @@ const SAMPLES: Record<string, () => SVGElement[]> = {
   message: at("path", { class: "message", d: "M2 5H18V15H2ZM2 5L10 11L18 5" }),
   doubt: at("path", { class: "doubt-mark", d: "M10 2L18 17H2Z" }),
   belief: at("circle", { class: "unit", cx: 10, cy: 10, r: 6 }),
+  faint: at("circle", { class: "unit", "data-faint": "", cx: 10, cy: 10, r: 6 }),
   truth: at("path", { class: "truth", d: "M10 2L17 10L10 18L3 10Z" }),
   interval: at("ellipse", { class: "interval", cx: 10, cy: 10, rx: 9, ry: 6 }),
 };

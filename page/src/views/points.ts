@@ -2,7 +2,7 @@
 
 import { drawn, element, set } from "../dom";
 import { number, percent } from "../format";
-import { placeOf, endOf, search, type Point } from "../fixed_points";
+import { flow, nearest, search, widest, type Point } from "../fixed_points";
 import type { Composite } from "../composite";
 import type { Frame } from "../inference";
 import type { View } from "../view";
@@ -12,6 +12,7 @@ const SIZE = 320;
 const LOW = -0.5;
 const HIGH = 1.5; // of the plane, scaled
 const CELLS = 24;
+const BASIN_STEPS = 60;
 const SLICE = 12; // milliseconds
 const COLOURS = 6; // in the style; points beyond share the last
 
@@ -26,6 +27,7 @@ export class PointsPanel {
   private running = 0;
   private frame: Frame | null = null;
   private key = "";
+  private chosen = false; // whether somebody chose the two features
 
   constructor(world: World, composite: Composite) {
     this.world = world;
@@ -36,11 +38,13 @@ export class PointsPanel {
       axis.value = String(Math.min(place, world.size - 1));
     });
     const choices: [string, HTMLSelectElement][] = [["Agent", this.agent], ["Across", this.axes[0]], ["Up", this.axes[1]]];
+    for (const axis of this.axes) axis.addEventListener("change", () => (this.chosen = true));
     for (const [, select] of choices) select.addEventListener("change", () => this.restart());
     const fields = choices.map(([text, select]) => element("div", { class: "field" }, element("label", { for: select.id }, text), select));
     const hint =
       "Dots: the states that the agent alone holds possible, the fixed points of its denoiser; the larger, the more starts end there. " +
-      "Shades: where a start in this plane ends, all other features at their mean. From 0.5 below the lowest to 0.5 above the highest value.";
+      "Shades: near which of them a start in this plane ends, all other features at their mean. " +
+      "The plane reaches from half a range below the lowest to half a range above the highest value.";
     this.root = element(
       "details",
       { class: "fixed-points" },
@@ -83,6 +87,7 @@ export class PointsPanel {
     }
     const context = network.condition(row, agent);
     const points = yield* search(network, context, this.starts());
+    if (!this.chosen && points.length > 1) widest(points).forEach((k, axis) => (this.axes[axis]!.value = String(k)));
     this.draw(points);
     const [x, y] = this.axes.map((axis) => Number(axis.value)) as [number, number];
     const shades = drawn("g", { "aria-hidden": "true" });
@@ -91,8 +96,7 @@ export class PointsPanel {
       const start = this.mean();
       start[x] = LOW + ((HIGH - LOW) * ((cell % CELLS) + 0.5)) / CELLS;
       if (y !== x) start[y] = HIGH - ((HIGH - LOW) * (Math.floor(cell / CELLS) + 0.5)) / CELLS;
-      const end = endOf(network, context, start);
-      const place = end === null ? -1 : placeOf(points, end);
+      const place = nearest(points, flow(network, context, start, BASIN_STEPS).end);
       if (place >= 0) shades.append(this.shade(cell, place));
       yield;
     }

@@ -43,7 +43,7 @@ export class PositionDrawing implements Drawing {
       ["truth", "where it is, in truth; a line joins the two"],
       ["interval", `how sure the team is: ${width}`],
     ];
-    if (map.units.some((unit) => unit.alive >= 0)) this.legend.push(["belief", "faint: the team believes it dead"]);
+    if (map.units.some((unit) => unit.alive >= 0)) this.legend.push(["faint", "the team believes it dead"]);
   }
 
   height(width: number): number {

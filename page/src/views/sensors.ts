@@ -2,6 +2,7 @@
 
 import type { WorldMap } from "../decode";
 import { drawn, say, set } from "../dom";
+import { asChance } from "../format";
 import { isWrong, type Frame } from "../inference";
 import type { View } from "../view";
 import type { World } from "../world";
@@ -123,10 +124,10 @@ export class SensorDrawing implements Drawing {
   show(frame: Frame, view: View): void {
     this.areas.forEach((area, k) => {
       const mean = frame.belief.mean[k]!;
-      const shown = Math.max(0, Math.min(1, mean));
+      const shown = asChance(mean);
       set(area.chance, { "fill-opacity": Number.isNaN(mean) ? 0 : shown, "data-mean": mean });
       if (area.text) {
-        say(area.text, Number.isNaN(mean) ? "–" : (100 * mean).toFixed(0));
+        say(area.text, Number.isNaN(mean) ? "–" : (100 * asChance(mean)).toFixed(0));
         set(area.text, { "data-dark": shown > 0.55 });
       }
       set(area.target, { visibility: frame.truth[k]! > 0.5 ? "visible" : "hidden" });

@@ -126,6 +126,7 @@ export class Timeline {
     plot.ctx.save();
     plot.ctx.strokeStyle = colour;
     plot.ctx.lineWidth = 2;
+    plot.ctx.setLineDash([]);
     plot.ctx.beginPath();
     plot.ctx.moveTo(x, plot.bbox.top);
     plot.ctx.lineTo(x, plot.bbox.top + plot.bbox.height);

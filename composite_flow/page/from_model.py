@@ -28,7 +28,7 @@ NETWORK_WEIGHTS = 600_000
 """A denoiser of more weights is left out: the page would grow above five megabytes, and a hop would take too long."""
 OBSERVED_NUMBERS = 2**21
 """Observations of more numbers are left out."""
-_AT_ONCE, _STARTS = 64, 16
+_AT_ONCE, _STARTS = 64, 64
 
 
 def content_of_model(
@@ -55,7 +55,9 @@ def content_of_model(
     steps, lengths = _steps_of(dataset, num_episodes)
     joint = dataset.joint(steps)
     if joint.histories.shape[2] != model.layout.size:
-        raise MismatchError(f"The model reads histories of {model.layout.size} columns, not {joint.histories.shape[2]}.")
+        raise MismatchError(
+            f"The model reads histories of {model.layout.size} columns, not {joint.histories.shape[2]}."
+        )
     histories, layout = np.asarray(joint.histories), model.layout
     states = _with_unknown(dataset, steps, np.asarray(joint.states))
     types = model.fusion.answers.prior.types if model.fusion is not None else _types(states)

@@ -4,6 +4,7 @@ import type { Network } from "./network";
 import type { Belief, World } from "./world";
 
 export const SWEEPS = 6; // as `reconstruct` makes by default
+const MOST_STARTS = 16;
 const PRODUCTS = 4e7; // for all hops of a step, so that scrubbing stays fluent
 
 export class Composite {
@@ -26,7 +27,7 @@ export class Composite {
   /** From how many noisy states messages start: fewer where hops are costly. */
   numStarts(agents: number): number {
     const all = this.world.arrays.starts!.length / this.size;
-    return Math.max(1, Math.min(all, Math.floor(PRODUCTS / (SWEEPS * Math.max(agents, 1) * this.network.cost))));
+    return Math.max(1, Math.min(all, MOST_STARTS, Math.floor(PRODUCTS / (SWEEPS * Math.max(agents, 1) * this.network.cost))));
   }
 
   /** The mean and the scatter of the messages after so many hops. */

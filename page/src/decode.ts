@@ -37,7 +37,7 @@ export interface Header {
   reasons?: string[];
   network?: NetworkEntry;
   observations?: string[];
-  samples?: { count: number };
+  samples?: { count: number; messages: number };
   arrays: Record<string, ArrayEntry>;
 }
 

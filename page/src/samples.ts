@@ -23,6 +23,6 @@ export class Samples {
       }
     }
     for (let k = 0; k < size; k++) variance[k] = Math.max(0, variance[k]! - mean[k]! ** 2);
-    return { mean, variance, messages: 0 };
+    return { mean, variance, messages: this.world.header.samples!.messages };
   }
 }

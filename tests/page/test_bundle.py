@@ -50,5 +50,7 @@ def test_the_pages_own_tests_pass():
 
 
 def test_the_lock_file_names_no_address():
-    assert not re.findall(r"https?://(?!(?:opencollective|github|tidelift|www\.patreon)\.)", (PAGE / "package-lock.json").read_text())
+    assert not re.findall(
+        r"https?://(?!(?:opencollective|github|tidelift|www\.patreon)\.)", (PAGE / "package-lock.json").read_text()
+    )
     assert '"resolved"' not in (PAGE / "package-lock.json").read_text()

@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NPM := cd page && PATH="$(CURDIR)/$(BIN):$$PATH" npm
 
-.PHONY: demo test check page mutants results docs benchmark clean
+.PHONY: demo test check page pages mutants results docs benchmark clean
 .DELETE_ON_ERROR:
 .SECONDARY: .venv-torch/bin/python .venv-robot/bin/python # make would remove it, as a step on the way
 
@@ -40,6 +40,17 @@ mutants: .venv/installed-test .venv/installed-mutants
 # Fills the pages of results from the committed cells.
 results: .venv/installed-docs
 	$(BIN)/python -m composite_flow_paper.pages
+
+# The pages that docs/page.md shows, of three teams that are trained for it, minutes each; they are not kept in git.
+pages: docs/pages/demo.html docs/pages/network.html docs/pages/battle.html
+
+WORLD_demo := sensor:3x3,targets=2
+WORLD_network := sensor:5x5,targets=2
+WORLD_battle := smax:zerg_5_vs_5
+docs/pages/%.html: | .venv/installed-smax
+	test -d outputs/pages/$*/data || $(BIN)/composite-flow collect $(WORLD_$*) --episodes 1024 --out outputs/pages/$*/data
+	$(BIN)/composite-flow train outputs/pages/$*/data --out outputs/pages/$*/run --resume --learn both --width 256 --minutes 6
+	$(BIN)/composite-flow show outputs/pages/$*/run outputs/pages/$*/data --out $@
 
 docs: .venv/installed-docs
 	$(BIN)/mkdocs build --strict

@@ -2,8 +2,8 @@
 
     "CFP1", length of the header (uint32), header (JSON, padded with blanks), arrays one after the other
 
-Arrays are little-endian and begin at multiples of 8, from the header's end; the header's `arrays` says of which type and
-shape each is, and where it begins. The block is compressed by gzip, whose checksum tells a damaged page.
+Arrays are little-endian and begin at multiples of 8, from the header's end; the header's `arrays` says of which type
+and shape each is, and where it begins. The block is compressed by gzip, whose checksum tells a damaged page.
 """
 
 import base64

@@ -53,12 +53,10 @@ def content_of_model(
     if model.fusion is None and network is None:
         raise InputError(f"There is nothing to show: this model learned no fusion, and {note}.")
     steps, lengths = _steps_of(dataset, num_episodes)
-    joint = dataset.joint(steps)
-    if joint.histories.shape[2] != model.layout.size:
-        raise MismatchError(
-            f"The model reads histories of {model.layout.size} columns, not {joint.histories.shape[2]}."
-        )
-    histories, layout = np.asarray(joint.histories), model.layout
+    joint, layout = dataset.joint(steps), model.layout
+    histories = np.asarray(joint.histories)
+    if histories.shape[2] != layout.size:
+        raise MismatchError(f"The model reads histories of {layout.size} columns, not of {histories.shape[2]}.")
     states = _with_unknown(dataset, steps, np.asarray(joint.states))
     types = model.fusion.answers.prior.types if model.fusion is not None else _types(states)
     parts: list[Part] = [({}, {"there": (histories[..., layout.parts["mask"].stop - 1] != 0).astype(np.uint8)})]

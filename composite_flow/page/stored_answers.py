@@ -1,7 +1,7 @@
 """Answers as a page keeps them: in 32 bits where they are few, else in 16, and of very many the largest alone.
 
-Numbers are kept as η/(16 P_0), λ/(16 P_0) and ρ/(16 P_0), which 16 bits can hold: at most e^12/16. All other features as
-they are.
+Numbers are kept as η/(16 P_0), λ/(16 P_0) and ρ/(16 P_0), which 16 bits can hold: at most e^12/16. All other features
+as they are.
 """
 
 from collections.abc import Callable

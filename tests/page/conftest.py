@@ -20,7 +20,7 @@ def browser():
     """A Chromium of the system. Where there is none, its tests are left out, but where BROWSER_REQUIRED is set."""
     path = os.environ.get("BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None or not Path(path).exists():
-        told = "There is no Chromium to open pages with: install it (on Debian: apt-get install chromium), or name one by BROWSER."
+        told = "There is no Chromium to open pages with: apt-get install chromium, or name one by BROWSER."
         pytest.fail(told) if os.environ.get("BROWSER_REQUIRED") else pytest.skip(told)
     with sync_playwright() as playwright:
         with playwright.chromium.launch(executable_path=path, args=QUIET) as opened:

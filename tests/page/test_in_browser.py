@@ -209,10 +209,8 @@ def test_it_says_once_how_agents_are_counted(sensor_page, opening):
 def test_a_file_that_was_cut_off_says_so(robot_page, tmp_path, browser):
     whole = robot_page.read_text()
     place = whole.index('id="data"')
-    for name, text in {
-        "cut": whole[: place + 2000],
-        "changed": whole[: place + 900] + "AAAA" + whole[place + 904 :],
-    }.items():
+    changed = f"{whole[: place + 900]}AAAA{whole[place + 904 :]}"
+    for name, text in {"cut": whole[: place + 2000], "changed": changed}.items():
         path = tmp_path / f"{name}.html"
         path.write_text(text)
         tab = browser.new_page()

@@ -8,7 +8,8 @@ TITLES = {
     "network": "The 5×5 network",
     "battle": "A battle of five against five",
 }
-_FRAME = '<iframe src="../pages/{name}.html" title="{title}" loading="lazy" style="width: 100%; height: 48rem"></iframe>'
+_STYLE = "width: 100%; height: 48rem"
+_FRAME = '<iframe src="../pages/{name}.html" title="{title}" loading="lazy" style="{style}"></iframe>'
 
 
 def on_page_markdown(markdown, page, **_):
@@ -16,5 +17,5 @@ def on_page_markdown(markdown, page, **_):
     if page.file.src_uri != "page.md":
         return markdown
     there = [name for name in TITLES if (Path(__file__).parent / "pages" / f"{name}.html").exists()]
-    frames = [f"## {TITLES[name]}\n\n{_FRAME.format(name=name, title=TITLES[name])}" for name in there]
+    frames = [f"## {TITLES[name]}\n\n{_FRAME.format(name=name, title=TITLES[name], style=_STYLE)}" for name in there]
     return markdown.replace(MARK, "\n\n".join(frames))

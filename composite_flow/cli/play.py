@@ -51,11 +51,8 @@ def play(
         raise InputError(f"The pace must be above 0 and at most 100 steps per second, not {pace}.")
     if out.suffix.lower() in _OTHER_FILMS:
         raise InputError(f"Episodes are written as .gif or .html, not as {out.suffix}: name such a file or a folder.")
-    paths = (
-        [out]
-        if out.suffix.lower() in (".gif", ".html")
-        else [out / EPISODE_FILE.format(place) for place in range(episodes)]
-    )
+    each = [out / EPISODE_FILE.format(place) for place in range(episodes)]
+    paths = [out] if out.suffix.lower() in (".gif", ".html") else each
     for path in paths:
         refuse_existing(path, overwrite=shared.overwrite)
     policy, problem = load_policy(run, greedy=greedy), load_problem(run)

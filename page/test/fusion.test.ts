@@ -20,7 +20,7 @@ const ANSWERS = { answer_evidence: evidence, answer_weight: weight, answer_preci
 it("adds answers up: numbers in information form, the others as log-odds", () => {
   const found = new Fusion(smallWorld({}, ANSWERS)).belief(1, [2, 0]);
   const odds = Math.log(0.2 / 0.8) + 1;
-  const red = Math.exp(0.5) / (Math.exp(0.5) + Math.exp(-0.1));
+  const red = (0.6 * Math.exp(0.5)) / (0.6 * Math.exp(0.5) + 0.4 * Math.exp(-0.1));
   expect(found.mean[0]).toBeCloseTo(0.5 + (2 * 0.2) / (4 + 2 * 2), 6);
   expect(found.variance[0]).toBeCloseTo(1 / (4 + 2 * 4), 6);
   expect(found.mean[1]).toBeCloseTo(1 / (1 + Math.exp(-odds)), 6);
@@ -32,7 +32,7 @@ it("adds answers up: numbers in information form, the others as log-odds", () =>
 
 it("says what the prior says where nobody takes part", () => {
   const found = new Fusion(smallWorld({}, ANSWERS)).belief(1, []);
-  [0.5, 0.2, 0.5, 0.5].forEach((mean, k) => expect(found.mean[k]).toBeCloseTo(mean, 6));
+  [0.5, 0.2, 0.6, 0.4].forEach((mean, k) => expect(found.mean[k]).toBeCloseTo(mean, 6));
   expect(found.variance[0]).toBeCloseTo(0.25, 6);
 });
 

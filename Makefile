@@ -6,8 +6,9 @@ WORKERS ?= 2
 
 BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+NPM := cd page && PATH="$(CURDIR)/$(BIN):$$PATH" npm
 
-.PHONY: demo test check mutants results docs benchmark clean
+.PHONY: demo test check page pages mutants results docs benchmark clean
 .DELETE_ON_ERROR:
 .SECONDARY: .venv-torch/bin/python .venv-robot/bin/python # make would remove it, as a step on the way
 
@@ -15,9 +16,9 @@ demo: .venv/installed
 	$(BIN)/composite-flow demo
 
 # The workers share what they compile, however quickly, and a later run finds it again.
-# Exported agents run in .venv-robot, which has no JAX.
+# Exported agents run in .venv-robot, which has no JAX. Pages are opened in the system's Chromium, where there is one.
 # Each file goes to one worker, so that its tests share their fixtures and compiled functions; long files go first.
-test: .venv/installed-test .venv-robot/installed
+test: .venv/installed-test .venv-robot/installed page/node_modules/installed
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 	  $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
@@ -25,6 +26,11 @@ check: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Builds the script and the style that every page carries from page/, with a Node that comes from PyPI.
+page: page/node_modules/installed
+	$(NPM) run --silent check
+	$(NPM) run --silent build
 
 # Changes the core in 300 places, one at a time, and counts how many of these its tests notice. Takes hours; stop it at any
 # time, and it goes on there the next time. WORKERS are mutants at a time here; OPTIONS="--number 30" draws fewer.
@@ -34,6 +40,17 @@ mutants: .venv/installed-test .venv/installed-mutants
 # Fills the pages of results from the committed cells.
 results: .venv/installed-docs
 	$(BIN)/python -m composite_flow_paper.pages
+
+# The pages that docs/page.md shows, of three teams that are trained for it, minutes each; they are not kept in git.
+pages: docs/pages/demo.html docs/pages/network.html docs/pages/battle.html
+
+WORLD_demo := sensor:3x3,targets=2
+WORLD_network := sensor:5x5,targets=2
+WORLD_battle := smax:zerg_5_vs_5
+docs/pages/%.html: | .venv/installed-smax
+	test -d outputs/pages/$*/data || $(BIN)/composite-flow collect $(WORLD_$*) --episodes 1024 --out outputs/pages/$*/data
+	$(BIN)/composite-flow train outputs/pages/$*/data --out outputs/pages/$*/run --resume --learn both --width 256 --minutes 6
+	$(BIN)/composite-flow show outputs/pages/$*/run outputs/pages/$*/data --out $@
 
 docs: .venv/installed-docs
 	$(BIN)/mkdocs build --strict
@@ -48,7 +65,7 @@ benchmark: .venv/installed-smax .venv-torch/installed-benchmarks
 	$(BIN)/python -m benchmarks.policy_inputs --out docs/results/policy_inputs.json --page docs/policy_inputs.md
 
 clean:
-	rm -rf .venv .venv-torch .venv-robot site
+	rm -rf .venv .venv-torch .venv-robot page/node_modules site
 
 # One stamp per set of extras; a change of the requirements, or of the version, installs again.
 # The install is editable, so that a change of the code needs no second one.
@@ -58,6 +75,10 @@ clean:
 
 .venv/installed-%: pyproject.toml constraints.txt composite_flow/__init__.py | .venv/bin/python
 	$(BIN)/python $(INSTALL) --editable ".[$*]"
+	@touch $@
+
+page/node_modules/installed: page/package-lock.json | .venv/installed-test
+	$(NPM) ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 .venv-torch/installed-%: pyproject.toml constraints.txt | .venv-torch/bin/python

@@ -35,6 +35,7 @@ from composite_flow.jacobian import state_jacobian
 from composite_flow.metrics import exact_states, psnr, rate_lower_bound
 from composite_flow.model import Model, load
 from composite_flow.network import Network
+from composite_flow.page.show import show
 from composite_flow.probability_ode import probability_flow, score
 from composite_flow.problems import (
     EnumerableProblem,
@@ -145,6 +146,7 @@ __all__ = [
     "register_policy_input",
     "register_problem",
     "score",
+    "show",
     "state_jacobian",
     "train_policy",
 ]

@@ -17,6 +17,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "Say how sure it is": ("TeamEstimate.interval", "TeamEstimate.region", "TeamEstimate.possible_states", "calibrate"),
     "Know when not to answer": ("TeamEstimate.verdict", "Verdict"),
     "Be one agent of a team": ("Agent", "Agent.observe", "Agent.receive", "Agent.estimate"),
+    "Watch a team infer": ("show",),
     "Infer what one agent knows": ("find_fixed_points", "FixedPoints", "converge"),
     "Check an estimate": ("certify", "certify_batch", "Certificate", "measured_radius"),
     "Compare with the truth": ("exact_belief", "Belief", "IdealDenoiser", "evaluate", "psnr", "exact_states"),
@@ -41,7 +42,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "Data and worlds": ("data", "problems"),
     "Training and runs": ("training", "baselines", "model", "evaluation", "runs", "metrics"),
     "Policies": ("policy",),
-    "Pictures, files, numerics": ("plots", "files", "numerics", "errors", "validation"),
+    "Pictures, files, numerics": ("plots", "page", "files", "numerics", "errors", "validation"),
 }  # fmt: skip
 """Modules and packages below `composite_flow`, in the order in which they are best read; others follow at the end."""
 

@@ -17,7 +17,7 @@ ENTRIES = """
     linear_gaussian.py flow.py probability_ode.py push_forward.py fixed_points.py jacobian.py relu_jacobian.py
     sensitivity.py deviation.py model.py evaluation.py runs.py
     composite fusion certificate analysis baselines training numerics files problems data policy
-    runtime export plots cli
+    runtime export plots page cli
 """.split()
 
 

@@ -26,6 +26,7 @@ from composite_flow.cli.play import play
 from composite_flow.cli.reconstruct import reconstruct
 from composite_flow.cli.reporting import say
 from composite_flow.cli.reproduce import reproduce
+from composite_flow.cli.show import show
 from composite_flow.cli.team import team
 from composite_flow.cli.train import train
 from composite_flow.cli.train_policy import train_policy
@@ -43,6 +44,7 @@ _COMMANDS = (
     train,
     evaluate,
     reconstruct,
+    show,
     calibrate,
     analyze,
     train_policy,

@@ -148,7 +148,11 @@ class Doubts(eqx.Module):
 
     def why(self, agent: int, names: Sequence[str]) -> str:
         """What is said of one agent of one estimate."""
-        reason = self.reason(agent, len(names))
-        if reason == "contradiction":
-            return f"agent {agent} contradicts all others, most of all in {names[int(self.place[agent])]}"
-        return f"agent {agent} {_REASONS[reason]}"
+        return f"agent {agent} {what_is_doubted(int(self.place[agent]), names)}"
+
+
+def what_is_doubted(place: int, names: Sequence[str]) -> str:
+    """What is said of an agent whose doubt is largest at this place, as `Doubts.place` counts; names of features."""
+    if place < len(names):
+        return f"contradicts all others, most of all in {names[place]}"
+    return tuple(_REASONS.values())[place - len(names)]

@@ -65,13 +65,19 @@ class BattlePainter:
         self._dead(axes, step)
         for ally in np.flatnonzero(alive[: self.num_allies]):
             axes.annotate(
-                f"{ally}", places[ally], xytext=(6, 5), textcoords="offset points", fontsize=8, color=BLUE, zorder=6
+                f"{ally + 1}",
+                places[ally],
+                xytext=(6, 5),
+                textcoords="offset points",
+                fontsize=9.6,
+                color=BLUE,
+                zorder=6,
             )
 
     def agent(self, axes: Axes, step: int, agent: int) -> None:
         """Units that it sees as they are, the others where it believes them."""
         lives, sees, places = self.alive[step, agent], self.sees[step, agent], self.places[step]
-        _map(axes, f"Agent {agent}" + ("" if lives else " (dead)"))
+        _map(axes, f"Agent {agent + 1}" + ("" if lives else " (dead)"))
         if lives:
             axes.add_patch(Circle(places[agent], self.sight[step, agent], fill=False, edgecolor=BLUE, alpha=0.4))
             axes.scatter(*places[agent], s=2.6 * _SIZE, facecolor="none", edgecolor=INK, linewidth=1.0, zorder=6)

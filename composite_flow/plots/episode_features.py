@@ -29,7 +29,7 @@ class FeaturePainter:
         """The true state's features so far."""
         self._rows(axes, self.record.states, step, self.limits, "The true state")
         if len(self.names) <= _NAMED:
-            axes.set_yticks(range(len(self.names)), self.names, fontsize=7)
+            axes.set_yticks(range(len(self.names)), self.names, fontsize=9.6)
             axes.tick_params(axis="y", length=0, direction="in", pad=-3)
             for label in axes.get_yticklabels():
                 label.set_horizontalalignment("left")
@@ -37,7 +37,7 @@ class FeaturePainter:
 
     def agent(self, axes: Axes, step: int, agent: int) -> None:
         """The state as the agent has inferred it so far; what it saw, where it infers nothing."""
-        action = f"Agent {agent} (action {self.record.actions[step, agent]})"
+        action = f"Agent {agent + 1} (action {self.record.actions[step, agent]})"
         if self.record.estimates is None:
             self._rows(axes, self.record.observations[:, agent], step, self.seen_limits, action)
         else:

@@ -1,5 +1,6 @@
 """An episode as an animation: the world as it is, and beside it what agents see and infer; a frame for each step."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -19,8 +20,10 @@ from composite_flow.problems import SMAX, Problem, SensorNetwork
 SHOWN = 6
 """Most agents that are drawn where none are named."""
 
-_DOTS = 80  # per inch: a few megabytes for a hundred steps
-_FOOT = 0.4  # inches below the panels, for the key
+_DOTS = 90  # per inch: a few megabytes for a hundred steps, and no letter below 12 pixels
+_FOOT = 0.62  # inches below the panels, for three lines of the key
+_KEY_POINTS, _TITLE_POINTS = 10, 11
+_LETTERS = 13.5  # of the key, an inch
 
 
 class Painter(Protocol):
@@ -154,8 +157,9 @@ def draw_step(
     title = f"{name}step {step + 1} of {record.num_steps}, return so far {earned:.2f}{ending}"
     for text in list(figure.texts):
         text.remove()
-    figure.text(0.01, 0.985, title, fontsize=10, va="top")
-    figure.text(0.01, 0.015, painter.key, fontsize=8, va="bottom")
+    figure.text(0.01, 0.985, title, fontsize=_TITLE_POINTS, va="top")
+    key = textwrap.fill(painter.key, int(_LETTERS * figure.get_figwidth()))
+    figure.text(0.01, 0.015, key, fontsize=_KEY_POINTS, va="bottom")
 
 
 def _panels(num_agents: int) -> tuple[Figure, list[Axes]]:

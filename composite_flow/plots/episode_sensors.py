@@ -50,7 +50,7 @@ class SensorPainter:
     def agent(self, axes: Axes, step: int, agent: int) -> None:
         """Its own areas as it sees them, its estimate of all others, and its scan."""
         state, own = self.record.states[step], self.coverage[agent]
-        self._network(axes, f"Agent {agent}")
+        self._network(axes, f"Agent {agent + 1}")
         chances = np.zeros(len(state)) if self.chances is None else self.chances[step, agent]
         self._areas(axes, chances, np.where(own, BLUE, MUTED), thick=own)
         scan = self._scan(step, agent)
@@ -82,7 +82,7 @@ class SensorPainter:
     def _areas(self, axes: Axes, chances: np.ndarray, edges: np.ndarray, thick: np.ndarray | None = None) -> None:
         widths = 0.8 if thick is None else np.where(thick, 1.8, 0.6)
         axes.scatter(
-            *self.areas.T, s=190 * self.scale, c=_CHANCES(chances), edgecolor=edges, linewidth=widths, zorder=4
+            *self.areas.T, s=230 * self.scale, c=_CHANCES(chances), edgecolor=edges, linewidth=widths, zorder=4
         )
 
     def _numbers(self, axes: Axes, chances: np.ndarray) -> None:
@@ -90,8 +90,8 @@ class SensorPainter:
         for place, chance in zip(self.areas, chances, strict=True):
             if self.scale == 1.0 and chance >= 0.05:
                 colour = "white" if chance > 0.6 else INK
-                style = {"ha": "center", "va": "center_baseline", "fontsize": 6.5, "color": colour}
-                axes.annotate(f"{chance:.1f}".removeprefix("0"), place, zorder=7, **style)
+                style = {"ha": "center", "va": "center_baseline", "fontsize": 9.6, "color": colour}
+                axes.annotate(f"{chance:.1f}".removeprefix("0").removesuffix(".0"), place, zorder=7, **style)
 
     def _targets(self, axes: Axes, held: np.ndarray, size: str) -> None:
         """Where targets are: on their areas, or, where these are coloured by an estimate, beside them."""
@@ -113,11 +113,13 @@ class SensorPainter:
 
     def _sensors(self, axes: Axes, strong) -> None:
         colours = np.array([INK if sensor in strong else MUTED for sensor in range(len(self.sensors))])
-        size = 130 * self.scale
+        size = 190 * self.scale
         axes.scatter(*self.sensors.T, marker="s", s=size, facecolor="white", edgecolor=colours, zorder=5)
         if self.scale == 1.0:
             for sensor, (place, colour) in enumerate(zip(self.sensors, colours, strict=True)):
-                axes.annotate(f"{sensor}", place, ha="center", va="center_baseline", fontsize=7, color=colour, zorder=6)
+                axes.annotate(
+                    f"{sensor + 1}", place, ha="center", va="center_baseline", fontsize=9.6, color=colour, zorder=6
+                )
 
 
 def sensor_places(coverage: np.ndarray) -> np.ndarray:

@@ -86,6 +86,12 @@ SMALLER = {
         ),
         ("evaluate runs/miss data/miss", "evaluate runs/miss data/miss --joint 8"),
     ),
+    "docs/page.md": (
+        ("sensor:3x3,targets=2 --episodes 512", "sensor:2x2,targets=1 --episodes 64"),
+        ("--out runs/a --learn both", "--out runs/a --learn both --width 16 --depth 2 --batch 64 --steps 40"),
+        ("sensor:3x3,targets=2 --out runs/act", "sensor:2x2,targets=1,steps=3 --out runs/act --worlds 4 --rollout 10"),
+        ("--steps 500000", "--memory none --steps 80 --denoiser-width 16"),
+    ),
     "docs/runtime.md": (
         ("sensor:3x3,targets=2 --episodes 512", "sensor:2x2,targets=1,steps=4 --episodes 64"),
         ("--out runs/a --learn both", "--out runs/a --learn both --width 16 --depth 2 --batch 64 --steps 40"),
@@ -173,6 +179,7 @@ PAGES += (
     "docs/own_data.md",
     "docs/over_time.md",
     "docs/trust.md",
+    "docs/page.md",
     "docs/runtime.md",
     "docs/pytorch.md",
     "docs/worlds.md",

@@ -18,6 +18,7 @@ from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.history import HistoryLayout
 from composite_flow.network import Network
+from composite_flow.page.container import unpacked
 from composite_flow.plots.episode_plot import draw_still
 from composite_flow.plots.episode_sensors import area_places, sensor_places
 from composite_flow.policy.episode import EpisodeRecord, record_episode
@@ -144,6 +145,17 @@ def test_animation_has_a_frame_per_step(run, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "each").iterdir()] == ["episode_0.gif"]
     with Image.open(tmp_path / "each" / "episode_0.gif") as image:
         assert image.n_frames == 3
+
+
+def test_episodes_are_played_in_a_page(run, tmp_path, capsys):
+    folder, policy = run
+    out = tmp_path / "play.html"
+    code, result, _ = call(capsys, folder, "--out", out, "--episodes", 2)
+    assert code == 0 and result["files"] == [str(out)] and len(result["episodes"]) == 2
+    header, arrays = unpacked(out.read_text().split('id="data"')[1].split(">")[1].split("<")[0])
+    assert header["lengths"] == [3, 3] and header["title"] == "Episodes of run"
+    record = record_episode(PROBLEM, policy, key=jax.random.split(jax.random.key(0), 2)[1])
+    np.testing.assert_allclose(arrays["own_mean"][3:], record.samples.mean(axis=2), rtol=1e-5, atol=1e-6)
 
 
 def test_what_cannot_be_played_is_refused(run, tmp_path, capsys):

@@ -1,0 +1,126 @@
+// Every feature as a row: the truth, the team's estimate, how sure it is, and where it errs.
+
+import { drawn, element, say, set } from "../dom";
+import { asChance, number, percent } from "../format";
+import { isWrong, type Frame } from "../inference";
+import type { World } from "../world";
+
+const ROW = 30; // pixels, as in the style
+const WIDTH = 180;
+const LATER = 120; // milliseconds, after which rows that are not in sight follow
+
+interface Row {
+  root: HTMLTableRowElement;
+  bar: SVGRectElement;
+  dot: SVGCircleElement;
+  truthMark: SVGPathElement;
+  truth: HTMLTableCellElement;
+  estimate: HTMLTableCellElement;
+  mark: HTMLTableCellElement;
+}
+
+export class FeaturesPanel {
+  readonly root: HTMLElement;
+  private readonly world: World;
+  private readonly rows: Row[];
+  private readonly scroller = element("div", { class: "scroller", tabindex: 0, role: "region" });
+  private frame: Frame | null = null;
+  private later: number | undefined;
+  private inSight: [number, number] = [0, 0];
+
+  constructor(world: World) {
+    this.world = world;
+    this.rows = world.header.features.map((name) => rowOf(name));
+    const level = world.header.intervals;
+    const width = level ? `${percent(level.level)} interval` : "two claimed deviations";
+    const bar = world.isNumber.includes(true) ? `; bar, of numbers: ${width}` : "";
+    const columns = ["Feature", "Low to high", "Truth", "Estimate", "Missed"];
+    set(this.scroller, { "aria-label": "Every feature" });
+    this.scroller.append(
+      element(
+        "table",
+        { class: "features" },
+        element("thead", {}, element("tr", {}, ...columns.map((name) => element("th", { scope: "col" }, name)))),
+        element("tbody", {}, ...this.rows.map((row) => row.root)),
+      ),
+    );
+    this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    new ResizeObserver(() => this.scrolled()).observe(this.scroller);
+    this.root = element(
+      "section",
+      { class: "all-features", "aria-labelledby": "features" },
+      element("h2", { id: "features" }, "Every feature"),
+      element("p", { class: "hint" }, `Dot: the team's estimate${bar}; diamond: the truth.`),
+      this.scroller,
+    );
+  }
+
+  /** Rows in sight at once, all others when nothing has changed for a moment. */
+  update(frame: Frame): void {
+    this.frame = frame;
+    this.refresh(this.inSight);
+    window.clearTimeout(this.later);
+    this.later = window.setTimeout(() => this.refresh([0, this.rows.length]), LATER);
+  }
+
+  /** Notes which rows are in sight: asking for that at every step would cost a layout. */
+  private scrolled(): void {
+    const first = Math.floor(this.scroller.scrollTop / ROW);
+    const stop = first + Math.ceil(this.scroller.clientHeight / ROW) + 2;
+    this.inSight = [Math.max(0, first - 2), Math.min(this.rows.length, stop)];
+    this.refresh(this.inSight);
+  }
+
+  private refresh([first, stop]: [number, number]): void {
+    if (this.frame === null) return;
+    for (let k = first; k < stop; k++) this.draw(this.rows[k]!, this.frame, k);
+  }
+
+  private draw(row: Row, frame: Frame, k: number): void {
+    const isNumber = this.world.isNumber[k]!;
+    const mean = frame.belief.mean[k]!;
+    const truth = frame.truth[k]!;
+    const half = isNumber ? frame.half[k]! : NaN;
+    const wrong = isWrong(frame, isNumber, k);
+    mark(row.dot, mean, { cx: place(mean) });
+    mark(row.truthMark, truth, { transform: `translate(${place(truth)} 0)` });
+    const [low, high] = [place(mean - half), place(mean + half)];
+    const bar = Number.isFinite(half) && Number.isFinite(mean);
+    set(row.bar, bar ? { x: low, width: Math.max(1, high - low), visibility: "visible" } : { visibility: "hidden" });
+    say(row.truth, isNumber ? number(this.world.own(k, truth)) : Number.isNaN(truth) ? "–" : truth > 0.5 ? "yes" : "no");
+    const reach = Number.isFinite(half) ? ` ± ${number(this.world.ownWidth(k, half))}` : "";
+    say(row.estimate, isNumber ? `${number(this.world.own(k, mean))}${reach}` : percent(asChance(mean)));
+    say(row.mark, wrong ? "✕ missed" : "");
+    set(row.root, { "data-mean": mean, "data-variance": frame.belief.variance[k]!, "data-wrong": wrong });
+  }
+}
+
+function rowOf(name: string): Row {
+  const bar = drawn("rect", { class: "bar", y: 7, height: 8, rx: 2 });
+  const dot = drawn("circle", { class: "dot", cy: 11, r: 5 });
+  const truthMark = drawn("path", { class: "truth", d: "M0 2 L6 11 L0 20 L-6 11 Z" });
+  const axis = drawn("line", { class: "axis", x1: place(0), x2: place(1), y1: 11, y2: 11 });
+  const picture = drawn("svg", { width: WIDTH, height: 22, viewBox: `0 0 ${WIDTH} 22`, "aria-hidden": "true" }, axis, bar, truthMark, dot);
+  const [truth, estimate, mark] = [element("td"), element("td"), element("td", { class: "mark" })];
+  const root = element(
+    "tr",
+    {},
+    element("th", { scope: "row", title: name }, name),
+    element("td", { class: "picture" }, picture),
+    truth,
+    estimate,
+    mark,
+  );
+  return { root, bar, dot, truthMark, truth, estimate, mark };
+}
+
+/** Where a scaled value stands; what is far outside stands at the edge. */
+function place(value: number): number {
+  const inside = Math.max(-0.08, Math.min(1.08, value));
+  return Math.round((0.1 + 0.8 * inside) * WIDTH * 10) / 10;
+}
+
+/** Shows a mark with these attributes, where its value is a number. */
+function mark(target: Element, value: number, attributes: Record<string, string | number>): void {
+  set(target, Number.isNaN(value) ? { visibility: "hidden" } : { ...attributes, visibility: "visible" });
+}

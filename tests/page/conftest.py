@@ -1,0 +1,93 @@
+"""A browser, and pages opened in it from the disk, with the network shut off."""
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = """
+    --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update
+    --disable-sync
+""".split()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium of the system. Where there is none, its tests are left out, but where BROWSER_REQUIRED is set."""
+    path = os.environ.get("BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None or not Path(path).exists():
+        told = "There is no Chromium to open pages with: apt-get install chromium, or name one by BROWSER."
+        pytest.fail(told) if os.environ.get("BROWSER_REQUIRED") else pytest.skip(told)
+    with sync_playwright() as playwright:
+        with playwright.chromium.launch(executable_path=path, args=QUIET) as opened:
+            yield opened
+
+
+class Opened:
+    """A page with what it logged; `belief` and the like read what is drawn."""
+
+    def __init__(self, tab):
+        self.tab, self.logged, self.asked = tab, [], []
+        tab.on("console", lambda message: self.logged.append(message.text))
+        tab.on("pageerror", lambda error: self.logged.append(str(error)))
+        tab.on("request", lambda request: self.asked.append(request.url))
+
+    def go(self, path, address=""):
+        self.tab.goto(f"file://{path}{address}")
+        self.tab.wait_for_selector("#page[data-opened]")
+        return self
+
+    def settle(self):
+        """Waits until what was chosen is drawn, rows out of sight as well."""
+        self.tab.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 200)))")
+        return self
+
+    def rows(self, name):
+        return [float(value) for value in self.tab.eval_on_selector_all(
+            "tr[data-mean]", "(rows, name) => rows.map((row) => row.dataset[name])", name)]  # fmt: skip
+
+    @property
+    def mean(self):
+        return self.settle().rows("mean")
+
+    @property
+    def variance(self):
+        return self.settle().rows("variance")
+
+    @property
+    def verdict(self):
+        return self.settle().tab.inner_text(".verdict")
+
+    @property
+    def faults(self):
+        return self.tab.inner_text(".fault >> nth=0")
+
+    def agent(self, number):
+        """The button of an agent, counted from 0."""
+        return self.tab.locator(f'[data-agent="{number}"]')
+
+    @property
+    def address(self):
+        self.settle()
+        return self.tab.evaluate("location.hash")
+
+
+@pytest.fixture
+def opening(browser):
+    """A function that opens a page; after it nothing may have been logged, and nothing asked for but the file."""
+
+    @contextmanager
+    def opening(path, address="", *, width=1280, height=800, scheme="light"):
+        with browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
+        ) as context:
+            page = Opened(context.new_page())
+            yield page.go(path, address)
+            assert page.logged == []
+            assert {url.split("#")[0] for url in page.asked} == {f"file://{path}"}
+
+    return opening

@@ -1,0 +1,245 @@
+"""Pages in a browser, opened from the disk without a network: what is drawn is what Python computes."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from page_teams import SCALING, robots, sensors
+
+import composite_flow as cf
+from composite_flow.composite.rule import DEFINITION_6, sweep
+from composite_flow.fixed_points import find_fixed_points
+from composite_flow.page.from_model import content_of_model
+
+AXE = Path(__file__).parents[2] / "page" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def page_file(team, folder):
+    return cf.show(*team, folder / "page.html")
+
+
+@pytest.fixture(scope="module")
+def robot_team():
+    return robots(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def robot_page(robot_team, tmp_path_factory):
+    return page_file(robot_team, tmp_path_factory.mktemp("robots"))
+
+
+@pytest.fixture(scope="module")
+def sensor_team():
+    return sensors(jax.random.key(1))
+
+
+@pytest.fixture(scope="module")
+def sensor_page(sensor_team, tmp_path_factory):
+    return page_file(sensor_team, tmp_path_factory.mktemp("sensors"))
+
+
+def histories_of(team, step):
+    return cf.HistoryDataset(team[1], 1).joint(np.array([step])).histories[0]
+
+
+def fused(team, step, participants):
+    """Mean and variance, scaled."""
+    model = team[0]
+    found = model.fuse(histories_of(team, step), participants=participants)
+    unit = np.asarray(model.scaling.maximum - model.scaling.minimum)
+    return model.scaling.scale(found.mean), found.variance / unit**2
+
+
+def close(found, wanted):
+    np.testing.assert_allclose(found, np.asarray(wanted), atol=1e-4)
+
+
+def test_it_draws_the_estimate_of_all_agents_and_of_any_subset(robot_page, robot_team, opening):
+    with opening(robot_page) as page:
+        close(page.mean, fused(robot_team, 0, None)[0])
+        page.agent(1).click()
+        mean, variance = fused(robot_team, 0, [0, 2])
+        close(page.mean, mean)
+        close(page.variance, variance)
+        assert page.address == "#episode=0&step=0&agents=0,2"
+        assert page.agent(1).get_attribute("aria-pressed") == "false"
+        page.agent(1).click()
+        close(page.mean, fused(robot_team, 0, None)[0])
+
+
+def test_a_link_leads_to_a_step_with_its_agents_and_hops(robot_page, robot_team, opening):
+    with opening(robot_page, "#episode=1&step=2&agents=2,0,1&hops=2") as page:
+        close(page.mean, fused(robot_team, 6, [2, 0])[0])
+        assert "after 2 of 3 messages" in page.verdict
+        page.tab.evaluate("location.hash = '#episode=0&step=3'")
+        close(page.mean, fused(robot_team, 3, None)[0])
+
+
+def test_scrubbing_by_slider_and_by_keys(robot_page, robot_team, opening):
+    with opening(robot_page) as page:
+        page.tab.locator("#step").fill("2")
+        close(page.mean, fused(robot_team, 2, None)[0])
+        page.tab.locator("h1").click()
+        for key, step in [("ArrowRight", 3), ("ArrowRight", 3), ("ArrowLeft", 2), ("Home", 0), ("End", 3)]:
+            page.tab.keyboard.press(key)
+            assert page.address == f"#episode=0&step={step}"
+        page.tab.keyboard.press("Home")
+        page.tab.keyboard.press(" ")
+        page.tab.locator("#play:text-is('Pause')").wait_for()
+        page.tab.locator("#play:text-is('Play')").wait_for()
+        assert page.address == "#episode=0&step=3"
+        page.tab.select_option("#episode", "1")
+        close(page.mean, fused(robot_team, 4, None)[0])
+
+
+def test_an_agent_is_muted_by_the_keyboard_alone(robot_page, robot_team, opening):
+    with opening(robot_page) as page:
+        page.agent(0).focus()
+        page.tab.keyboard.press("Tab")
+        page.tab.keyboard.press("Enter")
+        close(page.mean, fused(robot_team, 0, [0, 2])[0])
+        page.tab.keyboard.press(" ")  # on a button, it does not play
+        close(page.mean, fused(robot_team, 0, None)[0])
+
+
+def test_the_order_of_fusion_changes_the_way_and_not_the_end(robot_page, robot_team, opening):
+    with opening(robot_page) as page:
+        page.tab.locator("#order").fill("3 1 2")
+        page.tab.keyboard.press("Tab")
+        close(page.mean, fused(robot_team, 0, None)[0])
+        assert page.address == "#episode=0&step=0&agents=2,0,1"
+        page.tab.locator("#hops").fill("1")
+        close(page.mean, fused(robot_team, 0, [2])[0])
+        assert page.agent(2).get_attribute("data-speaker") is not None
+        page.tab.locator("#order").fill("3 9")
+        page.tab.keyboard.press("Tab")
+        assert "Name agents from 1 to 3" in page.settle().tab.inner_text(".team .fault")
+
+
+def composite_messages(denoiser, starts, histories, order, hops):
+    """The messages after so many hops, one of each start."""
+    contexts = jax.vmap(denoiser.condition)(histories)
+    path = jnp.asarray([order[hop % len(order)] for hop in range(hops)], jnp.int32)
+    return jax.vmap(lambda start: sweep(DEFINITION_6, denoiser, contexts, path, start)[0])(starts)
+
+
+@pytest.mark.parametrize("hops", [1, 3, 12])
+def test_messages_of_composite_diffusion_travel_as_in_python(robot_page, robot_team, opening, hops):
+    model, episodes = robot_team
+    _, arrays = content_of_model(model, cf.HistoryDataset(episodes, 1), 2, title="").block()
+    starts = jnp.asarray(arrays["starts"][:16])
+    wanted = composite_messages(model.denoiser, starts, histories_of(robot_team, 5), [2, 0], hops)
+    with opening(robot_page, f"#episode=1&step=1&agents=2,0&by=composite&hops={hops}") as page:
+        close(page.mean, wanted.mean(axis=0))
+        close(page.variance, wanted.var(axis=0))
+
+
+def test_the_map_shows_chances_and_mutes_by_a_click(sensor_page, sensor_team, opening):
+    with opening(sensor_page, "#episode=2&step=1") as page:
+        chances = page.settle().tab.eval_on_selector_all(".map .chance", "(all) => all.map((one) => +one.dataset.mean)")
+        close(chances, fused(sensor_team, 11, None)[0])
+        page.tab.locator(".map .sensor >> nth=4").click()
+        close(page.mean, fused(sensor_team, 11, [0, 1, 2, 3, 5])[0])
+        stars = page.tab.eval_on_selector_all(
+            ".map .target", "(all) => all.map((one) => one.getAttribute('visibility') === 'visible')"
+        )
+        np.testing.assert_array_equal(stars, sensor_team[1].states[11] > 0.5)
+
+
+def test_fixed_points_are_those_that_python_finds(sensor_page, sensor_team, opening, key):
+    model = sensor_team[0]
+    found = find_fixed_points(model.denoiser, histories_of(sensor_team, 0)[3], key=key, num_starts=64)
+    wanted = np.asarray(found.points)[np.asarray(found.stable)][:, [1, 4]]
+    with opening(sensor_page) as page:
+        page.tab.locator("summary").click()
+        for name, value in {"agent": "3", "x": "1", "y": "4"}.items():
+            page.tab.select_option(f"#points-{name}", value)
+        page.tab.wait_for_selector("details[data-whole='']", timeout=20_000)
+        dots = page.tab.eval_on_selector_all(".point", "(all) => all.map((one) => [+one.dataset.x, +one.dataset.y])")
+        np.testing.assert_allclose(sorted(dots), sorted(wanted.tolist()), atol=1e-3)
+        assert page.tab.locator(".basin").count() > 100
+
+
+def test_nobody_chosen_leaves_the_prior_and_says_so(robot_page, robot_team, opening):
+    with opening(robot_page) as page:
+        page.tab.get_by_role("button", name="None").click()
+        close(page.mean, robot_team[0].answers.prior.mean)
+        assert "No agent takes part" in page.verdict
+        assert page.address.endswith("agents=")
+        page.tab.select_option("#by", "composite")
+        assert "No agent takes part" in page.verdict
+
+
+def test_an_address_that_asks_for_too_much_is_told(robot_page, opening):
+    with opening(robot_page, "#episode=7&agents=1,99") as page:
+        assert "episode 7; there are 0 to 1" in page.faults and "agents that are not there" in page.faults
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_people_who_cannot_see_it_can_use_it(robot_page, sensor_page, opening, scheme, width):
+    for path in (robot_page, sensor_page):
+        with opening(path, width=width, scheme=scheme) as page:
+            page.tab.locator("summary").click()
+            page.settle().tab.evaluate(AXE.read_text() + "; 0")
+            found = page.tab.evaluate("axe.run().then((found) => found.violations)")
+            serious = [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found
+                       if each["impact"] in ("serious", "critical")]  # fmt: skip
+            assert serious == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_text_is_smaller_than_twelve_pixels_and_nothing_stands_beyond_the_edge(sensor_page, opening, width):
+    smallest = """() => Math.min(...[...document.querySelectorAll("body *")]
+        .filter((each) => [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
+        .map((each) => parseFloat(getComputedStyle(each).fontSize)))"""
+    with opening(sensor_page, width=width) as page:
+        assert page.settle().tab.evaluate(smallest) >= 12
+        assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_it_says_once_how_agents_are_counted(sensor_page, opening):
+    with opening(sensor_page) as page:
+        assert page.tab.inner_text("body").count("counted from 1") == 1
+        assert page.agent(0).inner_text() == "1"
+
+
+def test_a_file_that_was_cut_off_says_so(robot_page, tmp_path, browser):
+    whole = robot_page.read_text()
+    place = whole.index('id="data"')
+    changed = f"{whole[: place + 900]}AAAA{whole[place + 904 :]}"
+    for name, text in {"cut": whole[: place + 2000], "changed": changed}.items():
+        path = tmp_path / f"{name}.html"
+        path.write_text(text)
+        tab = browser.new_page()
+        tab.goto(f"file://{path}")
+        tab.wait_for_selector("[role=alert]")
+        assert "damaged or was not saved whole" in tab.inner_text("[role=alert]")
+        tab.close()
+
+
+def test_names_that_are_scripts_are_shown_and_not_run(tmp_path, opening):
+    hostile = "<script>document.title = 'run'</script><img src=x onerror=\"document.title = 'run'\">"
+    names = (f"{hostile} x", f"{hostile} y", "</script><script>document.title = 'run'</script>", "&amp;", "green")
+    path = cf.show(*robots(jax.random.key(0), names=names), tmp_path / "page.html", title=hostile)
+    with opening(path) as page:
+        assert page.settle().tab.title() == hostile
+        assert page.tab.inner_text("h1") == hostile
+        assert page.tab.locator(".features tbody th >> nth=3").inner_text() == "&amp;"
+
+
+def test_states_that_are_no_numbers_are_told(robot_team, tmp_path, opening):
+    model, episodes = robot_team
+    states = episodes.states.copy()
+    states[1] = np.nan
+    logs = cf.Episodes.from_arrays(
+        observations=episodes.observations, actions=episodes.actions, states=states, ends=episodes.ends,
+        state_names=episodes.state_names, scaling=SCALING,
+    )  # fmt: skip
+    with opening(cf.show(model, logs, tmp_path / "page.html"), "#step=1") as page:
+        assert "The truth is not known at this step" in page.verdict
+        close(page.mean, fused(robot_team, 1, None)[0])
+        page.tab.keyboard.press("ArrowLeft")
+        assert "features" in page.verdict and "known" not in page.verdict

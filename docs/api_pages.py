@@ -14,6 +14,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "Train": ("fit", "TrainingConfig", "Network", "Model", "load"),
     "Infer the team's state": ("Model.reconstruct", "reconstruct", "reconstruct_batch", "Estimate", "Sampling"),
     "Infer it by fusion": ("Model.fuse", "Model.infer_by_chain", "Model.sample", "TeamEstimate"),
+    "Keep it up over time": ("Model.filter",),
     "Say how sure it is": ("TeamEstimate.interval", "TeamEstimate.region", "TeamEstimate.possible_states", "calibrate"),
     "Know when not to answer": ("TeamEstimate.verdict", "Verdict"),
     "Be one agent of a team": ("Agent", "Agent.observe", "Agent.receive", "Agent.estimate"),

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from composite_flow.files.plain_json import LATER
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.evaluation import evaluate_policy
 from composite_flow.policy.run import train_policy
@@ -39,12 +40,27 @@ class ActingSettings:
         learning: all other settings.
         num_episodes: to measure a policy by.
         num_seeds: of each discount; data, chain and policy are new in each.
+        by_gated: discounts with which policies also act on what a gated chain carries.
     """
 
     steps: dict[float, int] = field(default_factory=lambda: {0.0: 600_000, 0.99: 1_000_000})
     learning: MappoConfig = field(default_factory=lambda: LEARNING)
     num_episodes: int = 1_000
     num_seeds: int = 5
+    by_gated: tuple[float, ...] = field(default=(0.0,), metadata=LATER)
+
+    @property
+    def ways(self) -> list[tuple[str, float]]:
+        """Chains and discounts."""
+        return [
+            *(("residual", discount) for discount in self.steps),
+            *(("gated", discount) for discount in self.by_gated),
+        ]
+
+
+def acting_group(chain: str, discount: float) -> str:
+    """What the cells of a chain and a discount are called."""
+    return f"acting{'' if chain == 'residual' else f'-{chain}'}-discount{discount:g}"
 
 
 @dataclass(frozen=True)
@@ -60,10 +76,10 @@ class OverTimeAndActing:
     acting: ActingSettings = field(default_factory=ActingSettings)
 
 
-def act(settings: OverTimeAndActing, discount: float, seed: int, workspace: Workspace) -> dict[str, Any]:
+def act(settings: OverTimeAndActing, chain: str, discount: float, seed: int, workspace: Workspace) -> dict[str, Any]:
     """Learn a chain on 3×3 sensors, then a policy; what it earns in training's last tenth, and after it."""
     started, acting = time.process_time(), settings.acting
-    learned = learn(settings.filters, "3x3", "residual", seed, workspace.progress)
+    learned = learn(settings.filters, "3x3", chain, seed, workspace.progress)
     taught = time.process_time() - started
     problem, config = problem_from_text(WORLDS["3x3"]), _config(acting, discount)
     key_train, key_judge = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))

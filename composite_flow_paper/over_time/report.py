@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from composite_flow.files.plain_table import PlainTable
-from composite_flow_paper.over_time.acting import OverTimeAndActing
+from composite_flow_paper.over_time.acting import OverTimeAndActing, acting_group
 from composite_flow_paper.shared.cells import Results, of_group
 
 TARGET = 0.004
@@ -34,8 +34,12 @@ def summarise(settings: OverTimeAndActing, results: Results) -> dict[str, Any]:
         ways = {name: summarise_way(cells) for name, cells in found.items() if cells}
         if ways:
             worlds[world] = {**_fixed(next(cells for cells in found.values() if cells)), "ways": ways}
-    acting = {f"{discount:g}": of_group(results, f"acting-discount{discount:g}") for discount in settings.acting.steps}
-    earned = {discount: summarise_acting(cells) for discount, cells in acting.items() if cells}
+    ways = {way: of_group(results, acting_group(*way)) for way in settings.acting.ways}
+    earned = [
+        {"chain": chain, "discount": discount, **summarise_acting(cells)}
+        for (chain, discount), cells in ways.items()
+        if cells
+    ]
     return {"worlds": worlds, "target": TARGET, "best": best(worlds), "acting": earned}
 
 
@@ -94,15 +98,16 @@ def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
     return [*found, acting_table(summary["acting"])] if summary["acting"] else found
 
 
-def acting_table(acting: Mapping[str, Any]) -> PlainTable:
-    """A row for each discount."""
+def acting_table(acting: Sequence[Mapping[str, Any]]) -> PlainTable:
+    """A row for each chain and discount."""
     title = "Over time: returns on 3×3 sensors of policies that act on what is carried"
     header = ["", "last tenth of training", "95% from", "to", "after it", "messages a step", "CPU-seconds a run"]
     rows = []
-    for discount, found in acting.items():
+    for found in acting:
         low, high = (f"{end:.2f}" for end in found["interval"]) if found["interval"] else ("", "")
         numbers = (low, high, f"{found['return']:.2f}", f"{found['messages']:.0f}", f"{found['seconds']:.0f}")
-        rows.append((f"belief, discount {discount}", f"{found['last_tenth']:.2f}", *numbers))
+        way = f"{found['chain']} chain, discount {found['discount']:g}"
+        rows.append((way, f"{found['last_tenth']:.2f}", *numbers))
     return title, header, rows
 
 

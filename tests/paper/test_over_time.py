@@ -86,7 +86,7 @@ def test_a_small_filter_is_learned_judged_and_drawn(tmp_path):
     assert [each["lost"] for each in losses] == [0.0, 0.1, 0.5]
     assert losses[0]["exact_error"] < losses[1]["exact_error"] < losses[2]["exact_error"]
     table = (tmp_path / "over_time.md").read_text()
-    assert "fusion of one step" in table and "belief, discount 0 |" in table
-    acted = result.summary["acting"]["0"]
+    assert "fusion of one step" in table and "residual chain, discount 0 |" in table
+    (acted,) = result.summary["acting"]
     assert acted["interval"] is None and acted["messages"] == 17 and -40 < acted["last_tenth"] < 20
     assert (tmp_path / "over_time.png").stat().st_size > 10_000

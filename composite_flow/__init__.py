@@ -50,7 +50,7 @@ from composite_flow.problems import (
 )
 from composite_flow.problems.check import check_problem
 from composite_flow.problems.compiled.world import from_jaxmarl, from_jumanji
-from composite_flow.problems.dpomdp.problem import from_dpomdp
+from composite_flow.problems.dpomdp.file import from_dpomdp
 from composite_flow.problems.pettingzoo import from_pettingzoo
 from composite_flow.push_forward import push_forward_log_density
 from composite_flow.runtime.agent import Agent

@@ -14,7 +14,8 @@ from typing import Any
 
 from composite_flow.errors import InputError
 from composite_flow.problems.compiled.world import LibraryWorld, from_jaxmarl, from_jumanji
-from composite_flow.problems.dpomdp.problem import DecPOMDP, from_dpomdp
+from composite_flow.problems.dpomdp.file import from_dpomdp
+from composite_flow.problems.dpomdp.problem import DecPOMDP
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow.problems.smacv2 import SMACv2
 from composite_flow.problems.smax import SMAX

@@ -15,7 +15,6 @@ An agent with fewer actions or observations than others has the first of them; f
 
 import base64
 import zlib
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -24,11 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from composite_flow.errors import CompositeFlowError, InputError, TooLargeError
+from composite_flow.errors import InputError, TooLargeError
 from composite_flow.problems.base import EnumerableProblem, RandomPolicy, ReactivePolicy
 from composite_flow.problems.dpomdp.arrays import Entries, class_of_actions, joint_parts, marginals, of_classes
 from composite_flow.problems.dpomdp.grammar import Tables, read_tables
-from composite_flow.problems.dpomdp.lines import compact, read_text
 
 MOST_LISTED = 2**26
 """Features of all hidden states together that may be listed: 256 MB."""
@@ -272,34 +270,3 @@ class DecPOMDP(EnumerableProblem):
         entries = self.transition
         into = self.classes[entries.rows // self.state_size] * self.state_size + entries.columns
         return jax.ops.segment_sum(acted.ravel()[entries.rows] * entries.values, into, self.num_states)
-
-
-def from_dpomdp(path: str | Path, *, num_steps: int = 16) -> DecPOMDP:
-    """The problem of a `.dpomdp` file, the format of the MADP toolbox; also packed with gzip.
-
-        problem = cf.from_dpomdp("tiger.dpomdp")
-        episodes = cf.collect(problem, num_episodes=1024, key=key)
-
-    Episodes and models keep the file's statements, so that they need not find it again.
-
-    Args:
-        path: of the file.
-        num_steps: length of an episode; files do not say one.
-
-    Returns:
-        A problem whose states are one-hot, by their names, and whose observations are one-hot, zeros before the first
-        action.
-
-    Raises:
-        FileError: it is missing or malformed; the message names file and line.
-        TooLargeError: its tables are too large to hold.
-        InputError: an episode has no step.
-    """
-    path = Path(path)
-    text = read_text(path)
-    try:
-        tables = read_tables(text)
-    except CompositeFlowError as error:
-        error.args = (f"{path}, {error}",)
-        raise
-    return DecPOMDP(tables, num_steps=num_steps, name=path.name, source=compact(text))

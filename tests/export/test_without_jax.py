@@ -58,7 +58,7 @@ def told_without_jax(folder, rule, steps):
         team.wait_until_met()
         for step, found in replay(team, LOGGED, range(steps), 20.0):
             if len(found) < AGENTS:
-                return  # a connection was lost for a moment on a busy machine; who missed a step begins its history anew
+                return  # a busy machine lost a connection; who missed a step begins its history anew
             assert all(one["participants"] == list(range(AGENTS)) for one in found.values())
             yield step, list(found.values())
 

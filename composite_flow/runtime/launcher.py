@@ -18,7 +18,7 @@ from composite_flow.data.shards import ShardedArray
 from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.runtime.bus import Bus
 
-START_SECONDS = 180.0
+START_SECONDS = 600.0  # many agents on few cores compile what they call before they meet
 
 
 class TeamProcesses:

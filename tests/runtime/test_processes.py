@@ -230,12 +230,12 @@ def test_a_team_ends_when_it_is_told_to_and_says_what_was_refused(folder):
 
 
 def test_a_team_is_replayed_by_the_command_line(folder, capsys):
-    """Round a ring, which uses every kind of topic; the deadline is far, so that everybody is heard."""
+    """Along a tree, which speaks to one and to all; the deadline is far, so that everybody is heard."""
     logged = episodes(8)
     logged.save(folder / "data")
     named = dataclasses.replace(model(), state_names=logged.state_names)
     named.save(folder / "named")
-    arguments = ["team", str(folder / "named"), str(folder / "data"), "--rule", "ring", "--deadline", "100"]
+    arguments = ["team", str(folder / "named"), str(folder / "data"), "--rule", "tree", "--deadline", "100"]
     assert cli.main([*arguments, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["steps"] == 8 and [row["steps"] for row in told["agents"]] == [8] * AGENTS

@@ -39,7 +39,7 @@ class TeamFilter(eqx.Module):
 
     @property
     def initial(self) -> Carried:
-        """What is known before anybody has said anything in an episode: the prior of the training states."""
+        """What is known before anybody has said anything in an episode: at first the prior of the training states."""
         return known_before(self.prior)
 
     @abstractmethod
@@ -73,9 +73,9 @@ class TeamFilter(eqx.Module):
 
 
 def known_before(prior: Prior) -> Carried:
-    """The prior as something carried."""
+    """The prior as something carried; its mean is trained further, its precision is not."""
     numbers = jnp.asarray(prior.types.is_number)
-    precision = jnp.where(numbers, prior.precision, 0.0)
+    precision = jnp.where(numbers, jax.lax.stop_gradient(prior.precision), 0.0)
     return Carried(prior.mean, precision, precision)
 
 

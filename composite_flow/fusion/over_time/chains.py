@@ -29,7 +29,7 @@ class ChainFilter(TeamFilter):
         reader: the hidden layers; its known inputs are y and whether the speaker is the step's first.
         change_weights: of f, or of m.
         gate_weights, gate_bias: of a; None in a residual chain.
-        prior: of the training states; not trained.
+        prior: of the training states; its mean, with which an episode begins, is trained further.
         kind: gated or residual.
     """
 
@@ -90,7 +90,7 @@ class ChainFilter(TeamFilter):
 
     @property
     def initial(self) -> Carried:
-        """The prior's mean."""
+        """The prior's mean, trained further."""
         return _without_claim(self.prior.mean)
 
 

@@ -48,7 +48,7 @@ class ProductFilter(TeamFilter):
     Attributes:
         speaker: what agents answer.
         predictor: of the next step.
-        prior: of the training states; not trained.
+        prior: of the training states; its mean, with which an episode begins, is trained further.
     """
 
     speaker: Speaker
@@ -76,9 +76,8 @@ class ProductFilter(TeamFilter):
         teams = draw_teams(key, len(histories)) & participants[None]
         sums = jax.tree.map(lambda part: teams.astype(part.dtype) @ part, answers)
         total = jax.tree.map(lambda part: participants.astype(part.dtype) @ part, answers)
-        return added(predicted, total, self.prior.types), jax.vmap(lambda s: added(predicted, s, self.prior.types))(
-            sums
-        )
+        types = self.prior.types
+        return added(predicted, total, types), jax.vmap(lambda each: added(predicted, each, types))(sums)
 
 
 def added(predicted: Carried, total: Answer, types: FeatureTypes) -> Carried:

@@ -11,7 +11,7 @@ from composite_flow.errors import InputError, MismatchError
 from composite_flow.fusion.answers import Prior, prior_of
 from composite_flow.fusion.features import FeatureTypes, find_types
 from composite_flow.fusion.over_time import Carried, build_filter, empty_filter, filter_settings, follow
-from composite_flow.fusion.over_time.segments import Segments, known_losses, segment_losses
+from composite_flow.fusion.over_time.segments import Segment, Segments, known_losses, segment_losses
 from composite_flow.problems.tabular import TabularProblem
 
 KINDS = ("residual", "gated", "product")
@@ -235,3 +235,16 @@ def test_faults_of_an_episode(model, episodes):
                 call()
     finally:
         config.update("jaxtyping_disable", False)
+
+
+def test_training_leaves_the_priors_precision_as_it_is(key):
+    """Steps of one size in every number would drive small precisions below zero."""
+    types = FeatureTypes((), (), 2)
+    prior = Prior(jnp.array([0.4, 0.6]), jnp.array([4.0, 9.0]), types)
+    size = 6
+    team_filter = shaken(build_filter("product", (jnp.zeros(size), jnp.ones(size)), prior, 8, 1, key=key), key)
+    segments = Segment(jax.random.uniform(key, (3, 4, 4, size)), jnp.ones((3, 4), bool))
+    states = jax.random.uniform(key, (3, 4, 2))
+    gradient = jax.grad(lambda f: jnp.mean(segment_losses(f, segments, states, key)))(team_filter)
+    assert not bool(jnp.any(gradient.prior.precision)) and bool(jnp.any(gradient.prior.mean))
+    assert not any(bool(jnp.any(part.prior.precision)) for part in (gradient.speaker, gradient.predictor))

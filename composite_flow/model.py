@@ -162,14 +162,14 @@ class Model:
             histories: the agents' histories, encoded by `layout`.
             key: random key; fixes the noises and the orders.
             radius: D_φ by hand, in scaled units, or a conformal radius of this model; the model's own by default.
-            sampling, options: as in `composite.reconstruct`; options are fields of `Sampling`, and replace them.
+            sampling, options: as in `composite.reconstruct`; options replace fields, and agents have names or numbers.
 
         Raises:
-            MismatchError: the histories are not of the model's layout.
-            InputError: there is no radius, or the histories or options cannot be used.
+            MismatchError, InputError: histories of another layout; no radius, or something that cannot be used.
         """
         radius, histories = self._usable_radius(histories, radius, False), self.layout.in_place_of_absent(histories)
-        estimate = reconstruct(self.denoiser, histories, key=key, sampling=sampling, **options)
+        told = sampling_from(sampling, options, self.layout.agent)
+        estimate = reconstruct(self.denoiser, histories, key=key, sampling=told)
         certificate = certify(self.denoiser, histories, estimate, radius=radius)
         return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
 
@@ -186,7 +186,7 @@ class Model:
 
         The result holds `agents` × `samples` × `state` numbers and more for each; `reconstruct_steps` keeps less.
         """
-        sampling, parts = sampling_from(sampling, options), []
+        sampling, parts = sampling_from(sampling, options, self.layout.agent), []
         for number, (rows, kept) in numbered_parts(len(histories), AT_ONCE):
             found = self._reconstruct_chunk(histories[rows], jax.random.fold_in(key, number), radius, sampling)
             parts.append(jax.tree.map(lambda leaf, kept=kept: leaf[:kept], found))
@@ -204,7 +204,7 @@ class Model:
         **options: Unpack[SamplingOptions],
     ) -> Iterator[Estimates]:
         """`reconstruct_batch` at steps of a dataset, 256 at a time, for `writing_estimates`; `about` is JSON-able."""
-        sampling = sampling_from(sampling, options)
+        sampling = sampling_from(sampling, options, self.layout.agent)
 
         def infer(histories, number: int) -> Inferred:
             found = self._reconstruct_chunk(histories, jax.random.fold_in(key, number), radius, sampling)

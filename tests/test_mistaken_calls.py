@@ -67,6 +67,13 @@ def test_a_number_is_no_key_however_it_is_given(taught):
             infer()
 
 
+def test_names_where_only_numbers_are_known(taught, key):
+    model, one, _ = taught
+    for name in ("participants", "order"):
+        with pytest.raises(InputError, match=f"{name} must be numbers of agents here; a model's `reconstruct` knows"):
+            cf.reconstruct(model.denoiser, one, key=key, **{name: ["ann"]})
+
+
 TRACED = {
     "fuse": lambda model, one, key: model.fuse(one).mean,
     "sample": lambda model, one, key: model.sample(one, 2, key=key),

@@ -184,3 +184,23 @@ def test_batches_that_cannot_be_used_are_refused_before_the_work(key):
         model.reconstruct_batch(jnp.ones((2, 3, 5)), key=key)
     with pytest.raises(InputError, match="at least one"):
         model.reconstruct_batch(jnp.ones((0, 3, 6)), key=key, radius=0.1)
+
+
+def test_agents_have_names_or_numbers(key):
+    """Participants and orders by name are those by number; a name that nobody has is refused."""
+    model = dataclasses.replace(
+        model_of(Attractor(jnp.array([0.2, 0.7]), 0.5)),
+        layout=dataclasses.replace(LAYOUT, agent_names=("ann", "bob", "cy")),
+    )
+    histories = jnp.concatenate([jnp.ones((3, 3)), jnp.eye(3)], axis=1)
+    for by_name, by_number in (
+        ({"participants": ["cy", "ann"]}, {"participants": [2, 0]}),
+        ({"participants": ["bob", 0], "order": ["bob", "ann"]}, {"participants": [1, 0], "order": [1, 0]}),
+    ):
+        one, other = (model.reconstruct(histories, key=key, **options) for options in (by_name, by_number))
+        np.testing.assert_array_equal(one.state, other.state)
+        many = model.reconstruct_batch(histories[None], key=key, **by_name)
+        assert many.certificate.agents.shape[-1] == one.certificate.agents.shape[-1] == 2
+        assert one.certificate.agents.tolist() == other.certificate.agents.tolist()
+    with pytest.raises(InputError, match="no agent 'dan'; the agents are 0 to 2, named ann, bob, cy"):
+        model.reconstruct(histories, key=key, participants=["dan"])

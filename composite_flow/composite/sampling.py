@@ -4,9 +4,9 @@ Functions that reconstruct take them as one `Sampling`, by name, or both: `recon
 num_sweeps=12)` uses `mine` with twelve sweeps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -19,8 +19,8 @@ class SamplingOptions(TypedDict, total=False):
 
     num_samples: int
     num_sweeps: int
-    order: str | Sequence[int]
-    participants: Sequence[int] | None
+    order: str | Sequence[int | str]
+    participants: Sequence[int | str] | None
     sigma: float
     merge_radius: float
     max_candidates: int
@@ -76,9 +76,20 @@ class Sampling:
             object.__setattr__(self, name, value)
 
 
-def sampling_from(sampling: Sampling | None, options: SamplingOptions) -> Sampling:
-    """`sampling`, by default `Sampling()`, with the fields that `options` names replaced."""
-    return replace(sampling or Sampling(), **options)
+def sampling_from(
+    sampling: Sampling | None, options: SamplingOptions, number: Callable[[int | str], int] | None = None
+) -> Sampling:
+    """`sampling`, by default `Sampling()`, with the fields that `options` names replaced.
+
+    Args:
+        number: of an agent that is named; where it is not given, agents are numbers.
+    """
+    given: dict[str, Any] = dict(options)
+    for name in ("participants", "order"):
+        agents = given.get(name)
+        if number is not None and agents is not None and not isinstance(agents, str):
+            given[name] = [number(agent) if isinstance(agent, str) else agent for agent in agents]
+    return replace(sampling or Sampling(), **given)
 
 
 def _checked_order(order: str | Sequence[int], participants: tuple[int, ...] | None) -> str | tuple[int, ...]:
@@ -93,6 +104,8 @@ def _checked_order(order: str | Sequence[int], participants: tuple[int, ...] | N
 
 
 def _agents(agents: Sequence[int], name: str) -> tuple[int, ...]:
+    if any(isinstance(agent, str) for agent in agents):
+        raise InputError(f"{name} must be numbers of agents here; a model's `reconstruct` knows their names.")
     agents = tuple(int(agent) for agent in np.asarray(agents).reshape(-1))
     if not agents:
         raise InputError(f"{name} is empty; name at least one agent.")

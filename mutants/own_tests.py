@@ -5,6 +5,7 @@ from pathlib import Path
 CORE = (
     "composite/*.py",
     "fusion/*.py",
+    "fusion/over_time/*.py",
     "fusion/trust/*.py",
     "certificate/*.py",
     "fixed_points.py",
@@ -53,6 +54,10 @@ ELSEWHERE = {
     "flow.py": ["test_flow.py", "test_settle.py"],
     "training/loss.py": ["training/test_fit.py", "training/test_flow_loss.py"],
     "data/windows.py": ["data/test_dataset.py"],
+    **{
+        f"fusion/over_time/{name}.py": [f"fusion/over_time/test_{of}.py" for of in ("filters", "exact_filters")]
+        for name in ("build", "carried", "chains", "episode", "product", "reader", "segments")
+    },
 }
 
 

@@ -3,19 +3,8 @@
 import gc
 import os
 
-from xla_flags import known_flags
+from xla_flags import QUICK_COMPILATION, known_flags
 
-# Nearly all of the suite's time goes into compiling small programs that run once: let them be compiled quickly.
-# The fusion emitters cost the most, as each fusion goes through a compiler pipeline of its own; without them one
-# LLVM module per program, rather than 32, saves the common part of each. The preset leaves out costly passes.
-# XLA reads this when JAX is imported, and stops at a flag that it does not know; a setting of one's own is kept.
-QUICK_COMPILATION = (
-    "--xla_backend_optimization_level=0",
-    "--xla_llvm_disable_expensive_passes=true",
-    "--xla_cpu_use_fusion_emitters=false",  # no longer known to JAX 0.11
-    "--xla_cpu_parallel_codegen_split_count=1",
-    "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE",
-)
 if "XLA_FLAGS" not in os.environ:  # workers have it from the process that starts them
     os.environ["XLA_FLAGS"] = " ".join(known_flags(QUICK_COMPILATION))
 

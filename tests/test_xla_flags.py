@@ -4,8 +4,7 @@ import os
 import subprocess
 import sys
 
-from conftest import QUICK_COMPILATION
-from xla_flags import known_flags
+from xla_flags import QUICK_COMPILATION, known_flags
 
 
 def test_unknown_flags_and_values_are_left_out():

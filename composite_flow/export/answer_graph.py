@@ -59,11 +59,8 @@ def _unlike(graph: Graph, familiar: Familiar, history: str) -> str:
     held = graph.times(centred, familiar.components)
     deviations = np.asarray(familiar.deviations)
     far = graph.times(graph.squared(held), 1.0 / (len(deviations) * deviations[:, None] ** 2))
-    sums = (
-        graph.times(graph.squared(part), np.ones((size, 1)))
-        for part, size in ((centred, len(low)), (held, len(deviations)))
-    )
-    off = graph.apply("Div", graph.apply("Relu", graph.apply("Sub", *sums)), graph.constant(familiar.left))
+    rest = graph.apply("Sub", centred, graph.times(held, np.asarray(familiar.components).T))
+    off = graph.times(graph.squared(rest), np.full((len(low), 1), 1.0 / float(familiar.left)))
     return graph.apply("Concat", outside, far, off, axis=1)
 
 

@@ -48,8 +48,9 @@ class Familiar(eqx.Module):
         centred = x - self.mean
         held = centred @ self.components
         far = jnp.mean((held / self.deviations) ** 2)
-        off = jnp.sum(centred**2) - jnp.sum(held**2)
-        return jnp.stack([jnp.maximum(outside, 0.0), far, jnp.maximum(off, 0.0) / self.left])
+        # the rest itself, not ‖centred‖² − ‖held‖², whose rounding can be as large as what is left
+        off = jnp.sum((centred - self.components @ held) ** 2)
+        return jnp.stack([jnp.maximum(outside, 0.0), far, off / self.left])
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def test_worlds_and_inputs_that_are_none_are_refused(folder, capsys):
         assert "its factory raised" in refused(capsys, *command, "ring_world:broken", "--out", new)
         assert "or MODULE:FACTORY of your own" in refused(capsys, *command, "maze:3x3", "--out", new)
     for name, sentence in (
-        ("belief", "There is no input 'belief' of an actor: there are agent, observations"),
+        ("hope", "There is no input 'hope' of an actor: there are agent, observations"),
         ("no_such_module:Belief", "cannot be imported"),
         ("ring_world:Ring", "must be a subclass of composite_flow.PolicyInput"),
     ):

@@ -174,7 +174,8 @@ def test_everything_runs_small_and_tells_what_it_found(tmp_path):
     coverage = result.summary["coverage"]
     assert {row["kind"] for row in coverage} == {"others", "regions", "sets of states"}
     assert {row["size"] for row in coverage} == {1, 4, 9} and {row["lost"] for row in coverage} == {0.0, 0.3}
-    assert all(row["covered"] > row["level"] - 0.12 for row in coverage)  # 120 test episodes
+    # three draws of 40 calibration and 40 test episodes: standard errors of about 0.04 each
+    assert all(row["covered"] > row["level"] - 0.16 for row in coverage)
     assert all(0.99 < row["ratio"] for row in result.summary["sets"])  # no set is smaller than the exact one
     broken_cell = result.summary["broken"]["sensors"]
     assert broken_cell["faults"]["nan-1"]["named"][0] == 1.0 and broken_cell["accepted"][0] > 0.9

@@ -73,7 +73,7 @@ def test_two_by_two_is_the_papers():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("chess", "sensor:ROWSxCOLUMNS, tabular:tiger, tabular:xor, smax:SCENARIO"),
+        ("chess", "sensor:ROWSxCOLUMNS, tabular:tiger, tabular:xor, FILE.dpomdp, .*smax:SCENARIO, or MODULE:FACTORY"),
         ("tabular:chess", "there are tiger, xor"),
         ("sensor:5", "write sensor:ROWSxCOLUMNS"),
         ("sensor:5x-5", "write sensor:ROWSxCOLUMNS"),

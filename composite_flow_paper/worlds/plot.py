@@ -20,21 +20,20 @@ COLOURS = {
 
 
 def draw(result: Result[WorldsSettings], out: Path) -> list[Path]:
-    """Write worlds.svg and worlds.png: decibels above the constant, a group for each world, with intervals."""
+    """Write worlds.svg and worlds.png: decibels above the constant, a panel with a scale of its own for each world, with intervals."""
     worlds = result.summary["worlds"]
     with styled():
-        figure, axes = plt.subplots(figsize=(1.6 * len(worlds) + 3.6, 3.4), layout="constrained")
-        for place, world in enumerate(worlds.values()):
+        size = (2.2 * len(worlds) + 2.6, 3.2)
+        figure, panels = plt.subplots(1, len(worlds), figsize=size, layout="constrained", squeeze=False)
+        for axes, (name, world) in zip(panels[0], worlds.items(), strict=True):
             for number, (way, colour) in enumerate(COLOURS.items()):
                 middle, low, high = world["ways"][way]["above"]
-                at = place + 0.12 * (number - 2.5)
-                axes.vlines(at, low, high, color=colour, lw=1)
-                axes.scatter(at, middle, color=colour, s=20, label=None if place else WAYS[way], zorder=3)
-        axes.axhline(0.0, color=MUTED, lw=1)
-        axes.set_xticks(range(len(worlds)), list(worlds))
-        axes.set(ylabel="PSNR above the constant, dB", xlim=(-0.5, len(worlds) - 0.5))
-        axes.set_title("Where inference pays")
-        figure.legend(loc="outside right upper")
+                axes.vlines(number, low, high, color=colour, lw=1)
+                axes.scatter(number, middle, color=colour, s=24, label=WAYS[way], zorder=3)
+            axes.axhline(0.0, color=MUTED, lw=1)
+            axes.set(title=name, xticks=[], xlim=(-0.7, len(COLOURS) - 0.3))
+        panels[0][0].set_ylabel("PSNR above the constant, dB")
+        figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right upper")
         paths = save_figure(figure, out / "worlds")
         plt.close(figure)
     return list(paths)

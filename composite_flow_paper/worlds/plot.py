@@ -20,7 +20,7 @@ COLOURS = {
 
 
 def draw(result: Result[WorldsSettings], out: Path) -> list[Path]:
-    """Write worlds.svg and worlds.png: decibels above the constant with intervals, a panel of its own for each world."""
+    """Write worlds.svg and worlds.png: decibels above the constant with intervals, a panel for each world."""
     worlds = result.summary["worlds"]
     with styled():
         size = (2.2 * len(worlds) + 2.6, 3.2)

@@ -27,6 +27,7 @@ from composite_flow.errors import InputError
 from composite_flow.history import History, HistoryLayout
 from composite_flow.numerics.entry_point import entry_point
 from composite_flow.problems.base import EnumerableProblem, RandomPolicy, ReactivePolicy
+from composite_flow.problems.distinct_states import distinct_states
 
 LOWEST_WEIGHT = -60.0
 # Entries that a likelihood table of `exact_belief` has at most: 16 MB.
@@ -229,16 +230,21 @@ def start_distribution(
     """
     if not 1 <= length <= num_steps:
         raise InputError(f"A window of {length} steps does not fit into episodes of {num_steps}.")
-    initial = problem.initial_probabilities()
     if length == num_steps:
-        return initial
+        return problem.initial_probabilities()
+    mean = jnp.mean(state_distributions(problem, policy, num_steps - length + 1), axis=0)
+    return mean / jnp.sum(mean)
+
+
+def state_distributions(
+    problem: EnumerableProblem, policy: ReactivePolicy, num_steps: int
+) -> Float[Array, "steps states"]:
+    """p_0 Pᵗ, the distribution of the hidden state at each of the first steps, under the team's policy."""
 
     def advance(distribution, _):
         return problem.team_prediction(distribution, policy), distribution
 
-    _, distributions = jax.lax.scan(advance, initial, length=num_steps - length + 1)
-    mean = jnp.mean(distributions, axis=0)
-    return mean / jnp.sum(mean)
+    return jax.lax.scan(advance, problem.initial_probabilities(), length=num_steps)[1]
 
 
 def _weights(log_belief: Float[Array, " states"]) -> Float[Array, " states"]:
@@ -264,14 +270,12 @@ def _beliefs(model: BeliefModel, histories: History, joint: bool) -> Float[Array
 
 def _merge_states(states: np.ndarray, log_probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Add up the probabilities of hidden states with the same features, in the order of their first appearance."""
-    _, first, labels = np.unique(states, axis=0, return_index=True, return_inverse=True)
-    if len(first) == len(states):
+    distinct, labels = distinct_states(states)
+    if len(distinct) == len(states):
         return states, log_probabilities
-    place = np.empty(len(first), int)
-    place[np.argsort(first)] = np.arange(len(first))
-    merged = np.full((len(first), len(log_probabilities)), -np.inf, np.float32)
-    np.logaddexp.at(merged, place[labels.ravel()], log_probabilities.T)
-    return states[np.sort(first)], merged.T
+    merged = np.full((len(distinct), len(log_probabilities)), -np.inf, np.float32)
+    np.logaddexp.at(merged, labels, log_probabilities.T)
+    return distinct, merged.T
 
 
 def _check_histories(problem: EnumerableProblem, histories: History, start, joint: bool) -> int:

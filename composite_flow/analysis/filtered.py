@@ -34,5 +34,6 @@ def filtered_at(
         grid = np.pad(grid, ((0, _AT_ONCE - len(first)), (0, 0)), mode="edge")  # one size, compiled once
         histories = windows.joint(jnp.asarray(grid.reshape(-1), jnp.int32)).histories
         histories = histories.reshape(*grid.shape, *histories.shape[1:])
-        found.append(filtered_means(team_filter, histories, jax.random.fold_in(key, part))[: len(first)])
+        heard, key_part = jnp.ones(histories.shape[:3], bool), jax.random.fold_in(key, part)
+        found.append(filtered_means(team_filter, histories, heard, key_part)[: len(first)])
     return jnp.concatenate(found)[row, steps - starts]

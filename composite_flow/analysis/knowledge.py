@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from composite_flow.belief import BeliefModel, exact_belief, intersection
+from composite_flow.belief import BeliefModel, exact_belief, intersection, state_distributions
 from composite_flow.composite.reconstruct import reconstruct_batch
 from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset, JointBatch
@@ -30,6 +30,7 @@ from composite_flow.fusion.ideal import fuse_beliefs
 from composite_flow.history import History, HistoryLayout
 from composite_flow.metrics import exact_states
 from composite_flow.problems.base import EnumerableProblem, RandomPolicy, ReactivePolicy
+from composite_flow.problems.distinct_states import distinct_states
 
 STIR = 0.2  # as states are one-hot or 0 and 1, at least 1 apart
 
@@ -88,7 +89,7 @@ class MergedBelief(eqx.Module):
     labels: Int[Array, " hidden"]
 
     def __init__(self, model: BeliefModel):
-        states, labels = merged_states(model.problem)
+        states, labels = distinct_states(np.asarray(model.problem.states()))
         self.model, self.states, self.labels = model, jnp.asarray(states), jnp.asarray(labels)
 
     @property
@@ -146,15 +147,6 @@ def knowledge(
     )
 
 
-def merged_states(problem: EnumerableProblem) -> tuple[Float[np.ndarray, "states state"], Int[np.ndarray, " hidden"]]:
-    """Each state's features once, in the order in which they first appear, and each hidden state's place there."""
-    hidden = np.asarray(problem.states())
-    _, first, labels = np.unique(hidden, axis=0, return_index=True, return_inverse=True)
-    place = np.empty(len(first), np.int64)
-    place[np.argsort(first)] = np.arange(len(first))
-    return hidden[np.sort(first)], place[labels.ravel()]
-
-
 def merge_log(
     log_belief: Float[Array, " hidden"], labels: Int[Array, " hidden"], count: int
 ) -> Float[Array, " states"]:
@@ -177,12 +169,9 @@ def _known(log_probabilities: Float[Array, "joint states"], truth: Int[Array, " 
 
 def _priors(problem: EnumerableProblem, policy: ReactivePolicy) -> Float[Array, "steps states"]:
     """log p(s_t) at every step, under the team's policy."""
-    states, labels = merged_states(problem)
-
-    def advance(distribution, _):
-        return problem.team_prediction(distribution, policy), distribution
-
-    _, found = jax.lax.scan(advance, problem.initial_probabilities(), length=problem.num_steps)
+    states, labels = distinct_states(np.asarray(problem.states()))
+    assert problem.num_steps is not None, "`knowledge` refuses others"
+    found = state_distributions(problem, policy, problem.num_steps)
     return jax.vmap(lambda one: merge_log(jnp.log(one), jnp.asarray(labels), len(states)))(found)
 
 

@@ -60,9 +60,14 @@ class Prior(eqx.Module):
     @property
     def logits(self) -> Float[Array, " state"]:
         """Log-odds of binary features, log-probabilities of groups, 0 for numbers."""
-        frequency = jnp.clip(self.mean, SMALLEST_FREQUENCY, 1.0 - SMALLEST_FREQUENCY)
-        odds = jnp.log(frequency) - jnp.where(jnp.asarray(self.types.in_group), 0.0, jnp.log1p(-frequency))
-        return jnp.where(jnp.asarray(self.types.is_number), 0.0, odds)
+        return logits_of(self.mean, self.types)
+
+
+def logits_of(mean: Float[Array, " state"], types: FeatureTypes) -> Float[Array, " state"]:
+    """Log-odds of binary features, log-probabilities of groups, 0 for numbers."""
+    frequency = jnp.clip(mean, SMALLEST_FREQUENCY, 1.0 - SMALLEST_FREQUENCY)
+    odds = jnp.log(frequency) - jnp.where(jnp.asarray(types.in_group), 0.0, jnp.log1p(-frequency))
+    return jnp.where(jnp.asarray(types.is_number), 0.0, odds)
 
 
 def prior_of(states: Float[np.ndarray, "states state"], types: FeatureTypes) -> Prior:

@@ -4,6 +4,9 @@
 for each step, most of the data in large teams. `OwnSteps` leaves them out: an agent's place says who it is.
 """
 
+from dataclasses import replace
+from typing import TypeVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -19,8 +22,15 @@ from composite_flow.history import HistoryLayout
 _STATES, _HISTORY_BYTES = 65_536, 64e6  # what the prior and the mean histories are computed from, at most
 
 
-class JointSteps(eqx.Module):
-    """A dataset whose samples are whole joint histories; training reads it as it reads pairs."""
+AnySteps = TypeVar("AnySteps", bound="TeamSteps")
+
+
+class TeamSteps(eqx.Module):
+    """A dataset whose samples are of the whole team; training reads it as it reads pairs, by a `sample` of its own.
+
+    Attributes:
+        dataset: of the steps.
+    """
 
     dataset: HistoryDataset
 
@@ -36,13 +46,17 @@ class JointSteps(eqx.Module):
 
     @property
     def num_steps(self) -> int:
-        """Number of steps; each gives one joint history."""
+        """Number of steps, at each of which a sample can be drawn."""
         return self.dataset.num_steps
 
-    def resident(self, key: PRNGKeyArray, num_bytes: int) -> "JointSteps":
+    def resident(self: AnySteps, key: PRNGKeyArray, num_bytes: int) -> AnySteps:
         """A random portion of this size that is in memory; itself where all are."""
         portion = self.dataset.resident(key, num_bytes)
-        return self if portion is self.dataset else type(self)(portion)
+        return self if portion is self.dataset else replace(self, dataset=portion)
+
+
+class JointSteps(TeamSteps):
+    """Samples are whole joint histories."""
 
     def sample(
         self, key: PRNGKeyArray, batch: int

@@ -18,8 +18,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from composite_flow.data.progress import CountProgress
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.metrics import clopper_pearson, decibels, normal_interval
+from composite_flow.numerics.settled import settled
 from composite_flow.policy.certainty import certainty
-from composite_flow.policy.rollout import carried, choose_tree, squared_error, team_won
+from composite_flow.policy.rollout import choose_tree, squared_error, team_won
 from composite_flow.policy.team import Team, TeamMemory, decide, fresh_memory
 from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems.base import Problem, World, tells_wins
@@ -185,7 +186,7 @@ def _first_episodes(
 
 def _start(problem: Problem, team: Team, key: PRNGKeyArray) -> _Episode:
     key_world, key_steps = jax.random.split(key)
-    world, memory = carried(problem.reset(key_world)), fresh_memory(team, problem.num_agents)
+    world, memory = settled(problem.reset(key_world)), fresh_memory(team, problem.num_agents)
     zero, none = jnp.float32(0.0), jnp.int32(0)
     return _Episode(world, memory, key_steps, jnp.asarray(False), zero, none, zero, none, none)
 
@@ -209,7 +210,7 @@ def _advance(
         certain += jnp.sum(known.is_certain, dtype=jnp.int32)
         right += jnp.sum(known.is_certain & known.is_right, dtype=jnp.int32)
     after = _Episode(
-        carried(world),
+        settled(world),
         memory,
         episode.key,
         over,

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from composite_flow.numerics.settled import settled
 from composite_flow.policy.team import Team, TeamMemory, decide, fresh_memory
 from composite_flow.problems.base import Problem, World
 
@@ -157,7 +158,7 @@ def _advance(problem: Problem, team: Team, key: PRNGKeyArray, live: Live) -> tup
     memory, decision = decide(team, key_act, live.memory, observations, available, state)
     critic_memory, value = team.networks.critic.step(live.critic_memory, state)
     world, reward, ends = problem.step(key_world, live.world, decision.actions)
-    world, reward = carried(world), reward.astype(jnp.float32)
+    world, reward = settled(world), reward.astype(jnp.float32)
     step = Step(
         inputs=decision.inputs,
         observations=None if decision.samples is None else observations,
@@ -197,19 +198,8 @@ def team_won(problem: Problem, world: World) -> Bool[Array, ""]:
 
 def _start(problem: Problem, team: Team, key: PRNGKeyArray) -> Live:
     memory, critic_memory = fresh_memory(team, problem.num_agents), team.networks.critic.fresh_memory()
-    world = carried(problem.reset(key))
+    world = settled(problem.reset(key))
     return Live(world, memory, critic_memory, jnp.asarray(True), jnp.float32(0.0), jnp.int32(0))
-
-
-def carried(world: World) -> World:
-    """The world as arrays of settled types: with plain numbers in it, a second call would compile everything again."""
-
-    def settled(leaf):
-        leaf = jnp.asarray(leaf)
-        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return leaf if is_key else jax.lax.convert_element_type(leaf, leaf.dtype)
-
-    return jax.tree.map(settled, world)
 
 
 def choose_tree(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:

@@ -8,18 +8,18 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.files.plain_json import jsonable
 from composite_flow.fusion.answers import Answers
 from composite_flow.fusion.fuse import fuse_each
-from composite_flow.fusion.over_time import TeamFilter, follow
+from composite_flow.fusion.over_time import TeamFilter
+from composite_flow.fusion.over_time.episode import filtered_means
 from composite_flow.model import Model
 from composite_flow.problems.base import EnumerableProblem
 from composite_flow.problems.kinds import problem_from_text
@@ -156,8 +156,8 @@ def judge(
     observations = joint.structured.observations[:, :, -1].reshape(*histories.shape[:3], -1)
     heard = jax.random.uniform(key_lost, histories.shape[:3]) >= lost
     exact = exact_means(problem, observations, heard)
-    found = followed(team_filter, histories, heard, key_orders)
-    fused = fused_means(answers, joint.histories, heard.reshape(-1, histories.shape[2])).reshape(states.shape)
+    found = filtered_means(team_filter, histories, heard, key_orders)
+    fused = fuse_each(answers, joint.histories, heard.reshape(-1, histories.shape[2])).mean.reshape(states.shape)
     excess = np.asarray(jnp.mean((found - exact) ** 2, axis=(1, 2)), np.float64)
     return {
         "error": float(jnp.mean((found - states) ** 2)),
@@ -168,27 +168,3 @@ def judge(
         "fusion_excess": float(jnp.mean((fused - exact) ** 2)),
         "episodes": len(excess),
     }
-
-
-@eqx.filter_jit
-def followed(
-    team_filter: TeamFilter,
-    histories: Float[Array, "episodes steps agents history"],
-    heard: Bool[Array, "episodes steps agents"],
-    key: PRNGKeyArray,
-) -> Float[Array, "episodes steps state"]:
-    """The filter's means in each episode."""
-
-    def of_episode(inputs):
-        histories, heard, key = inputs
-        first = jnp.arange(len(histories)) == 0
-        return follow(team_filter, histories, heard, first, team_filter.initial, key)[0].mean
-
-    return jax.lax.map(of_episode, (histories, heard, jax.random.split(key, len(histories))), batch_size=50)
-
-
-def fused_means(
-    answers: Answers, histories: Float[Array, "joint agents history"], heard: Bool[Array, "joint agents"]
-) -> Float[Array, "joint state"]:
-    """Fusion of histories of one step, by those who are heard; the prior's mean where nobody is."""
-    return fuse_each(answers, histories, heard).mean

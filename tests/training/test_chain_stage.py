@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from four_sensors import assert_same, four_sensors
 
 import composite_flow as cf
 from composite_flow.errors import InputError
@@ -38,21 +39,11 @@ KEY = jax.random.key(5)
 
 @pytest.fixture(scope="module")
 def data():
-    """Training and validation data of four sensors and one target."""
-    episodes = cf.collect(cf.SensorNetwork.grid(2, 2, num_targets=1), 64, key=jax.random.key(0))
-    train, validation, _ = cf.HistoryDataset(episodes).split(key=jax.random.key(1))
-    return train, validation
+    return four_sensors()
 
 
 def learned(data, config=CONFIG, **options):
     return fit(*data, config, key=KEY, **{"progress": False, **options})
-
-
-def assert_same(one, other):
-    leaves = [[np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array))] for tree in (one, other)]
-    assert len(leaves[0]) == len(leaves[1]) > 0
-    for a, b in zip(*leaves, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +113,7 @@ def test_it_is_added_to_a_finished_run_and_stays(tmp_path, data, model):
 
 
 def test_data_larger_than_memory(tmp_path, data, model):
-    episodes = cf.collect(cf.SensorNetwork.grid(2, 2, num_targets=1), 64, key=jax.random.key(0))
-    episodes.save(tmp_path / "data")
-    stored = cf.HistoryDataset(cf.Episodes.load(tmp_path / "data", in_memory=False))
-    train, validation, _ = stored.split(key=jax.random.key(1))
+    train, validation = four_sensors(tmp_path / "data")
     config = dataclasses.replace(CONFIG, evaluate_every=20, resident_gigabytes=5e-6)
     found = fit(train, validation, config, key=KEY, progress=False)
     assert found.curves[-1]["psnr_chain"] > found.curves[3]["psnr_chain"]

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-import equinox as eqx
 import jax
 import numpy as np
 import pytest
+from four_sensors import assert_same, four_sensors, weights
 
 import composite_flow as cf
 from composite_flow.errors import InputError
@@ -32,23 +32,11 @@ KEY = jax.random.key(5)
 
 @pytest.fixture(scope="module")
 def data():
-    episodes = cf.collect(cf.SensorNetwork.grid(2, 2, num_targets=1), 64, key=jax.random.key(0))
-    train, validation, _ = cf.HistoryDataset(episodes).split(key=jax.random.key(1))
-    return train, validation
+    return four_sensors()
 
 
 def learned(data, config=CONFIG, **options):
     return fit(*data, config, key=KEY, **{"progress": False, **options})
-
-
-def weights(tree):
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array))]
-
-
-def assert_same(one, other):
-    assert len(weights(one)) == len(weights(other)) > 0
-    for a, b in zip(weights(one), weights(other), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +80,7 @@ def test_a_filter_is_added_to_a_finished_run_and_another_kind_is_another_trainin
 
 
 def test_a_filter_of_data_larger_than_memory(tmp_path, data, model):
-    episodes = cf.collect(cf.SensorNetwork.grid(2, 2, num_targets=1), 64, key=jax.random.key(0))
-    episodes.save(tmp_path / "data")
-    stored = cf.HistoryDataset(cf.Episodes.load(tmp_path / "data", in_memory=False))
-    train, validation, _ = stored.split(key=jax.random.key(1))
+    train, validation = four_sensors(tmp_path / "data")
     config = dataclasses.replace(CONFIG, evaluate_every=20, resident_gigabytes=5e-6)
     found = fit(train, validation, config, key=KEY, progress=False)
     assert "psnr_over_time" in found.curves[-1]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from four_sensors import assert_same, four_sensors
 
 import composite_flow as cf
 from composite_flow.errors import InputError
@@ -39,24 +40,11 @@ KEY = jax.random.key(5)
 
 @pytest.fixture(scope="module")
 def data():
-    """Training and validation data of four sensors and one target."""
-    episodes = cf.collect(cf.SensorNetwork.grid(2, 2, num_targets=1), 64, key=jax.random.key(0))
-    train, validation, _ = cf.HistoryDataset(episodes).split(key=jax.random.key(1))
-    return train, validation
+    return four_sensors()
 
 
 def learned(data, learn, **options):
     return fit(*data, dataclasses.replace(CONFIG, learn=learn), key=KEY, progress=False, **options)
-
-
-def bits(network):
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(network, eqx.is_array))]
-
-
-def assert_same(one, other):
-    assert len(bits(one)) == len(bits(other)) > 0
-    for a, b in zip(bits(one), bits(other), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +105,7 @@ def test_a_new_run_leaves_no_answers_of_an_old_one(tmp_path, data):
 
 def test_data_larger_than_memory_and_several_shares(tmp_path, data):
     """Answers learn from portions that are read one after another, and resume within them."""
-    episodes = cf.collect(cf.SensorNetwork.grid(2, 2, num_targets=1), 64, key=jax.random.key(0))
-    episodes.save(tmp_path / "data")
-    stored = cf.HistoryDataset(cf.Episodes.load(tmp_path / "data", in_memory=False))
-    train, validation, _ = stored.split(key=jax.random.key(1))
+    train, validation = four_sensors(tmp_path / "data")
     config = dataclasses.replace(CONFIG, learn="fusion", evaluate_every=20, resident_gigabytes=5e-6)
     model = fit(train, validation, config, key=KEY, progress=False)
     assert model.curves[-1]["psnr_fusion"] > model.curves[0]["psnr_fusion"]

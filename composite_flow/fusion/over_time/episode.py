@@ -82,12 +82,14 @@ def _followed(team_filter, histories, heard, key):
 
 @eqx.filter_jit
 def filtered_means(
-    team_filter: TeamFilter, histories: Float[Array, "episodes steps agents history"], key: PRNGKeyArray
+    team_filter: TeamFilter,
+    histories: Float[Array, "episodes steps agents history"],
+    heard: Bool[Array, "episodes steps agents"],
+    key: PRNGKeyArray,
 ) -> Float[Array, "episodes steps state"]:
-    """The scaled means of whole teams in several episodes of one length."""
+    """The scaled means in several episodes of one length."""
 
     def of_episode(inputs):
-        each, key = inputs
-        return _followed(team_filter, each, jnp.ones(each.shape[:2], bool), key)[0]
+        return _followed(team_filter, *inputs)[0]
 
-    return jax.lax.map(of_episode, (histories, jax.random.split(key, len(histories))), batch_size=32)
+    return jax.lax.map(of_episode, (histories, heard, jax.random.split(key, len(histories))), batch_size=32)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from composite_flow.fusion.answers import SMALLEST_FREQUENCY, Answer, Prior
+from composite_flow.fusion.answers import Answer, Prior, logits_of
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.loss import draw_teams
 from composite_flow.fusion.network import LARGEST_EXPONENT
@@ -87,13 +87,6 @@ def added(predicted: Carried, total: Answer, types: FeatureTypes) -> Carried:
     mean = predicted.mean + total.evidence / jnp.where(numbers, weight, 1.0)
     others = types.probabilities(logits_of(predicted.mean, types) + total.evidence)
     return Carried(jnp.where(numbers, mean, others), weight, precision)
-
-
-def logits_of(mean: Float[Array, " state"], types: FeatureTypes) -> Float[Array, " state"]:
-    """Log-odds of binary features, log-probabilities of groups, 0 for numbers."""
-    frequency = jnp.clip(mean, SMALLEST_FREQUENCY, 1.0 - SMALLEST_FREQUENCY)
-    odds = jnp.log(frequency) - jnp.where(jnp.asarray(types.in_group), 0.0, jnp.log1p(-frequency))
-    return jnp.where(jnp.asarray(types.is_number), 0.0, odds)
 
 
 class SpeakerNetwork(Speaker):

@@ -8,11 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from composite_flow.data.dataset import HistoryDataset
-from composite_flow.data.scaling import Scaling
+from composite_flow.fusion.joint_steps import TeamSteps
 from composite_flow.fusion.loss import CLAIM_SHARE
 from composite_flow.fusion.over_time.carried import Carried, TeamFilter, follow
-from composite_flow.history import HistoryLayout
 
 
 class Segment(eqx.Module):
@@ -27,36 +25,14 @@ class Segment(eqx.Module):
     counts: Bool[Array, "batch steps"]
 
 
-class Segments(eqx.Module):
-    """A dataset whose samples are segments; training reads it as it reads pairs.
+class Segments(TeamSteps):
+    """Samples are segments.
 
     Attributes:
-        dataset: of the steps.
         length: steps of a segment.
     """
 
-    dataset: HistoryDataset
     length: int = eqx.field(static=True)
-
-    @property
-    def layout(self) -> HistoryLayout:
-        """Sizes and columns of each agent's history."""
-        return self.dataset.layout
-
-    @property
-    def scaling(self) -> Scaling:
-        """Maps the states to [0, 1]."""
-        return self.dataset.scaling
-
-    @property
-    def num_steps(self) -> int:
-        """Number of steps; a segment begins at each."""
-        return self.dataset.num_steps
-
-    def resident(self, key: PRNGKeyArray, num_bytes: int) -> "Segments":
-        """A random portion of this size that is in memory; itself where all are."""
-        portion = self.dataset.resident(key, num_bytes)
-        return self if portion is self.dataset else Segments(portion, self.length)
 
     def sample(self, key: PRNGKeyArray, batch: int) -> tuple[Segment, Float[Array, "batch steps state"]]:
         """Segments and scaled states, which begin at steps drawn uniformly with replacement; traceable.

@@ -15,9 +15,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from composite_flow.errors import InputError, MismatchError
+from composite_flow.numerics.settled import settled, settled_like
 from composite_flow.problems.base import Problem
 from composite_flow.problems.compiled import jaxmarl, jumanji
 from composite_flow.problems.compiled.features import flat, names
@@ -97,13 +97,13 @@ class LibraryWorld(Problem):
     def reset(self, key):
         """The simulator's start."""
         with _as_libraries_expect():
-            return _settled(self._simulator.reset(key))
+            return settled(self._simulator.reset(key))
 
     def step(self, key, world, actions):
         """The simulator's step, without a reset of its own."""
         with _as_libraries_expect():
             moved, reward, over = self._simulator.step(key, world.state, actions)
-            return _like(moved, world), reward.astype(jnp.float32), over.astype(bool)
+            return settled_like(moved, world), reward.astype(jnp.float32), over.astype(bool)
 
     def observe(self, key, world):
         """What the simulator shows each agent."""
@@ -190,21 +190,3 @@ def _library_version(library: str) -> str:
 
 
 _EXTRAS = {"jaxmarl": "smax", "jumanji": "jumanji"}
-
-
-def _settled(tree: Any) -> Any:
-    """The same arrays, with types that do not change from step to step; plain numbers become arrays."""
-    return jax.tree.map(
-        lambda leaf: _typed(leaf, jnp.asarray(leaf).dtype if not hasattr(leaf, "dtype") else leaf.dtype), tree
-    )
-
-
-def _like(tree: Any, model: Any) -> Any:
-    """The same arrays with the types of a model's."""
-    return jax.tree.map(lambda leaf, other: _typed(leaf, other.dtype), tree, model)
-
-
-def _typed(leaf: Any, dtype: Any) -> Array:
-    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        return leaf
-    return jax.lax.convert_element_type(jnp.asarray(leaf), dtype)

@@ -28,6 +28,8 @@ class TeamOptions:
     """Steps for which an answer counts after its own."""
     level: float = 0.9
     """Of intervals."""
+    lease: float = 0.6
+    """Seconds without a sign of life after which a member is held to be gone; more where machines are busy."""
     robust: bool = False
     """Leave out those whose answers contradict all others'."""
     samples: int = 4
@@ -75,7 +77,7 @@ def agent(
 
     settings, inference, loss = parts_of(options, team)
     model = load(run)
-    with bus_of(team, model.layout.num_agents, listen, connect, through) as bus:
+    with bus_of(team, model.layout.num_agents, listen, connect, through, options.lease) as bus:
         run_until_stopped(agent_process(bus, model, name, settings, inference, loss))
 
 

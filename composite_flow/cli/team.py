@@ -48,7 +48,7 @@ def team(
     commands = {agent: agent_command(str(run), agent, name, arguments) for agent in range(opened.dataset.num_agents)}
     say(f"Starting {len(commands)} agents.")
     found: list[tuple[int, dict[int, dict[str, Any]]]] = []
-    with TeamProcesses(name, commands) as processes, progress_bar("steps") as advance:
+    with TeamProcesses(name, commands, options.lease) as processes, progress_bar("steps") as advance:
         processes.wait_until_met()
         logged = dataclasses.replace(_episodes(data), scaling=opened.model.scaling)
         for step, told in replay(processes, logged, steps, options.deadline + 1.0, period):
@@ -61,11 +61,11 @@ def team(
 
 
 def as_arguments(options: TeamOptions) -> list[str]:
-    """The options of a command that says the same; those at their defaults are left out."""
+    """The options of a command that says the same; left out are defaults, and the lease, which `TeamProcesses` adds."""
     found = []
     for field in dataclasses.fields(options):
         value, name = getattr(options, field.name), "--" + field.name.replace("_", "-")
-        if value != field.default:
+        if value != field.default and field.name != "lease":
             found += [name] if value is True else [name, str(value)]
     return found
 

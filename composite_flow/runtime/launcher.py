@@ -16,7 +16,7 @@ import numpy as np
 from composite_flow.data.episodes import Episodes
 from composite_flow.data.shards import ShardedArray
 from composite_flow.errors import CompositeFlowError, InputError
-from composite_flow.runtime.bus import Bus
+from composite_flow.runtime.bus import LEASE_SECONDS, Bus
 
 START_SECONDS = 600.0  # many agents on few cores compile what they call before they meet
 
@@ -31,14 +31,15 @@ class TeamProcesses:
         paused: those that were paused.
     """
 
-    def __init__(self, team: str, commands: Mapping[int, Sequence[str]]):
+    def __init__(self, team: str, commands: Mapping[int, Sequence[str]], lease: float = LEASE_SECONDS):
         """Nothing is started before the `with` block.
 
         Args:
             team: its name on the bus.
-            commands: by which each agent is started; the endpoint is added to them.
+            commands: by which each agent is started; the endpoint and the lease are added to them.
+            lease: seconds without a sign of life after which a member is gone.
         """
-        self.team, self._commands = team, commands
+        self.team, self._commands, self._lease = team, commands, lease
         self.endpoint = f"tcp/127.0.0.1:{free_port()}"
         self.processes: dict[int, subprocess.Popen] = {}
         self.paused: dict[int, subprocess.Popen] = {}
@@ -47,7 +48,7 @@ class TeamProcesses:
 
     def __enter__(self) -> "TeamProcesses":
         with ExitStack() as opened:
-            self.bus = opened.enter_context(Bus(self.team, listen=[self.endpoint], carries=True))
+            self.bus = opened.enter_context(Bus(self.team, [self.endpoint], lease=self._lease, carries=True))
             opened.callback(self._stop)
             self.bus.listen("estimate/*", lambda _, data: self._note_told(json.loads(data)))
             self.bus.listen("present/*", lambda _, data: self._note_present(json.loads(data)))
@@ -61,7 +62,7 @@ class TeamProcesses:
 
     def start(self, agent: int) -> None:
         """Start an agent, for the first time or again."""
-        command = [*self._commands[agent], "--through", self.endpoint]
+        command = [*self._commands[agent], "--through", self.endpoint, "--lease", str(self._lease)]
         self._present.pop(agent, None)
         self.processes[agent] = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 

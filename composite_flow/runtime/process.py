@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from composite_flow.errors import InputError
-from composite_flow.runtime.bus import LEASE_SECONDS, Bus
+from composite_flow.runtime.bus import Bus
 from composite_flow.runtime.loss import Loss
 from composite_flow.runtime.member import Member, Rule, Settings
 from composite_flow.runtime.message import RefusedMessage, is_proof, prove, unpack
@@ -64,8 +64,8 @@ class AgentProcess:
 
     def _refuse_a_second_one(self) -> None:
         """One that was killed may still be held to be alive for a lease."""
-        until = time.monotonic() + 3 * LEASE_SECONDS
-        while self._bus.alive(self._number, LEASE_SECONDS):
+        until = time.monotonic() + 3 * self._bus.lease
+        while self._bus.alive(self._number, self._bus.lease):
             if time.monotonic() > until:
                 raise InputError(self._taken)
             time.sleep(0.1)

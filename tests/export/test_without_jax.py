@@ -51,14 +51,13 @@ print(int(peak) / 1024)
 
 
 def told_without_jax(folder, rule, steps):
-    """What agents on a bus infer at the first steps; the deadline is far, so that everybody is heard."""
+    """What agents on a bus infer at these steps; deadline and lease are far, so that everybody is heard."""
     options, exported = ["--deadline", "100", "--rule", rule, "--samples", "2"], str(folder / "exported")
     commands = {agent: exported_command(exported, agent, rule, options, PYTHON) for agent in range(AGENTS)}
-    with TeamProcesses(rule, commands) as team:
+    with TeamProcesses(rule, commands, lease=60.0) as team:
         team.wait_until_met()
-        for step, found in replay(team, LOGGED, range(steps), 20.0):
-            if len(found) < AGENTS:
-                return  # a busy machine lost a connection; who missed a step begins its history anew
+        for step, found in replay(team, LOGGED, range(steps), 60.0):
+            assert len(found) == AGENTS
             assert all(one["participants"] == list(range(AGENTS)) for one in found.values())
             yield step, list(found.values())
 
@@ -66,24 +65,19 @@ def told_without_jax(folder, rule, steps):
 def test_a_team_without_jax_infers_what_the_joint_call_does(folder):
     model, unit = team_model(jax.random.key(0)), np.asarray(SCALING.maximum - SCALING.minimum)
     histories = cf.HistoryDataset(LOGGED, model.layout.length).joint(np.arange(10)).histories
-    seen = 0
     for step, found in told_without_jax(folder, "broadcast", 10):
-        expected, seen = model.fuse(histories[step]), seen + 1
+        expected = model.fuse(histories[step])
         for told in found:
             mean = np.asarray(list(told["mean"].values()))
             np.testing.assert_allclose(mean / unit, np.asarray(expected.mean) / unit, atol=1e-5)
             np.testing.assert_allclose(told["intervals"]["heat"], expected.interval("heat", 0.9), rtol=1e-5)
             assert told["verdict"]["accepted"] == expected.verdict.accepted and told["refused"] == {}
-    assert seen
 
 
 def test_a_ring_without_jax_ends_alike_for_all(folder):
-    seen = 0
     for _, (first, *others) in told_without_jax(folder, "ring", 4):
         assert first["hops"] == 6 * AGENTS and np.isfinite(list(first["mean"].values())).all()
         assert all(told["mean"] == first["mean"] and told["share"] == first["share"] for told in others)
-        seen += 1
-    assert seen
 
 
 def test_an_agent_that_cannot_start_says_why(folder):

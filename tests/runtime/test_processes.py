@@ -230,12 +230,13 @@ def test_a_team_ends_when_it_is_told_to_and_says_what_was_refused(folder):
 
 
 def test_a_team_is_replayed_by_the_command_line(folder, capsys):
-    """Along a tree, which speaks to one and to all; the deadline is far, so that everybody is heard."""
+    """Along a tree, which speaks to one and to all; deadline and lease are far, so that everybody is heard."""
     logged = episodes(8)
     logged.save(folder / "data")
     named = dataclasses.replace(model(), state_names=logged.state_names)
     named.save(folder / "named")
     arguments = ["team", str(folder / "named"), str(folder / "data"), "--rule", "tree", "--deadline", "100"]
+    arguments += ["--lease", "60"]
     assert cli.main([*arguments, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["steps"] == 8 and [row["steps"] for row in told["agents"]] == [8] * AGENTS
@@ -250,6 +251,7 @@ def test_what_cannot_be_started_is_told_in_a_sentence(folder, capsys, tmp_path):
         (["agent", str(tmp_path), "--name", "0", "--team", "t"], "model.safetensors"),
         (["agent", str(folder / "run"), "--name", "0", "--team", "t", "--lose", "1"], "--lose is a share"),
         (["agent", str(folder / "run"), "--name", "0", "--team", "t", "--connect", "nowhere"], "The bus"),
+        (["agent", str(folder / "run"), "--name", "0", "--team", "t", "--lease", "0"], "A lease has 0.1 seconds"),
     ):
         capsys.readouterr()
         assert cli.main(arguments) == 1

@@ -14,7 +14,7 @@ except ImportError:
 from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.export.standalone.exported import Exported
 from composite_flow.runtime.broadcast import Broadcast
-from composite_flow.runtime.bus import bus_of
+from composite_flow.runtime.bus import LEASE_SECONDS, bus_of
 from composite_flow.runtime.loss import Loss
 from composite_flow.runtime.member import Rule, Settings
 from composite_flow.runtime.process import AgentProcess, run_until_stopped
@@ -73,6 +73,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--robust", action="store_true", help="leave out those who cannot be relied on")
     parser.add_argument("--deadline", type=float, default=0.1, help="seconds after an observation")
+    parser.add_argument("--lease", type=float, default=LEASE_SECONDS, help="seconds of silence until a member is gone")
     parser.add_argument("--bits", type=int, choices=(32, 16, 8), default=32, help="of a number in messages")
     parser.add_argument("--message-bytes", type=int, help="most bytes of a message")
     parser.add_argument("--key", type=Path, help="file with the team's secret")
@@ -102,7 +103,7 @@ def main() -> int:
         agent.reset()
         checksum, count = bytes.fromhex(exported.about["checksum"]), agent.layout["num_agents"]
         loss = Loss(asked.lose, asked.delay, asked.team_seed)
-        with bus_of(asked.team, count, asked.listen, asked.connect, asked.through) as bus:
+        with bus_of(asked.team, count, asked.listen, asked.connect, asked.through, asked.lease) as bus:
             run_until_stopped(AgentProcess(bus, agent, checksum, settings, rule, count, loss))
     except CompositeFlowError as error:
         print(f"Error: {error}", file=sys.stderr)

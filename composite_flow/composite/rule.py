@@ -62,6 +62,10 @@ class CompositionRule(eqx.Module):
     def state(self, message: Message) -> Float[Array, " state"]:
         """The state that a message stands for, scaled as the data; also in the middle of a sweep."""
 
+    def begun(self, noise: Float[Array, " state"]) -> Float[Array, " state"]:
+        """The state that stands at the start, before anybody has spoken."""
+        return self.state(self.start(noise))
+
     @property
     def calls_per_hop(self) -> int:
         """Calls of the denoiser that a hop makes; estimates count them."""

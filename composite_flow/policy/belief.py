@@ -92,8 +92,8 @@ class FilterRule(CompositionRule):
         return message.mean
 
 
-def belief_of(model: Model | None) -> tuple[FilterDenoiser, FilterRule]:
-    """What a policy infers by.
+def belief_of(model: Model | None, kind: str = "belief") -> tuple[FilterDenoiser, FilterRule]:
+    """What a policy infers by, for an input of this kind.
 
     Raises:
         InputError: there is no model, or it learned no chain over time.
@@ -101,7 +101,7 @@ def belief_of(model: Model | None) -> tuple[FilterDenoiser, FilterRule]:
     fusion = None if model is None else model.fusion
     if fusion is None or not isinstance(fusion.over_time, ChainFilter):
         raise InputError(
-            "The input 'belief' needs a chain that was learned over time: give the folder of a run of `composite-flow "
+            f"The input '{kind}' needs a chain that was learned over time: give the folder of a run of `composite-flow "
             "train DATA --learn fusion --over-time residual --history 1`."
         )
     return FilterDenoiser(fusion), FilterRule(fusion.over_time.prior.mean)

@@ -43,6 +43,8 @@ class InferenceConfig:
     """States that an agent draws from its inferred distribution, for the inputs that weigh several of them."""
     warm: bool = True
     """Whether a step starts from the estimate of the step before, instead of from noise."""
+    lost: float = dataclasses.field(default=0.0, metadata=LATER)
+    """Chance that a message of the team is lost while a policy learns; afterwards `evaluate-policy --lost` says it."""
     level: float = 0.25
     """Of the quantile, and the worst share that CVaR takes the mean of."""
     denoiser_width: int = 256
@@ -65,9 +67,9 @@ class InferenceConfig:
             value = getattr(self, field.name)
             if not math.isfinite(value) or value < 0:
                 raise InputError(f"The setting {field.name} must be finite and not negative, not {value}.")
-            if value == 0 and field.name not in ("warm", "denoiser_updates", "denoiser_average"):
+            if value == 0 and field.name not in ("warm", "lost", "denoiser_updates", "denoiser_average"):
                 raise InputError(f"The setting {field.name} must be positive.")
-        for name in ("level", "denoiser_average"):
+        for name in ("lost", "level", "denoiser_average"):
             if getattr(self, name) >= 1:
                 raise InputError(f"The setting {name} must be below 1, not {getattr(self, name)}.")
 

@@ -1,8 +1,12 @@
 """How a team infers the state while it acts: local histories that grow step by step, and a few calls of the denoiser.
 
-Each agent alone: y ← f(τ_i, y), from each of its samples. Together, by composite diffusion or another composition
-rule: one message goes through all agents, in a new order each time, and each of them acts on the state that it sent on
-last. Only histories and denoiser decide; the true state is never read.
+Each agent alone: y ← f(τ_i, y), from each of its samples, or what else a composition rule makes of its own history.
+Together, by composite diffusion or another rule: one message goes through all agents, in a new order each time, and
+each of them acts on the state that it sent on last, or all on the last message. Only histories and denoiser decide;
+the true state is never read.
+
+Where all are to act on the last message and messages may be lost, every message is sent to all, and each agent misses
+it by itself. It goes on from the last one that it heard, which holds what was said before.
 """
 
 import equinox as eqx
@@ -26,7 +30,8 @@ class Inference(eqx.Module):
         samples: that each agent draws; composite diffusion has one.
         warm: whether a step starts from the last step's estimate.
         together: by a composition rule, instead of each agent alone.
-        lost: chance that a message of the team is lost; who should have got it starts anew from its own y.
+        lost: chance that a message is lost; who should have got it goes on from what it has: its own y, or where
+            messages are `shared` the last one that it heard.
         rule: what agents do with a message; by default composite diffusion's.
         shared: whether all agents act on the last message, which its sender tells all others, instead of each on what
             it sent on itself.
@@ -44,12 +49,15 @@ class Inference(eqx.Module):
 
     @property
     def messages(self) -> int:
-        """Sent by the team in a step: one per hop, and to each other agent where the last one is shared.
+        """Sent by the team in a step, from one agent to one other: one per hop, and the last one to all where it is
+        shared; every one to all where it is shared and may be lost.
 
         The last one starts the next step, where `warm`.
         """
-        hops = self.calls * self.layout.num_agents if self.together else 0
-        return hops + (self.layout.num_agents - 1 if self.shared else 0)
+        others, hops = self.layout.num_agents - 1, self.calls * self.layout.num_agents if self.together else 0
+        if not self.shared:
+            return hops
+        return hops * others if self.lost else hops + others
 
     @property
     def message_bytes(self) -> int:
@@ -110,9 +118,11 @@ def infer(
     contexts = jax.vmap(denoiser.condition)(inference.layout.encode(window))
     noise = jax.random.normal(key_noise, (len(observations) + 1, *recollection.y.shape[1:]))
     from_noise = ~begun | (not inference.warm)
-    y = jnp.where(from_noise, noise[1:], recollection.y)
+    y = jnp.where(from_noise, jax.vmap(jax.vmap(inference.rule.begun))(noise[1:]), recollection.y)
     message = _either(from_noise, inference.rule.start(noise[0, 0]), recollection.message)
-    if inference.together:
+    if inference.shared and inference.lost:
+        y = _all_to_all(inference, denoiser, contexts, y, key_hops)
+    elif inference.together:
         y, message = _together(inference, denoiser, contexts, y, message, key_hops)
     else:
         y = _alone(inference, denoiser, contexts, y)
@@ -127,17 +137,48 @@ def after_actions(recollection: Recollection, actions: Int[Array, " agents"]) ->
 
 
 def _alone(inference: Inference, denoiser: Denoiser, contexts, y):
-    """Each agent's flow of each of its samples."""
-    each = jax.vmap(jax.vmap(denoiser.denoise, in_axes=(None, 0)))
+    """Each agent's flow of each of its samples; by another rule what it makes of a message of its own."""
+    rule = inference.rule
+
+    def call(context, y):
+        return rule.state(rule.end_sweep(rule.hop(denoiser, context, rule.again(y), None)))
+
+    each = jax.vmap(jax.vmap(call, in_axes=(None, 0)))
     return jax.lax.fori_loop(0, inference.calls, lambda _, y: each(contexts, y), y)
+
+
+def _all_to_all(inference: Inference, denoiser: Denoiser, contexts, y, key):
+    """By the rule, where every message is sent to all and each may miss it; each holds the last one that it heard."""
+    key_order, key_lost = jax.random.split(key)
+    num_agents, rule = len(y), inference.rule
+    order = _orders(inference, num_agents, key_order)
+
+    def hop(held, step):
+        agent, key_hop = step
+        sent = rule.hop(denoiser, agent_context(contexts, agent), agent_context(held, agent), None)
+        hears = ~jax.random.bernoulli(key_hop, inference.lost, (num_agents,))
+        hears = hears.at[agent].set(True)
+        return jax.vmap(_either, in_axes=(0, None, 0))(hears, sent, held), None
+
+    def sweep(held, steps):
+        return jax.vmap(rule.end_sweep)(jax.lax.scan(hop, held, steps)[0]), None
+
+    keys = jax.random.split(key_lost, order.size).reshape(order.shape)
+    held = jax.lax.scan(sweep, jax.vmap(rule.again)(y[:, 0]), (order, keys))[0]
+    return jax.vmap(rule.state)(held)[:, None]
+
+
+def _orders(inference: Inference, num_agents: int, key: PRNGKeyArray) -> Int[Array, "calls agents"]:
+    """An order of the agents for each sweep."""
+    agents = jnp.broadcast_to(jnp.arange(num_agents, dtype=jnp.int32)[None], (inference.calls, num_agents))
+    return jax.random.permutation(key, agents, axis=1, independent=True)
 
 
 def _together(inference: Inference, denoiser: Denoiser, contexts, y, message, key):
     """By the rule: as many sweeps as calls, each in an order of its own."""
     key_order, key_lost = jax.random.split(key)
     num_agents, rule = len(y), inference.rule
-    agents = jnp.broadcast_to(jnp.arange(num_agents, dtype=jnp.int32)[None], (inference.calls, num_agents))
-    order = jax.random.permutation(key_order, agents, axis=1, independent=True)
+    order = _orders(inference, num_agents, key_order)
 
     def hop(carry, step):
         (y, message), (agent, key_hop) = carry, step

@@ -9,6 +9,7 @@
                     the same, but all act on the last message
     belief          the mean of the state that the team carries over time, by a chain that filters: one message per
                     agent, and all act on the last
+    own-belief      the mean that each agent carries by itself, by such a chain: no communication
     safe            of K states drawn from p̂ the one with the smallest value V(s)
     mean, quantile, cvar
                     of Q(s, ·) over K states drawn from p̂: a number for each action
@@ -111,6 +112,12 @@ class BeliefState(SharedCompositeState):
     carries = True
 
 
+class OwnBeliefState(DenoisedState):
+    """The mean of the state that the agent carries over time by itself."""
+
+    carries = True
+
+
 _INPUTS = Names(
     "policy input",
     ENTRY_POINTS,
@@ -122,6 +129,7 @@ _INPUTS = Names(
         "composite": CompositeState,
         "composite-shared": SharedCompositeState,
         "belief": BeliefState,
+        "own-belief": OwnBeliefState,
         "safe": SafeState,
         "mean": MeanValues,
         "quantile": QuantileValues,

@@ -52,6 +52,8 @@ def prepare(problem: Problem, config: MappoConfig, key: PRNGKeyArray, model: Mod
         MismatchError: it is of another problem or length of histories.
     """
     kind, settings, chosen = config.inputs, config.inference, input_class(config.inputs)
+    if settings.lost and not chosen.together:
+        raise InputError(f"With the input '{kind}' no messages are sent that could be lost; leave lost out.")
     if not chosen.infers:
         if model is not None:
             raise InputError(f"The input '{kind}' needs no denoiser; leave it out, or choose another input.")
@@ -62,9 +64,10 @@ def prepare(problem: Problem, config: MappoConfig, key: PRNGKeyArray, model: Mod
         "warm": settings.warm,
         "together": chosen.together,
         "shared": chosen.shared,
+        "lost": settings.lost,
     }
     if chosen.carries:
-        denoiser, rule = belief_of(model)
+        denoiser, rule = belief_of(model, kind)
         assert model is not None, "`belief_of` refuses none"
         _check(model, problem, config)
         options |= {"calls": 1, "warm": True, "rule": rule}

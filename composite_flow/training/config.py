@@ -77,6 +77,9 @@ class TrainingConfig:
     """Consecutive steps that a filter learns from together."""
     lost: float = dataclasses.field(default=0.0, metadata=LATER)
     """Most of the answers that are lost while a filter learns; each step draws its share between 0 and this."""
+    alone: float = dataclasses.field(default=0.0, metadata=LATER)
+    """Share of the segments in which one agent, drawn for each, is heard alone: with 1 a filter learns what each agent
+    can carry by itself."""
     watch_steps: int = dataclasses.field(default=0, metadata=LATER)
     """Steps in which fusion also learns whether an agent's history goes with what the others say, such as 6,000: broken
     sensors that no single feature betrays are then named. They come on top of any budget."""
@@ -126,6 +129,8 @@ class TrainingConfig:
             raise InputError("The setting evaluate_every must be a multiple of record_every.")
         if not 0.0 <= self.lost < 1.0:
             raise InputError(f"The setting lost must lie in [0, 1), not {self.lost}.")
+        if not 0.0 <= self.alone <= 1.0:
+            raise InputError(f"The setting alone must lie in [0, 1], not {self.alone}.")
         if self.watch_steps < 0:
             raise InputError(f"The setting watch_steps must be 0 or more, not {self.watch_steps}.")
         if self.flow_points % 2 or not 0 <= self.flow_points <= self.batch:

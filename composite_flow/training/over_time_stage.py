@@ -53,7 +53,7 @@ def over_time_stage(
         total=total,
         samples=Segments(train, config.segment),
         build=eqx.Partial(_new_filter, config, limits, prior),
-        losses=eqx.Partial(segment_losses, lost=config.lost),
+        losses=eqx.Partial(segment_losses, lost=config.lost, alone=config.alone),
         drawn=-(-max(_FEWEST, joint // config.segment) // jax.device_count()) * jax.device_count(),
         judge=eqx.Partial(_judge, config.segment),
     )
@@ -80,7 +80,7 @@ def _quality(team_filter: TeamFilter, held_out: Segments) -> tuple[Float[Array, 
     key_data, key_orders = jax.random.split(jax.random.key(0))
     segments, states = held_out.sample(key_data, _JUDGED)
     keys = jax.random.split(key_orders, _JUDGED)
-    known = jax.vmap(lambda each, key: follow_segment(team_filter, each, 0.0, key)[0])(segments.histories, keys)
+    known = jax.vmap(lambda each, key: follow_segment(team_filter, each, key)[0])(segments.histories, keys)
     last = jnp.sum(jnp.cumprod(segments.counts, axis=1), axis=1) - 1
     rows = jnp.arange(_JUDGED)
     found, truth = known.mean[rows, last], states[rows, last]

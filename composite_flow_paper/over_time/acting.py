@@ -1,11 +1,12 @@
-"""A cell of this experiment: a policy learns to act on what the team carries, by a chain that was learned before it.
+"""A cell of this experiment: a policy learns to act on what is carried, by a chain that was learned before it.
 
-Settings of MAPPO are those of Figure 5's sensors. Where actions leave the future as it is, as with sensors that cannot
-be moved, a discount of 0 loses nothing, and returns vary less.
+What is carried is the team's, with messages lost as well, or each agent's own, with nothing said. Settings of MAPPO are
+those of Figure 5's sensors. Where actions leave the future as it is, as with sensors that cannot be moved, a discount
+of 0 loses nothing, and returns vary less.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -15,8 +16,11 @@ from composite_flow.files.plain_json import LATER
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.evaluation import evaluate_policy
 from composite_flow.policy.run import train_policy
+from composite_flow.policy.sequence_network import MemoryKind
 from composite_flow.problems.kinds import problem_from_text
+from composite_flow.problems.sensor import SensorNetwork
 from composite_flow_paper.over_time.cell import WORLDS, OverTimeSettings, learn
+from composite_flow_paper.over_time.exact_acting import exact_acting
 from composite_flow_paper.shared.cells import Workspace
 
 LEARNING = MappoConfig(
@@ -41,6 +45,9 @@ class ActingSettings:
         num_episodes: to measure a policy by.
         num_seeds: of each discount; data, chain and policy are new in each.
         by_gated: discounts with which policies also act on what a gated chain carries.
+        lost: shares of the messages that are lost, to each receiver by itself; chain and policy are learned so.
+        others: further ways to act, by their names in `OTHERS`.
+        num_exact: episodes of those who act on exact filters of what arrives.
     """
 
     steps: dict[float, int] = field(default_factory=lambda: {0.0: 600_000, 0.99: 1_000_000})
@@ -48,19 +55,52 @@ class ActingSettings:
     num_episodes: int = 1_000
     num_seeds: int = 5
     by_gated: tuple[float, ...] = field(default=(0.0,), metadata=LATER)
+    lost: tuple[float, ...] = field(default=(0.1, 0.5), metadata=LATER)
+    others: tuple[str, ...] = field(default=("own", "memory"), metadata=LATER)
+    num_exact: int = field(default=4_000, metadata=LATER)
 
     @property
-    def ways(self) -> list[tuple[str, float]]:
-        """Chains and discounts."""
+    def ways(self) -> list["Acting"]:
+        """All of them, in the order in which they are told."""
         return [
-            *(("residual", discount) for discount in self.steps),
-            *(("gated", discount) for discount in self.by_gated),
+            *(Acting("residual", discount) for discount in self.steps),
+            *(Acting("gated", discount) for discount in self.by_gated),
+            *(Acting("gated_lost", 0.0, lost=lost) for lost in self.lost),
+            *(OTHERS[name] for name in self.others),
         ]
 
 
-def acting_group(chain: str, discount: float) -> str:
-    """What the cells of a chain and a discount are called."""
-    return f"acting{'' if chain == 'residual' else f'-{chain}'}-discount{discount:g}"
+@dataclass(frozen=True)
+class Acting:
+    """One way to act.
+
+    Attributes:
+        chain: by its name in `WAYS`.
+        discount: of the policy.
+        lost: share of the messages that are lost.
+        inputs: of the actor.
+        memory: of actor and critic.
+    """
+
+    chain: str
+    discount: float
+    lost: float = 0.0
+    inputs: str = "belief"
+    memory: MemoryKind = "none"
+
+    @property
+    def group(self) -> str:
+        """What its cells are called."""
+        chain = "" if self.chain == "residual" else f"-{self.chain}"
+        lost = f"-lost{self.lost:g}" if self.lost else ""
+        memory = "" if self.memory == "none" else f"-{self.memory}"
+        return f"acting{chain}{memory}-discount{self.discount:g}{lost}"
+
+
+OTHERS = {
+    "own": Acting("gated_alone", 0.0, inputs="own-belief"),
+    "memory": Acting("gated", 0.0, memory="gru"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,12 +116,12 @@ class OverTimeAndActing:
     acting: ActingSettings = field(default_factory=ActingSettings)
 
 
-def act(settings: OverTimeAndActing, chain: str, discount: float, seed: int, workspace: Workspace) -> dict[str, Any]:
+def act(settings: OverTimeAndActing, way: Acting, seed: int, workspace: Workspace) -> dict[str, Any]:
     """Learn a chain on 3×3 sensors, then a policy; what it earns in training's last tenth, and after it."""
     started, acting = time.process_time(), settings.acting
-    learned = learn(settings.filters, "3x3", chain, seed, workspace.progress)
+    learned = learn(settings.filters, "3x3", way.chain, seed, workspace.progress)
     taught = time.process_time() - started
-    problem, config = problem_from_text(WORLDS["3x3"]), _config(acting, discount)
+    problem, config = problem_from_text(WORLDS["3x3"]), _config(acting, way)
     key_train, key_judge = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))
 
     def tell(steps: int, total: int, rows: Any) -> None:
@@ -90,7 +130,13 @@ def act(settings: OverTimeAndActing, chain: str, discount: float, seed: int, wor
     whole = train_policy(problem, config, key=key_train, denoiser=learned.model, progress=tell)
     last = whole.curves[-max(1, len(whole.curves) // 10) :]
     ended, earned = ([float(row[name] or 0.0) for row in last] for name in ("episodes", "return"))
-    found = evaluate_policy(problem, whole.policy, key=key_judge, num_episodes=acting.num_episodes).summary()
+    judged = {"num_episodes": acting.num_episodes, "lost": way.lost}
+    found = evaluate_policy(problem, whole.policy, key=key_judge, **judged).summary()
+    exact = {}
+    if way.lost:
+        assert isinstance(problem, SensorNetwork)
+        returns = exact_acting(problem, way.lost, jax.random.fold_in(key_judge, 1), acting.num_exact)
+        exact = {"exact_return": float(returns.mean())}
     return {
         "last_tenth": float(np.average(earned, weights=ended)),
         "return": found["return"],
@@ -100,9 +146,10 @@ def act(settings: OverTimeAndActing, chain: str, discount: float, seed: int, wor
         "message_bytes": found["message_bytes"],
         "chain_seconds": taught,
         "seconds": time.process_time() - started,
+        **exact,
     }
 
 
-def _config(acting: ActingSettings, discount: float) -> MappoConfig:
-    values = {**vars(acting.learning), "discount": discount, "steps": acting.steps[discount]}
-    return MappoConfig(**values)
+def _config(acting: ActingSettings, way: Acting) -> MappoConfig:
+    told = {"discount": way.discount, "inputs": way.inputs, "memory": way.memory, "steps": acting.steps[way.discount]}
+    return replace(acting.learning, **told, inference=replace(acting.learning.inference, lost=way.lost))

@@ -50,10 +50,12 @@ class Way:
     Attributes:
         kind: of the filter.
         lost: most of the answers that are lost in training.
+        alone: share of the segments in which one agent is heard alone.
     """
 
     kind: str
     lost: float = 0.0
+    alone: float = 0.0
 
 
 WAYS = {
@@ -62,7 +64,11 @@ WAYS = {
     "product": Way("product"),
     "residual_lost": Way("residual", 0.5),
     "product_lost": Way("product", 0.5),
+    "gated_lost": Way("gated", 0.5),
+    "gated_alone": Way("gated", alone=1.0),
 }
+COMPARED = ("residual", "gated", "product", "residual_lost", "product_lost")
+"""Of them those that are held against the exact filter; policies act on the others as well."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class OverTimeSettings:
         num_seeds: of each world; data and training are new in each.
     """
 
-    ways: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"3x3": tuple(WAYS), "5x5": ("residual",)})
+    ways: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"3x3": COMPARED, "5x5": ("residual",)})
     training: TrainingConfig = field(default_factory=lambda: TRAINING)
     num_episodes: int = 3_000
     num_test: int = 200
@@ -103,7 +109,7 @@ def learn(settings: OverTimeSettings, world: str, name: str, seed: int, progress
     key_data, key_split, key_train, key_test, key_lost = jax.random.split(jax.random.key(seed), 5)
     dataset = HistoryDataset(collect(problem, settings.num_episodes, key=key_data))
     train, validation, _ = dataset.split(key=key_split, fractions=(0.89, 0.1, 0.01))
-    config = replace(settings.training, over_time=way.kind, lost=way.lost)
+    config = replace(settings.training, over_time=way.kind, lost=way.lost, alone=way.alone)
     about = {"problem": jsonable(problem.description)}
     model = fit(train, validation, config, key=key_train, progress=told_steps(progress), description=about)
     return Learned(model, problem, key_test, key_lost)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from composite_flow_paper.experiment import Experiment
-from composite_flow_paper.over_time.acting import LEARNING, ActingSettings, OverTimeAndActing, act, acting_group
+from composite_flow_paper.over_time.acting import LEARNING, ActingSettings, OverTimeAndActing, act
 from composite_flow_paper.over_time.cell import TRAINING, OverTimeSettings, compute
 from composite_flow_paper.over_time.plot import draw
 from composite_flow_paper.over_time.report import summarise, tables
@@ -19,7 +19,9 @@ _BRIEF = replace(LEARNING, worlds=4, rollout=10, piece=10, minibatches=2, width=
 PRESETS = {
     "smoke": OverTimeAndActing(
         OverTimeSettings({"3x3": ("residual",)}, _SHORT, num_episodes=100, num_test=20, num_seeds=1),
-        ActingSettings({0.0: 640}, _BRIEF, num_episodes=8, num_seeds=1, by_gated=()),
+        ActingSettings(
+            {0.0: 640}, _BRIEF, num_episodes=8, num_seeds=1, by_gated=(), lost=(0.5,), others=(), num_exact=8
+        ),
     ),
     "laptop": OverTimeAndActing(),
     "paper": OverTimeAndActing(OverTimeSettings(num_seeds=10), ActingSettings(num_seeds=10)),
@@ -30,7 +32,9 @@ def cells(settings: OverTimeAndActing, seed: int) -> Sequence[Cell]:
     """World by world, filter by filter, seed by seed; then policies, discount by discount."""
     filters, acting = settings.filters, settings.acting
     alone = replace(filters, ways={}, num_seeds=1)
-    both = OverTimeAndActing(alone, replace(acting, steps={}, num_seeds=1, by_gated=ActingSettings().by_gated))
+    usual = ActingSettings()
+    ways = {"by_gated": usual.by_gated, "lost": usual.lost, "others": usual.others}
+    both = OverTimeAndActing(alone, replace(acting, steps={}, num_seeds=1, **ways))
     followed = [
         Cell(f"{world}-{name}", one, alone, partial(compute, filters, world, name, one))
         for world, names in filters.ways.items()
@@ -38,8 +42,8 @@ def cells(settings: OverTimeAndActing, seed: int) -> Sequence[Cell]:
         for one in range(seed, seed + filters.num_seeds)
     ]
     return followed + [
-        Cell(acting_group(chain, discount), one, both, partial(act, settings, chain, discount, one))
-        for chain, discount in acting.ways
+        Cell(way.group, one, both, partial(act, settings, way, one))
+        for way in acting.ways
         for one in range(seed, seed + acting.num_seeds)
     ]
 

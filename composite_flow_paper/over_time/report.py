@@ -7,7 +7,8 @@ import numpy as np
 from scipy import stats
 
 from composite_flow.files.plain_table import PlainTable
-from composite_flow_paper.over_time.acting import OverTimeAndActing, acting_group
+from composite_flow_paper.over_time.acting import Acting, OverTimeAndActing
+from composite_flow_paper.over_time.cell import WAYS
 from composite_flow_paper.shared.cells import Results, of_group
 
 TARGET = 0.004
@@ -34,13 +35,16 @@ def summarise(settings: OverTimeAndActing, results: Results) -> dict[str, Any]:
         ways = {name: summarise_way(cells) for name, cells in found.items() if cells}
         if ways:
             worlds[world] = {**_fixed(next(cells for cells in found.values() if cells)), "ways": ways}
-    ways = {way: of_group(results, acting_group(*way)) for way in settings.acting.ways}
-    earned = [
-        {"chain": chain, "discount": discount, **summarise_acting(cells)}
-        for (chain, discount), cells in ways.items()
-        if cells
-    ]
+    ways = {way: of_group(results, way.group) for way in settings.acting.ways}
+    earned = [{**told_of(way), **summarise_acting(cells)} for way, cells in ways.items() if cells]
     return {"worlds": worlds, "target": TARGET, "best": best(worlds), "acting": earned}
+
+
+def told_of(way: Acting) -> dict[str, Any]:
+    """What a way to act is; what is usual is left out."""
+    usual = Acting(way.chain, way.discount)
+    found = {name: value for name, value in vars(way).items() if value != getattr(usual, name)}
+    return {"chain": way.chain, "discount": way.discount, **found}
 
 
 def summarise_acting(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -48,6 +52,9 @@ def summarise_acting(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     last = [cell["last_tenth"] for cell in cells]
     means = {name: float(np.mean([cell[name] for cell in cells])) for name in ("return", "psnr", "messages", "seconds")}
     told = {"last_tenth": float(np.mean(last)), "interval": t_interval(last), "last_tenths": last}
+    if "exact_return" in cells[0]:
+        exact = float(np.mean([cell["exact_return"] for cell in cells]))
+        told |= {"exact_return": exact, "share_of_exact": told["last_tenth"] / exact}
     return {**told, **means, "seeds": len(last), "target": RETURN_TARGET}
 
 
@@ -99,16 +106,24 @@ def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
 
 
 def acting_table(acting: Sequence[Mapping[str, Any]]) -> PlainTable:
-    """A row for each chain and discount."""
+    """A row for each way; where messages are lost, with the share of what exact filters of what arrives earn."""
     title = "Over time: returns on 3×3 sensors of policies that act on what is carried"
-    header = ["", "last tenth of training", "95% from", "to", "after it", "messages a step", "CPU-seconds a run"]
+    header = ["", "last tenth of training", "95% from", "to", "after it", "exact", "messages a step", "CPU-s a run"]
     rows = []
     for found in acting:
         low, high = (f"{end:.2f}" for end in found["interval"]) if found["interval"] else ("", "")
-        numbers = (low, high, f"{found['return']:.2f}", f"{found['messages']:.0f}", f"{found['seconds']:.0f}")
-        way = f"{found['chain']} chain, discount {found['discount']:g}"
-        rows.append((way, f"{found['last_tenth']:.2f}", *numbers))
+        exact = f"{found['exact_return']:.2f} ({found['share_of_exact']:.0%})" if "exact_return" in found else ""
+        numbers = (low, high, f"{found['return']:.2f}", exact, f"{found['messages']:.0f}", f"{found['seconds']:.0f}")
+        rows.append((way_in_words(found), f"{found['last_tenth']:.2f}", *numbers))
     return title, header, rows
+
+
+def way_in_words(found: Mapping[str, Any]) -> str:
+    """Whose chain it is, and what else differs."""
+    whose = "each agent's own " if found.get("inputs") == "own-belief" else ""
+    memory = ", actor with a memory" if "memory" in found else ""
+    lost = f", {found['lost']:.0%} lost" if "lost" in found else ""
+    return f"{whose}{WAYS[found['chain']].kind} chain{memory}, discount {found['discount']:g}{lost}"
 
 
 def world_table(name: str, world: Mapping[str, Any]) -> PlainTable:

@@ -1,7 +1,9 @@
 """Filters beside the exact one: the exact filter itself, what is judged, and a small run."""
 
+import itertools
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ import composite_flow as cf
 from composite_flow.fusion.answers import prior_of
 from composite_flow.fusion.features import find_types
 from composite_flow.fusion.over_time import build_filter
+from composite_flow.problems.sensor import SensorWorld
 from composite_flow_paper.experiment import run
 from composite_flow_paper.over_time.cell import judge
 from composite_flow_paper.over_time.exact import exact_means
+from composite_flow_paper.over_time.exact_acting import actions_of_plans, exact_acting, matchings
 from composite_flow_paper.over_time.experiment import EXPERIMENT
 from composite_flow_paper.over_time.report import summarise_way, t_interval
 
@@ -58,6 +62,48 @@ def test_what_says_nothing_is_as_far_from_the_exact_filter_as_the_prior(key):
     assert found["episodes"] == 5 and 0 < found["excess_standard_error"] < found["excess"]
 
 
+def test_a_matching_gives_each_sensor_one_area_at_most():
+    """As many as are known: 7 of a ring of four, 131 of a 3×3 grid."""
+    ring, grid = cf.SensorNetwork.two_by_two(), cf.SensorNetwork.grid(3, 3)
+    for problem, count in ((ring, 7), (grid, 131)):
+        plans = matchings(np.asarray(problem.coverage))
+        assert len(np.unique(plans, axis=0)) == len(plans) == count
+        assert (plans.astype(int) @ np.asarray(problem.coverage).T.astype(int)).max() == 1
+
+
+def test_the_best_matching_is_the_best_of_all_joint_actions(key):
+    """Of a belief over the states of a ring: expected rewards, by the world's own step, of all 3⁴ joint actions."""
+    problem = cf.SensorNetwork.two_by_two(num_targets=2)
+    plans = matchings(np.asarray(problem.coverage))
+    planned = actions_of_plans(problem, plans)
+    every = jnp.asarray(list(itertools.product(range(3), repeat=4)), jnp.int32)
+    worlds = [SensorWorld(jnp.flatnonzero(state, size=2), jnp.int32(0)) for state in problem.states()]
+    worlds = jax.tree.map(lambda *leaves: jnp.stack(leaves), *worlds)
+
+    def expected(belief, actions):
+        return belief @ jax.vmap(lambda world: problem.step(key, world, actions)[1])(worlds)
+
+    for draw in jax.random.split(key, 20):
+        belief = jax.random.dirichlet(draw, jnp.full(problem.num_states, 0.3))
+        gains = belief @ problem.states() - 0.2
+        best = jnp.asarray(planned[int(np.argmax(plans @ np.asarray(gains)))], jnp.int32)
+        most = jnp.max(jax.vmap(lambda actions, belief=belief: expected(belief, actions))(every))
+        assert float(expected(belief, best)) == pytest.approx(float(most), abs=1e-5)
+
+
+def test_who_knows_the_state_earns_all_that_there_is(key):
+    """Sensors that miss nothing, one target: 0.8 a step. Where nothing reaches others, two still see the target."""
+    problem = cf.SensorNetwork.two_by_two(num_steps=6)
+    for lost in (0.0, 1.0):
+        np.testing.assert_allclose(exact_acting(problem, lost, key, 8), 6 * 0.8, atol=1e-5)
+
+
+def test_what_is_lost_costs(key):
+    problem = cf.problem_from_text("sensor:2x2,targets=2,miss=0.5")
+    means = [exact_acting(problem, lost, key, 400).mean() for lost in (0.0, 0.5, 1.0)]
+    assert means[0] > means[1] + 0.3 > means[2] + 0.6
+
+
 def test_seeds_are_averaged_and_kept():
     numbers = {"error": 0.2, "exact_error": 0.1, "fusion_error": 0.3, "fusion_excess": 0.2}
     cells = [
@@ -87,6 +133,8 @@ def test_a_small_filter_is_learned_judged_and_drawn(tmp_path):
     assert losses[0]["exact_error"] < losses[1]["exact_error"] < losses[2]["exact_error"]
     table = (tmp_path / "over_time.md").read_text()
     assert "fusion of one step" in table and "residual chain, discount 0 |" in table
-    (acted,) = result.summary["acting"]
+    acted, lossy = result.summary["acting"]
     assert acted["interval"] is None and acted["messages"] == 17 and -40 < acted["last_tenth"] < 20
+    assert lossy["messages"] == 9 * 8 and lossy["lost"] == 0.5 and 10 < lossy["exact_return"] < 20
+    assert "gated chain, discount 0, 50% lost |" in table
     assert (tmp_path / "over_time.png").stat().st_size > 10_000

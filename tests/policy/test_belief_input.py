@@ -12,6 +12,7 @@ from composite_flow.errors import InputError, MismatchError
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.over_time import build_filter, follow
 from composite_flow.policy.belief import belief_of
+from composite_flow.policy.config import InferenceConfig
 from composite_flow.policy.inference import Inference, after_actions, fresh_recollection, infer
 from composite_flow.policy.run import train_policy
 from composite_flow.policy.setup import prepare
@@ -36,7 +37,8 @@ def model():
 def acted(model, observations, key, **options):
     """What the team infers in each step of an episode, and the order in which agents spoke."""
     denoiser, rule = belief_of(model)
-    inference = Inference(model.layout, model.scaling, 1, 1, together=True, rule=rule, **options)
+    options = {"together": True, **options}
+    inference = Inference(model.layout, model.scaling, 1, 1, rule=rule, **options)
     recollection, samples, orders = fresh_recollection(inference), [], []
     for step, seen in enumerate(observations):
         key_step = jax.random.fold_in(key, step)
@@ -89,36 +91,77 @@ def test_all_act_on_the_last_message_or_each_on_its_own(model, key):
         np.testing.assert_array_equal(own[step, order[-1]], shared[step, 0])
 
 
-def test_a_lost_message_leaves_what_the_agent_knew(model, key):
-    """Where all messages are lost, each agent goes on from its own last state, not from the prior."""
-    observations = jax.random.uniform(key, (2, 4, PROBLEM.observation_size))
-    samples, _ = acted(model, observations, key, lost=0.999999)
+def context_of(model, seen, agent):
+    """What an agent of the four makes of its observation."""
+    row = np.concatenate([seen[agent], np.ones(1), np.eye(4)[agent]])
+    return model.fusion.over_time.reader.condition(jnp.array(row, jnp.float32))
+
+
+@pytest.mark.parametrize("options", [{"lost": 0.999999}, {"lost": 0.999999, "shared": True}, {"together": False}])
+def test_who_hears_nobody_carries_what_it_knew(model, key, options):
+    """Where all messages are lost, and by `own-belief`: from the prior's mean on, not from noise."""
+    observations = jax.random.uniform(key, (3, 4, PROBLEM.observation_size))
+    samples, _ = acted(model, observations, key, **options)
     chain = model.fusion.over_time
-    for step in range(2):
-        window = np.concatenate([observations[step], np.ones((4, 1)), np.eye(4)], axis=1)
-        for agent in range(4):
-            before = samples[0, agent] if step else jnp.asarray(samples[step, agent])
-            if step:
-                context = chain.reader.condition(jnp.array(window[agent], jnp.float32))
-                np.testing.assert_allclose(samples[1, agent], chain.hop(context, before, jnp.float32(1.0)), atol=1e-5)
+    for agent in range(4):
+        y = chain.prior.mean
+        for step in range(3):
+            y = chain.hop(context_of(model, observations[step], agent), y, jnp.float32(1.0))
+            np.testing.assert_allclose(samples[step, agent], y, atol=1e-5)
+
+
+def test_each_goes_on_from_the_last_message_that_it_heard(model, key):
+    """Half of what is sent to all is lost, to each by itself; followed here one by one, with the same draws."""
+    observations = jax.random.uniform(key, (3, 4, PROBLEM.observation_size))
+    samples, orders = acted(model, observations, key, shared=True, lost=0.5)
+    chain, y = model.fusion.over_time, np.tile(model.fusion.over_time.prior.mean, (4, 1))
+    for step, order in enumerate(orders):
+        spoken = np.zeros(4, bool)
+        key_hops = jax.random.split(jax.random.fold_in(key, step))[1]
+        keys = jax.random.split(jax.random.split(key_hops)[1], 4)
+        for agent, key_hop in zip(order.tolist(), keys, strict=True):
+            first = jnp.float32(not spoken[agent])
+            sent = chain.hop(context_of(model, observations[step], agent), jnp.asarray(y[agent]), first)
+            hears = ~np.asarray(jax.random.bernoulli(key_hop, 0.5, (4,)))
+            hears[agent] = True
+            y[hears], spoken[hears] = sent, True
+        np.testing.assert_allclose(samples[step], y, atol=1e-5)
+    assert len(np.unique(samples[-1].round(5), axis=0)) > 1
+
+
+def test_where_nothing_is_lost_to_all_is_to_the_next(model, key):
+    observations = jax.random.uniform(key, (3, 4, PROBLEM.observation_size))
+    to_all, _ = acted(model, observations, key, shared=True, lost=1e-12)
+    np.testing.assert_allclose(to_all, acted(model, observations, key, shared=True)[0], atol=1e-6)
 
 
 def test_what_is_sent_is_counted(model, key):
     setup = prepare(PROBLEM, cf.MappoConfig(inputs="belief"), key, model)
     assert setup.inputs.inference.messages == 4 + 3 and setup.inputs.inference.message_bytes == 4 * 4 + 1
     assert setup.inputs.inference.layout.length == 1
+    lossy = cf.MappoConfig(inputs="belief", inference=InferenceConfig(lost=0.1))
+    assert prepare(PROBLEM, lossy, key, model).inputs.inference.messages == 4 * 3
+    assert prepare(PROBLEM, cf.MappoConfig(inputs="own-belief"), key, model).inputs.inference.messages == 0
+
+
+@pytest.mark.parametrize("kind", ["agent", "denoised", "own-belief"])
+def test_who_sends_nothing_loses_nothing(model, key, kind):
+    config = cf.MappoConfig(inputs=kind, inference=InferenceConfig(lost=0.1))
+    with pytest.raises(InputError, match="no messages are sent that could be lost"):
+        prepare(PROBLEM, config, key, model)
 
 
 @pytest.mark.slow
-def test_a_policy_on_the_belief_comes_back_from_its_folder(model, key, tmp_path):
-    config = cf.MappoConfig(inputs="belief", discount=0.0, **SMALL)
+@pytest.mark.parametrize(("kind", "messages"), [("belief", 7), ("own-belief", 0)])
+def test_a_policy_on_a_belief_comes_back_from_its_folder(model, key, tmp_path, kind, messages):
+    config = cf.MappoConfig(inputs=kind, discount=0.0, **SMALL)
     trained = train_policy(PROBLEM, config, key=key, denoiser=model, folder=tmp_path, progress=None)
     loaded = cf.load_policy(tmp_path)
     scores = [
         cf.evaluate_policy(PROBLEM, policy, key=key, num_episodes=8).summary() for policy in (trained.policy, loaded)
     ]
     assert scores[0] == scores[1]
-    assert scores[0]["messages"] == 7 and scores[0]["certain"] is None and scores[0]["psnr"] > 0
+    assert scores[0]["messages"] == messages and scores[0]["certain"] is None and scores[0]["psnr"] > 0
     assert cf.load(tmp_path).fusion.over_time is not None
 
 

@@ -92,6 +92,7 @@ def test_faults_of_its_settings(data):
         learned(data, dataclasses.replace(CONFIG, learn="denoiser"))
     for changes, sentence in (
         ({"lost": 1.0}, r"lost must lie in \[0, 1\)"),
+        ({"alone": 1.5}, r"alone must lie in \[0, 1\]"),
         ({"segment": 0}, "segment must be positive"),
     ):
         with pytest.raises(InputError, match=sentence):

@@ -12,6 +12,8 @@ from composite_flow.fusion.joint_steps import TeamSteps
 from composite_flow.fusion.loss import CLAIM_SHARE
 from composite_flow.fusion.over_time.carried import Carried, TeamFilter, follow
 
+_ALONE = 1  # beside the draws of losses, which stay as they are
+
 
 class Segment(eqx.Module):
     """Joint histories of consecutive steps.
@@ -59,6 +61,7 @@ def segment_losses(
     states: Float[Array, "batch steps state"],
     key: PRNGKeyArray,
     lost: float = 0.0,
+    alone: float = 0.0,
 ) -> Float[Array, " batch"]:
     """The loss of each segment, averaged over its steps.
 
@@ -67,10 +70,11 @@ def segment_losses(
         segments, states: from `Segments`.
         key: draws orders, teams, and what is lost.
         lost: most of the answers that are lost; each step draws its share between 0 and this.
+        alone: share of the segments in which one agent is heard alone.
     """
 
     def of_segment(histories, counts, states, key):
-        _, after_each = follow_segment(team_filter, histories, lost, key)
+        _, after_each = follow_segment(team_filter, histories, key, lost, alone)
         losses = jax.vmap(lambda known, state: jnp.mean(known_losses(team_filter, known, state)))(after_each, states)
         return jnp.sum(jnp.where(counts, losses, 0.0)) / jnp.sum(counts, dtype=jnp.float32)
 
@@ -78,13 +82,22 @@ def segment_losses(
 
 
 def follow_segment(
-    team_filter: TeamFilter, histories: Float[Array, "steps agents history"], lost: float, key: PRNGKeyArray
+    team_filter: TeamFilter,
+    histories: Float[Array, "steps agents history"],
+    key: PRNGKeyArray,
+    lost: float = 0.0,
+    alone: float = 0.0,
 ) -> tuple[Carried, Carried]:
-    """What is known at each step of a segment, and after each agent, with a share of the answers lost."""
+    """What is known at each step of a segment, and after each agent, with answers lost and agents alone as in
+    `segment_losses`."""
     key_share, key_lost, key_order = jax.random.split(key, 3)
     steps, agents = histories.shape[:2]
     share = lost * jax.random.uniform(key_share, (steps, 1))
     heard = jax.random.uniform(key_lost, (steps, agents)) >= share
+    if alone:
+        key_alone, key_agent = jax.random.split(jax.random.fold_in(key, _ALONE))
+        one = jnp.arange(agents) == jax.random.randint(key_agent, (), 0, agents)
+        heard &= one[None] | ~jax.random.bernoulli(key_alone, alone)
     return follow(team_filter, histories, heard, jnp.arange(steps) == 0, team_filter.initial, key_order)
 
 

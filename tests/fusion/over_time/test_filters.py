@@ -11,7 +11,7 @@ from composite_flow.errors import InputError, MismatchError
 from composite_flow.fusion.answers import Prior, prior_of
 from composite_flow.fusion.features import FeatureTypes, find_types
 from composite_flow.fusion.over_time import Carried, build_filter, empty_filter, filter_settings, follow
-from composite_flow.fusion.over_time.segments import Segment, Segments, known_losses, segment_losses
+from composite_flow.fusion.over_time.segments import Segment, Segments, follow_segment, known_losses, segment_losses
 from composite_flow.problems.tabular import TabularProblem
 
 KINDS = ("residual", "gated", "product")
@@ -148,11 +148,30 @@ def some_filter_of(episodes, key, kind="residual"):
 
 
 def test_lost_answers_are_drawn_for_each_step(episodes, key):
-    """At a share of nearly 1 hardly anybody is heard, so that the loss is nearly that of saying nothing."""
+    """What is lost changes what is known."""
     team_filter = shaken(some_filter_of(episodes, key), key)
     segments, states = Segments(cf.HistoryDataset(episodes), 5).sample(key, 200)
     losses = [float(jnp.mean(segment_losses(team_filter, segments, states, key, lost))) for lost in (0.0, 0.5)]
     assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_alone_one_agent_is_heard_throughout_a_segment(kind, key):
+    """Another one in each segment: what all others see changes nothing."""
+    team_filter, heard = some_filter(kind, key), set()
+    histories = jax.random.uniform(jax.random.fold_in(key, 1), (3, 4, 6))
+
+    @jax.jit
+    def known(histories, draw):
+        return follow_segment(team_filter, histories, draw, alone=1.0)[0].mean
+
+    for draw in jax.random.split(key, 12):
+        found = known(histories, draw)
+        changed = [known(histories.at[:, agent].add(0.3), draw) != found for agent in range(4)]
+        felt = [int(jnp.sum(jnp.any(one, axis=1))) for one in changed]
+        assert sorted(felt) == [0, 0, 0, 3]
+        heard.add(felt.index(3))
+    assert len(heard) > 1
 
 
 def test_the_claim_of_numbers_is_fitted_beside_the_error(key):

@@ -20,7 +20,8 @@ from benchmarks.harness import Library, describe_machine, keep
 from benchmarks.timing import Call, serve_calls, timed
 
 BASE = "agent"
-INPUTS = ("observations", "state", "denoised", "composite", "safe", "mean", "quantile", "cvar")
+INPUTS = ("observations", "state", "denoised", "composite", "composite-shared", "belief", "own-belief")
+INPUTS += ("safe", "mean", "quantile", "cvar")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Sizes:
     """Steps of its optimiser per step of the environment."""
     denoiser_batch: int = 256
     """Pairs of each."""
+    chain_width: int = 128
+    """Of the chain over time, by which `belief` and `own-belief` infer."""
+    chain_depth: int = 3
+    """Its hidden layers."""
 
     @property
     def steps(self) -> int:
@@ -60,6 +65,7 @@ def serve_input(kind: str, sizes: Sizes) -> None:
     import jax.numpy as jnp
 
     from composite_flow.policy.config import InferenceConfig, MappoConfig
+    from composite_flow.policy.inputs import input_class
     from composite_flow.policy.mappo import learn, new_learner, team_of
     from composite_flow.policy.setup import prepare
     from composite_flow.problems import problem_from_text
@@ -81,7 +87,8 @@ def serve_input(kind: str, sizes: Sizes) -> None:
         inference=inference,
     )
     problem, key = problem_from_text(sizes.problem), jax.random.key(0)
-    setup = prepare(problem, config, key)
+    carries = input_class(kind).carries
+    setup = prepare(problem, config, key, _chain(problem, sizes, key) if carries else None)
     learner = new_learner(problem, config, setup, key)
 
     def turn():
@@ -93,7 +100,9 @@ def serve_input(kind: str, sizes: Sizes) -> None:
     about: dict = {"messages": 0, "message_bytes": 0}
     if setup.inputs.inference is not None:
         team = team_of(setup, learner.networks, learner.teaching)
-        parts = {"inference": _inference(problem, config, team), "teaching": _teaching(problem, config, setup, key)}
+        parts = {"inference": _inference(problem, config, team)}
+        if not carries:
+            parts["teaching"] = _teaching(problem, config, setup, key)
         used = setup.inputs.inference
         about = {"messages": used.messages, "message_bytes": used.messages * used.message_bytes}
     for part in parts.values():
@@ -103,6 +112,22 @@ def serve_input(kind: str, sizes: Sizes) -> None:
         return about | {name: sizes.updates * timed(part) for name, part in parts.items()}
 
     serve_calls({"input": kind}, turn, found)
+
+
+def _chain(problem, sizes: Sizes, key):
+    """A model with a chain over time that learned for one step: it costs what a learned one does."""
+    import composite_flow as cf
+
+    episodes = cf.collect(problem, 16, key=key)
+    settings = cf.TrainingConfig(
+        learn="fusion",
+        team_denoiser=False,
+        over_time="gated",
+        width=sizes.chain_width,
+        depth=sizes.chain_depth,
+        steps=1,
+    )
+    return cf.fit(cf.HistoryDataset(episodes), None, settings, key=key, progress=False)
 
 
 def _inference(problem, config, team) -> Call:
@@ -231,7 +256,9 @@ def page(document: dict) -> str:
 Whole updates of MAPPO on `{sizes.problem}`, {sizes.worlds} worlds × {sizes.rollout} steps, networks of default size
 without memory; a denoiser with {sizes.depth} layers of {sizes.width}, {sizes.calls} calls in a step, histories of
 {sizes.history} steps, {sizes.denoiser_updates:g} steps of its optimiser for each step of the environment, batches of
-{sizes.denoiser_batch}. `safe`, `mean`, `quantile` and `cvar` draw {sizes.samples} states each. On
+{sizes.denoiser_batch}. `safe`, `mean`, `quantile` and `cvar` draw {sizes.samples} states each. `belief`
+and `own-belief` infer by a gated chain of {sizes.chain_depth} layers of {sizes.chain_width} on histories of one step,
+with one call an agent; it is learned before and stays. On
 {machine["processor"]}, {machine["cores"]} cores, {machine["system"]}; medians (and ranges) over {document["rounds"]}
 rounds.
 

@@ -19,10 +19,10 @@ Yu, Velu, Vinitsky, Gao, Wang, Bayen, Wu: The Surprising Effectiveness of PPO in
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from composite_flow.errors import InputError
-from composite_flow.files.plain_json import LATER
+from composite_flow.files.plain_json import LATER, jsonable
 from composite_flow.policy.inputs import OWN_ALONE, input_class
 from composite_flow.policy.sequence_network import MemoryKind
 
@@ -136,6 +136,11 @@ class MappoConfig:
     """Time between two checkpoints."""
     inference: InferenceConfig = dataclasses.field(default=InferenceConfig(), metadata=LATER)
     """How agents infer the state, where they do."""
+
+    def flat(self) -> dict[str, Any]:
+        """The settings by their names, as records keep them: those of inference that came later only where they are
+        not at their defaults."""
+        return {**dataclasses.asdict(self), "inference": jsonable(self.inference)}
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

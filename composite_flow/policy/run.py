@@ -149,7 +149,7 @@ class _Run:
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run must share with the one that it goes on from."""
-        settings = {name: value for name, value in dataclasses.asdict(self.config).items() if name not in _FREE}
+        settings = {name: value for name, value in self.config.flat().items() if name not in _FREE}
         key = np.asarray(jax.random.key_data(self.key)).tolist()
         denoiser = None if self.denoiser is None else weights_digest(self.setup.denoiser)
         return {**settings, "key": key, "problem": jsonable(self.problem.description), "denoiser": denoiser}

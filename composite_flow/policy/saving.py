@@ -24,6 +24,7 @@ from composite_flow.policy.belief import FilterDenoiser, belief_of
 from composite_flow.policy.config import InferenceConfig, MappoConfig
 from composite_flow.policy.inference import Inference
 from composite_flow.policy.inputs import OWN_ALONE, PolicyInput, input_class, policy_input
+from composite_flow.policy.pretraining import Pretraining
 from composite_flow.policy.sequence_network import Networks, SequenceNetwork
 from composite_flow.policy.team import Team
 from composite_flow.policy.trained import TrainedPolicy
@@ -48,24 +49,28 @@ class PolicySettings:
         training: settings of MAPPO.
         seed: fixes everything that is drawn at random.
         denoiser: folder of the model that it starts from.
+        pretraining: of what agents infer by, where it learns before the policy.
     """
 
     problem: str
     training: MappoConfig = dataclasses.field(default_factory=MappoConfig)
     seed: int = 0
     denoiser: str | None = None
+    pretraining: Pretraining = dataclasses.field(default_factory=Pretraining)
 
     def flat(self) -> dict[str, Any]:
         """One level of names, as in the record."""
         others = {"problem": self.problem, "seed": self.seed, "denoiser": self.denoiser}
-        return jsonable({**dataclasses.asdict(self.training), **others})
+        return jsonable({**self.training.flat(), **others, **dataclasses.asdict(self.pretraining)})
 
     @classmethod
     def from_flat(cls, values: dict[str, Any]) -> "PolicySettings":
         """The inverse of `flat`."""
-        training = {name: value for name, value in values.items() if name not in ("problem", "seed", "denoiser")}
-        training["inference"] = InferenceConfig(**training["inference"])
-        return cls(values["problem"], MappoConfig(**training), values["seed"], values["denoiser"])
+        values = dict(values)
+        problem, seed, denoiser = (values.pop(name) for name in ("problem", "seed", "denoiser"))
+        before = {field.name: values.pop(field.name) for field in dataclasses.fields(Pretraining)}
+        training = MappoConfig(**{**values, "inference": InferenceConfig(**values["inference"])})
+        return cls(problem, training, seed, denoiser, Pretraining(**before))
 
 
 def start_or_resume(folder: Path, settings: PolicySettings, *, resume: bool, overwrite: bool) -> PolicySettings:

@@ -58,6 +58,8 @@ SMALLER = {
     ),
     "docs/acting.md": (
         ("sensor:3x3,targets=2 --out runs/act", "sensor:2x2,targets=1,steps=3 --out runs/act --worlds 4 --rollout 10"),
+        ("sensor:3x3,targets=2,miss=0.5", "sensor:2x2,targets=1,steps=3"),
+        ("--pretrain 3000 --discount 0", "--pretrain 20 --pretrain-steps 5 --steps 40 --worlds 4 --rollout 10"),
         ("--steps 500000", "--steps 80 --denoiser-width 16"),
         ("evaluate-policy runs/act", "evaluate-policy runs/act --episodes 4"),
     ),

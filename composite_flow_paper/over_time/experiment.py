@@ -10,6 +10,7 @@ from functools import partial
 from composite_flow_paper.experiment import Experiment
 from composite_flow_paper.over_time.acting import LEARNING, ActingSettings, OverTimeAndActing, act
 from composite_flow_paper.over_time.cell import TRAINING, OverTimeSettings, compute
+from composite_flow_paper.over_time.exact_acting import exact_cell
 from composite_flow_paper.over_time.plot import draw
 from composite_flow_paper.over_time.report import summarise, tables
 from composite_flow_paper.shared.cells import Cell
@@ -29,7 +30,7 @@ PRESETS = {
 
 
 def cells(settings: OverTimeAndActing, seed: int) -> Sequence[Cell]:
-    """World by world, filter by filter, seed by seed; then policies, discount by discount."""
+    """World by world, filter by filter, seed by seed; then what exact filters earn, and policies, way by way."""
     filters, acting = settings.filters, settings.acting
     alone = replace(filters, ways={}, num_seeds=1)
     usual = ActingSettings()
@@ -41,11 +42,13 @@ def cells(settings: OverTimeAndActing, seed: int) -> Sequence[Cell]:
         for name in names
         for one in range(seed, seed + filters.num_seeds)
     ]
-    return followed + [
+    heard = replace(both, acting=replace(both.acting, lost=acting.lost))
+    acted = [
         Cell(way.group, one, both, partial(act, settings, way, one))
         for way in acting.ways
         for one in range(seed, seed + acting.num_seeds)
     ]
+    return [*followed, Cell("exact-acting", seed, heard, partial(exact_cell, settings, seed)), *acted]
 
 
 EXPERIMENT = Experiment("over_time", PRESETS, cells, summarise, tables, draw)

@@ -37,7 +37,9 @@ def summarise(settings: OverTimeAndActing, results: Results) -> dict[str, Any]:
             worlds[world] = {**_fixed(next(cells for cells in found.values() if cells)), "ways": ways}
     ways = {way: of_group(results, way.group) for way in settings.acting.ways}
     earned = [{**told_of(way), **summarise_acting(cells)} for way, cells in ways.items() if cells]
-    return {"worlds": worlds, "target": TARGET, "best": best(worlds), "acting": earned}
+    exact = of_group(results, "exact-acting")
+    told = {"exact_acting": exact[0]["returns"]} if exact else {}
+    return {"worlds": worlds, "target": TARGET, "best": best(worlds), "acting": earned, **told}
 
 
 def told_of(way: Acting) -> dict[str, Any]:

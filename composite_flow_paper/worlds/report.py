@@ -20,6 +20,8 @@ WAYS = {
     "fusion": "fusion",
     "joint_regression": "joint regression",
 }
+JOINT = ("ridge", "composite", "fusion", "joint_regression")
+"""Of them those that use all agents' histories."""
 RESAMPLES = 2000
 
 
@@ -31,7 +33,7 @@ def summarise(settings: WorldsSettings, results: Results) -> dict[str, Any]:
 
 
 def summarise_world(text: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One world over its seeds; `open` is the share of the variance that the better joint estimate leaves."""
+    """One world over its seeds; `open` is the share of the variance that the best joint estimate leaves."""
     steps = np.concatenate([cell["steps"] for cell in cells]).astype(np.float64)
     sums = {way: np.concatenate([cell["errors"][way] for cell in cells]) for way in WAYS}
     mean = {way: float(errors.sum() / steps.sum()) for way, errors in sums.items()}
@@ -39,10 +41,23 @@ def summarise_world(text: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, 
         "world": text,
         **cells[0]["sizes"],
         "varying": max(cell["varying"] for cell in cells),
-        "open": min(mean["ridge"], mean["joint_regression"]) / mean["constant"],
+        "open": min(mean[way] for way in JOINT) / mean["constant"],
+        "seeds": len(cells),
         "minutes": float(np.mean([cell["train_seconds"] for cell in cells])) / 60,
-        "ways": {way: psnr_with_interval(errors, steps, sums["constant"]) for way, errors in sums.items()},
+        "ways": {
+            way: {
+                **psnr_with_interval(errors, steps, sums["constant"]),
+                "above_of_seeds": [_above_of(cell, way) for cell in cells],
+            }
+            for way, errors in sums.items()
+        },
     }
+
+
+def _above_of(cell: Mapping[str, Any], way: str) -> float:
+    """Decibels above the constant of one seed."""
+    own, constant = (float(np.sum(cell["errors"][name])) for name in (way, "constant"))
+    return float(decibels(own) - decibels(constant))
 
 
 def psnr_with_interval(
@@ -77,11 +92,11 @@ def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
     header = ["", *worlds]
     rows = [(words, *(_shown(world["ways"][way]) for world in worlds.values())) for way, words in WAYS.items()]
     title = "Worlds: PSNR in dB, and its 95% interval over test episodes"
-    about = ["", "agents", "observation", "state", "varying", "open", "CPU-minutes"]
+    about = ["", "seeds", "agents", "observation", "state", "varying", "open", "CPU-minutes"]
     sizes = [
         (
             world["world"],
-            *(str(world[part]) for part in ("agents", "observation", "state", "varying")),
+            *(str(world[part]) for part in ("seeds", "agents", "observation", "state", "varying")),
             f"{world['open']:.0%}",
             f"{world['minutes']:.1f}",
         )

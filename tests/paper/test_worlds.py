@@ -37,7 +37,7 @@ def test_psnr_over_episodes_weighs_steps_alike():
     np.testing.assert_allclose(found["above"], [10.0, 10.0, 10.0])  # whatever is drawn: the draws are the same
 
 
-def test_what_is_open_is_told_by_the_better_joint_estimate():
+def test_what_is_open_is_told_by_the_best_joint_estimate():
     errors = {way: [0.2, 0.2] for way in WAYS} | {"ridge": [0.1, 0.1], "joint_regression": [0.1, 0.0]}
     cell = {
         "sizes": {"agents": 2, "observation": 1, "state": 3},
@@ -48,3 +48,9 @@ def test_what_is_open_is_told_by_the_better_joint_estimate():
     }
     world = summarise_world("a", [cell, {**cell, "varying": 3, "train_seconds": 30.0}])
     np.testing.assert_allclose([world["open"], world["minutes"], world["varying"]], [0.25, 1.0, 3])
+    assert world["seeds"] == 2
+    np.testing.assert_allclose(world["ways"]["ridge"]["above_of_seeds"], [10 * np.log10(2)] * 2)
+    fused = summarise_world("a", [{**cell, "errors": {**errors, "fusion": [0.02, 0.0]}}])
+    np.testing.assert_allclose(fused["open"], 0.05)  # a joint estimate as well
+    alone = summarise_world("a", [{**cell, "errors": {**errors, "ridge_alone": [0.0, 0.0]}}])
+    np.testing.assert_allclose(alone["open"], 0.25)

@@ -1,5 +1,7 @@
 """What a world is worth to whom, held against values by hand, by brute force, and from the literature."""
 
+import dataclasses
+import json
 from itertools import product
 
 import jax
@@ -12,7 +14,7 @@ import composite_flow as cf
 from composite_flow.analysis.probe import Earned, probe
 from composite_flow.analysis.probe.exact import value_of_belief, value_of_state
 from composite_flow.analysis.probe.search import value_with_clock, value_without_clock, values
-from composite_flow.analysis.probe.short_runs import short_run
+from composite_flow.analysis.probe.short_runs import _late_gain, short_run
 from composite_flow.analysis.probe.verdict import verdict
 from composite_flow.analysis.probe.windows import windows_of
 from composite_flow.cli.app import main
@@ -223,12 +225,25 @@ def test_what_chance_may_have_done_counts_for_nothing():
     assert "no more than chance (4.2)" in verdict(earned_of(4, 4, 8, 8, width=3.0))
 
 
-def test_the_command_says_it_in_json(capsys):
-    import json
+def test_runs_that_were_still_learning_are_named():
+    earned = earned_of(4, 4.2, 11, 11.1)
+    earned["own-memory"] = dataclasses.replace(earned["own-memory"], still_rising=True)
+    ends = "pays. Acting on own-memory was still learning when its time was over: give more seconds."
+    assert verdict(earned).endswith(ends)
 
+
+@pytest.mark.parametrize(("last", "rises"), [([4.0, 4.1], False), ([5.0, 5.0], True)])
+def test_a_late_gain_compares_the_last_two_quarters_by_episodes(last, rises):
+    rows = [{"return": value, "episodes": 10} for value in (0.0, 1.0, 2.0, 3.0, 4.0, 4.0, *last)]
+    assert _late_gain(tuple(rows)) == pytest.approx(np.mean(last) - 4.0) and (_late_gain(rows) > 0.06) == rises
+    assert _late_gain([*rows[:6], {"return": None, "episodes": 0}, {"return": 7.0, "episodes": 1}]) == 3.0
+
+
+def test_the_command_says_it_in_json(capsys):
     assert main(["probe", "tabular:xor,steps=4", "--seconds", "0", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["earned"]["own-memory"] == {"value": 3.25, "interval": None, "how": "at least", "steps": None}
+    told = {"value": 3.25, "interval": None, "how": "at least", "steps": None, "still_rising": False}
+    assert found["earned"]["own-memory"] == told
     assert found["verdict"].startswith("The state is worth 2 an episode here") and found["discount"] == 0.99
 
 

@@ -15,12 +15,14 @@ class Earned:
         interval: at 95%, over sampled episodes or over the seeds of short runs; None where it is exact or a bound.
         how: "exact"; "sampled" exact beliefs; "at least", the best policy that was found, valued exactly; "short runs".
         steps: of the environment that a short run learned from, on average; None elsewhere.
+        still_rising: whether returns of short runs were still rising when their time was over.
     """
 
     value: float
     interval: tuple[float, float] | None
     how: How
     steps: int | None = None
+    still_rising: bool = False
 
     @property
     def width(self) -> float:

@@ -121,7 +121,8 @@ def _without_playing(problem: Problem, discount: float, seed: int, tell) -> dict
 
 def _by_tables(tables: DecisionTables, discount: float, seed: int) -> dict[str, Earned | None]:
     """Exactly, or by the best policies that were found."""
-    random, found = np.random.default_rng(seed), {"state": Earned(value_of_state(tables, discount), None, "exact")}
+    random, found = np.random.default_rng(seed), dict[str, Earned | None]()
+    found["state"] = Earned(value_of_state(tables, discount), None, "exact")
     team = value_of_belief(tables, discount)
     for name, together in (("own", False), ("all", True)):
         reactive = windows_of(tables, 1, together=together)

@@ -8,6 +8,7 @@ import numpy as np
 from composite_flow.analysis.probe.earned import Earned
 from composite_flow.metrics import normal_interval
 from composite_flow.policy.config import MappoConfig
+from composite_flow.policy.curves import Row
 from composite_flow.policy.evaluation import evaluate_policy
 from composite_flow.policy.run import train_policy
 from composite_flow.problems.base import Problem
@@ -48,16 +49,34 @@ def short_run(
     """
     memory = "gru" if remembers else "none"
     config = MappoConfig(**{**vars(_SETTINGS), "inputs": inputs, "memory": memory, "discount": discount})
-    means, steps, returns = [], [], np.zeros(0)
+    means, steps, gains, returns = [], [], [], np.zeros(0)
     for seed in seeds:
         tell(f"seed {seed}")
         key = jax.random.key(seed)
-        policy = train_policy(problem, config, key=key, seconds=seconds).policy
+        trained = train_policy(problem, config, key=key, seconds=seconds)
+        policy = trained.policy
         returns = evaluate_policy(problem, policy, key=key, num_episodes=_EPISODES, num_samples=0).returns
         means.append(float(np.mean(returns)))
         steps.append(policy.steps)
-    interval = normal_interval(returns) if len(means) == 1 else _over_seeds(means)
-    return Earned(float(np.mean(means)), interval, "short runs", int(np.mean(steps)))
+        gains.append(_late_gain(trained.curves))
+    interval, mean = normal_interval(returns) if len(means) == 1 else _over_seeds(means), float(np.mean(means))
+    return Earned(mean, interval, "short runs", int(np.mean(steps)), float(np.mean(gains)) > _RISE * abs(mean))
+
+
+_RISE = 0.03  # of the return, gained from the third to the last quarter of a run
+
+
+def _late_gain(curves: Sequence[Row]) -> float:
+    """How much more episodes return in the last quarter of a run than in the one before."""
+    quarter = max(1, len(curves) // 4)
+    late, before = (_mean_return(part) for part in (curves[-quarter:], curves[-2 * quarter : -quarter]))
+    return 0.0 if late is None or before is None else late - before
+
+
+def _mean_return(rows: Sequence[Row]) -> float | None:
+    pairs = [(row["return"], row["episodes"]) for row in rows if row["return"] is not None]
+    count = sum(int(episodes or 0) for _, episodes in pairs)
+    return sum((value or 0.0) * (episodes or 0) for value, episodes in pairs) / count if count else None
 
 
 def _over_seeds(means: Sequence[float]) -> tuple[float, float]:

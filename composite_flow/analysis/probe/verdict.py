@@ -29,11 +29,19 @@ def worth(more: Earned | None, less: Earned | None) -> Worth | None:
 
 
 def verdict(earned: dict[str, Earned | None]) -> str:
-    """The sentence.
+    """The sentence; and another one where short runs had not finished learning.
 
     Args:
         earned: what acting on each of `PARTS` earns; None where it is not known.
     """
+    found = _sentence(earned)
+    rising = [name for name, each in earned.items() if each is not None and each.still_rising]
+    if rising:
+        found += f" Acting on {' and '.join(rising)} was still learning when its time was over: give more seconds."
+    return found
+
+
+def _sentence(earned: dict[str, Earned | None]) -> str:
     own, memory, team, state = (earned[name] for name in ("own", "own-memory", "all-memory", "state"))
     known = [each.value for each in earned.values() if each is not None]
     little = SHARE * max(map(abs, known), default=0.0)

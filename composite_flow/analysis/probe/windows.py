@@ -52,18 +52,16 @@ def windows_of(tables: DecisionTables, length: int, *, together: bool = False) -
         return None
     transition = np.zeros((len(actions), len(places), len(places)))
     for (state, window), row in places.items():
-        for follower in np.flatnonzero(tables.transition[:, state].any(axis=0)):
-            for heard in np.flatnonzero(tables.observation[follower]):
-                column = places[follower, (*window[1:], heard)]
-                transition[:, row, column] = tables.transition[:, state, follower] * tables.observation[follower, heard]
+        for follower, heard in _followers(tables, state):
+            chances = tables.transition[:, state, follower] * tables.observation[follower, heard]
+            transition[:, row, places[follower, (*window[1:], heard)]] = chances
     states = np.array([state for state, _ in places])
     parts = np.concatenate([views, np.full((1, views.shape[1]), -1)])  # -1: before the episode began
     remembered = parts[np.array([window for _, window in places])]
     seen = [np.unique(remembered[:, :, actor], axis=0, return_inverse=True)[1] for actor in range(views.shape[1])]
     initial = np.zeros(len(places))
-    for state in np.flatnonzero(tables.initial):
-        for heard in np.flatnonzero(tables.observation[state]):
-            initial[places[state, _first(heard, length)]] = tables.initial[state] * tables.observation[state, heard]
+    for state, heard in _starts(tables):
+        initial[places[state, _first(heard, length)]] = tables.initial[state] * tables.observation[state, heard]
     return Windows(initial, transition, tables.rewards[states], np.stack(seen), actions, tables.num_steps)
 
 
@@ -74,19 +72,29 @@ def _first(heard: int, length: int) -> tuple[int, ...]:
 
 def _reached(tables: DecisionTables, length: int, most: int) -> dict[tuple[int, tuple[int, ...]], int] | None:
     """All windows that an episode can reach, numbered; None where they are more than this."""
-    start = np.argwhere((tables.initial[:, None] > 0) & (tables.observation > 0))
-    found = {(int(state), _first(int(heard), length)): place for place, (state, heard) in enumerate(start)}
-    followers = [np.flatnonzero(row) for row in tables.transition.any(axis=0)]
-    heard_in = [np.flatnonzero(row) for row in tables.observation]
+    found = {(state, _first(heard, length)): place for place, (state, heard) in enumerate(_starts(tables))}
+    followers = [_followers(tables, state) for state in range(len(tables.initial))]
     waiting = list(found)
-    while waiting:
+    while waiting and len(found) <= most:
         state, window = waiting.pop()
-        for follower in followers[state]:
-            for heard in heard_in[follower]:
-                reached = int(follower), (*window[1:], int(heard))
-                if reached not in found:
-                    found[reached] = len(found)
-                    waiting.append(reached)
-        if len(found) > most:
-            return None
-    return found
+        for follower, heard in followers[state]:
+            reached = follower, (*window[1:], heard)
+            if reached not in found:
+                found[reached] = len(found)
+                waiting.append(reached)
+    return found if len(found) <= most else None
+
+
+def _starts(tables: DecisionTables) -> list[tuple[int, int]]:
+    """The states in which an episode can begin, and what can be observed there."""
+    return _pairs((tables.initial[:, None] > 0) & (tables.observation > 0))
+
+
+def _followers(tables: DecisionTables, state: int) -> list[tuple[int, int]]:
+    """The states that can follow this one, and what can be observed there."""
+    reached = (tables.transition[:, state] > 0).any(axis=0)
+    return _pairs(reached[:, None] & (tables.observation > 0))
+
+
+def _pairs(possible: np.ndarray) -> list[tuple[int, int]]:
+    return [(int(row), int(column)) for row, column in np.argwhere(possible)]

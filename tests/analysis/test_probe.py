@@ -59,7 +59,7 @@ def test_xor_by_hand():
     assert earned == pytest.approx({"own": 8, "own-memory": 15.25, "all": 16, "all-memory": 16, "state": 16})
     assert (found.state.value, found.memory.value, found.others.value) == pytest.approx((8, 7.25, 0.75))
     assert [one.how for one in found.earned.values()] == ["at least", "at least", "at least", "exact", "exact"]
-    assert found.verdict.endswith("a memory does nearly as well as inference.")
+    assert found.verdict.endswith("see at most 0.75 more: a memory does nearly as well as inference.")
 
 
 def test_a_coin_by_hand():
@@ -184,6 +184,8 @@ def test_sensors_that_overlook_are_worth_what_is_known_of_them():
     for name, value in (("all", 16.43), ("all-memory", 18.92)):
         one = found.earned[name]
         assert one.value == pytest.approx(value, abs=2 * one.width) and one.width < 0.2
+    seen = probe(cf.problem_from_text("sensor:3x3,targets=2"), seconds=0).earned
+    assert seen["all"].value == pytest.approx(20.637, abs=1e-3) and seen["all"].width < 1e-6  # nothing is overlooked
     assert found.earned["own"] is None and "more seconds than 0" in found.verdict
 
 

@@ -51,9 +51,10 @@ def _sentence(earned: dict[str, Earned | None]) -> str:
     told = f"The state is worth {of_state.value:.3g} an episode here"
     if not _counts(of_state, little):
         return f"{told}, no more than {_because(of_state, little)}: inference does not pay."
-    if of_memory is None or of_others is None:
+    if memory is None or of_memory is None or of_others is None:
         return f"{told}; what a memory has of it was not found: give short runs more seconds than 0."
-    told += f", a memory {of_memory.value:.3g}, and what the others see {of_others.value:.3g} more"
+    most = "at most " if memory.how == "at least" else ""  # as more may be possible from memories alone
+    told += f", a memory {of_memory.value:.3g}, and what the others see {most}{of_others.value:.3g} more"
     if _counts(of_others, little):
         return f"{told}: inferring it together pays."
     if _counts(of_memory, little):

@@ -32,6 +32,8 @@ class TeamOptions:
     """Seconds without a sign of life after which a member is held to be gone; more where machines are busy."""
     robust: bool = False
     """Leave out those whose answers contradict all others'."""
+    over_time: bool = False
+    """Carry what the team knows from step to step, by a model of `train --over-time product`; by broadcast."""
     samples: int = 4
     """Of composite diffusion, round a ring."""
     sweeps: int = 6
@@ -90,7 +92,14 @@ def parts_of(options: TeamOptions, team: str):
     key = None if options.key is None else options.key.read_bytes().strip()
     settings = Settings(team, options.deadline, options.bits, options.message_bytes, key)
     inference = Inference(
-        options.rule, options.max_age, options.level, options.robust, options.samples, options.sweeps, options.team_seed
+        options.rule,
+        options.max_age,
+        options.level,
+        options.robust,
+        options.samples,
+        options.sweeps,
+        options.team_seed,
+        options.over_time,
     )
     if not 0 <= options.lose < 1 or options.delay < 0:
         raise InputError("--lose is a share from 0 to below 1, and --delay a time that is not negative.")

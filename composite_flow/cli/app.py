@@ -23,6 +23,7 @@ from composite_flow.cli.export import export
 from composite_flow.cli.import_data import import_data
 from composite_flow.cli.inspect import inspect
 from composite_flow.cli.play import play
+from composite_flow.cli.probe import probe
 from composite_flow.cli.reconstruct import reconstruct
 from composite_flow.cli.reporting import say
 from composite_flow.cli.reproduce import reproduce
@@ -56,6 +57,7 @@ _COMMANDS = (
     team,
     export,
     worlds,
+    probe,
 )
 for _command in _COMMANDS:
     app.command(_command if _command is train else on_devices(_command))  # which looks at them once it has joined hosts

@@ -194,6 +194,7 @@ class LearnedFusion(eqx.Module):
         if self.over_time is None:
             raise lacking("filter", fusion=False)
         self._check_agents(histories)
+        histories = jnp.asarray(histories)
         there = jax.vmap(self.answers.there)(histories)
         return filter_episode(self.over_time, histories, participants, there, scaling, state_names, key)
 

@@ -65,6 +65,7 @@ def train_policy(
     resume: bool = False,
     overwrite: bool = False,
     progress: PolicyProgress | None = None,
+    seconds: float | None = None,
 ) -> PolicyTraining:
     """Train a policy by MAPPO (`mappo.py`).
 
@@ -77,6 +78,7 @@ def train_policy(
         resume: go on from the folder's checkpoint, where there is one.
         overwrite: an earlier run in the folder may be replaced.
         progress: called about twice a second with the steps made, the planned steps and all rows so far.
+        seconds: of learning, compiling aside, after which it ends earlier; how far it then is depends on the machine.
 
     Returns:
         The policy and its learning curves.
@@ -90,7 +92,7 @@ def train_policy(
     run = _Run(problem, config or MappoConfig(), key, denoiser, folder)
     run.prepare(resume, overwrite)
     with interrupt_flag() as interrupted:
-        while not run.finished:
+        while not run.finished and (seconds is None or run.seconds < seconds):
             run.learn_block()
             if progress is not None:
                 progress(run.steps, run.config.num_updates * run.config.steps_per_update, run.rows)

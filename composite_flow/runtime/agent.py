@@ -7,13 +7,13 @@
     estimate = agent.estimate()                 # of those heard: what `model.fuse` says of the same answers
 
 It holds nothing of others but what they sent. `model.fuse` and `reconstruct` are these steps for all agents at once:
-they share the network's answers, their sum and what is told of it, and the rule's `hop`.
+they share the network's answers, their sum and what is told of it, and the rule's `hop`. With `over_time=True` it
+carries the team's last estimate to the next step, as `model.filter` does (`carrying`).
 """
 
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -28,7 +28,8 @@ from composite_flow.fusion.one_estimate import fuse_sent
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.model import Model
 from composite_flow.runtime.agent_check import AgentCheck, doubt_of
-from composite_flow.runtime.conversion import as_network_says, as_sent, sent_shape
+from composite_flow.runtime.carrying import Carrying
+from composite_flow.runtime.conversion import as_network_says, said_by, sent_shape
 from composite_flow.runtime.inbox import Inbox
 from composite_flow.runtime.memory import Memory
 from composite_flow.runtime.names import agent_number
@@ -39,13 +40,20 @@ class Agent:
     """One agent of a team.
 
     Attributes:
-        model: the same for the whole team.
-        number: which agent it is.
+        model, number: the same for the whole team, and which agent it is.
         max_age: an answer counts for so many steps beyond its own.
         rule: what it does with a message that goes round.
     """
 
-    def __init__(self, model: Model, agent: int | str, *, max_age: int = 0, rule: CompositionRule = DEFINITION_6):
+    def __init__(
+        self,
+        model: Model,
+        agent: int | str,
+        *,
+        max_age: int = 0,
+        rule: CompositionRule = DEFINITION_6,
+        over_time: bool = False,
+    ):
         """An agent that has seen nothing yet.
 
         Args:
@@ -53,9 +61,11 @@ class Agent:
             agent: its name or its number.
             max_age: steps for which an answer of another counts after its own; 0 for answers of the present step alone.
             rule: of composition, for `hop`.
+            over_time: whether it carries what the team knows from step to step, by the filter that the model learned.
 
         Raises:
-            InputError: there is no such agent, or the age is negative.
+            InputError: there is no such agent, the age is negative, or the model has no filter whose answers add up.
+            MismatchError: the filter is of another problem or length of histories.
         """
         layout = model.layout
         if max_age < 0:
@@ -63,6 +73,7 @@ class Agent:
         self.model, self.number, self.max_age, self.rule = model, agent_number(agent, layout.settings), max_age, rule
         self._memory = Memory(layout.settings, self.number)
         self._inbox = Inbox(layout.num_agents, self.number, max_age)
+        self._carrying = Carrying(model, self.number, self._inbox, max_age) if over_time else None
         self._found: TeamEstimate | None = None
         self._forget_step()
 
@@ -94,22 +105,25 @@ class Agent:
             begins: whether an episode begins here, and with it the history.
 
         Raises:
-            InputError: an observation of another size or not finite, no such action, or a step that was observed.
+            InputError: an observation of another size or not finite, no such action, or a step that was observed; over
+                time also an episode of which it did not see the beginning.
         """
+        if self._carrying is not None:
+            self._carrying.check(self.step + 1 if step is None else step, begins, first=self.step < 0)
         self._memory.observe(observation, action, step, begins=begins)
-        if begins:
-            self._inbox.forget(before=self.step)
-        self._forget_step()
+        self._went_on(begins)
 
-    def miss(self, step: int | None = None) -> None:
-        """A step at which it sees nothing: it says nothing then, and its history begins anew."""
+    def miss(self, step: int | None = None, *, begins: bool = False) -> None:
+        """A step at which it sees nothing, says nothing, and its history begins anew; `begins` as in `observe`."""
         self._memory.miss(step)
-        self._forget_step()
+        self._went_on(begins)
 
     def reset(self) -> None:
         """Forget everything, as at the start of an episode."""
         self._memory = Memory(self.model.layout.settings, self.number)
         self._inbox.forget()
+        if self._carrying is not None:
+            self._carrying.forget()
         self._found = None
         self._forget_step()
 
@@ -125,9 +139,10 @@ class Agent:
         """
         if self._said is None:
             self._check_sees()
-            watch = self._fusion.watch
-            familiar = None if watch is None else watch.familiar
-            self._said = as_sent(*jax.device_get(_sent(self._fusion.answers, familiar, self.history)))
+            carrying = self._carrying
+            self._said = (
+                said_by(self._fusion, self.history) if carrying is None else carrying.answer(self.step, self.history)
+            )
         return self._said
 
     def hop(self, messages: Message, noise: Float[Array, "samples state"] | None = None) -> Message:
@@ -151,7 +166,7 @@ class Agent:
     @property
     def sent_shape(self) -> SentShape:
         """Of this agent's answers; other agents' may differ in which entries are numbers."""
-        return sent_shape(self._fusion, self.number)
+        return sent_shape(self._fusion, self.number, self._carrying is not None)
 
     def receive(self, sender: int, step: int, message: Sent) -> bool:
         """Take in another's answer.
@@ -168,7 +183,8 @@ class Agent:
             InputError: there is no such other agent, or its answer is of another shape, not finite, or its weights are
                 negative.
         """
-        if 0 <= sender < self.model.layout.num_agents and not sent_shape(self._fusion, sender).fits(message):
+        is_other = 0 <= sender < self.model.layout.num_agents
+        if is_other and not sent_shape(self._fusion, sender, self._carrying is not None).fits(message):
             raise InputError(f"What agent {sender} sent is no answer of this model's agents.")
         return self._inbox.receive(int(sender), int(step), message)
 
@@ -188,9 +204,17 @@ class Agent:
             within: answers count that are no older than so many steps; `max_age` where not given.
             robust: as in `Model.fuse`.
 
+        Over time, what `model.filter` says of the answers of all steps, each at its own, or where nobody has answered
+        what was predicted; without a verdict, intervals, and these options.
+
         Raises:
             InputError: nobody has answered, no fusion was learned, or `within` is larger than `max_age`.
         """
+        if self._carrying is not None:
+            if self.sees:
+                self.answer()  # which is kept there
+            self._found = self._carrying.estimate(self.step, asked=(within, robust))
+            return self._found
         sent, unlike, team = self._gathered(within)
         if not team.any():
             raise InputError("Nobody has answered at this step, not even this agent: nothing can be inferred.")
@@ -211,13 +235,18 @@ class Agent:
         """
         return AgentCheck(self._certificate(samples, radius), self._doubt())
 
-    # --- parts of the above
-
     @property
     def _fusion(self) -> LearnedFusion:
         if self.model.fusion is None:
             raise lacking()
         return self.model.fusion
+
+    def _went_on(self, begins: bool) -> None:
+        if begins:
+            self._inbox.forget(before=self.step)
+        if self._carrying is not None:
+            self._carrying.follow(self.step, begins)
+        self._forget_step()
 
     def _forget_step(self) -> None:
         self._said: Any = None
@@ -260,19 +289,11 @@ class Agent:
         return certify_agent(self.model.denoiser, self.number, self.history, at, samples, radius=radius)
 
     def _doubt(self) -> float | None:
-        if self.model.fusion is None or not self._fusion.is_watched or not self._memory.sees:
+        fused = self.model.fusion is not None and self._carrying is None
+        if not fused or not self._fusion.is_watched or not self._memory.sees:
             return None
         sent, _, team = self._gathered(None)
         return doubt_of(self._fusion, sent, team, self.number, self.history) if team.sum() > 1 else None
-
-
-@jax.jit
-def _sent(answers, familiar, history):
-    said = answers.sent(answers.condition(history))
-    if familiar is None:
-        return said, jnp.zeros(0)
-    unlike = familiar.unlikeness(history[: len(familiar.low)])
-    return said, jnp.minimum(unlike, jnp.finfo(unlike.dtype).max)
 
 
 @eqx.filter_jit

@@ -14,10 +14,12 @@ from composite_flow.fusion.sparse import SparseAnswers
 from composite_flow.runtime.sent import Sent, SentShape
 
 
-def sent_shape(fusion: LearnedFusion, agent: int) -> SentShape:
-    """What an agent's answers look like as they are sent."""
+def sent_shape(fusion: LearnedFusion, agent: int, over_time: bool = False) -> SentShape:
+    """What an agent's answers look like as they are sent; over time, of those beside what a team carries."""
     answers, types = fusion.answers, fusion.answers.prior.types
     unit = np.where(types.is_number, np.asarray(answers.prior.precision), 1.0).astype(np.float32)
+    if over_time:
+        return SentShape(types.is_number, unit, 0, 0)
     checks = 0 if fusion.watch is None else len(CHECKS)
     if not isinstance(answers, SparseAnswers):
         return SentShape(types.is_number, unit, answers.num_free, checks)
@@ -29,6 +31,21 @@ def as_sent(answer: Answer | SlotAnswer, unlike: Any = ()) -> Sent:
     """The numbers of an answer, and of how unlike those of training its history is."""
     parts = (answer.evidence, answer.weight, answer.precision, rest_of(answer), unlike)
     return Sent(*(np.asarray(part, np.float32) for part in parts))
+
+
+def said_by(fusion: LearnedFusion, history: Any) -> Sent:
+    """What an agent says of its own history, and how unlike those of training that is."""
+    familiar = None if fusion.watch is None else fusion.watch.familiar
+    return as_sent(*jax.device_get(_said(fusion.answers, familiar, history)))
+
+
+@jax.jit
+def _said(answers, familiar, history):
+    said = answers.sent(answers.condition(history))
+    if familiar is None:
+        return said, jnp.zeros(0)
+    unlike = familiar.unlikeness(history[: len(familiar.low)])
+    return said, jnp.minimum(unlike, jnp.finfo(unlike.dtype).max)
 
 
 def rest_of(answer: Answer | SlotAnswer) -> Any:

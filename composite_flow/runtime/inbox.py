@@ -47,6 +47,10 @@ class Inbox:
                 found[sender] = (max(usable), held[max(usable)])
         return found
 
+    def at(self, step: int) -> dict[int, Any]:
+        """The answers of exactly this step, by sender."""
+        return {sender: held[step] for sender, held in self._answers.items() if step in held}
+
     def forget(self, before: int | None = None) -> None:
         """Drop all answers, or those of steps before this one."""
         for held in self._answers.values():

@@ -174,7 +174,7 @@ class Member:
             self._drop("observation that cannot be used")
             if told.get("step") is None:
                 return
-            self.agent.miss(told["step"])
+            self.agent.miss(told["step"], begins=told.get("begins", False))
         self._due, self._sent_bytes, self._sent_messages = now + self.settings.deadline, 0, 0
         self.rule.opened(self)
         early, self._early = self._early, []

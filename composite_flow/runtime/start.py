@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from composite_flow.denoiser import NoDenoiser
+from composite_flow.errors import InputError
 from composite_flow.fusion.lacking import lacking
 from composite_flow.model import Model
 from composite_flow.runtime.agent import Agent
@@ -34,6 +35,7 @@ class Inference:
         max_age: steps for which an answer counts after its own; by broadcast alone.
         level: of intervals.
         robust: leave out those whose answers contradict all others'; by broadcast alone.
+        over_time: carry what the team knows from step to step; by broadcast alone.
         num_samples, num_sweeps: round a ring.
         seed: of the noises and orders round a ring.
     """
@@ -45,6 +47,7 @@ class Inference:
     num_samples: int = 4
     num_sweeps: int = 6
     seed: int = 0
+    over_time: bool = False
 
 
 def agent_process(
@@ -55,10 +58,10 @@ def agent_process(
     Raises:
         InputError: there is no such agent, or the model did not learn what the rule needs.
     """
-    agent = Agent(model, name, max_age=inference.max_age)
+    agent = Agent(model, name, max_age=inference.max_age, over_time=inference.over_time)
     rule, count = make_rule(model, inference), model.layout.num_agents
     warm_up(agent, rule)
-    return AgentProcess(bus, agent, model_checksum(model), settings, rule, count, loss or Loss())
+    return AgentProcess(bus, agent, model_checksum(model, inference.over_time), settings, rule, count, loss or Loss())
 
 
 def make_rule(model: Model, inference: Inference) -> Rule:
@@ -67,6 +70,8 @@ def make_rule(model: Model, inference: Inference) -> Rule:
     def report(agent: Agent, size: int) -> dict[str, Any]:
         return fused_report(agent, size, inference.level, robust=inference.robust)
 
+    if inference.over_time and (inference.by != "broadcast" or inference.robust):
+        raise InputError("What is carried over time goes with the rule broadcast, without --robust.")
     if inference.by == "ring":
         if isinstance(model.denoiser, NoDenoiser):
             model.denoiser.refuse()
@@ -78,7 +83,7 @@ def make_rule(model: Model, inference: Inference) -> Rule:
     if inference.by == "tree":
         report_sum = partial(summed_report, level=inference.level)
         return Tree(model.layout.num_agents, whole_shape(model.fusion), whole_answer, report_sum)
-    return Broadcast(sent_shapes(model), report)
+    return Broadcast(sent_shapes(model, inference.over_time), report)
 
 
 def warm_up(agent: Agent, rule: Rule) -> None:

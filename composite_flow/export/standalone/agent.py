@@ -72,9 +72,11 @@ class Agent:
         if begins:
             self._inbox.forget(before=self.step)
 
-    def miss(self, step: int | None = None) -> None:
+    def miss(self, step: int | None = None, *, begins: bool = False) -> None:
         """A step at which it sees nothing."""
         self._memory.miss(step)
+        if begins:
+            self._inbox.forget(before=self.step)
         self._said = self._context = None
 
     def answer(self) -> Sent:

@@ -7,6 +7,7 @@ import pytest
 
 import composite_flow as cf
 from composite_flow import cli
+from composite_flow.data.feature_types import find_types
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.problems import problem_from_description, problem_from_text
 from composite_flow.problems.compiled.features import bits, flat, names, turned
@@ -15,6 +16,9 @@ pytestmark = pytest.mark.usefixtures("permissive")
 
 SIZES = {
     "jaxmarl:MPE_simple_tag_v3": (4, 5, 16, 20, 25),
+    "jaxmarl:hanabi,num_colors=2,hand_size=2,shuffle_player_order=True": (2, 12, 191, 73, 90),
+    "jaxmarl:overcooked_v2,layout=coord_ring,agent_view_size=1": (2, 6, 270, 100, 400),
+    "jaxmarl:jaxnav,lidar_num_beams=8": (2, 15, 13, 137, 500),
     "jumanji:LevelBasedForaging-v0": (2, 6, 12, 16, 100),
     "jumanji:SearchAndRescue-v0,num_targets=6": (2, 9, 386, 28, 400),
 }
@@ -47,6 +51,80 @@ def test_the_state_of_a_chase_is_what_agents_see_of_it_in_absolute_terms(made, k
     np.testing.assert_allclose(seen[2:4], own, atol=1e-6)
     landmark = [state["position 4 0"], state["position 4 1"]]
     np.testing.assert_allclose(seen[4:6], np.subtract(landmark, own), atol=1e-6)
+
+
+HANABI, KITCHEN, MAZE = [text for text in SIZES if text.startswith(("jaxmarl:h", "jaxmarl:o", "jaxmarl:j"))]
+
+
+def starts(problem, key, count=16):
+    """States of so many first steps, by the names of their parts, and what agents see."""
+    worlds = jax.jit(jax.vmap(problem.reset))(jax.random.split(key, count))
+    states = np.asarray(jax.jit(jax.vmap(problem.state))(worlds))
+    parts = {}
+    for column, name in enumerate(problem.state_names):
+        parts.setdefault(name.rstrip(" 0123456789"), []).append(states[:, column])
+    views = jax.vmap(lambda world: problem.observe(key, world))(worlds)
+    return worlds, {name: np.stack(columns, axis=1) for name, columns in parts.items()}, np.asarray(views)
+
+
+def test_a_hand_of_hanabi_is_seen_by_all_others(made, key):
+    """Whatever the seats are; cards are one of ten, and one agent's turn is it."""
+    worlds, parts, views = starts(made[HANABI], key)
+    hands = parts["hand"].reshape(16, 2, 2, 10)
+    np.testing.assert_array_equal(hands.sum(axis=3), 1)
+    np.testing.assert_array_equal(views[:, 0, :20], hands[:, 1].reshape(16, -1))
+    np.testing.assert_array_equal(views[:, 1, :20], hands[:, 0].reshape(16, -1))
+    free = np.asarray(jax.vmap(made[HANABI].available)(worlds))
+    np.testing.assert_array_equal(parts["turn"].sum(axis=1), 1)
+    np.testing.assert_array_equal(free[:, :, :-1].any(axis=2), parts["turn"] == 1)  # all others do nothing
+    assert 0 < parts["turn"][:, 0].mean() < 1
+
+
+def test_a_cook_sees_the_other_where_the_state_has_it(made, key):
+    """Views of three by three cells around the cook, over several steps; its own layers come first."""
+    problem = made[KITCHEN]
+    episodes = cf.collect(problem, 4, key=key, num_steps=30)
+    columns = [problem.state_names.index(f"place {cook} {axis}") for cook in (0, 1) for axis in (0, 1)]
+    places = np.asarray(episodes.states)[:, columns].reshape(-1, 2, 2)
+    layers = np.asarray(episodes.observations)[:, 0].reshape(len(places), 3, 3, -1)
+    np.testing.assert_array_equal(layers[:, 1, 1, 0], 1)
+    apart = (places[:, 1] - places[:, 0]).astype(int)  # x, y
+    other = layers[..., 5 + (layers.shape[-1] - 21) // 5]
+    is_near = np.all(np.abs(apart) <= 1, axis=1)
+    np.testing.assert_array_equal(other.any(axis=(1, 2)), is_near)
+    assert 0 < is_near.mean() < 1
+    for cells, (right, down) in zip(other[is_near], apart[is_near], strict=True):
+        assert cells[1 + down, 1 + right] == 1
+
+
+def test_a_robot_knows_the_way_to_its_goal(made, key):
+    """Distance and direction of the goal as a robot observes them, from positions, headings and goals in the state."""
+    _, parts, views = starts(made[MAZE], key)
+    position, goal, heading = (parts[name].reshape(16, 2, 2) for name in ("position", "goal", "heading"))
+    ahead = goal - position
+    distance = np.clip(np.linalg.norm(ahead, axis=2), 0, 6)
+    np.testing.assert_allclose(views[:, :, -3], distance / 6 - 0.5, atol=1e-5)
+    bearing = np.arctan2(ahead[..., 1], ahead[..., 0]) - np.arctan2(heading[..., 0], heading[..., 1])
+    np.testing.assert_allclose(np.exp(1j * np.pi * views[:, :, -2]), np.exp(1j * bearing), atol=1e-4)
+    assert set(np.unique(parts["map"])) == {0.0, 1.0} and not parts["crashed"].any() and not parts["arrived"].any()
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        (HANABI, {"hand": "one of k", "fireworks": "binary", "turn": "one of k"}),
+        (KITCHEN, {"place": "number", "direction": "one of k", "carries": "binary", "timer": "number"}),
+        (MAZE, {"position": "number", "heading": "number", "goal": "number", "map": "binary"}),
+    ],
+)
+def test_parts_of_simulators_states_have_their_types(text, kinds, made, key):
+    """As they are found in episodes, of random actions."""
+    problem = made[text]
+    found = find_types(np.asarray(cf.collect(problem, 12, key=key, num_steps=12).states))
+    shown = np.where(found.is_number, "number", np.where(found.is_binary, "binary", "one of k"))
+    for part, kind in kinds.items():
+        of_part = [shown[column] for column, name in enumerate(problem.state_names) if name.startswith(f"{part} ")]
+        assert kind in of_part, (part, of_part)
 
 
 def test_an_agent_sees_food_within_reach_where_the_state_has_it(made, key):

@@ -22,6 +22,7 @@ from composite_flow.problems.base import Problem
 from composite_flow.problems.compiled import jaxmarl, jumanji
 from composite_flow.problems.compiled.features import flat, names
 from composite_flow.problems.compiled.simulator import Simulator
+from composite_flow.problems.picture import without_windows
 from composite_flow.problems.smax_scenario import as_library_expects, silence
 
 Options = tuple[tuple[str, Any], ...]
@@ -117,6 +118,14 @@ class LibraryWorld(Problem):
     def available(self, world):
         """The simulator's masks."""
         return world.available
+
+    def picture(self, world):
+        """By the library; None where it draws no such world, or cannot here."""
+        try:
+            with _as_libraries_expect(), without_windows():
+                return self._simulator.picture(world.state)
+        except Exception:  # whatever another library raises
+            return None
 
 
 @contextmanager

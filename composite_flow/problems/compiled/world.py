@@ -16,7 +16,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from composite_flow.errors import InputError, MismatchError
+from composite_flow.errors import CompositeFlowError, InputError, MismatchError
+from composite_flow.files.names import in_short
 from composite_flow.numerics.settled import settled, settled_like
 from composite_flow.problems.base import Problem
 from composite_flow.problems.compiled import jaxmarl, jumanji
@@ -97,12 +98,12 @@ class LibraryWorld(Problem):
 
     def reset(self, key):
         """The simulator's start."""
-        with _as_libraries_expect():
+        with self._by_library():
             return settled(self._simulator.reset(key))
 
     def step(self, key, world, actions):
         """The simulator's step, without a reset of its own."""
-        with _as_libraries_expect():
+        with self._by_library():
             moved, reward, over = self._simulator.step(key, world.state, actions)
             return settled_like(moved, world), reward.astype(jnp.float32), over.astype(bool)
 
@@ -118,6 +119,18 @@ class LibraryWorld(Problem):
     def available(self, world):
         """The simulator's masks."""
         return world.available
+
+    @contextmanager
+    def _by_library(self) -> Iterator[None]:
+        """What the library raises when it is traced, of options that do not fit each other, becomes a sentence."""
+        try:
+            with _as_libraries_expect():
+                yield
+        except CompositeFlowError:
+            raise
+        except Exception as error:
+            text = ",".join([f"{self.library}:{self.name}", *(f"{key}={value}" for key, value in self.options)])
+            raise InputError(f"{text} cannot run: {in_short(error)}.") from error
 
     def picture(self, world):
         """By the library; None where it draws no such world, or cannot here."""

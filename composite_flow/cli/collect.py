@@ -8,15 +8,14 @@ from typing import Annotated, Any
 import jax
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from composite_flow.cli.named_policy import named_policy
 from composite_flow.cli.options import Shared
 from composite_flow.cli.reporting import Advance, progress_bar, show, table
 from composite_flow.data.collect import collect_to
 from composite_flow.data.episodes import Episodes
 from composite_flow.errors import InputError
-from composite_flow.policy.saving import check_trained_in, load_policy
-from composite_flow.problems.base import Policy, Problem
-from composite_flow.problems.host import AnyProblem, HostProblem, closing
-from composite_flow.problems.host_policy import policy_from_text
+from composite_flow.problems.base import Problem
+from composite_flow.problems.host import closing
 from composite_flow.problems.kinds import world_from_text
 
 DEFAULT_EPISODES = 4096
@@ -58,7 +57,7 @@ def collect(
     if episodes is None and samples is None:
         episodes = DEFAULT_EPISODES
     world = world_from_text(problem)
-    team = _team(policy, greedy, world)
+    team = named_policy(policy, greedy, world)
     unit = "episodes" if samples is None else "time steps"
     first = "compiling" if isinstance(world, Problem) else "starting the world"
     with progress_bar(unit, first) as advance, closing(world):
@@ -106,21 +105,3 @@ def _with_rate(advance: Advance, unit: str) -> Callable[[int, int], None]:
         advance(done, total, f"{rate:,.0f} {unit}/s")
 
     return tell
-
-
-def _team(named: str | None, greedy: bool, problem: AnyProblem) -> Policy | None:
-    """The policy of a folder, which must fit the problem, or a function of one's own; None for random actions."""
-    if named is not None and ":" in named and not Path(named).is_dir():
-        if greedy or not isinstance(problem, HostProblem):
-            raise InputError("MODULE:FUNCTION acts in worlds on the host alone, and as it is: leave --greedy out.")
-        return policy_from_text(named)
-    folder = None if named is None else Path(named)
-    if folder is None:
-        if greedy:
-            raise InputError("--greedy needs a --policy, whose likeliest actions are then taken.")
-        return None
-    policy = load_policy(folder, greedy=greedy)
-    policy.check(problem)
-    if isinstance(problem, Problem):  # no policy is trained on the host: it comes from another world of the same sizes
-        check_trained_in(folder, problem)
-    return policy

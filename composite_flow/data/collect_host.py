@@ -55,7 +55,7 @@ def _until_whole(problem: HostProblem, policy: Policy, key: PRNGKeyArray, num_st
 
 def _episode(problem: HostProblem, policy: Policy, key: PRNGKeyArray, num_steps: int) -> dict[str, np.ndarray]:
     """Play until the world is over, and record its last step too, or until `num_steps` steps are recorded."""
-    key_reset, keys = _keys(key, num_steps)
+    key_reset, keys = episode_keys(key, num_steps)
     records: dict[str, list] = {name: [] for name in ("observations", "actions", "states", "rewards", "availability")}
     problem.reset(key_reset)
     memory, over = policy.start(problem.num_agents), False
@@ -82,7 +82,7 @@ def _episode(problem: HostProblem, policy: Policy, key: PRNGKeyArray, num_steps:
 
 
 @eqx.filter_jit
-def _keys(key: PRNGKeyArray, num_steps: int) -> tuple[PRNGKeyArray, Key[Array, "steps three"]]:
+def episode_keys(key: PRNGKeyArray, num_steps: int) -> tuple[PRNGKeyArray, Key[Array, "steps three"]]:
     """The key of the reset, and for each step the keys of the observation, the action and the world."""
     key_reset, key_steps = jax.random.split(key)
     return key_reset, jax.vmap(lambda key_step: jax.random.split(key_step, 3))(jax.random.split(key_steps, num_steps))

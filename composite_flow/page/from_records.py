@@ -12,14 +12,14 @@ from composite_flow.page.stored_answers import in_16_bits
 from composite_flow.page.world_map import map_of
 from composite_flow.policy.episode import EpisodeRecord
 from composite_flow.policy.inference import Inference
-from composite_flow.problems.base import Problem
+from composite_flow.problems.host import AnyProblem
 
 EXACT_NUMBERS = 2**20
 """Numbers of all beliefs up to which they are kept in 32 bits."""
 
 
 def content_of_records(
-    problem: Problem, records: Sequence[EpisodeRecord], inference: Inference | None, *, title: str
+    problem: AnyProblem, records: Sequence[EpisodeRecord], inference: Inference | None, *, title: str
 ) -> PageContent:
     """Episodes in which agents act on what they infer; the mean and the variance of each agent's samples are shown.
 

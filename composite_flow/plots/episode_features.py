@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 
 from composite_flow.plots.style import INK, ORANGE
 from composite_flow.policy.episode import EpisodeRecord
-from composite_flow.problems.base import Problem
+from composite_flow.problems.host import AnyProblem
 
 _NAMED = 24  # features of which so many carry their names
 
@@ -13,7 +13,7 @@ _NAMED = 24  # features of which so many carry their names
 class FeaturePainter:
     """Draws the steps of one episode as rows of features, up to the present."""
 
-    def __init__(self, problem: Problem, record: EpisodeRecord):
+    def __init__(self, problem: AnyProblem, record: EpisodeRecord):
         self.record, self.names = record, problem.state_names
         self.limits = _range(record.states)
         self.seen_limits = _range(record.observations)
@@ -24,6 +24,15 @@ class FeaturePainter:
         text = f"Columns are steps, rows features: of the state in the first panel, of the {what} in an agent's."
         low, high = self.limits
         return f"{text}\nOf the state, {low:.3g} is dark and {high:.3g} is bright."
+
+    @property
+    def agent_key(self) -> str:
+        """What an agent's panel shows."""
+        what, limits = ("observations", self.seen_limits)
+        if self.record.estimates is not None:
+            what, limits = "inferred state", self.limits
+        shown = f"In an agent's panel columns are steps, rows features of its {what}"
+        return f"{shown}, {limits[0]:.3g} dark and {limits[1]:.3g} bright."
 
     def world(self, axes: Axes, step: int) -> None:
         """The true state's features so far."""

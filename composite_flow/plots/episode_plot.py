@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 from composite_flow.errors import InputError
 from composite_flow.plots.episode_battle import BattlePainter
 from composite_flow.plots.episode_features import FeaturePainter
+from composite_flow.plots.episode_pictures import PicturePainter
 from composite_flow.plots.episode_sensors import SensorPainter
 from composite_flow.plots.style import styled
 from composite_flow.policy.episode import EpisodeRecord
-from composite_flow.problems import SMAX, Problem, SensorNetwork
+from composite_flow.problems import SMAX, SensorNetwork
+from composite_flow.problems.host import AnyProblem
 
 SHOWN = 6
 """Most agents that are drawn where none are named."""
@@ -43,21 +45,21 @@ class Painter(Protocol):
         ...
 
 
-_PAINTERS: tuple[tuple[type[Problem], Callable[..., Painter]], ...] = (
+_PAINTERS: tuple[tuple[type[AnyProblem], Callable[..., Painter]], ...] = (
     (SMAX, BattlePainter),
     (SensorNetwork, SensorPainter),
 )
 
 
-def painter_of(problem: Problem, record: EpisodeRecord) -> Painter:
-    """Who draws this problem's episodes: its own painter, or one of `_PAINTERS`, or else rows of features."""
+def painter_of(problem: AnyProblem, record: EpisodeRecord) -> Painter:
+    """Who draws this problem's episodes: its own painter, one of `_PAINTERS`, its library, or else rows of features."""
     own = problem.painter(record)
     if own is not None:
         return own
     for kind, painter in _PAINTERS:
         if isinstance(problem, kind):
             return painter(problem, record)
-    return FeaturePainter(problem, record)
+    return FeaturePainter(problem, record) if record.pictures is None else PicturePainter(problem, record)
 
 
 def shown_agents(num_agents: int, chosen: Sequence[int] = ()) -> tuple[int, ...]:
@@ -75,7 +77,7 @@ def shown_agents(num_agents: int, chosen: Sequence[int] = ()) -> tuple[int, ...]
 
 
 def animate(
-    problem: Problem,
+    problem: AnyProblem,
     records: Sequence[EpisodeRecord],
     path: Path,
     *,
@@ -120,7 +122,7 @@ def animate(
     return path
 
 
-def draw_still(problem: Problem, record: EpisodeRecord, step: int, agents: Sequence[int] = ()) -> Figure:
+def draw_still(problem: AnyProblem, record: EpisodeRecord, step: int, agents: Sequence[int] = ()) -> Figure:
     """One step as a figure of its own, as a frame of the animation shows it.
 
     Args:

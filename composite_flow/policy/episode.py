@@ -7,13 +7,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 from composite_flow.errors import InputError
+from composite_flow.policy.acting import acted
+from composite_flow.policy.host_episode import host_steps
 from composite_flow.policy.rollout import team_won
-from composite_flow.policy.team import Team, decide, fresh_memory
 from composite_flow.policy.trained import TrainedPolicy
-from composite_flow.problems.base import Problem, tells_wins
+from composite_flow.problems.base import Policy, Problem, World, draws_pictures, tells_wins
+from composite_flow.problems.host import AnyProblem, HostProblem
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,6 +30,7 @@ class EpisodeRecord:
             inferred.
         rewards: what the team earned.
         won: whether the team won in the end; None where the problem does not tell.
+        pictures: of the world, by its own library; None where it draws none, or nobody asked.
     """
 
     states: Float[np.ndarray, "steps state"]
@@ -36,6 +39,7 @@ class EpisodeRecord:
     samples: Float[np.ndarray, "steps agents samples state"] | None
     rewards: Float[np.ndarray, " steps"]
     won: bool | None
+    pictures: UInt8[np.ndarray, "steps height width 3"] | None = None
 
     @property
     def num_steps(self) -> int:
@@ -49,31 +53,60 @@ class EpisodeRecord:
 
 
 def record_episode(
-    problem: Problem, policy: TrainedPolicy, *, key: PRNGKeyArray, num_steps: int | None = None
+    problem: AnyProblem, policy: Policy, *, key: PRNGKeyArray, num_steps: int | None = None, pictures: bool = False
 ) -> EpisodeRecord:
-    """Let a trained team act from an episode's start to its end.
+    """Let a team act from an episode's start to its end.
 
     Args:
-        problem: the world.
-        policy: who acts; the true state is shown to it where its input is the state.
+        problem: the world, compiled or on the host.
+        policy: who acts; the true state is shown to a trained policy whose input is the state.
         key: the same key gives the same episode.
         num_steps: most steps; the problem's own `num_steps` where not given.
+        pictures: keep what the world's own library draws of each step, where it does.
 
     Raises:
         InputError: the length of an episode is not known, or not positive.
         MismatchError: the policy is of a problem of other sizes.
     """
-    policy.check(problem)
+    if isinstance(policy, TrainedPolicy):
+        policy.check(problem)
     num_steps = problem.num_steps if num_steps is None else num_steps
     if num_steps is None:
         raise InputError("This problem does not say how long its episodes are; give num_steps.")
     if num_steps < 1:
         raise InputError(f"An episode needs at least one step, not {num_steps}.")
-    steps = jax.tree.map(np.asarray, _rollout(problem, policy.team, key, num_steps, policy.greedy))
+    record = _on_host if isinstance(problem, HostProblem) else _compiled
+    return record(problem, policy, key, num_steps, pictures)
+
+
+def _on_host(problem: HostProblem, policy: Policy, key: PRNGKeyArray, num_steps: int, pictures: bool) -> EpisodeRecord:
+    """An episode in a world on the host."""
+    steps = host_steps(problem, policy, key, num_steps, pictures)
+    states, observations, rewards = (
+        np.asarray(steps[part], np.float32) for part in ("states", "observations", "rewards")
+    )
+    told = states, observations, np.stack(steps["actions"]), _stacked(steps["samples"]), rewards
+    return EpisodeRecord(*told, won=None, pictures=_stacked(steps["pictures"]))
+
+
+def _compiled(problem: Problem, policy: Policy, key: PRNGKeyArray, num_steps: int, pictures: bool) -> EpisodeRecord:
+    """An episode in one program; worlds are drawn afterwards."""
+    pictures = pictures and draws_pictures(problem)
+    steps, worlds = _rollout(problem, policy, key, num_steps, pictures)
+    steps = jax.tree.map(np.asarray, steps)
     length = int(np.argmax(steps.ends)) + 1 if steps.ends.any() else num_steps
     kept = jax.tree.map(lambda part: part[:length], steps)
+    drawn = []
+    if pictures:
+        drawn = [problem.picture(jax.tree.map(lambda part, at=at: part[at], worlds)) for at in range(length)]
     won = bool(kept.won[-1]) if tells_wins(problem) else None
-    return EpisodeRecord(kept.states, kept.observations, kept.actions, kept.samples, kept.rewards, won)
+    told = kept.states, kept.observations, kept.actions, kept.samples, kept.rewards, won
+    return EpisodeRecord(*told, pictures=_stacked(drawn))
+
+
+def _stacked(each: list[Any]) -> np.ndarray | None:
+    """Parts of all steps as one array; None where there are none, or not of every step."""
+    return None if not each or any(one is None for one in each) else np.stack(each)
 
 
 class _Steps(eqx.Module):
@@ -89,8 +122,10 @@ class _Steps(eqx.Module):
 
 
 @eqx.filter_jit
-def _rollout(problem: Problem, team: Team, key: PRNGKeyArray, num_steps: int, greedy: bool) -> _Steps:
-    """So many steps of one world; those after its end are to be dropped."""
+def _rollout(
+    problem: Problem, policy: Policy, key: PRNGKeyArray, num_steps: int, keep_worlds: bool
+) -> tuple[_Steps, World]:
+    """So many steps of one world, and the worlds themselves where they are kept; drop those after its end."""
     key_reset, key_steps = jax.random.split(key)
 
     def step(carry, key_step):
@@ -98,12 +133,11 @@ def _rollout(problem: Problem, team: Team, key: PRNGKeyArray, num_steps: int, gr
         key_observe, key_act, key_world = jax.random.split(key_step, 3)
         state = problem.state(world).astype(jnp.float32)
         observations = problem.observe(key_observe, world).astype(jnp.float32)
-        memory, decision = decide(team, key_act, memory, observations, problem.available(world), state, greedy)
-        samples = None if decision.samples is None else team.inputs.inference.scaling.unscale(decision.samples)
-        world, reward, ends = problem.step(key_world, world, decision.actions)
+        memory, actions, samples = acted(policy, key_act, memory, observations, problem.available(world), state)
+        moved, reward, ends = problem.step(key_world, world, actions)
         reward = reward.astype(jnp.float32)
-        won = team_won(problem, world)
-        return (world, memory), _Steps(state, observations, decision.actions, samples, reward, won, ends)
+        steps = _Steps(state, observations, actions, samples, reward, team_won(problem, moved), ends)
+        return (moved, memory), (steps, world if keep_worlds else None)
 
-    carry = (problem.reset(key_reset), fresh_memory(team, problem.num_agents))
+    carry = (problem.reset(key_reset), policy.start(problem.num_agents))
     return jax.lax.scan(step, carry, jax.random.split(key_steps, num_steps))[1]

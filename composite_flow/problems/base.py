@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from composite_flow.problems.picture import Picture
+
 World = Any
 Memory = Any
 
@@ -23,7 +25,7 @@ Memory = Any
 class Problem(eqx.Module):
     """A team of agents in a world that none of them sees whole (Dec-POMDP).
 
-    `num_steps`, `won` and `painter` are optional; what stands here is their default.
+    `num_steps`, `won`, `painter` and `picture` are optional; what stands here is their default.
 
     Attributes:
         num_agents: size of the team.
@@ -81,17 +83,26 @@ class Problem(eqx.Module):
         return None
 
     def painter(self, record: Any) -> Any:
-        """Who draws an episode in `play`: a `plots.episode_plot.Painter`, or None for features of the state as rows.
+        """Who draws an episode in `play`: a `plots.episode_plot.Painter`; None for `picture`, or rows of features.
 
         Args:
             record: of the episode, a `policy.episode.EpisodeRecord`.
         """
         return None
 
+    def picture(self, world: World) -> Picture | None:
+        """A world as the library that simulates it draws it, outside of compiled programs; None where it does not."""
+        return None
+
 
 def tells_wins(problem: Problem) -> bool:
     """Whether the problem defines `won`."""
     return type(problem).won is not Problem.won
+
+
+def draws_pictures(problem: Problem) -> bool:
+    """Whether the problem defines `picture`."""
+    return type(problem).picture is not Problem.picture
 
 
 class Policy(eqx.Module):

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.problems.base import Problem
+from composite_flow.problems.picture import Picture
 
 
 class WorldLost(Exception):
@@ -74,6 +75,14 @@ class HostProblem(ABC):
     @abstractmethod
     def description(self) -> dict[str, Any]:
         """What episodes keep of the world, with the versions that they depend on; JSON-able."""
+
+    def painter(self, record: Any) -> Any:
+        """Who draws an episode in `play`, as in `Problem`; None for the world's own picture, or rows of features."""
+        return None
+
+    def picture(self) -> Picture | None:
+        """The world as its own library draws it now; None where it does not."""
+        return None
 
 
 AnyProblem = Problem | HostProblem

@@ -26,9 +26,10 @@ class _Function:
 class HostPolicy(Policy):
     """Any Python callable as a policy: `function(observations, available) -> actions`, NumPy arrays.
 
-    observations are (agents, observation), available (agents, actions); it returns an action for each agent. If it has
-    a method `reset`, this is called before each episode. What it draws at random it draws on its own, so that a key
-    fixes the world alone.
+    observations are (agents, observation), available (agents, actions), both its own to change; it returns an action
+    for each agent, as anything of which NumPy makes an array of whole numbers: a list, a tensor on the CPU. If it has a
+    method `reset`, this is called before each episode. What it draws at random it draws on its own, so that a key fixes
+    the world alone.
 
     Attributes:
         function: the callable.
@@ -71,7 +72,8 @@ class HostPolicy(Policy):
             InputError: it raises, or returns other than one available action for each agent.
         """
         try:
-            chosen = np.asarray(self.function.call(observations, available))
+            # copies, as it may change what it is given, in place
+            chosen = np.asarray(self.function.call(observations.copy(), available.copy()))
         except Exception as error:  # whatever somebody's function raises
             raise InputError(f"The policy {self.function.name} raised {in_short(error)}.") from error
         agents = np.arange(len(available))

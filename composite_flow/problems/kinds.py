@@ -146,6 +146,12 @@ def world_from_text(text: str) -> AnyProblem:
     return _made(text, host_allowed=True)
 
 
+def names_a_world(text: str) -> bool:
+    """Whether a text is meant as a world's, whatever may be wrong with it: it begins with a kind, or holds a colon."""
+    head = text.partition(",")[0]
+    return ":" in head or head.endswith((".dpomdp", ".dpomdp.gz")) or head in _KINDS.known()
+
+
 def problem_from_description(description: dict[str, Any]) -> Problem:
     """Make a problem again from its `description`.
 

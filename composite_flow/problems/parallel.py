@@ -9,6 +9,7 @@ with dictionaries by agent, `observation_space(agent)`, `action_space(agent)`.
     end            of an episode: when all agents are done
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from composite_flow.errors import InputError
 from composite_flow.problems.host import HostProblem
+from composite_flow.problems.picture import as_picture
 
 StateReader = Callable[[Any], Any]
 """Reads the state off a world: an array, or a dictionary of arrays by name."""
@@ -33,7 +35,15 @@ class ParallelWorld(HostProblem):
         agent_names: in the order of the leading axis.
     """
 
-    def __init__(self, world: Any, read: StateReader | None, *, num_steps: int | None, description: dict[str, Any]):
+    def __init__(
+        self,
+        world: Any,
+        read: StateReader | None,
+        *,
+        num_steps: int | None,
+        description: dict[str, Any],
+        draw: Callable[[Any], Any] | None = None,
+    ):
         """Look at the spaces, and at the first state.
 
         Args:
@@ -41,11 +51,13 @@ class ParallelWorld(HostProblem):
             read: reads the state off it; the world's own `state()` where None.
             num_steps: most steps of an episode; the world's own where None.
             description: what episodes keep of it.
+            draw: draws it in red, green and blue; its own `render()` where None.
 
         Raises:
             InputError: it has no state, no such spaces, or does not say how long an episode is.
         """
         self.world, self._read = world, _own_state if read is None else read
+        self._draw = _rendered if draw is None else draw
         self.agent_names = tuple(str(agent) for agent in world.possible_agents)
         self._agents = list(world.possible_agents)
         self.num_agents = len(self._agents)
@@ -117,6 +129,16 @@ class ParallelWorld(HostProblem):
                 rows[place, : len(mask)] = mask.astype(bool)
         return rows
 
+    def picture(self):
+        """By the library, where it can draw here: some need a screen."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of fonts that are missing
+                return as_picture(self._draw(self.world))
+        except Exception:  # whatever another library raises
+            self._draw = _nothing
+            return None
+
     def close(self):
         self.world.close()
 
@@ -156,6 +178,16 @@ class ParallelWorld(HostProblem):
                 "The state() of this world is only all observations side by side, not the state of the world: give "
                 "state=, a function that reads it off the environment."
             )
+
+
+def _rendered(world: Any) -> Any:
+    """What the world's `render()` draws, where it was made to give an array."""
+    inner = world.unwrapped
+    return inner.render() if getattr(inner, "render_mode", None) == "rgb_array" else None
+
+
+def _nothing(world: Any) -> None:
+    """Draws nothing, of a world that could not be drawn."""
 
 
 def _own_state(world: Any) -> Any:

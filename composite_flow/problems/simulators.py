@@ -11,8 +11,9 @@ Options are those of the library's own factory, and `steps`. Each library is an 
 import importlib
 import os
 import pkgutil
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,7 +36,13 @@ def pettingzoo(name: str = "", /, *, steps: int | None = None, **options: Any) -
         raise InputError(f"There is no environment pettingzoo:{name}: there are {', '.join(known)}.")
     family = next(family for family in FAMILIES if name in _modules(f"pettingzoo.{family}"))
     with _making(f"pettingzoo:{name}", "pettingzoo"):
-        world = importlib.import_module(f"pettingzoo.{family}.{name}").parallel_env(**options)
+        module = importlib.import_module(f"pettingzoo.{family}.{name}")
+        if not hasattr(module, "parallel_env"):
+            raise InputError(
+                f"Agents of pettingzoo:{name} take turns, and it has no state: give it to from_pettingzoo, with a "
+                "function that reads the state."
+            )
+        world = module.parallel_env(**{"render_mode": "rgb_array", **options})  # it draws only when it is asked to
     return _described("pettingzoo", name, world, None, steps, options)
 
 
@@ -45,20 +52,20 @@ def mpe2(name: str = "", /, *, steps: int | None = None, **options: Any) -> Para
     if name not in known:
         raise InputError(f"There is no environment mpe2:{name}: there are {', '.join(known)}.")
     with _making(f"mpe2:{name}", "mpe2"):
-        world = importlib.import_module(f"mpe2.{name}").parallel_env(**options)
+        world = importlib.import_module(f"mpe2.{name}").parallel_env(**{"render_mode": "rgb_array", **options})
     return _described("mpe2", name, world, particles, steps, options)
 
 
 def lbf(name: str = "", /, *, steps: int | None = None, **options: Any) -> ParallelWorld:
     """A field of Level-Based Foraging by its name, such as Foraging-2s-8x8-2p-2f-v3."""
     world = _registered("lbf", "lbforaging", name, options)
-    return _described("lbf", name, TupleTeam(world), foraging, steps, options, "lbforaging")
+    return _described("lbf", name, TupleTeam(world), foraging, steps, options, "lbforaging", draw=_drawn_by_pyglet)
 
 
 def rware(name: str = "", /, *, steps: int | None = None, **options: Any) -> ParallelWorld:
     """A warehouse of RWARE by its name, such as rware-tiny-2ag-v2."""
     world = _registered("rware", "rware", name, options)
-    return _described("rware", name, TupleTeam(world), warehouse, steps, options)
+    return _described("rware", name, TupleTeam(world), warehouse, steps, options, draw=_drawn_by_pyglet)
 
 
 def particles(world: Any) -> dict[str, Any]:
@@ -103,11 +110,27 @@ def warehouse(world: Any) -> dict[str, Any]:
 
 
 def _described(
-    kind: str, name: str, world: Any, read: StateReader | None, steps: int | None, options: dict, package: str = ""
+    kind: str,
+    name: str,
+    world: Any,
+    read: StateReader | None,
+    steps: int | None,
+    options: dict,
+    package: str = "",
+    draw: Callable[[Any], Any] | None = None,
 ) -> ParallelWorld:
     """A world by its name, with what episodes keep of it."""
     told = {"kind": kind, "world": name, **options, "library": library_version(package or kind)}
-    return ParallelWorld(world, read, num_steps=steps, description=told)
+    return ParallelWorld(world, read, num_steps=steps, description=told, draw=draw)
+
+
+def _drawn_by_pyglet(world: Any) -> Any:
+    """A field or a warehouse as an array; in memory where there is no screen."""
+    import pyglet
+
+    if sys.platform == "linux" and "DISPLAY" not in os.environ:
+        pyglet.options["headless"] = True
+    return world.unwrapped.render(mode="rgb_array")
 
 
 def _modules(package: str) -> list[str]:

@@ -107,6 +107,8 @@ SMALLER = {
         ("2f-v3 --episodes 64", "2f-v3,steps=6 --episodes 24"),
         ("--learn fusion --steps 2000", "--learn fusion --steps 40 --width 16 --depth 2 --batch 64"),
         ("evaluate runs/field data/field", "evaluate runs/field data/field --joint 8"),
+        ("--policy heuristics:load --out field.gif", "--policy heuristics:load --out field.gif --steps 3"),
+        ("--steps 25 --out chase.gif", "--steps 3 --out chase.gif"),
         ("num_targets=8 --episodes 256", "num_targets=8,steps=4 --episodes 4"),
         ("steps=6 --episodes 512", "steps=6 --episodes 16"),
         ("analyze tiger.dpomdp,steps=6", "analyze tiger.dpomdp,steps=3 --joint 8"),
@@ -159,7 +161,7 @@ LEFT_OUT = {
             "composite-flow train-policy",
             "tests/problems/test_compiled_worlds.py trains and draws",
         ),
-        ("composite-flow play", "draws the policy above"),
+        ("composite-flow play runs/foraging", "draws the policy above"),
         ("composite-flow reproduce", "hours; tests/paper/test_worlds.py runs the smoke preset"),
     ),
     "docs/extending.md": (

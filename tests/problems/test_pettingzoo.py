@@ -1,5 +1,6 @@
 """Worlds of PettingZoo: numbers known beforehand, the libraries' own simulators, and what cannot be taken."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from problems.turn_worlds import Alternating, Counter, Echo, Turns, highest
@@ -8,6 +9,7 @@ import composite_flow as cf
 from composite_flow import cli
 from composite_flow.errors import InputError
 from composite_flow.problems import problem_from_text, world_from_text
+from composite_flow.problems.host import HostProblem
 from composite_flow.problems.host_policy import HostPolicy
 from composite_flow.problems.simulators import particles
 
@@ -90,6 +92,35 @@ def test_functions_that_do_not_act_are_refused(function, sentence, key):
         cf.collect(cf.from_pettingzoo(Counter), 2, key=key, policy=function)
 
 
+class Tensor:
+    """What another library computes with: no array of NumPy, but one can be made of it."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype)
+
+    def __int__(self):
+        return int(self.values)
+
+
+@pytest.mark.parametrize("made", [Tensor, list, jnp.asarray, lambda values: [Tensor(value) for value in values]])
+def test_actions_may_be_anything_that_becomes_an_array(made, key):
+    """Tensors of another library, lists, arrays of JAX: episodes are the same; what a policy sees, it may change."""
+
+    def policy(observations, available):
+        chosen = highest(observations, available)
+        observations += 1.0
+        available[:] = False
+        return made(chosen)
+
+    expected = cf.collect(cf.from_pettingzoo(Counter), 4, key=key, policy=highest)
+    found = cf.collect(cf.from_pettingzoo(Counter), 4, key=key, policy=policy)
+    for name in ("observations", "actions", "states", "availability"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
 def test_what_cannot_be_called_is_no_policy():
     with pytest.raises(InputError, match="or a function of observations and available: not 3"):
         HostPolicy(3)
@@ -98,6 +129,45 @@ def test_what_cannot_be_called_is_no_policy():
 def test_functions_do_not_act_in_compiled_worlds(key):
     with pytest.raises(InputError, match="worlds on the host alone"):
         cf.collect(cf.SensorNetwork.grid(2, 2), 2, key=key, policy=highest)
+
+
+def stateless() -> HostProblem:
+    """Worlds that the command line names by MODULE:FACTORY, and cannot take."""
+    return cf.from_pettingzoo(lambda: Counter(state="none"))
+
+
+def echoing() -> HostProblem:
+    return cf.from_pettingzoo(lambda: Echo(state="echo"))
+
+
+def growing() -> HostProblem:
+    return cf.from_pettingzoo(lambda: Counter(grows=True))
+
+
+def acting_twice() -> HostProblem:
+    return cf.from_pettingzoo(lambda: Turns(order=("a", "a", "b")))
+
+
+@pytest.mark.parametrize(
+    ("factory", "sentence"),
+    [
+        ("stateless", "This world has no state()"),
+        ("echoing", "only all observations side by side"),
+        ("growing", "agents must not change their sizes"),
+        ("acting_twice", "Agent a acts twice before b acted once"),
+    ],
+)
+def test_the_command_line_refuses_them_in_one_sentence(factory, sentence, tmp_path, capsys):
+    """With a code of its own, and nothing is left that another command could take for episodes."""
+    out = tmp_path / "data"
+    world = f"problems.test_pettingzoo:{factory}"
+    assert (
+        cli.main(["collect", world, "--episodes", "4", "--policy", "problems.turn_worlds:highest", "--out", str(out)])
+        == 1
+    )
+    said = capsys.readouterr().err.strip().splitlines()
+    assert sentence in said[-1] and said[-1].startswith("Error: ") and "Traceback" not in " ".join(said)
+    assert not list(out.glob("*.h5")) if out.exists() else True
 
 
 @pytest.mark.parametrize(
@@ -193,6 +263,7 @@ def test_warehouses_and_fields_name_what_is_hidden(key):
         ("lbf:Foraging", r"there are [0-9]+, such as Foraging-"),
         ("rware:", r"there are [0-9]+, such as rware-tiny"),
         ("pettingzoo:pursuit_v5,colour=3", "cannot be made: TypeError"),
+        ("pettingzoo:tictactoe_v3", "take turns, and it has no state: give it to from_pettingzoo"),
     ],
 )
 def test_names_that_no_library_has_are_refused(text, sentence):

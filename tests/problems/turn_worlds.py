@@ -104,11 +104,6 @@ class Turns(AECEnv):
         self.agent_selection = self.order[self.count % len(self.order)]
 
 
-def make_counter():
-    """For the command line."""
-    return Counter()
-
-
 def highest(observations, available):
     """The highest action that is available; a policy in plain Python."""
     return available.shape[1] - 1 - np.argmax(available[:, ::-1], axis=1)

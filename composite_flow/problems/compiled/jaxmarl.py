@@ -5,7 +5,7 @@
 | MPE_* | positions, velocities of agents, what is said, who has which goal |
 | hanabi | all hands, the fireworks, the discarded cards by kind, tokens, whose turn it is |
 | overcooked_v2 | agents' places, directions and loads, what lies on each cell, timers, the recipe |
-| jaxnav | positions, directions, speeds, goals and the map |
+| jaxnav | positions, directions, speeds, goals, who has crashed or arrived, and the map |
 
 The order of Hanabi's deck is left out: nobody can know it. The team's reward is the mean of the agents', which share
 theirs in most of these worlds.
@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float
 from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.files.names import in_short
 from composite_flow.problems.compiled.features import Parts, bits, one_hot, turned
+from composite_flow.problems.compiled.jaxmarl_pictures import picture_of
 from composite_flow.problems.compiled.simulator import Moment, Simulator
 from composite_flow.problems.smax_scenario import library
 
@@ -77,6 +78,10 @@ class JaxMARL(Simulator):
         """See the module's head."""
         return self.read(self.world, state)
 
+    def picture(self, state):
+        """By the library's own visualisers."""
+        return picture_of(self.name, self.world, state)
+
     def _views(self, seen: dict[str, Array]) -> Float[Array, "agents observation"]:
         rows = [jnp.ravel(seen[agent]).astype(jnp.float32) for agent in self.world.agents]
         longest = max(len(row) for row in rows)
@@ -101,14 +106,15 @@ def particles(world: Any, state: Any) -> Parts:
 
 
 def hanabi(world: Any, state: Any) -> Parts:
-    """A game of Hanabi."""
+    """A game of Hanabi, by agents; the library counts by seats, which an option of it shuffles."""
+    seats = jnp.argsort(state.seat_order)
     return {
-        "hand": state.player_hands,
+        "hand": state.player_hands[seats],
         "fireworks": state.fireworks,
         "discarded": jnp.sum(state.discard_pile, axis=0),
         "information": state.info_tokens,
         "lives": state.life_tokens,
-        "turn": state.cur_player_idx,
+        "turn": state.cur_player_idx[seats],
     }
 
 
@@ -133,6 +139,8 @@ def navigation(world: Any, state: Any) -> Parts:
         "heading": turned(state.theta),
         "speed": state.vel,
         "goal": state.goal,
+        "crashed": state.move_term,
+        "arrived": state.goal_reached,
         "map": state.map_data,
     }
 

@@ -24,6 +24,7 @@ from composite_flow.errors import InputError
 from composite_flow.files.names import in_short
 from composite_flow.problems.compiled.features import Parts, one_hot, turned
 from composite_flow.problems.compiled.simulator import Moment, Simulator
+from composite_flow.problems.picture import as_picture
 
 TURNS = (
     (-1.0, -1.0),
@@ -47,11 +48,14 @@ class _World:
         module: of the library, which holds `generator`.
         generator: the defaults of its generator's options.
         read: the state by its parts.
+        viewer: the name of the class in its module `viewer` that draws it, and which arguments that takes of the
+            environment.
     """
 
     module: str
     generator: dict[str, Any]
     read: Callable[[Any], Parts]
+    viewer: tuple[str, tuple[str, ...]]
 
 
 def make(name: str, options: dict[str, Any]) -> Simulator:
@@ -98,6 +102,14 @@ class Jumanji(Simulator):
     def features(self, state) -> Parts:
         """See the module's head."""
         return WORLDS[self.name].read(state)
+
+    def picture(self, state):
+        """By the library's own viewer."""
+        world = WORLDS[self.name]
+        name, taken = world.viewer
+        make = getattr(importlib.import_module(f"jumanji.environments.{world.module}.viewer"), name)
+        viewer = make(*(getattr(self.world, argument) for argument in taken), render_mode="rgb_array")
+        return as_picture(viewer.render(state))
 
     def _moment(self, state: Any, timestep: Any) -> Moment:
         seen = timestep.observation
@@ -151,7 +163,10 @@ def rescue(state: Any) -> Parts:
 
 WORLDS = {
     "LevelBasedForaging-v0": _World(
-        "routing.lbf", {"grid_size": 8, "fov": 2, "num_agents": 2, "num_food": 2, "force_coop": True}, foraging
+        "routing.lbf",
+        {"grid_size": 8, "fov": 2, "num_agents": 2, "num_food": 2, "force_coop": True},
+        foraging,
+        ("LevelBasedForagingViewer", ("grid_size",)),
     ),
     "RobotWarehouse-v0": _World(
         "routing.robot_warehouse",
@@ -164,6 +179,9 @@ WORLDS = {
             "request_queue_size": 8,
         },
         warehouse,
+        ("RobotWarehouseViewer", ("grid_size", "goals")),
     ),
-    "SearchAndRescue-v0": _World("swarms.search_and_rescue", {"num_searchers": 2, "num_targets": 40}, rescue),
+    "SearchAndRescue-v0": _World(
+        "swarms.search_and_rescue", {"num_searchers": 2, "num_targets": 40}, rescue, ("SearchAndRescueViewer", ())
+    ),
 }

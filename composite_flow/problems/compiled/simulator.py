@@ -7,6 +7,7 @@ import equinox as eqx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.problems.compiled.features import Parts
+from composite_flow.problems.picture import Picture
 
 
 class Moment(eqx.Module):
@@ -45,3 +46,7 @@ class Simulator(ABC):
     @abstractmethod
     def features(self, state: Any) -> Parts:
         """The state by its parts."""
+
+    def picture(self, state: Any) -> Picture | None:
+        """A state as the library draws it; None where it does not."""
+        return None

@@ -16,12 +16,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from composite_flow.errors import InputError, MismatchError
+from composite_flow.errors import CompositeFlowError, InputError, MismatchError
+from composite_flow.files.names import in_short
 from composite_flow.numerics.settled import settled, settled_like
 from composite_flow.problems.base import Problem
 from composite_flow.problems.compiled import jaxmarl, jumanji
 from composite_flow.problems.compiled.features import flat, names
 from composite_flow.problems.compiled.simulator import Simulator
+from composite_flow.problems.picture import without_windows
 from composite_flow.problems.smax_scenario import as_library_expects, silence
 
 Options = tuple[tuple[str, Any], ...]
@@ -96,12 +98,12 @@ class LibraryWorld(Problem):
 
     def reset(self, key):
         """The simulator's start."""
-        with _as_libraries_expect():
+        with self._by_library():
             return settled(self._simulator.reset(key))
 
     def step(self, key, world, actions):
         """The simulator's step, without a reset of its own."""
-        with _as_libraries_expect():
+        with self._by_library():
             moved, reward, over = self._simulator.step(key, world.state, actions)
             return settled_like(moved, world), reward.astype(jnp.float32), over.astype(bool)
 
@@ -117,6 +119,26 @@ class LibraryWorld(Problem):
     def available(self, world):
         """The simulator's masks."""
         return world.available
+
+    @contextmanager
+    def _by_library(self) -> Iterator[None]:
+        """What the library raises when it is traced, of options that do not fit each other, becomes a sentence."""
+        try:
+            with _as_libraries_expect():
+                yield
+        except CompositeFlowError:
+            raise
+        except Exception as error:
+            text = ",".join([f"{self.library}:{self.name}", *(f"{key}={value}" for key, value in self.options)])
+            raise InputError(f"{text} cannot run: {in_short(error)}.") from error
+
+    def picture(self, world):
+        """By the library; None where it draws no such world, or cannot here."""
+        try:
+            with _as_libraries_expect(), without_windows():
+                return self._simulator.picture(world.state)
+        except Exception:  # whatever another library raises
+            return None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from problems.dpomdp.test_dpomdp_grammar import SMALL
 
 import composite_flow as cf
 from composite_flow import cli
@@ -35,3 +36,22 @@ def test_policies_are_trained_in_a_file_and_drawn(tmp_path, monkeypatch, permiss
     assert cli.main(["evaluate-policy", "policy", "--episodes", "4"]) == 0
     assert cli.main(["play", "policy", "--out", "robots.gif"]) == 0
     assert Path("robots.gif").read_bytes()[:3] == b"GIF"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("identity", "0.98 1.0\n0 1"), "wrong.dpomdp, line 12: P(s' | s = a, a = 0 0) adds up to 1.98"),
+        (("states: a b", "states: 10000"), "wrong.dpomdp, line 12: the table has"),
+        (("agents: 2", "agents:"), "wrong.dpomdp, line 1: a number of agents"),
+    ],
+)
+def test_files_that_are_wrong_are_refused_in_one_sentence(change, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = SMALL.replace(*change)
+    Path("wrong.dpomdp").write_text(text.replace("identity", "uniform"))
+    for command in (["collect", "wrong.dpomdp", "--out", "data"], ["analyze", "wrong.dpomdp"]):
+        assert cli.main(command) == 1
+        said = capsys.readouterr().err.strip().splitlines()
+        assert said[-1].startswith("Error: ") and sentence in said[-1] and "Traceback" not in " ".join(said)
+    assert not Path("data").exists()

@@ -3,7 +3,7 @@
     i_1 = argmax δ_i(∅),   i_2 = argmax δ_i({i_1}),   …        (δ: `next_agent.py`)
 
 Who has not been asked is not heard: neither the order nor the estimate depends on those agents' histories. It is enough
-once the team claims the accuracy that is wanted, or no answer is expected to remove as much variance as it costs.
+once the accuracy that is wanted is to be expected, or no answer is expected to lower the error by as much as it costs.
 """
 
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ from composite_flow.validation import check_counts
 class Enough(TypedDict, total=False):
     """When to stop asking, whichever comes first; without any of them everybody is asked.
 
-    accuracy: the `uncertainty` of an estimate, √Σ variance of scaled states, at which enough is known.
-    price: the summed variance of scaled states that an answer must be expected to remove to be worth its message.
+    accuracy: the error ‖s − ŝ‖ of scaled states that is to be expected once enough is known, √Σ u (`expected_error`).
+    price: what an answer must be expected to remove of its square, Σ u, to be worth its message.
     most: answers that are asked for at most.
     """
 
@@ -50,13 +50,15 @@ class Asked:
     Attributes:
         estimate: of all who answered.
         agents: who was asked, in this order.
-        expected: by how much each answer was expected to lower the summed variance of the scaled state.
+        expected: by how much each answer was expected to lower the squared error of the scaled state.
+        error: that is to be expected of the estimate, in the units of `accuracy`.
         reason: why nobody else was asked.
     """
 
     estimate: TeamEstimate
     agents: tuple[int, ...]
     expected: tuple[float, ...]
+    error: float
     reason: str
 
 
@@ -66,12 +68,12 @@ class Turns(eqx.Module):
     Attributes:
         agents: their numbers, −1 once nobody is left.
         expected: δ of each before it is heard; 0 where there is none.
-        uncertainty: √Σ variance before each turn, and after the last.
+        error: √Σ u before each turn, and after the last.
     """
 
     agents: Int[Array, " agents"]
     expected: Float[Array, " agents"]
-    uncertainty: Float[Array, " agents_plus_1"]
+    error: Float[Array, " agents_plus_1"]
 
 
 def turns(
@@ -87,19 +89,19 @@ def turns(
     """
 
     def claims(team):
-        return posterior(network.prior, add_up(each, team))
+        mean, variance = posterior(network.prior, add_up(each, team))
+        return mean, variance, jnp.sum(network.errors.of(mean, variance, team))
 
     def turn(team, _):
-        mean, variance = claims(team)
+        mean, variance, squared = claims(team)
         expected, left = network.expected(mean, variance, team), there & ~team
         agent = jnp.argmax(jnp.where(left, expected, -jnp.inf))
         someone = jnp.any(left)
-        found = jnp.where(someone, agent, -1), jnp.where(someone, expected[agent], 0.0), jnp.sum(variance)
+        found = jnp.where(someone, agent, -1), jnp.where(someone, expected[agent], 0.0), squared
         return team | (left & (jnp.arange(len(team)) == agent)), found
 
-    team, (agents, expected, variances) = jax.lax.scan(turn, heard, length=len(there))
-    last = jnp.sum(claims(team)[1])
-    return Turns(agents, expected, jnp.sqrt(jnp.append(variances, last)))
+    team, (agents, expected, squared) = jax.lax.scan(turn, heard, length=len(there))
+    return Turns(agents, expected, jnp.sqrt(jnp.append(squared, claims(team)[2])))
 
 
 @eqx.filter_jit
@@ -140,30 +142,31 @@ def ask(
     count, reason = _stop(found, enough)
     agents = tuple(order[:count].tolist())
     estimate = fuse_team(fusion, histories, team | np.isin(np.arange(num_agents), agents), scaling, names)
-    return Asked(estimate, agents, tuple(np.asarray(found.expected)[:count].tolist()), reason)
+    expected = tuple(np.asarray(found.expected)[:count].tolist())
+    return Asked(estimate, agents, expected, float(found.error[count]), reason)
 
 
 def _stop(found: Turns, enough: Enough) -> tuple[int, str]:
     """How many agents are asked, and why no more."""
-    agents, expected, uncertainty = (np.asarray(part) for part in (found.agents, found.expected, found.uncertainty))
+    agents, expected, error = (np.asarray(part) for part in (found.agents, found.expected, found.error))
     accuracy, price, most = (enough.get(name) for name in ("accuracy", "price", "most"))
-    for count in range(len(agents)):
-        if accuracy is not None and uncertainty[count] <= accuracy:
+    for count in range(len(agents) + 1):
+        if accuracy is not None and error[count] <= accuracy:
             return count, "the estimate is as accurate as is wanted"
-        if agents[count] < 0:
-            return count, "nobody is left to ask"
+        if count == len(agents) or agents[count] < 0:
+            break
         if price is not None and expected[count] < price:
             return count, "no answer is expected to be worth its price"
         if most is not None and count >= most:
             return count, "no more answers are allowed"
-    return len(agents), "nobody is left to ask"
+    return count, "nobody is left to ask"
 
 
 def _check(enough: Enough) -> None:
     accuracy, price, most = (enough.get(name) for name in ("accuracy", "price", "most"))
     if accuracy is not None and not accuracy > 0:
-        raise InputError(f"accuracy must be positive, not {accuracy}: it is the uncertainty at which enough is known.")
+        raise InputError(f"accuracy must be positive, not {accuracy}: it is the error at which enough is known.")
     if price is not None and not price >= 0:
-        raise InputError(f"price must be 0 or more, not {price}: it is the variance that an answer must remove.")
+        raise InputError(f"price must be 0 or more, not {price}: what an answer must remove of the squared error.")
     if most is not None:
         check_counts(most=most)

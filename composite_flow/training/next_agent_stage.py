@@ -9,10 +9,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.fusion.answers import Answer, Prior
+from composite_flow.fusion.fuse import add_up
 from composite_flow.fusion.joint_steps import JointSteps, TeamSteps
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.next_agent import NextAgentNetwork
-from composite_flow.fusion.next_agent_loss import Answered, draw_lacking_teams, fall_by_each, next_agent_losses
+from composite_flow.fusion.next_agent_loss import Answered, next_agent_losses
+from composite_flow.fusion.posterior import posterior
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.loss import Pairs, arrays_of
 from composite_flow.training.stage import Stage
@@ -20,7 +22,7 @@ from composite_flow.training.stage import Stage
 NEXT_AGENT_FILE = "training-next-agent.safetensors"
 MOST_STEPS = 3_000
 """Of training, whatever the budget: the network reads what is known already."""
-_JUDGED = 512  # joint histories
+_JUDGED = 1024  # joint histories
 
 
 class AnsweredSteps(TeamSteps):
@@ -77,10 +79,10 @@ def _new_network(prior: Prior, num_agents: int, key: PRNGKeyArray) -> NextAgentN
 
 
 def _judge(answers: AnswerNetwork, network: NextAgentNetwork, held_out: Pairs) -> dict[str, float]:
-    """The loss, and by how much an answer lowers the variance: of whom the network names, and of anybody."""
+    """The loss, and the squared error of half of the team and one more: whom the network names, and anybody."""
     assert isinstance(held_out, HistoryDataset), "joint histories are known where fusion is learned"
     found = _quality(network, cast(AnsweredSteps, arrays_of(AnsweredSteps(held_out, answers))))
-    names = ("validation_loss", "fall_by_named", "fall_by_anybody")
+    names = ("validation_loss", "error_with_named", "error_with_anybody")
     return {name: float(value) for name, value in zip(names, found, strict=True)}
 
 
@@ -88,14 +90,17 @@ def _judge(answers: AnswerNetwork, network: NextAgentNetwork, held_out: Pairs) -
 def _quality(network: NextAgentNetwork, held_out: AnsweredSteps) -> tuple[Float[Array, ""], ...]:
     key_data, key_teams, key_loss = jax.random.split(jax.random.key(0), 3)
     answered, states = held_out.sample(key_data, _JUDGED)
+    prior, agents = network.prior, network.num_agents
 
-    def of_step(each: Answer, there, key):
-        team = draw_lacking_teams(key, len(there))[0] & there
-        mean, variance, fall = fall_by_each(network.prior, each, team)
-        asked = there & ~team
-        named = jnp.argmax(jnp.where(asked, network.expected(mean, variance, team), -jnp.inf))
-        falls = jnp.where(asked, jnp.sum(fall, axis=1), 0.0)
-        return falls[named], jnp.sum(falls) / jnp.maximum(jnp.sum(asked.astype(falls.dtype)), 1.0)
+    def of_step(each: Answer, there, state, key):
+        def claims(team):
+            return posterior(prior, add_up(each, team))
 
-    falls = jax.vmap(of_step)(answered.each, answered.there, jax.random.split(key_teams, _JUDGED))
-    return jnp.mean(next_agent_losses(network, answered, states, key_loss)), *map(jnp.mean, falls)
+        place = jax.random.permutation(key, agents)
+        team = there & (place < agents // 2)
+        named = jnp.argmax(jnp.where(there & ~team, network.expected(*claims(team), team), -jnp.inf))
+        teams = (team | (there & (jnp.arange(agents) == named)), there & (place < agents // 2 + 1))
+        return [jnp.sum((claims(longer)[0] - state) ** 2) for longer in teams]
+
+    errors = jax.vmap(of_step)(answered.each, answered.there, states, jax.random.split(key_teams, _JUDGED))
+    return jnp.mean(next_agent_losses(network, answered, states, key_loss)), *map(jnp.mean, errors)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
+from composite_flow.data.windows import JointBatch
 from composite_flow.files.plain_json import jsonable
 from composite_flow.fusion.answers import Answer, Prior, team_sums
 from composite_flow.fusion.asking import turns
@@ -30,11 +31,11 @@ TRAINING = TrainingConfig(
     next_agent=True,
     width=128,
     depth=3,
-    steps=8_000,
+    steps=3_000,
     learning_rate=2e-3,
     warmup=100,
-    record_every=1_000,
-    evaluate_every=4_000,
+    record_every=500,
+    evaluate_every=1_000,
 )
 WORLD = "sensor:5x5,targets=2,miss=0.5"
 
@@ -57,7 +58,7 @@ class WhomSettings:
     training: TrainingConfig = field(default_factory=lambda: TRAINING)
     num_episodes: int = 3_000
     num_chosen: int = 1_000
-    num_test: int = 600
+    num_test: int = 3_000
     num_accuracies: int = 60
     num_seeds: int = 3
 
@@ -67,12 +68,12 @@ class Case(eqx.Module):
 
     Attributes:
         each: what all agents answer.
-        told: P(o_i | s) of what each agent saw.
+        outcomes: the numbers of what each agent saw.
         key: draws the random order.
     """
 
     each: Answer
-    told: Float[Array, "cases agents states"]
+    outcomes: Int[Array, "cases agents"]
     key: PRNGKeyArray
 
 
@@ -91,14 +92,11 @@ def compute(settings: WhomSettings, seed: int, workspace: Workspace) -> dict[str
     tables, seen = tables_of(problem)
     chosen = train.joint(np.sort(np.asarray(train.steps)[:: max(1, train.num_steps // settings.num_chosen)]))
     fixed = best_fixed_order(model.fusion.answers.prior, answers_of(model.fusion, chosen.histories), chosen.states)
-    test = HistoryDataset(collect(problem, settings.num_test, key=key_test))
-    shift = jax.random.randint(key_steps, (settings.num_test,), 0, problem.num_steps)
-    joint = test.joint(np.asarray(test.steps).reshape(settings.num_test, -1)[np.arange(settings.num_test), shift])
+    joint = one_step_of_each(HistoryDataset(collect(problem, settings.num_test, key=key_test)), key_steps)
     outcomes = outcomes_of(joint.structured.observations[:, :, -1], seen)
-    told = jax.vmap(tables.told)(outcomes)
-    cases = Case(answers_of(model.fusion, joint.histories), told, jax.random.split(key_orders, settings.num_test))
-    found = judged(model.fusion, tables, cases, fixed)
-    curves = [point for point in model.curves if "fall_by_named" in point]
+    keys = jax.random.split(key_orders, settings.num_test)
+    found = judged(model.fusion, tables, Case(answers_of(model.fusion, joint.histories), outcomes, keys), fixed)
+    curves = [point for point in model.curves if "error_with_named" in point]
     return {
         "agents": problem.num_agents,
         "states": problem.num_states,
@@ -107,11 +105,18 @@ def compute(settings: WhomSettings, seed: int, workspace: Workspace) -> dict[str
         "best_fixed_order": fixed.tolist(),
         "fusion_seconds": model.curves[-1 - len(curves)]["seconds"],
         "next_agent_seconds": curves[-1]["seconds"],
-        "fall_by_named": curves[-1]["fall_by_named"],
-        "fall_by_anybody": curves[-1]["fall_by_anybody"],
+        "error_with_named": curves[-1]["error_with_named"],
+        "error_with_anybody": curves[-1]["error_with_anybody"],
         "train_seconds": trained,
         "seconds": time.process_time() - started,
     }
+
+
+def one_step_of_each(dataset: HistoryDataset, key: PRNGKeyArray) -> JointBatch:
+    """A random step of every episode, all of which are as long."""
+    steps = np.asarray(dataset.steps).reshape(len(dataset.episode_ids), -1)
+    chosen = jax.random.randint(key, (len(steps),), 0, steps.shape[1])
+    return dataset.joint(steps[np.arange(len(steps)), chosen])
 
 
 def answers_of(fusion: LearnedFusion, histories: Float[Array, "cases agents columns"]) -> Answer:
@@ -125,7 +130,7 @@ class Judged(eqx.Module):
     Attributes:
         errors: squared error that is expected of what the team says.
         exact_errors: that of the exact mean, given what the same agents saw.
-        claims: summed variance that the team claims.
+        claims: squared error that the network expects, by what the team says.
     """
 
     errors: Float[Array, "cases messages"]
@@ -145,9 +150,10 @@ def _judged(fusion: LearnedFusion, tables: Tables, cases: Case, fixed: Int[Array
     everyone, nobody = jnp.ones(agents, bool), jnp.zeros(agents, bool)
 
     def of_case(case: Case):
+        told = tables.told(case.outcomes)
         orders = {
             "learned": turns(network, case.each, everyone, nobody).agents,
-            "exact": greedy_order(tables, case.told),
+            "exact": greedy_order(tables, told),
             "random": jax.random.permutation(case.key, agents),
             "by_number": jnp.arange(agents),
             "best_fixed": fixed,
@@ -156,8 +162,9 @@ def _judged(fusion: LearnedFusion, tables: Tables, cases: Case, fixed: Int[Array
         def judge(order):
             teams = first_of(order)
             means, variances = jax.vmap(lambda total: posterior(prior, total))(team_sums(case.each, teams))
-            errors, exact = expected_errors(tables, case.told, teams, means)
-            return Judged(errors, exact, jnp.sum(variances, axis=1))
+            errors, exact = expected_errors(tables, told, teams, means)
+            claims = jnp.sum(jax.vmap(network.errors.of)(means, variances, teams), axis=1)
+            return Judged(errors, exact, claims)
 
         return {name: judge(order) for name, order in orders.items()}
 

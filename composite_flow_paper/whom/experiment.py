@@ -14,7 +14,7 @@ _SHORT = replace(TRAINING, width=32, depth=2, steps=300, record_every=100, evalu
 PRESETS = {
     "smoke": WhomSettings("sensor:3x3,targets=2,miss=0.5", _SHORT, 120, num_chosen=100, num_test=40, num_seeds=1),
     "laptop": WhomSettings(),
-    "paper": WhomSettings(num_test=2_000, num_seeds=10),
+    "paper": WhomSettings(num_seeds=10),
 }
 
 

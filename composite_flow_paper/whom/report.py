@@ -42,7 +42,7 @@ def summarise(settings: WhomSettings, results: Results) -> dict[str, Any]:
         "saved": float(np.mean(saved)),
         "saved_of_seeds": saved,
         "target": TARGET,
-        "reached": float(np.mean(saved)) >= TARGET,
+        "reached": bool(np.mean(saved) >= TARGET),
         **seconds,
     }
 
@@ -61,8 +61,8 @@ def summarise_kind(cells: Sequence[Mapping[str, Any]], errors: str, stopping: st
             "stopped": float(np.mean(stopped[order])),
             "stopped_of_seeds": stopped[order],
             "saved_of_seeds": [
-                (random - ours) / (random - exact)
-                for ours, random, exact in zip(messages[order], messages["random"], messages["exact"], strict=True)
+                saved_share(*counts)
+                for counts in zip(messages[order], messages["random"], messages["exact"], strict=True)
             ],
         }
         for order in NAMES
@@ -81,6 +81,11 @@ def curves_of(cells: Sequence[Mapping[str, Any]], order: str) -> dict[str, Any]:
     ]
     means = {name: np.mean([each[name] for each in stopped], axis=0).tolist() for name in ("messages", "removed")}
     return {**removed, "stopped": means}
+
+
+def saved_share(ours: float, random: float, exact: float) -> float:
+    """The share of the messages that the exact choice saves over random order; not a number where it saves none."""
+    return (random - ours) / (random - exact) if random > exact else float("nan")
 
 
 def share_of(errors: Sequence[float], error: float) -> float:
@@ -126,17 +131,15 @@ def table_of(title: str, orders: Mapping[str, Any]) -> PlainTable:
     """A row for each order."""
     header = [
         "order",
-        "messages (smallest to largest over seeds)",
+        "messages (range over seeds)",
         "of what the exact choice saves",
-        "stopping by accuracy",
+        "where each case stops by itself",
     ]
     rows = []
     for order, words in NAMES.items():
         found = orders[order]
         seeds, saved = found["messages_of_seeds"], found["saved_of_seeds"]
         spread = f"{found['messages']:.1f} ({min(seeds):.1f} to {max(seeds):.1f})"
-        stopped = found["stopped"]
-        rows.append(
-            (words, spread, f"{np.mean(saved):.0%}", "–" if stopped is None or np.isnan(stopped) else f"{stopped:.1f}")
-        )
+        stopped = "–" if found["stopped"] is None else f"{found['stopped']:.1f}"
+        rows.append((words, spread, f"{np.mean(saved):.0%}", stopped))
     return title, header, rows

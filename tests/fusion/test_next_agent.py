@@ -14,10 +14,11 @@ from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answer, Prior
 from composite_flow.fusion.asking import Turns, _check, _stop, turns
 from composite_flow.fusion.doubts import Doubts
+from composite_flow.fusion.expected_error import ExpectedError
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.fuse import fuse, taking_part
 from composite_flow.fusion.next_agent import NextAgentNetwork
-from composite_flow.fusion.next_agent_loss import NUM_TEAMS, draw_lacking_teams, fall_by_each, team_loss
+from composite_flow.fusion.next_agent_loss import NUM_TEAMS, draw_lacking_teams, team_loss
 
 SEEN = np.array([[4.0, 0.0], [0.5, 3.0], [1.0, 1.0], [1e-9, 1e-9]])  # precision of each agent's view of each feature
 PRIOR = Prior(jnp.array([0.3, 0.6]), jnp.array([2.0, 0.5]), FeatureTypes((), (), 2))
@@ -58,33 +59,67 @@ def test_it_reads_mean_and_who_was_heard_once_it_has_learned_to():
     off = eqx.tree_at(lambda n: n.mean_weights, network, jnp.ones((4, 2)))
     assert off.decreases(mean + 0.1, variance, nobody)[0, 0] > off.decreases(mean, variance, nobody)[0, 0]
     np.testing.assert_allclose(off.decreases(mean, variance, nobody), network.decreases(mean, variance, nobody))
-    joint = eqx.tree_at(lambda n: n.weights[-1], network, jnp.ones_like(network.weights[-1]))
+    joint = eqx.tree_at(lambda n: n.layers.weights[-1], network, jnp.ones_like(network.layers.weights[-1]))
     assert jnp.any(joint.decreases(mean, variance, nobody) != joint.decreases(mean, variance, mask((2,))))
     shares = joint.decreases(mean, variance, nobody) / variance[None]
     assert jnp.all((shares >= 0) & (shares <= 1))
 
 
-def test_what_it_learns_is_the_fall_of_the_variance(key):
-    answers, team = answers_of(jax.random.normal(key, (4, 2))), mask((2,))
-    mean, variance, fall = fall_by_each(PRIOR, answers, team)
-    np.testing.assert_allclose(mean, fuse(PRIOR, answers, team).mean, rtol=1e-6)
-    np.testing.assert_allclose(variance, fuse(PRIOR, answers, team).variance, rtol=1e-6)
-    for agent in (0, 1, 3):
-        expected = variance - fuse(PRIOR, answers, mask((2, agent))).variance
-        np.testing.assert_allclose(fall[agent], expected, rtol=1e-5, atol=1e-7)
+MIXED = Prior(jnp.array([0.2, 0.5, 0.3, 0.2, 0.4]), jnp.full(5, 4.0), FeatureTypes((0,), ((1, 4),), 5))
+
+
+def corrected_by(bias):
+    """An expected error with g the same whatever is told."""
+    errors = ExpectedError(MIXED, 3, 8, key=jax.random.key(0))
+    return eqx.tree_at(lambda e: e.layers.biases[-1], errors, jnp.asarray(bias))
+
+
+def test_the_error_that_is_expected_starts_at_what_is_claimed():
+    mean, nobody = jnp.array([0.3, 0.1, 0.7, 0.2, 0.9]), jnp.zeros(3, bool)
+    variance = jnp.where(MIXED.types.is_number, 0.04, mean * (1 - mean))
+    found = corrected_by(jnp.zeros(5)).of(mean, variance, nobody)
+    np.testing.assert_allclose(found, variance, rtol=1e-5)
+
+
+def test_the_error_that_is_expected_is_that_of_the_corrected_belief():
+    """log 2 to the odds of 3 : 7, to the second of three, and to the variance; tanh keeps it but for a thousandth."""
+    mean, nobody = jnp.array([0.3, 0.1, 0.7, 0.2, 0.9]), jnp.zeros(3, bool)
+    variance = jnp.where(MIXED.types.is_number, 0.04, mean * (1 - mean))
+    errors = corrected_by(jnp.log(jnp.array([2.0, 1.0, 2.0, 1.0, 2.0])))
+    r = np.array([6 / 13, 0.1 / 1.7, 1.4 / 1.7, 0.2 / 1.7])
+    expected = r * (1 - r) + (r - np.asarray(mean)[:4]) ** 2
+    found = errors.of(mean, variance, nobody)
+    np.testing.assert_allclose(found[:4], expected, rtol=3e-3)
+    assert float(found[4]) == pytest.approx(0.08, rel=3e-3)
+    state = jnp.array([1.0, 0.0, 1.0, 0.0, 0.7])
+    likelihood = np.log(r[0]) + np.log(r[2]) - 0.5 * (np.log(2) + 0.04 / 0.08)
+    assert float(errors.loss(mean, variance, nobody, state)) == pytest.approx(-likelihood / 5, rel=3e-3)
 
 
 def test_the_loss_is_of_those_who_are_there_and_were_not_heard(key):
-    answers, network = answers_of(jnp.full((4, 2), 0.7)), set_by_hand()
+    answers, network, state = answers_of(jnp.full((4, 2), 0.7)), set_by_hand(), jnp.array([0.5, 0.9])
     there, team = mask((0, 1, 2)), mask((1,))
-    assert team_loss(network, answers, there, team) < 1e-9
+
+    def of_errors(teams):
+        told = [fuse(PRIOR, answers, mask(each)) for each in teams]
+        return np.mean(
+            [
+                network.errors.loss(one.mean, one.variance, mask(each), state)
+                for one, each in zip(told, teams, strict=True)
+            ]
+        )
+
+    teams = ((1,), (0, 1), (1, 2), (1, 3), (1,))  # of everybody; counted are those who are there
+    expected = of_errors(teams)
+    assert team_loss(network, answers, there, team, state, key) == pytest.approx(float(expected), rel=1e-5)
     blind = NextAgentNetwork(PRIOR, 4, 8, key=key)
-    mean, variance, fall = fall_by_each(PRIOR, answers, team)
-    wrong = jnp.sum((fall - blind.decreases(mean, variance, team)) ** 2, axis=1)
-    scale = jnp.sum(variance) + 0.02 * jnp.sum(1 / PRIOR.precision)
-    found = team_loss(blind, answers, there, team)
-    assert found == pytest.approx(float((wrong[0] + wrong[2]) / 2 / scale), rel=1e-5)
-    assert team_loss(blind, answers, there, there) == 0.0
+    now = fuse(PRIOR, answers, team)
+    falls = [now.variance - fuse(PRIOR, answers, mask((1, agent))).variance for agent in (0, 2)]
+    said = blind.decreases(now.mean, now.variance, team)
+    wrong = sum(jnp.sum((fall - said[agent]) ** 2) for fall, agent in zip(falls, (0, 2), strict=True))
+    scale = jnp.sum(now.variance) + 0.02 * jnp.sum(1 / PRIOR.precision)
+    found = team_loss(blind, answers, there, team, state, key) - expected
+    assert found == pytest.approx(float(wrong / 2 / scale), rel=1e-4)
 
 
 def test_teams_that_learn_are_of_every_size_but_the_largest(key):
@@ -104,9 +139,9 @@ def test_in_turns_the_most_useful_is_asked_first_and_who_sees_nothing_last():
         left = [jnp.sum(fuse(PRIOR, answers, mask((*team, other))).variance) for other in range(4) if other not in team]
         then = fuse(PRIOR, answers, mask((*team, agent)))
         assert float(jnp.sum(then.variance)) == pytest.approx(float(min(left)), rel=1e-5)
-        assert float(found.uncertainty[place]) == pytest.approx(float(now.uncertainty), rel=1e-6)
+        assert float(found.error[place]) == pytest.approx(float(now.uncertainty), rel=1e-6)
         team.append(agent)
-    np.testing.assert_allclose(found.expected, -jnp.diff(found.uncertainty**2), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(found.expected, -jnp.diff(found.error**2), rtol=1e-3, atol=1e-6)
 
 
 def test_who_is_absent_or_was_heard_is_not_asked():

@@ -50,10 +50,10 @@ def test_it_changes_nothing_else_and_tells_what_it_is_worth(data, model):
     without = learned(data, dataclasses.replace(CONFIG, next_agent=False))
     assert without.fusion.next_agent is None
     assert_same(model.answers, without.answers)
-    assert_same(model.fusion.next_agent.prior, without.answers.prior)  # not trained
+    assert_same(model.fusion.next_agent.errors.prior, without.answers.prior)  # not trained
     *_, first, _, last = model.curves
     assert last["step"] == 60 and last["validation_loss"] < first["validation_loss"]
-    assert last["fall_by_named"] > last["fall_by_anybody"] > 0
+    assert 0 < last["error_with_named"] < last["error_with_anybody"]
 
 
 def test_its_number_is_its_own_and_its_steps_are_few(data):
@@ -104,7 +104,7 @@ def test_whom_to_ask_from_data_larger_than_memory(tmp_path, data, model):
     train, validation = four_sensors(tmp_path / "data")
     config = dataclasses.replace(CONFIG, evaluate_every=20, resident_gigabytes=5e-6)
     found = fit(train, validation, config, key=KEY, progress=False)
-    assert found.curves[-1]["fall_by_named"] > 0
+    assert found.curves[-1]["error_with_named"] > 0
     assert not np.array_equal(found.fusion.next_agent.offsets, model.fusion.next_agent.offsets)
 
 

@@ -23,7 +23,7 @@ def expected_decreases(
     variance: Float[OwnArray, "*batch state"],
     asked: Bool[Array, "*batch agents"],
 ) -> Float[Array, "*batch agents"]:
-    """By how much each agent's answer is expected to lower the summed variance of the scaled state; 0 once asked.
+    """By how much each agent's answer is expected to lower the squared error of the scaled state; 0 once asked.
 
     Args:
         network: says so; None where it was not learned.

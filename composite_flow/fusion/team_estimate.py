@@ -164,7 +164,7 @@ class TeamEstimate(eqx.Module):
 
     @property
     def expected_decreases(self) -> Float[Array, "*batch agents"]:
-        """By how much each agent's answer is expected to lower the summed variance of the scaled state; 0 once heard.
+        """By how much each agent's answer is expected to lower the squared error of the scaled state; 0 once heard.
 
         Raises:
             InputError: it was not learned whom to ask.
@@ -184,7 +184,7 @@ class TeamEstimate(eqx.Module):
         return ranked_agents(np.asarray(self.expected_decreases), np.asarray(self._asked), among)
 
     def next_agent(self, among: Sequence[int] | None = None) -> int:
-        """The agent whose answer is expected to lower the variance most; arguments and errors as in `ranked_agents`.
+        """The agent whose answer is expected to lower the error most; arguments and errors as in `ranked_agents`.
 
         Raises:
             InputError: also where all agents that can be asked have answered.

@@ -2,8 +2,11 @@
 
 Each agent alone: y ← f(τ_i, y), from each of its samples. Together, by composite diffusion or another composition
 rule: one message goes through all agents, in a new order each time, and each of them acts on the state that it sent on
-last. Only histories and denoiser decide; the true state is never read.
+last. Or each agent tells all others its answer, and draws samples of the team's joint posterior. Only histories and
+denoiser decide; the true state is never read.
 """
+
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,6 +17,7 @@ from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message
 from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import Denoiser
 from composite_flow.history import History, HistoryLayout
+from composite_flow.policy.team_samples import heard_by_each
 
 
 class Inference(eqx.Module):
@@ -30,6 +34,8 @@ class Inference(eqx.Module):
         rule: what agents do with a message; by default composite diffusion's.
         shared: whether all agents act on the last message, which its sender tells all others, instead of each on what
             it sent on itself.
+        team_answer: numbers in an answer, where samples are of the team's joint posterior, by a `TeamSampler` in the
+            place of the denoiser, and each agent tells all others its answer; 0 where they are the agent's own.
     """
 
     layout: HistoryLayout = eqx.field(static=True)
@@ -41,19 +47,30 @@ class Inference(eqx.Module):
     lost: float = eqx.field(static=True, default=0.0)
     rule: CompositionRule = DEFINITION_6
     shared: bool = eqx.field(static=True, default=False)
+    team_answer: int = eqx.field(static=True, default=0)
+
+    @property
+    def sends(self) -> bool:
+        """Whether agents send messages."""
+        return self.together or self.team_answer > 0
 
     @property
     def messages(self) -> int:
-        """Sent by the team in a step: one per hop, and to each other agent where the last one is shared.
+        """Sent by the team in a step: one per hop, and to each other agent what is told to all.
 
         The last one starts the next step, where `warm`.
         """
+        others = self.layout.num_agents - 1
+        if self.team_answer:
+            return self.layout.num_agents * others
         hops = self.calls * self.layout.num_agents if self.together else 0
-        return hops + (self.layout.num_agents - 1 if self.shared else 0)
+        return hops + (others if self.shared else 0)
 
     @property
     def message_bytes(self) -> int:
         """Size of a message: by composite diffusion one state of 32-bit numbers."""
+        if self.team_answer:
+            return 4 * self.team_answer
         return message_bytes(self.rule, len(self.scaling.minimum))
 
 
@@ -87,7 +104,7 @@ def fresh_recollection(inference: Inference) -> Recollection:
 
 def infer(
     inference: Inference,
-    denoiser: Denoiser,
+    denoiser: Any,
     recollection: Recollection,
     observations: Float[Array, "agents observation"],
     key: PRNGKeyArray,
@@ -99,7 +116,7 @@ def infer(
 
     Args:
         inference: how.
-        denoiser: shared by all agents.
+        denoiser: shared by all agents; a `TeamSampler` where samples are of the team's joint posterior.
         recollection: of the step before.
         observations: what each agent sees now.
         key: random key.
@@ -107,6 +124,9 @@ def infer(
     key_noise, key_hops = jax.random.split(key)
     begun = recollection.window.mask[0, -1]
     window = _seen(recollection.window, observations)
+    if inference.team_answer:
+        y = _of_team(inference, denoiser, inference.layout.encode(window), key_noise, key_hops)
+        return Recollection(window, y, recollection.message)
     contexts = jax.vmap(denoiser.condition)(inference.layout.encode(window))
     noise = jax.random.normal(key_noise, (len(observations) + 1, *recollection.y.shape[1:]))
     from_noise = ~begun | (not inference.warm)
@@ -130,6 +150,13 @@ def _alone(inference: Inference, denoiser: Denoiser, contexts, y):
     """Each agent's flow of each of its samples."""
     each = jax.vmap(jax.vmap(denoiser.denoise, in_axes=(None, 0)))
     return jax.lax.fori_loop(0, inference.calls, lambda _, y: each(contexts, y), y)
+
+
+def _of_team(inference: Inference, sampler: Any, histories, key_samples, key_lost):
+    """Samples of the joint posterior of what each agent heard."""
+    heard = heard_by_each(len(histories), inference.lost, key_lost)
+    drawn = sampler.samples(histories, heard, inference.samples, key_samples)
+    return jnp.broadcast_to(drawn, (len(histories), *drawn.shape[1:]))
 
 
 def _together(inference: Inference, denoiser: Denoiser, contexts, y, message, key):

@@ -1,8 +1,8 @@
-"""States drawn from the team's joint posterior, as what inputs that weigh several of them are made of.
+"""States drawn from the team's joint posterior, of which inputs that weigh several states can be made.
 
-In each step every agent tells all others its answer; whoever heard the same answers draws the same states, by the team
-denoiser and from the same random key: p(s | τ_A) in the place of the p̂ that an agent has by itself. The team denoiser is
-learned before the policy (`composite-flow train --learn fusion`) and stays as it is.
+In each step every agent tells all others its answer. Whoever heard the same answers draws the same states, by the team
+denoiser and from the same random key: p(s | τ_A) in the place of the p̂ that an agent has by itself. The team denoiser
+is learned before the policy (`composite-flow train --learn fusion`) and stays as it is.
 """
 
 import equinox as eqx
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.errors import InputError
+from composite_flow.fusion.answers import team_sums
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.team_denoiser import TeamDenoiser
 from composite_flow.fusion.team_sampling import sample_conditional
@@ -36,11 +37,6 @@ class TeamSampler(eqx.Module):
         """Number of features of the state."""
         return self.team.state_size
 
-    @property
-    def values_sent(self) -> int:
-        """Numbers in an answer: of the fused mean, a log-likelihood ratio of each feature, and the free ones."""
-        return self.fusion.answers.values_sent + self.state_size + self.team.speaker.num_free
-
     def samples(
         self,
         histories: Float[Array, "agents history"],
@@ -48,11 +44,13 @@ class TeamSampler(eqx.Module):
         num_samples: int,
         key: PRNGKeyArray,
     ) -> Float[Array, "receivers samples state"]:
-        """Samples of what each receiver heard, scaled; the same draws of those who heard the same."""
-        answers = self.team.answer_each(histories)
-        totals = jax.tree.map(lambda part: heard.astype(part.dtype) @ part, answers)
-        draw = lambda total: sample_conditional(self.team, self.team.read(total), num_samples, key=key)  # noqa: E731
-        return jax.vmap(draw)(totals)
+        """States of the joint posterior of what each receiver heard, scaled; those who heard the same draw the same."""
+        totals = team_sums(self.team.answer_each(histories), heard)
+
+        def drawn(total):
+            return sample_conditional(self.team, self.team.read(total), num_samples, key=key)
+
+        return jax.vmap(drawn)(totals)
 
 
 def heard_by_each(num_agents: int, lost: float, key: PRNGKeyArray) -> Bool[Array, "receivers agents"]:
@@ -72,6 +70,6 @@ def sampler_of(model: Model | None) -> TeamSampler:
     if fusion is None or fusion.team_denoiser is None:
         raise InputError(
             "States of the team's joint posterior are drawn by a team denoiser: give the folder of a run of "
-            "`composite-flow train DATA --learn fusion`."
+            "`composite-flow train DATA --learn fusion` whose state is small."
         )
     return TeamSampler(fusion)

@@ -78,8 +78,8 @@ class TrainingConfig:
     lost: float = dataclasses.field(default=0.0, metadata=LATER)
     """Most of the answers that are lost while a filter learns; each step draws its share between 0 and this."""
     next_agent: bool = dataclasses.field(default=False, metadata=LATER)
-    """Whether fusion also learns whom to ask next: by how much each agent's answer is expected to lower the variance,
-    before it is heard. Seconds: at most 3,000 steps; not for large states."""
+    """Whether fusion also learns whom to ask next: by how much each agent's answer is expected to lower the error,
+    before it is heard. At most 3,000 steps; not for large states."""
     watch_steps: int = dataclasses.field(default=0, metadata=LATER)
     """Steps in which fusion also learns whether an agent's history goes with what the others say, such as 6,000: broken
     sensors that no single feature betrays are then named. They come on top of any budget."""

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from composite_flow.certificate.checks import certify, certify_batch
-from composite_flow.certificate.radius import ConformalRadius, check_radius
+from composite_flow.certificate.radius import ConformalRadius, usable_radius
 from composite_flow.certificate.reconstruction import Reconstruction
 from composite_flow.composite.reconstruct import reconstruct, reconstruct_batch
 from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
@@ -25,6 +25,7 @@ from composite_flow.files.checkpoint import load_checkpoint, load_description, s
 from composite_flow.files.estimates import Estimates
 from composite_flow.fusion import learned
 from composite_flow.fusion.answers import Answers
+from composite_flow.fusion.asking import Asked, Enough, ask
 from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.chain_estimate import ChainEstimate
 from composite_flow.fusion.lacking import lacking
@@ -104,6 +105,16 @@ class Model:
         fusion = self._learned_fusion(histories, many=True)
         return fusion.fuse(histories, participants, self.scaling, self.state_names, **options)
 
+    def ask(self, histories: JointHistory, *, heard: Sequence[int | str] = (), **enough: Unpack[Enough]) -> Asked:
+        """`fuse`, asking one agent after the other, each time whose answer is expected to help most.
+
+        Args:
+            heard: who has answered already, such as the agent that asks.
+            enough: when to stop: at an `accuracy`, a `price`, or after `most` answers; by default all are asked.
+        """
+        fusion, asked = self._learned_fusion(histories, many=False), self.layout.agents_there(histories, heard)
+        return ask(fusion, histories, asked or (), self.scaling, self.state_names, enough)
+
     def infer_by_chain(
         self, histories: JointHistory | Histories, participants: Sequence[int | str] | None = None
     ) -> ChainEstimate:
@@ -167,7 +178,9 @@ class Model:
         Raises:
             MismatchError, InputError: histories of another layout; no radius, or something that cannot be used.
         """
-        radius, histories = self._usable_radius(histories, radius, False), self.layout.in_place_of_absent(histories)
+        self.layout.check_joint(histories, False)
+        radius = usable_radius(self.denoiser, radius, self.radius)  # refused before the work, not after it
+        histories = self.layout.in_place_of_absent(histories)
         told = sampling_from(sampling, options, self.layout.agent)
         estimate = reconstruct(self.denoiser, histories, key=key, sampling=told)
         certificate = certify(self.denoiser, histories, estimate, radius=radius)
@@ -232,21 +245,11 @@ class Model:
 
     def _reconstruct_chunk(self, histories, key, radius, sampling: Sampling) -> Reconstruction:
         """Estimates and checks of at most 256 joint histories."""
-        radius, histories = self._usable_radius(histories, radius, True), self.layout.in_place_of_absent(histories)
+        self.layout.check_joint(histories, True)
+        radius, histories = usable_radius(self.denoiser, radius, self.radius), self.layout.in_place_of_absent(histories)
         estimate = reconstruct_batch(self.denoiser, histories, key=key, sampling=sampling)
         certificate = certify_batch(self.denoiser, histories, estimate, radius=radius)
         return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
-
-    def _usable_radius(self, histories, radius: float | ConformalRadius | None, many: bool) -> float | ConformalRadius:
-        """The radius to check with, if histories and radius can be used: refused before the work, not after it."""
-        self.layout.check_joint(histories, many)
-        if isinstance(self.denoiser, NoDenoiser):
-            self.denoiser.refuse()
-        radius = self.radius if radius is None else radius
-        if radius is None:
-            raise InputError("This model's radius was not measured; give one to check the answer with.")
-        check_radius(radius)
-        return radius
 
     def _learned_fusion(self, histories, by: str | None = None, many: bool | None = None) -> LearnedFusion:
         """What fuses these histories, if it was learned and can read them."""

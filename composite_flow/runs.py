@@ -117,7 +117,8 @@ def continued(given: RunSettings, run: Path) -> RunSettings:
     return replace(given, training=training, history=model.layout.length, start_from=str(run.absolute()))
 
 
-_OF_NETWORK = ("width", "depth", "history_at", "activation", "learn", "team_denoiser", "chain", "over_time")
+_OF_LEARNING = ("learn", "team_denoiser", "chain", "over_time", "next_agent")
+_OF_NETWORK = ("width", "depth", "history_at", "activation", *_OF_LEARNING)
 
 
 def start_or_resume(folder: Path, settings: RunSettings, *, resume: bool, overwrite: bool) -> RunSettings:

@@ -23,7 +23,6 @@ from composite_flow.fusion.chain_estimate import pass_on, random_orders
 from composite_flow.fusion.evaluation import FusionEvaluation
 from composite_flow.fusion.features import find_types
 from composite_flow.fusion.learned import LearnedFusion
-from composite_flow.fusion.team_denoiser import TeamDenoiser
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.history import HistoryLayout
 from composite_flow.model import Model
@@ -158,7 +157,7 @@ def fusion_ways(
         found["chain"] = _way(means, states, num_agents, num_agents, message_bytes(chain.rule, chain.state_size))
     if fusion.team_denoiser is not None:
         means = jnp.mean(fusion.sample_each(histories, JOINT_SAMPLES, key_samples), axis=1)
-        calls, sent = num_agents + JOINT_SAMPLES * _SAMPLER_STEPS, _bytes_of_team_answer(fusion.team_denoiser)
+        calls, sent = num_agents + JOINT_SAMPLES * _SAMPLER_STEPS, 4 * fusion.team_denoiser.values_sent
         found["mean_of_joint_samples"] = _way(means, states, calls, num_agents, sent)
     return found
 
@@ -176,12 +175,6 @@ def filter_way(
         return {}
     means, agents = filtered_at(team_filter, dataset, steps, key=key), dataset.num_agents
     return {"filter": _way(means, states, agents, agents, 4 * team_filter.values_sent)}
-
-
-def _bytes_of_team_answer(team: TeamDenoiser) -> int:
-    """An answer with a log-likelihood ratio of each feature that is no number, and the free numbers."""
-    types = team.prior.types
-    return 4 * (types.values_sent + int(np.sum(~types.is_number)) + team.speaker.num_free)
 
 
 def linear_ways(

@@ -19,6 +19,7 @@ import dataclasses
 import math
 from typing import Literal
 
+from composite_flow.denoiser import Denoiser, NoDenoiser
 from composite_flow.errors import InputError
 
 
@@ -45,6 +46,24 @@ class ConformalRadius:
             raise InputError(f'A conformal radius bounds a "deviation" or an "estimate", not "{self.kind}".')
         if (self.kind == "estimate") != (self.checked_with is not None):
             raise InputError('checked_with belongs to kind "estimate", which needs it, and to no other.')
+
+
+Radius = float | ConformalRadius
+
+
+def usable_radius(denoiser: Denoiser, given: Radius | None, own: Radius | None) -> Radius:
+    """The radius that was given, else a model's own.
+
+    Raises:
+        InputError: there is neither, it cannot be used, or no denoiser was learned.
+    """
+    if isinstance(denoiser, NoDenoiser):
+        denoiser.refuse()
+    radius = own if given is None else given
+    if radius is None:
+        raise InputError("This model's radius was not measured; give one to check the answer with.")
+    check_radius(radius)
+    return radius
 
 
 def check_radius(radius: float | ConformalRadius) -> float:

@@ -13,7 +13,8 @@ from composite_flow.files.plain_json import read_json, write_json
 LOCK_FILE = "run.lock"
 """In a run's folder while a process writes there."""
 # What a resumed run may change; checkpoints see to it that what was learned stays, and goes on as it began.
-_LEARNED = ("learn", "fusion_steps", "team_denoiser", "chain", "over_time", "segment", "lost", "alone", "watch_steps")
+_OF_TIME = ("over_time", "segment", "lost", "alone")
+_LEARNED = ("learn", "fusion_steps", "team_denoiser", "chain", *_OF_TIME, "next_agent", "watch_steps")
 FREE_SETTINGS = ("minutes", "checkpoint_seconds", *_LEARNED)
 # What records before version 0.2 lack; they were written under the defaults.
 LATER_SETTINGS = (*_LEARNED, "start_from", "pretrain", "pretrain_steps")

@@ -17,11 +17,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from composite_flow.fusion.answers import Answer, Prior
 from composite_flow.fusion.familiar import Familiar
-from composite_flow.fusion.posterior import posterior
+from composite_flow.fusion.posterior import beside_prior, posterior
 from composite_flow.network import uniform_weights
 
 WIDTH, DEPTH = 256, 3
-_MOST, _LEAST_VARIANCE = 2.0, 1e-6  # of columns, in widths of their range; of a variance's share of the prior's
+_MOST = 2.0  # of columns, in widths of their range
 
 
 class Consistency(eqx.Module):
@@ -86,9 +86,8 @@ class Consistency(eqx.Module):
 
 def _relative(prior: Prior, answer: Answer) -> tuple[Array, Array]:
     """The mean, beside that of the prior in its deviations, and the log of the variance's share, of like size."""
-    mean, variance = posterior(prior, answer)
-    share = jnp.maximum(variance * prior.precision, _LEAST_VARIANCE)
-    return (mean - prior.mean) * jnp.sqrt(prior.precision), 0.3 * jnp.log(share)
+    off, log_share = beside_prior(prior, *posterior(prior, answer))
+    return off, 0.3 * log_share
 
 
 def others_of(each: Answer, participants: Array) -> Answer:

@@ -8,10 +8,14 @@ _ADDED_BY = {
     "fusion": (),
     "chain": ("--chain", "chain=True"),
     "filter": ("--over-time residual", 'over_time="residual"'),
+    "way to tell whom to ask": ("--next-agent", "next_agent=True"),
 }
 
 
-def lacking(what: Literal["fusion", "chain", "filter"] = "fusion", *, fusion: bool = True) -> InputError:
+Lacking = Literal["fusion", "chain", "filter", "way to tell whom to ask"]
+
+
+def lacking(what: Lacking = "fusion", *, fusion: bool = True) -> InputError:
     """The error to raise.
 
     Args:

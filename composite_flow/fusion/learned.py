@@ -20,6 +20,7 @@ from composite_flow.fusion.fuse import fuse_each, taking_part
 from composite_flow.fusion.lacking import lacking
 from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.next_agent import NextAgentNetwork
 from composite_flow.fusion.over_time import (
     FilteredEpisode,
     TeamFilter,
@@ -39,14 +40,13 @@ from composite_flow.fusion.structure import (
 )
 from composite_flow.fusion.team_denoiser import TeamDenoiser
 from composite_flow.fusion.team_estimate import TeamEstimate, TeamQuantiles
-from composite_flow.fusion.team_sampling import sample_blind, sample_conditional
+from composite_flow.fusion.team_sampling import Sampler, samples_of_each, samples_of_team
 from composite_flow.numerics.entry_point import entry_point
 from composite_flow.validation import check_counts
 
 JointHistory = Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"]
 Histories = Float[Array, "joint agents columns"] | Float[np.ndarray, "joint agents columns"]
 Participants = Bool[Array, "joint agents"] | Bool[np.ndarray, "joint agents"]
-Sampler = Literal["conditional", "blind"]
 FusedBy = Literal["fusion", "chain", "samples"]
 """Ways of fusion to infer the state: summed answers, the gated chain, or the mean of joint samples."""
 
@@ -66,9 +66,6 @@ class FusedOptions(TypedDict, total=False):
     key: PRNGKeyArray
 
 
-_SAMPLED_AT_ONCE = 16  # joint histories, so that memory is bounded
-
-
 class LearnedFusion(eqx.Module):
     """What each agent answers, and what is known of the fused estimate.
 
@@ -80,6 +77,7 @@ class LearnedFusion(eqx.Module):
         calibration: how far estimates lie from the truth on calibration episodes; None where there were none.
         watch: the histories of training, and what is usual among sound agents; None in files of before it was kept.
         over_time: carries what a team knows from step to step; None where it was not learned.
+        next_agent: says whose answer would help most; None where it was not learned.
     """
 
     answers: AnswerNetwork | SparseAnswers
@@ -89,6 +87,7 @@ class LearnedFusion(eqx.Module):
     calibration: Calibration | None = None
     watch: Watch | None = None
     over_time: TeamFilter | None = None
+    next_agent: NextAgentNetwork | None = None
 
     @entry_point
     def fuse(
@@ -123,7 +122,7 @@ class LearnedFusion(eqx.Module):
             found = checked_each(self.answers, watch, *asked, jnp.float32(bound), bool(robust))
         else:
             found = fuse_each(self.answers, *asked)
-        return found.in_own_units(scaling, state_names, self.quantiles, self.calibration)
+        return found.in_own_units(scaling, state_names, *self.beside)
 
     @property
     def is_watched(self) -> bool:
@@ -136,6 +135,11 @@ class LearnedFusion(eqx.Module):
         if self.watch is None or not self.is_watched:
             raise InputError("What is usual among sound agents was not measured for this model; `calibrate` does so.")
         return self.watch
+
+    @property
+    def beside(self) -> tuple[TeamQuantiles | None, Calibration | None, NextAgentNetwork | None]:
+        """What every estimate carries: how far errors reach, and whom to ask next."""
+        return self.quantiles, self.calibration, self.next_agent
 
     @cached_property
     def usual(self) -> Any:
@@ -155,7 +159,7 @@ class LearnedFusion(eqx.Module):
         team = self.learned_team_denoiser
         check_counts(num_samples=num_samples)
         heard = jnp.asarray(taking_part(self.answers.num_agents, participants))
-        return _samples(team, jnp.asarray(histories), heard, num_samples, by, key)
+        return samples_of_team(team, jnp.asarray(histories), heard, num_samples, by, key)
 
     @entry_point
     def sample_each(
@@ -164,7 +168,7 @@ class LearnedFusion(eqx.Module):
         """Conditional samples of whole teams for each joint history, scaled; arguments and errors as in `sample`."""
         team = self.learned_team_denoiser
         check_counts(num_samples=num_samples)
-        return _samples_of_each(team, jnp.asarray(histories), num_samples, jax.random.split(key, len(histories)))
+        return samples_of_each(team, jnp.asarray(histories), num_samples, jax.random.split(key, len(histories)))
 
     @entry_point
     def infer_by_chain(
@@ -256,7 +260,7 @@ class LearnedFusion(eqx.Module):
         team = None if self.team_denoiser is None else team_settings(self.team_denoiser)
         chain = None if self.chain is None else chain_settings(self.chain)
         found = {"answers": answers_settings(self.answers), "quantiles": sizes, "team_denoiser": team, "chain": chain}
-        measured = {"calibration": self.calibration, "watch": self.watch}
+        measured = {"calibration": self.calibration, "watch": self.watch, "next_agent": self.next_agent}
         measured = {name: part.settings for name, part in measured.items() if part is not None}
         over_time = {} if self.over_time is None else {"over_time": filter_settings(self.over_time)}
         return {**found, **measured, **over_time}
@@ -268,7 +272,8 @@ class LearnedFusion(eqx.Module):
         quantiles = None if sizes is None else TeamQuantiles(tuple(sizes), jnp.zeros((len(sizes), len(LEVELS))))
         answers, team = empty_answers(settings["answers"]), settings["team_denoiser"]
         # which older files do not have
-        chain, calibration, watch, over_time = map(settings.get, ("chain", "calibration", "watch", "over_time"))
+        later = ("chain", "calibration", "watch", "over_time", "next_agent")
+        chain, calibration, watch, over_time, next_agent = map(settings.get, later)
         return cls(
             answers,
             quantiles,
@@ -277,24 +282,8 @@ class LearnedFusion(eqx.Module):
             None if calibration is None else Calibration.empty(**calibration),
             None if watch is None else Watch.empty(**watch, prior=answers.prior),
             None if over_time is None else empty_filter(**over_time, prior=answers.prior),
+            None if next_agent is None else NextAgentNetwork.empty(**next_agent, prior=answers.prior),
         )
 
 
 _usual = jax.jit(lambda answers: answers.usual())
-
-
-@eqx.filter_jit
-def _samples(team: TeamDenoiser, histories, participants, num_samples: int, by: Sampler, key: PRNGKeyArray):
-    draw = {"conditional": sample_conditional, "blind": sample_blind}[by]
-    return draw(team, team.message(histories, participants), num_samples, key=key)
-
-
-@eqx.filter_jit
-def _samples_of_each(team: TeamDenoiser, histories, num_samples: int, keys):
-    everyone = jnp.ones(histories.shape[1], bool)
-
-    def of_team(example):
-        history, key = example
-        return sample_conditional(team, team.message(history, everyone), num_samples, key=key)
-
-    return jax.lax.map(of_team, (histories, keys), batch_size=min(_SAMPLED_AT_ONCE, len(keys)))

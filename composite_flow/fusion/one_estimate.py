@@ -45,15 +45,26 @@ def fuse_one(
     num_agents = fusion.answers.num_agents
     if len(histories) != num_agents:
         raise MismatchError(f"This model is of {num_agents} agents, not of {len(histories)}.")
-    team = taking_part(num_agents, participants)
-    reach = fusion.quantiles, fusion.calibration
+    return fuse_team(fusion, histories, taking_part(num_agents, participants), scaling, names, robust)
+
+
+def fuse_team(
+    fusion: LearnedFusion,
+    histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
+    team: Bool[np.ndarray, " agents"],
+    scaling: Scaling,
+    names: tuple[str, ...],
+    robust: bool | float = False,
+) -> TeamEstimate:
+    """`fuse_one` of the agents of a team; of nobody it is the prior."""
+    beside = fusion.beside
     if scaling.is_double:  # which nothing compiled is
-        return _in_double(fusion, histories, team, robust).in_own_units(scaling, names, *reach)
+        return _in_double(fusion, histories, team, robust).in_own_units(scaling, names, *beside)
     if not robust and not fusion.is_watched:
-        return _fused(fusion.answers, fusion.usual, histories, team, scaling, names, reach)
+        return _fused(fusion.answers, fusion.usual, histories, team, scaling, names, beside)
     watch = fusion.measured_watch
     bound = watch.bound_for(robust) if robust else None
-    return _checked(fusion.answers, fusion.usual, histories, team, scaling, names, reach, watch, bound)
+    return _checked(fusion.answers, fusion.usual, histories, team, scaling, names, beside, watch, bound)
 
 
 def _in_double(fusion: LearnedFusion, histories, team, robust: bool | float) -> TeamEstimate:
@@ -68,18 +79,18 @@ def _in_double(fusion: LearnedFusion, histories, team, robust: bool | float) -> 
 
 
 @partial(jax.jit, static_argnames="names")
-def _fused(answers, usual, histories, team, scaling: Scaling, names: tuple[str, ...], reach) -> TeamEstimate:
+def _fused(answers, usual, histories, team, scaling: Scaling, names: tuple[str, ...], beside) -> TeamEstimate:
     total = answers.team_sums(jnp.where(team[:, None], histories, 0.0), team[None], usual)
-    return _told(answers, jax.tree.map(lambda part: part[0], total), team, scaling, names, reach)
+    return _told(answers, jax.tree.map(lambda part: part[0], total), team, scaling, names, beside)
 
 
 @partial(jax.jit, static_argnames="names")
-def _checked(answers, usual, histories, team, scaling: Scaling, names, reach, watch: Watch, bound) -> TeamEstimate:
+def _checked(answers, usual, histories, team, scaling: Scaling, names, beside, watch: Watch, bound) -> TeamEstimate:
     """The same with checks; where there is a bound, without those who are above it."""
     leave_out = bound is not None
     bound = bound if leave_out else watch.usual_bound
     found = checked_estimate(answers, watch, histories, team, bound, leave_out=leave_out, usual=usual)
-    return found.in_own_units(scaling, names, *reach)
+    return found.in_own_units(scaling, names, *beside)
 
 
 def fuse_sent(
@@ -111,10 +122,10 @@ def fuse_sent(
         watch = fusion.measured_watch
         bound = watch.bound_for(robust) if robust else None
     asked = fusion.answers, sent, unlike, team, watch, bound
-    reach = fusion.quantiles, fusion.calibration
+    beside = fusion.beside
     if scaling.is_double:  # which nothing compiled is
-        return _of_sent(*asked).in_own_units(scaling, names, *reach)
-    return _told_of_sent(*asked, scaling, names, reach)
+        return _of_sent(*asked).in_own_units(scaling, names, *beside)
+    return _told_of_sent(*asked, scaling, names, beside)
 
 
 def _scaled_of_sent(answers, sent, unlike, team, watch: Watch | None, bound) -> TeamEstimate:
@@ -132,8 +143,8 @@ _of_sent = jax.jit(_scaled_of_sent)
 
 
 @partial(jax.jit, static_argnames="names")
-def _told_of_sent(answers, sent, unlike, team, watch, bound, scaling: Scaling, names, reach) -> TeamEstimate:
-    return _scaled_of_sent(answers, sent, unlike, team, watch, bound).in_own_units(scaling, names, *reach)
+def _told_of_sent(answers, sent, unlike, team, watch, bound, scaling: Scaling, names, beside) -> TeamEstimate:
+    return _scaled_of_sent(answers, sent, unlike, team, watch, bound).in_own_units(scaling, names, *beside)
 
 
 def fuse_total(
@@ -152,10 +163,10 @@ def fuse_total(
         own: who asks, and how unlike those of training its own history is; zeros where it has none.
     """
     watch = fusion.watch if fusion.is_watched else None
-    asked, reach = (fusion.answers, total, *own, team, watch), (fusion.quantiles, fusion.calibration)
+    asked, beside = (fusion.answers, total, *own, team, watch), fusion.beside
     if scaling.is_double:
-        return _of_total(*asked).in_own_units(scaling, names, *reach)
-    return _told_of_total(*asked, scaling, names, reach)
+        return _of_total(*asked).in_own_units(scaling, names, *beside)
+    return _told_of_total(*asked, scaling, names, beside)
 
 
 def _scaled_of_total(answers, total: Answer, agent, unlike, team, watch: Watch | None) -> TeamEstimate:
@@ -169,8 +180,8 @@ _of_total = jax.jit(_scaled_of_total)
 
 
 @partial(jax.jit, static_argnames="names")
-def _told_of_total(answers, total: Answer, agent, unlike, team, watch, scaling: Scaling, names, reach) -> TeamEstimate:
-    return _scaled_of_total(answers, total, agent, unlike, team, watch).in_own_units(scaling, names, *reach)
+def _told_of_total(answers, total: Answer, agent, unlike, team, watch, scaling: Scaling, names, beside) -> TeamEstimate:
+    return _scaled_of_total(answers, total, agent, unlike, team, watch).in_own_units(scaling, names, *beside)
 
 
 def answers_sent(answers: AnswerNetwork | SparseAnswers, sent: Any) -> Answer:
@@ -178,5 +189,5 @@ def answers_sent(answers: AnswerNetwork | SparseAnswers, sent: Any) -> Answer:
     return jax.vmap(answers.heard)(jnp.arange(answers.num_agents), sent)
 
 
-def _told(answers, total: Answer, team, scaling: Scaling, names: tuple[str, ...], reach) -> TeamEstimate:
-    return estimate_of(answers.prior, total, team, answers.values_sent).in_own_units(scaling, names, *reach)
+def _told(answers, total: Answer, team, scaling: Scaling, names: tuple[str, ...], beside) -> TeamEstimate:
+    return estimate_of(answers.prior, total, team, answers.values_sent).in_own_units(scaling, names, *beside)

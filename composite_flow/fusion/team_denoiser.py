@@ -32,6 +32,7 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from composite_flow.fusion.answers import Answer, Prior
@@ -91,6 +92,12 @@ class TeamDenoiser(eqx.Module):
     def state_size(self) -> int:
         """Number of features of the state."""
         return len(self.answers.prior.mean)
+
+    @property
+    def values_sent(self) -> int:
+        """Numbers in an answer: the frozen one's, an L of each feature that is no number, and the c."""
+        types = self.answers.prior.types
+        return types.values_sent + int(np.sum(~types.is_number)) + self.speaker.num_free
 
     def answer(self, history: Float[Array, " history"]) -> Answer:
         """One agent's answer: the frozen one, with (L_i, c_i) as free numbers."""

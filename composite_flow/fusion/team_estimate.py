@@ -17,12 +17,12 @@ from composite_flow.fusion.calibration import Calibration
 from composite_flow.fusion.doubts import Doubts
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.levels import LEVELS, Over
+from composite_flow.fusion.next_agent import NextAgentNetwork
+from composite_flow.fusion.ranking import NOBODY_LEFT, expected_decreases, ranked_agents
 from composite_flow.fusion.region import Region, box
 from composite_flow.fusion.verdict import verdict_on
 
 _NOT_CALIBRATED = "How far errors reach was not measured on calibration episodes; `calibrate` does so on yours."
-
-
 Bound = Float[OwnArray, "*batch"]
 
 
@@ -68,6 +68,7 @@ class TeamEstimate(eqx.Module):
         scaling: of the states; None where they are scaled.
         doubts: who cannot be relied on; None where it was not asked, or the model is not calibrated.
         uncertainty: √Σ variance, scaled: how far the state is expected to lie from the mean.
+        asking: names the next agent to ask; None where it was not learned.
     """
 
     mean: Float[OwnArray, "*batch state"]
@@ -82,6 +83,7 @@ class TeamEstimate(eqx.Module):
     scaling: Scaling | None = None
     doubts: Doubts | None = None
     uncertainty: Float[Array, "*batch"] | None = None
+    asking: NextAgentNetwork | None = None
 
     @property
     def named_mean(self) -> dict[str, list[float] | float]:
@@ -161,6 +163,43 @@ class TeamEstimate(eqx.Module):
         return scaling.unscale(found), chances
 
     @property
+    def expected_decreases(self) -> Float[Array, "*batch agents"]:
+        """By how much each agent's answer is expected to lower the squared error of the scaled state; 0 once heard.
+
+        Raises:
+            InputError: it was not learned whom to ask.
+        """
+        scaling = Scaling.identity(self.mean.shape[-1]) if self.scaling is None else self.scaling
+        return expected_decreases(self.asking, scaling, self.mean, self.variance, self._asked)
+
+    def ranked_agents(self, among: Sequence[int] | None = None) -> list[tuple[int, float]]:
+        """Who has not answered, from the most useful on, each with the decrease that is expected of its answer.
+
+        Args:
+            among: agents that can be asked; all by default.
+
+        Raises:
+            InputError: it was not learned whom to ask, these are many estimates, or an agent is unknown.
+        """
+        return ranked_agents(np.asarray(self.expected_decreases), np.asarray(self._asked), among)
+
+    def next_agent(self, among: Sequence[int] | None = None) -> int:
+        """The agent whose answer is expected to lower the error most; arguments and errors as in `ranked_agents`.
+
+        Raises:
+            InputError: also where all agents that can be asked have answered.
+        """
+        ranked = self.ranked_agents(among)
+        if not ranked:
+            raise InputError(NOBODY_LEFT)
+        return ranked[0][0]
+
+    @property
+    def _asked(self) -> Bool[Array, "*batch agents"]:
+        """Who has answered, those included who were left out."""
+        return self.participants if self.doubts is None else self.participants | self.doubts.left_out
+
+    @property
     def accepted(self) -> Bool[Array, "*batch"]:
         """Whether each estimate is to be used, as `verdict` says of one.
 
@@ -215,8 +254,9 @@ class TeamEstimate(eqx.Module):
         state_names: Sequence[str],
         quantiles: TeamQuantiles | None,
         calibration: Calibration | None = None,
+        asking: NextAgentNetwork | None = None,
     ) -> "TeamEstimate":
-        """The same estimate of states that are not scaled, with names, and with how far errors reach."""
+        """The same estimate of states that are not scaled, with names, how far errors reach, and whom to ask next."""
         unit = scaling.unscale(jnp.ones_like(self.mean)) - scaling.unscale(jnp.zeros_like(self.mean))
         return TeamEstimate(
             mean=scaling.unscale(self.mean),
@@ -231,6 +271,7 @@ class TeamEstimate(eqx.Module):
             scaling=scaling,
             doubts=self.doubts,
             uncertainty=self.uncertainty,
+            asking=asking,
         )
 
 

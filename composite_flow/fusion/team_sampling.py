@@ -11,8 +11,9 @@ Flows of the blind form end at its stable fixed points, not as often as the post
 at the mean of many states: it is for fixed points, in worlds where few states are left.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -20,8 +21,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from composite_flow.denoiser import Denoiser
 from composite_flow.errors import InputError
 from composite_flow.flow import flow
+from composite_flow.fusion.team_denoiser import TeamDenoiser
 
 LARGEST_SIGMA, LAST_SIGMA = 3.0, 0.05
+Sampler = Literal["conditional", "blind"]
+_AT_ONCE = 16  # joint histories, so that memory is bounded
 
 
 @runtime_checkable
@@ -103,3 +107,24 @@ def sample_blind(
     context = denoiser.condition(message)
     starts = jax.random.normal(key, (num_samples, denoiser.state_size))
     return jax.vmap(lambda y: flow(denoiser, context, y, num_steps)[-1])(starts)
+
+
+@eqx.filter_jit
+def samples_of_team(
+    team: TeamDenoiser, histories, participants, num_samples: int, by: Sampler, key: PRNGKeyArray
+) -> Float[Array, "samples state"]:
+    """Samples of what some agents of one joint history know together."""
+    draw = {"conditional": sample_conditional, "blind": sample_blind}[by]
+    return draw(team, team.message(histories, participants), num_samples, key=key)
+
+
+@eqx.filter_jit
+def samples_of_each(team: TeamDenoiser, histories, num_samples: int, keys) -> Float[Array, "joint samples state"]:
+    """Conditional samples of whole teams of many joint histories, each with a key of its own."""
+    everyone = jnp.ones(histories.shape[1], bool)
+
+    def of_team(example):
+        history, key = example
+        return sample_conditional(team, team.message(history, everyone), num_samples, key=key)
+
+    return jax.lax.map(of_team, (histories, keys), batch_size=min(_AT_ONCE, len(keys)))

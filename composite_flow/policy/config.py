@@ -88,6 +88,9 @@ class MappoConfig:
     """What the actor sees: its own observation alone, all observations, or also the state: true ("state"), inferred by
     each agent ("denoised") or by all together ("composite"), the one of least value among several ("safe"), or each
     action's value over several ("mean", "quantile", "cvar"); MODULE:CLASS for an input of your own."""
+    samples_of: Literal["own", "team"] = dataclasses.field(default="own", metadata=LATER)
+    """Whose distribution "safe", "mean", "quantile" and "cvar" draw states from: the agent's own, without messages; or
+    the team's joint posterior, by the team denoiser of a run of fusion, for which all tell all their answers."""
     own_observation: bool = dataclasses.field(default=True, metadata=LATER)
     """Whether an agent's own observation stands beside the state that it sees; in the paper the state stands alone."""
     memory: MemoryKind = "gru"
@@ -151,6 +154,11 @@ class MappoConfig:
                 raise InputError(f"The setting {field.name} must be finite and not negative, not {value}.")
             if value == 0 and field.name not in ("entropy", "discount", "trace", "checkpoint_seconds"):
                 raise InputError(f"The setting {field.name} must be positive.")
+        if self.samples_of == "team" and not input_class(self.inputs).weighs_samples:
+            raise InputError(
+                f"The input '{self.inputs}' does not weigh several states: samples_of = team is for inputs that do, "
+                "such as safe, mean, quantile and cvar."
+            )
         if input_class(self.inputs).needs_state_values and self.memory == "gru":
             needs = "needs V(s) of single states, so a critic without memory: memory = none"
             raise InputError(f"The input '{self.inputs}' {needs}.")

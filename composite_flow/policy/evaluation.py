@@ -132,7 +132,8 @@ def evaluate_policy(
     _check_fit(problem, policy)
     policy = _losing(policy, lost)
     inference = policy.team.inputs.inference
-    asked = 0 if inference is None or policy.team.inputs.carries else num_samples  # a chain draws no samples
+    alone = inference is not None and not (policy.team.inputs.carries or inference.team_answer)
+    asked = num_samples if alone else 0  # neither a chain nor a team denoiser says what an agent knows by itself
     size = math.ceil(num_episodes / math.ceil(num_episodes / MOST_WORLDS))
     key, radius, parts = jax.random.fold_in(key, _EVALUATION), jnp.float32(certain_radius), []
     for first in range(0, num_episodes, size):
@@ -226,7 +227,7 @@ def _advance(
 def _losing(policy: TrainedPolicy, lost: float) -> TrainedPolicy:
     """The policy with messages that are lost with this chance."""
     inference = policy.team.inputs.inference
-    if inference is None or not inference.together:
+    if inference is None or not inference.sends:
         if lost > 0:
             raise InputError(
                 f"A policy with the input '{policy.team.inputs.kind}' sends no messages that could be lost; leave lost "

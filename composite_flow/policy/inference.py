@@ -2,12 +2,15 @@
 
 Each agent alone: y ← f(τ_i, y), from each of its samples, or what else a composition rule makes of its own history.
 Together, by composite diffusion or another rule: one message goes through all agents, in a new order each time, and
-each of them acts on the state that it sent on last, or all on the last message. Only histories and denoiser decide;
-the true state is never read.
+each of them acts on the state that it sent on last, or all on the last message. Or each agent tells all others its
+answer, and draws samples of the team's joint posterior. Only histories and denoiser decide; the true state is never
+read.
 
 Where all are to act on the last message and messages may be lost, every message is sent to all, and each agent misses
 it by itself. It goes on from the last one that it heard, which holds what was said before.
 """
+
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -18,6 +21,7 @@ from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message
 from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import Denoiser
 from composite_flow.history import History, HistoryLayout
+from composite_flow.policy.team_samples import heard_by_each
 
 
 class Inference(eqx.Module):
@@ -35,6 +39,8 @@ class Inference(eqx.Module):
         rule: what agents do with a message; by default composite diffusion's.
         shared: whether all agents act on the last message, which its sender tells all others, instead of each on what
             it sent on itself.
+        team_answer: numbers in an answer, where samples are of the team's joint posterior, by a `TeamSampler` in the
+            place of the denoiser, and each agent tells all others its answer; 0 where they are the agent's own.
     """
 
     layout: HistoryLayout = eqx.field(static=True)
@@ -46,15 +52,23 @@ class Inference(eqx.Module):
     lost: float = eqx.field(static=True, default=0.0)
     rule: CompositionRule = DEFINITION_6
     shared: bool = eqx.field(static=True, default=False)
+    team_answer: int = eqx.field(static=True, default=0)
+
+    @property
+    def sends(self) -> bool:
+        """Whether agents send messages."""
+        return self.together or self.team_answer > 0
 
     @property
     def messages(self) -> int:
         """Sent by the team in a step, from one agent to one other: one per hop, and the last one to all where it is
-        shared; every one to all where it is shared and may be lost.
+        shared; to all every one that is shared and may be lost, and every answer.
 
         The last one starts the next step, where `warm`.
         """
         others, hops = self.layout.num_agents - 1, self.calls * self.layout.num_agents if self.together else 0
+        if self.team_answer:
+            return self.layout.num_agents * others
         if not self.shared:
             return hops
         return hops * others if self.lost else hops + others
@@ -62,6 +76,8 @@ class Inference(eqx.Module):
     @property
     def message_bytes(self) -> int:
         """Size of a message: by composite diffusion one state of 32-bit numbers."""
+        if self.team_answer:
+            return 4 * self.team_answer
         return message_bytes(self.rule, len(self.scaling.minimum))
 
 
@@ -95,7 +111,7 @@ def fresh_recollection(inference: Inference) -> Recollection:
 
 def infer(
     inference: Inference,
-    denoiser: Denoiser,
+    denoiser: Any,
     recollection: Recollection,
     observations: Float[Array, "agents observation"],
     key: PRNGKeyArray,
@@ -107,7 +123,7 @@ def infer(
 
     Args:
         inference: how.
-        denoiser: shared by all agents.
+        denoiser: shared by all agents; a `TeamSampler` where samples are of the team's joint posterior.
         recollection: of the step before.
         observations: what each agent sees now.
         key: random key.
@@ -115,6 +131,9 @@ def infer(
     key_noise, key_hops = jax.random.split(key)
     begun = recollection.window.mask[0, -1]
     window = _seen(recollection.window, observations)
+    if inference.team_answer:
+        y = _of_team(inference, denoiser, inference.layout.encode(window), key_noise, key_hops)
+        return Recollection(window, y, recollection.message)
     contexts = jax.vmap(denoiser.condition)(inference.layout.encode(window))
     noise = jax.random.normal(key_noise, (len(observations) + 1, *recollection.y.shape[1:]))
     from_noise = ~begun | (not inference.warm)
@@ -172,6 +191,13 @@ def _orders(inference: Inference, num_agents: int, key: PRNGKeyArray) -> Int[Arr
     """An order of the agents for each sweep."""
     agents = jnp.broadcast_to(jnp.arange(num_agents, dtype=jnp.int32)[None], (inference.calls, num_agents))
     return jax.random.permutation(key, agents, axis=1, independent=True)
+
+
+def _of_team(inference: Inference, sampler: Any, histories, key_samples, key_lost):
+    """Samples of the joint posterior of what each agent heard."""
+    heard = heard_by_each(len(histories), inference.lost, key_lost)
+    drawn = sampler.samples(histories, heard, inference.samples, key_samples)
+    return jnp.broadcast_to(drawn, (len(histories), *drawn.shape[1:]))
 
 
 def _together(inference: Inference, denoiser: Denoiser, contexts, y, message, key):

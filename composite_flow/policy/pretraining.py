@@ -56,7 +56,8 @@ def pretrained(
     overwrite: bool = False,
     progress: Progress | bool | None = True,
 ) -> Model:
-    """The model that a policy with these settings infers by: a chain over time for beliefs, a denoiser otherwise.
+    """The model that a policy with these settings infers by: a chain over time for beliefs, fusion for samples of the team,
+    a denoiser otherwise.
 
     Args:
         problem: the world.
@@ -103,6 +104,8 @@ def check_pretraining(config: MappoConfig, pretraining: Pretraining) -> None:
 def training_of(config: MappoConfig, steps: int) -> TrainingConfig:
     """What is trained: the settings of a gated chain are those that reproduce `over_time`."""
     chosen, settings = input_class(config.inputs), config.inference
+    if config.samples_of == "team":
+        return TrainingConfig(learn="fusion", width=settings.denoiser_width, depth=settings.denoiser_depth, steps=steps)
     if not chosen.carries:
         return TrainingConfig(width=settings.denoiser_width, depth=settings.denoiser_depth, steps=steps)
     return TrainingConfig(

@@ -27,6 +27,7 @@ from composite_flow.policy.inputs import OWN_ALONE, PolicyInput, input_class, po
 from composite_flow.policy.pretraining import Pretraining
 from composite_flow.policy.sequence_network import Networks, SequenceNetwork
 from composite_flow.policy.team import Team
+from composite_flow.policy.team_samples import TeamSampler, sampler_of
 from composite_flow.policy.trained import TrainedPolicy
 from composite_flow.problems import Problem, problem_from_description
 from composite_flow.problems.same_description import check_same_description
@@ -37,7 +38,7 @@ STATE_VALUES_FILE = "state_values.safetensors"
 SETTINGS_FILE = "policy_run.json"
 
 _SIZES = ("num_agents", "num_actions", "observation_size")
-_INFERENCE = ("calls", "samples", "warm", "together")
+_INFERENCE = ("calls", "samples", "warm", "together", "team_answer")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +120,7 @@ def save_policy(
     if inference is not None:
         about = {"problem": jsonable(problem.description)}
         told = inference.layout, inference.scaling, None, (), problem.state_names, about
-        if isinstance(team.denoiser, FilterDenoiser):
+        if isinstance(team.denoiser, FilterDenoiser | TeamSampler):
             model = Model(NoDenoiser(problem.state_size), *told, team.denoiser.fusion)
         else:
             model = Model(team.denoiser, *told)
@@ -169,6 +170,8 @@ def load_policy(folder: str | os.PathLike, *, greedy: bool = False) -> TrainedPo
         denoiser, options = model.denoiser, {**stored["inference"], "shared": chosen.shared}
         if chosen.carries:
             denoiser, options["rule"] = belief_of(model)
+        if options.get("team_answer"):
+            denoiser = sampler_of(model)
         inference = Inference(model.layout, model.scaling, **options)
     inputs = policy_input(**{"kind": OWN_ALONE, **stored.get("inputs", {})}, inference=inference)
     networks = _read_networks(path, stored, inputs)

@@ -15,6 +15,7 @@ from composite_flow.policy.belief import belief_of
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.inference import Inference
 from composite_flow.policy.inputs import PolicyInput, input_class, policy_input
+from composite_flow.policy.team_samples import sampler_of
 from composite_flow.problems.base import Problem
 from composite_flow.problems.same_description import check_same_description
 from composite_flow.training.loss import sample_pairs
@@ -52,7 +53,7 @@ def prepare(problem: Problem, config: MappoConfig, key: PRNGKeyArray, model: Mod
         MismatchError: it is of another problem or length of histories.
     """
     kind, settings, chosen = config.inputs, config.inference, input_class(config.inputs)
-    if settings.lost and not chosen.together:
+    if settings.lost and not (chosen.together or config.samples_of == "team"):
         raise InputError(f"With the input '{kind}' no messages are sent that could be lost; leave lost out.")
     if not chosen.infers:
         if model is not None:
@@ -73,6 +74,12 @@ def prepare(problem: Problem, config: MappoConfig, key: PRNGKeyArray, model: Mod
         options |= {"calls": 1, "warm": True, "rule": rule}
         inference = Inference(model.layout, model.scaling, **options)
         return Setup(policy_input(kind, config.own_observation, inference, settings.level), denoiser)
+    if config.samples_of == "team":
+        sampler = sampler_of(model)
+        assert model is not None, "`sampler_of` refuses none"
+        _check(model, problem, config)
+        inference = Inference(model.layout, model.scaling, **options, team_answer=sampler.team.values_sent)
+        return Setup(policy_input(kind, config.own_observation, inference, settings.level), sampler)
     if model is not None:
         _check(model, problem, config)
         inference = Inference(model.layout, model.scaling, **options)
@@ -88,13 +95,13 @@ def prepare(problem: Problem, config: MappoConfig, key: PRNGKeyArray, model: Mod
 
 def _check(model: Model, problem: Problem, config: MappoConfig) -> None:
     """Refuse a denoiser that cannot mean this problem, or cannot learn where it should."""
-    layout, carries = model.layout, input_class(config.inputs).carries
+    layout, kept = model.layout, input_class(config.inputs).carries or config.samples_of == "team"
     sizes = {
         "agents": (layout.num_agents, problem.num_agents),
         "actions": (layout.num_actions, problem.num_actions),
         "observation features": (layout.observation_size, problem.observation_size),
         "state features": (model.denoiser.state_size, problem.state_size),
-        "steps in a history": (layout.length, layout.length if carries else config.inference.history),
+        "steps in a history": (layout.length, layout.length if kept else config.inference.history),
     }
     for name, (ours, theirs) in sizes.items():
         if ours != theirs:
@@ -102,5 +109,5 @@ def _check(model: Model, problem: Problem, config: MappoConfig) -> None:
     if trained_on := model.description.get("problem"):
         what = "The denoiser was trained on another problem than the policy's"
         check_same_description(trained_on, jsonable(problem.description), what, "use one of its own")
-    if config.inference.denoiser_updates > 0 and not carries and not isinstance(model.denoiser, Network):
+    if config.inference.denoiser_updates > 0 and not kept and not isinstance(model.denoiser, Network):
         raise InputError("A denoiser that is not a network cannot learn; set denoiser_updates to 0 to use it as it is.")

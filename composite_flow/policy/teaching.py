@@ -132,7 +132,7 @@ class Teaching(eqx.Module):
 def new_teaching(setup: Setup, config: MappoConfig, key: PRNGKeyArray) -> Teaching | None:
     """The state before the first rollout; None where no denoiser learns."""
     settings, inference = config.inference, setup.inputs.inference
-    if inference is None or setup.inputs.carries or settings.denoiser_updates == 0:
+    if inference is None or setup.inputs.carries or inference.team_answer or settings.denoiser_updates == 0:
         return None
     network = setup.denoiser
     if network is None:

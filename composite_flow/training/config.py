@@ -19,10 +19,10 @@ DEFAULT_STEPS = 10_000
 Learn = Literal["denoiser", "fusion", "both"]
 STAGES: dict[Learn, tuple[str, ...]] = {
     "denoiser": ("denoiser",),
-    "fusion": ("answers", "team_denoiser", "chain", "over_time"),
-    "both": ("denoiser", "answers", "team_denoiser", "chain", "over_time"),
+    "fusion": ("answers", "team_denoiser", "chain", "over_time", "next_agent"),
+    "both": ("denoiser", "answers", "team_denoiser", "chain", "over_time", "next_agent"),
 }
-"""The networks that are trained one after the other; the last three where settings of their names say so."""
+"""The networks that are trained one after the other; the last four where settings of their names say so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +80,9 @@ class TrainingConfig:
     alone: float = dataclasses.field(default=0.0, metadata=LATER)
     """Share of the segments in which one agent, drawn for each, is heard alone: with 1 a filter learns what each agent
     can carry by itself."""
+    next_agent: bool = dataclasses.field(default=False, metadata=LATER)
+    """Whether fusion also learns whom to ask next: by how much each agent's answer is expected to lower the error,
+    before it is heard. At most 3,000 steps; not for large states."""
     watch_steps: int = dataclasses.field(default=0, metadata=LATER)
     """Steps in which fusion also learns whether an agent's history goes with what the others say, such as 6,000: broken
     sensors that no single feature betrays are then named. They come on top of any budget."""
@@ -141,16 +144,21 @@ class TrainingConfig:
     @property
     def stages(self) -> tuple[str, ...]:
         """The networks to train, one after the other."""
-        chosen = {"team_denoiser": self.team_denoiser, "chain": self.chain, "over_time": self.over_time != "none"}
+        chosen = {"team_denoiser": self.team_denoiser, **self._beside}
         return tuple(name for name in STAGES[self.learn] if chosen.get(name, True))
+
+    @property
+    def _beside(self) -> dict[str, bool]:
+        """What is learned beside answers, where it is asked for."""
+        return {"chain": self.chain, "over_time": self.over_time != "none", "next_agent": self.next_agent}
 
     def check_learned(self) -> None:
         """Refuse what would not be learned; called once the settings of a run that is resumed are known.
 
         Raises:
-            InputError: the chain or a filter is to be learned without fusion.
+            InputError: the chain, a filter or whom to ask is to be learned without fusion.
         """
-        beside = [name for name, wanted in (("chain", self.chain), ("over_time", self.over_time != "none")) if wanted]
+        beside = [name for name, wanted in self._beside.items() if wanted]
         if beside and "answers" not in self.stages:
             raise InputError(
                 f'The setting {beside[0]} is learned beside fusion: set learn to "fusion" or "both", or leave it out.'

@@ -190,11 +190,17 @@ def _stages_for(config: TrainingConfig, data: TrainingData) -> tuple[str, ...]:
     """The networks to train; sparse answers have no team denoiser.
 
     Raises:
-        InputError: fusion is to be learned from data whose joint histories are not known.
+        InputError: fusion is to be learned from data whose joint histories are not known, or whom to ask where agents
+            answer for a few features each.
     """
     if "answers" in config.stages:
         joint_data(data.train)
     sparse = prefers_sparse(data.train.layout, data.state_size)
+    if sparse and "next_agent" in config.stages:
+        raise InputError(
+            "Whom to ask is learned where every agent answers for every feature; this state is too large for the "
+            "setting next_agent, leave it out."
+        )
     return tuple(name for name in config.stages if not (sparse and name == "team_denoiser"))
 
 
@@ -207,7 +213,7 @@ def _fusion(learned: Mapping[str, Any], validation: Pairs | None) -> LearnedFusi
     if validation is not None and answers.prior.types.is_number.any():
         histories, states = joint_samples(validation, jax.random.key(2))
         quantiles = measure_quantiles(answers, histories, states, key=jax.random.key(3))
-    others = {name: learned.get(name) for name in ("team_denoiser", "chain", "over_time")}
+    others = {name: learned.get(name) for name in ("team_denoiser", "chain", "over_time", "next_agent")}
     return LearnedFusion(answers, quantiles, **others)
 
 

@@ -30,6 +30,7 @@ from composite_flow.fusion.team_loss import team_denoiser_losses
 from composite_flow.network import Activation, Network
 from composite_flow.training.config import STAGES, TrainingConfig
 from composite_flow.training.loss import Pairs, denoising_loss, sample_pairs
+from composite_flow.training.next_agent_stage import MOST_STEPS, NEXT_AGENT_FILE, next_agent_stage
 from composite_flow.training.over_time_stage import over_time_file, over_time_stage
 from composite_flow.training.stage import HistoryRange, Stage
 
@@ -67,6 +68,9 @@ def stage_of(
         number, (config, total, joint) = _OVER_TIME_NUMBER, _fusion_budget(train, config)
         prior = learned["answers"].prior
         return over_time_stage(joint_data(train), config, total, joint, limits, prior, number)
+    if name == "next_agent":
+        number, (config, total, joint) = _NEXT_AGENT_NUMBER, _brief_budget(train, config)
+        return next_agent_stage(joint_data(train), config, total, joint, learned["answers"], number)
     return {"denoiser": _denoiser, "answers": _answers, "chain": _chain}[name](train, config, limits, state_size)
 
 
@@ -74,7 +78,7 @@ def planned_steps(name: str, train: Pairs, config: TrainingConfig) -> int | None
     """Planned steps of the stage of this name; None where minutes alone decide."""
     if name == "denoiser":
         return config.total_steps(train.num_steps * train.layout.num_agents)
-    return _fusion_budget(train, config)[1]
+    return (_brief_budget if name == "next_agent" else _fusion_budget)(train, config)[1]
 
 
 def stage_files() -> tuple[str, ...]:
@@ -90,14 +94,21 @@ def with_learned_before(folder: Path, config: TrainingConfig) -> TrainingConfig:
     over_time = config.over_time
     if over_time == "none":
         over_time = next((kind for kind in get_args(FilterKind) if (folder / over_time_file(kind)).exists()), "none")
-    return replace(config, learn=learn, chain=config.chain or "chain" in there, over_time=over_time)
+    beside = {name: getattr(config, name) or name in there for name in ("chain", "next_agent")}
+    return replace(config, learn=learn, over_time=over_time, **beside)
 
 
 TRAINING_FILE, ANSWERS_FILE = "training.safetensors", "training-answers.safetensors"
 TEAM_FILE, CHAIN_FILE = "training-team.safetensors", "training-chain.safetensors"
-_FILES = {"denoiser": TRAINING_FILE, "answers": ANSWERS_FILE, "team_denoiser": TEAM_FILE, "chain": CHAIN_FILE}
+_FILES = {
+    "denoiser": TRAINING_FILE,
+    "answers": ANSWERS_FILE,
+    "team_denoiser": TEAM_FILE,
+    "chain": CHAIN_FILE,
+    "next_agent": NEXT_AGENT_FILE,
+}
 _ANSWERS_NUMBER, _TEAM_NUMBER, _CHAIN_NUMBER = (2**32 - k for k in (3, 4, 5))  # numbers that no step has
-_OVER_TIME_NUMBER = 2**32 - 6
+_OVER_TIME_NUMBER, _NEXT_AGENT_NUMBER = 2**32 - 6, 2**32 - 7
 
 
 def _denoiser(train: Pairs, config: TrainingConfig, limits: HistoryRange, state_size: int) -> Stage:
@@ -148,6 +159,14 @@ def _fusion_budget(train: Pairs, config: TrainingConfig) -> tuple[TrainingConfig
     total = config.total_steps(train.num_steps, joint)
     if total is not None:
         config = replace(config, warmup=min(config.warmup, max(1, total // _WARMUP_SHARE)))
+    return config, total, joint
+
+
+def _brief_budget(train: Pairs, config: TrainingConfig) -> tuple[TrainingConfig, int | None, int]:
+    """The same, of at most so many steps as `next_agent` takes."""
+    config, total, joint = _fusion_budget(train, config)
+    if total is not None and total > MOST_STEPS:
+        total, config = MOST_STEPS, replace(config, warmup=min(config.warmup, MOST_STEPS // _WARMUP_SHARE))
     return config, total, joint
 
 

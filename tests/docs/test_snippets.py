@@ -68,6 +68,7 @@ SMALLER = {
         ("--out runs/a --learn both", "--out runs/a --learn both --width 16 --depth 2 --batch 64 --steps 40"),
         ("--out estimates --by fusion", "--out estimates --by fusion --joint 8"),
         ("--out by-chain --by chain", "--out by-chain --by chain --joint 8"),
+        ("among=[0, 5]", "among=[0, 2]"),
     ),
     "docs/trust.md": (
         ("miss=0.3 --episodes 512 --out", "miss=0.3 --episodes 64 --out"),

@@ -9,6 +9,11 @@ TOLD = {
     ("chain", True): ("no chain", "--resume --learn both --chain`", 'TrainingConfig(learn="both", chain=True)'),
     ("chain", False): ("no chain", "--resume --chain`", "TrainingConfig(chain=True)"),
     ("filter", False): ("no filter", "--resume --over-time residual`", 'TrainingConfig(over_time="residual")'),
+    ("way to tell whom to ask", False): (
+        "no way to tell whom to ask",
+        "--resume --next-agent`",
+        "TrainingConfig(next_agent=True)",
+    ),
 }
 
 

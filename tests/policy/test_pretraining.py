@@ -25,6 +25,8 @@ def config(kind, lost=0.0):
 
 def test_what_is_learned_is_what_the_input_infers_by():
     team, own, denoiser = (training_of(config(kind), 7) for kind in ("belief", "own-belief", "composite"))
+    cautious = training_of(cf.MappoConfig(inputs="safe", samples_of="team", memory="none"), 7)
+    assert cautious.learn == "fusion" and cautious.team_denoiser and cautious.over_time == "none"
     assert (team.over_time, team.alone, team.lost, team.steps) == ("gated", 0.0, 0.0, 7)
     assert (own.over_time, own.alone) == ("gated", 1.0)
     assert (denoiser.learn, denoiser.over_time, denoiser.width, denoiser.depth) == ("denoiser", "none", 8, 1)

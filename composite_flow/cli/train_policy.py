@@ -1,20 +1,25 @@
 """`train-policy`: let a team learn to act in a problem, by MAPPO."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import jax
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from composite_flow.cli.live import PageOptions
 from composite_flow.cli.options import Shared
-from composite_flow.cli.reporting import progress_bar, show, table
+from composite_flow.cli.reporting import Advance, progress_bar, show, table
 from composite_flow.model import Model, load
+from composite_flow.page.live.server import PageServer
+from composite_flow.page.live.training import PolicyPage
 from composite_flow.policy.config import MappoConfig
-from composite_flow.policy.curves import recent
+from composite_flow.policy.curves import Row, recent
+from composite_flow.policy.run import PolicyTraining
 from composite_flow.policy.run import train_policy as train
 from composite_flow.policy.saving import PolicySettings, start_or_resume
 from composite_flow.policy.setup import prepare
-from composite_flow.problems import problem_from_text
+from composite_flow.problems import Problem, problem_from_text
 
 
 def train_policy(
@@ -25,6 +30,7 @@ def train_policy(
     denoiser: Path | None = None,
     training: OmitArgPrefixes[MappoConfig] = MappoConfig(),  # noqa: B008 (frozen)
     resume: Annotated[bool, arg(help="Go on with the run in --out, under the settings it was started with.")] = False,
+    page: OmitArgPrefixes[PageOptions] = PageOptions(),  # noqa: B008 (frozen)
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
     """Train a team's policy with MAPPO, for `collect --policy`.
@@ -41,22 +47,9 @@ def train_policy(
     given = PolicySettings(problem, training, shared.seed, None if denoiser is None else str(denoiser))
     if not resume:  # what cannot be trained leaves no record
         prepare(world, training, jax.random.key(0), _model(given))
-    settings = start_or_resume(out, given, resume=resume, overwrite=shared.overwrite)
-    try:
-        with progress_bar("steps") as advance:
-            result = train(
-                world,
-                settings.training,
-                key=jax.random.key(settings.seed),
-                denoiser=_model(settings),
-                folder=out,
-                resume=resume,
-                overwrite=shared.overwrite,
-                progress=lambda steps, total, rows: advance(steps, total, _note(rows)),
-            )
-    except KeyboardInterrupt:
-        sentence = f"Interrupted; go on with: composite-flow train-policy {problem} --out {out} --resume"
-        raise KeyboardInterrupt(sentence) from None
+    with page.served() as server:
+        settings = start_or_resume(out, given, resume=resume, overwrite=shared.overwrite)
+        result = _trained(world, settings, out, resume, shared.overwrite, server)
     summary = {
         "run": str(out),
         "mean_return": recent(result.curves, "return"),
@@ -65,6 +58,35 @@ def train_policy(
     }
     rows = [(name.replace("_", " "), value) for name, value in summary.items()]
     show(summary, [table(f"Trained a policy for {problem}", ("", "value"), rows)], as_json=shared.json)
+
+
+def _trained(
+    world: Problem, settings: PolicySettings, out: Path, resume: bool, overwrite: bool, server: PageServer | None
+) -> PolicyTraining:
+    """The policy and its curves, of which a page is told as well."""
+    page = None if server is None else PolicyPage(server, f"Training a policy for {settings.problem}")
+
+    def tell(advance: Advance, steps: int, total: int, rows: list[Row]) -> None:
+        advance(steps, total, _note(rows))
+        if page is not None:
+            page.curve("policy", rows)
+            page.progress(steps, total, _note(rows))
+
+    options = {"denoiser": _model(settings), "folder": out, "resume": resume, "overwrite": overwrite}
+    try:
+        with progress_bar("steps") as advance:
+            if page is not None:
+                page.open()
+            key = jax.random.key(settings.seed)
+            result = train(world, settings.training, key=key, progress=partial(tell, advance), **options)
+    except KeyboardInterrupt:
+        sentence = f"Interrupted; go on with: composite-flow train-policy {settings.problem} --out {out} --resume"
+        if page is not None:
+            page.end(sentence)
+        raise KeyboardInterrupt(sentence) from None
+    if page is not None:
+        page.end(f"The training has ended; its policy is in {out}.")
+    return result
 
 
 def _model(settings: PolicySettings) -> Model | None:

@@ -1,5 +1,6 @@
 """The picture of the scale experiment, from its result: what a call costs, what it takes to learn, and to send."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,11 @@ def draw_costs(axes: Axes, costs: Sequence[Mapping[str, Any]]) -> None:
     calls = [1e3 * one["seconds_per_call"] for one in costs]
     axes.loglog(inputs, calls, color=BLUE, marker="o", label="measured")
     axes.loglog(inputs, [calls[-1] * x / inputs[-1] for x in inputs], color=MUTED, ls=":", label="linear")
-    for one, call in zip(costs, calls, strict=True):
-        axes.annotate(f"{one['agents']} agents", (one["inputs"], call), textcoords="offset points", xytext=(6, -10))
+    for place, (one, call) in enumerate(zip(costs, calls, strict=True)):
+        around = [calls[other] for other in (place - 1, place + 1) if 0 <= other < len(calls)]
+        aside = 8 if call > math.prod(around) ** (1 / len(around)) else -15  # where no line goes
+        style = {"textcoords": "offset points", "xytext": (0, aside), "ha": "center"}
+        axes.annotate(f"{one['agents']} agents", (one["inputs"], call), **style)
     axes.set(xlabel="inputs of the network", ylabel="milliseconds per call in a sweep", title="Cost of a call")
     axes.margins(x=0.2)
     axes.legend(loc="lower right")

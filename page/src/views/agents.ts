@@ -70,8 +70,9 @@ export class AgentsPanel {
     this.placed = placed;
     for (const [agent, button] of this.buttons.entries()) {
       const there = this.world.isThere(frame.row, agent);
-      const doubted = this.isDoubted(frame.row, agent);
-      const state = there ? (doubted ? ", in doubt" : "") : ", not there at this step";
+      const doubted = this.world.doubt(frame.row, agent) !== null;
+      const absent = this.world.told ? ", has told no estimate of this step" : ", not there at this step";
+      const state = there ? (doubted ? ", in doubt" : "") : absent;
       set(button, {
         "aria-pressed": String(!view.muted.has(agent)),
         "aria-label": `${this.world.header.agents[agent]}${state}`,
@@ -92,19 +93,12 @@ export class AgentsPanel {
     if (focused instanceof HTMLButtonElement && this.list.contains(focused)) focused.focus();
   }
 
-  isDoubted(row: number, agent: number): boolean {
-    const { doubted } = this.world.arrays;
-    return doubted !== undefined && doubted[row * this.world.numAgents + agent] === 1;
-  }
-
   private tell(row: number): void {
-    const { header, arrays, numAgents } = this.world;
     const texts: string[] = [];
-    for (let agent = 0; agent < numAgents; agent++) {
-      if (!this.isDoubted(row, agent)) continue;
-      const why = header.reasons![arrays.doubt_place![row * numAgents + agent]!]!;
-      texts.push(`In doubt: ${header.agents[agent]} ${why}.`);
-    }
+    this.world.header.agents.forEach((name, agent) => {
+      const why = this.world.doubt(row, agent);
+      if (why !== null) texts.push(`In doubt: ${name} ${why.replace(/\.$/, "")}.`);
+    });
     if (texts.join("\n") === [...this.doubts.children].map((item) => item.textContent).join("\n")) return;
     this.doubts.replaceChildren(...texts.map((text) => element("li", {}, text)));
   }

@@ -10,6 +10,7 @@ const NOBODY: Record<By, string> = {
   fusion: "No agent takes part: this is what is known before anybody has spoken.",
   composite: "No agent takes part: these are the noisy states from which messages start.",
   samples: "No agent takes part: nothing is inferred.",
+  told: "None of the chosen agents has told an estimate of this step.",
 };
 
 export class Summary {

@@ -32,7 +32,7 @@ class Opened:
 
     def __init__(self, tab):
         self.tab, self.logged, self.asked = tab, [], []
-        tab.set_default_timeout(300_000)  # however busy the machine is
+        tab.set_default_timeout(30_000)  # however busy the machine is
         tab.on("console", lambda message: self.logged.append(message.text))
         tab.on("pageerror", lambda error: self.logged.append(str(error)))
         tab.on("request", lambda request: self.asked.append(request.url))

@@ -1,9 +1,11 @@
 """Reads what a page server serves, as a browser would, but with headers of one's own."""
 
 import json
-from contextlib import contextmanager
+import socket
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from itertools import islice
+from threading import Thread
 from urllib.parse import urlsplit
 
 
@@ -50,3 +52,41 @@ def all_events(address):
             if event[1] == "end":
                 break
     return found
+
+
+class Relay:
+    """A wire to a server, which can be cut."""
+
+    def __init__(self, port):
+        self._to, self._ends, self.whole = port, [], True
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        Thread(target=self._accept, daemon=True).start()
+
+    def cut(self):
+        self.whole = False
+        for end in self._ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self.cut()
+        self._listener.close()
+
+    def _accept(self):
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                if not self.whole:
+                    near.close()
+                    continue
+                far = socket.create_connection(("127.0.0.1", self._to))
+                self._ends += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    Thread(target=_pass_on, args=(one, other), daemon=True).start()
+
+
+def _pass_on(one, other):
+    with one, other, suppress(OSError):
+        while data := one.recv(65536):
+            other.sendall(data)

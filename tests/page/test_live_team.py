@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from functools import cache
+from urllib.parse import urlsplit
 
 import jax
 import numpy as np
 import pytest
-from page.live_client import all_events, asked, first_events
+from page.live_client import Relay, all_events, asked, first_events
 from runtime.fused_team import AGENTS, SCALING, STATE, episodes, team_model
 
 import composite_flow as cf
@@ -130,16 +132,17 @@ def test_steps_come_as_they_are_made_and_a_lost_connection_is_said_and_made_agai
     told[0] |= {"mean": dict.fromkeys(model().state_names, 0.5), "deviation": dict.fromkeys(model().state_names, 0.25)}
     with PageServer() as server:
         page_of_team = TeamPage(server, model(), dataset(), STEPS, "a team")
-        with watching(server.address, quiet=False) as page:
+        wire = Relay(port := urlsplit(server.address).port)
+        with closing(wire), watching(server.address.replace(str(port), str(wire.port), 1), quiet=False) as page:
             page.tab.wait_for_selector(".live[data-stands='open']")
             assert "None of the chosen agents has told" in page.verdict
             page_of_team.step(4, told)
             page.tab.wait_for_selector("[data-told='0'] td:text-is('10 bytes')")
-            page.tab.context.set_offline(True)
+            wire.cut()
             page.tab.wait_for_selector(".live[data-stands='lost']")
             assert "trying again" in page.tab.inner_text(".live .fault")
             page_of_team.step(5, {0: told[0] | {"step": 5, "bytes": 11}})
-            page.tab.context.set_offline(False)
+            wire.whole = True
             page.tab.wait_for_selector("[data-told='0'] td:text-is('11 bytes')")
             page.tab.wait_for_selector(".live[data-stands='open']")
             assert page.tab.inner_text(".live .fault") == ""

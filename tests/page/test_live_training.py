@@ -70,8 +70,11 @@ def test_curves_are_those_that_are_written_on_disk(trained):
 
 def test_watching_changes_no_bit(trained, logged):
     alone = train_run(logged, SETTINGS, None)
-    for ours, theirs in zip(jax.tree.leaves(trained.model), jax.tree.leaves(alone), strict=True):
+    networks = [jax.tree.leaves((model.denoiser, model.fusion.answers)) for model in (trained.model, alone)]
+    for ours, theirs in zip(*networks, strict=True):
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+    for point, other in zip(trained.model.curves, alone.curves, strict=True):
+        assert {**point, "seconds": 0} == {**other, "seconds": 0}
 
 
 def shown_of(logged):
@@ -124,6 +127,7 @@ def test_a_resumed_training_tells_its_earlier_points_as_well(trained, logged, tm
     def stop(point):
         if point["step"] == 20:
             signal.raise_signal(signal.SIGINT)
+        return False
 
     options = {"key": jax.random.key(0), "folder": tmp_path, "progress": False}
     with pytest.raises(KeyboardInterrupt):

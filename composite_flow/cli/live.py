@@ -1,7 +1,7 @@
 """`--page`: a page that is served while a command runs, in which one watches what it does."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -40,8 +40,9 @@ class PageOptions:
             yield server
 
 
-def wait_for_interrupt(sentence: str) -> None:
-    """Until Ctrl-C, so that a page can still be looked at."""
-    say(sentence)
+def stay(end: Callable[[], None]) -> None:
+    """Tell a page that nothing more comes, and leave it there until Ctrl-C."""
     with suppress(KeyboardInterrupt):
+        say("The page stays until Ctrl-C.")
+        end()
         threading.Event().wait()

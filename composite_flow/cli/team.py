@@ -12,7 +12,7 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes
 
 from composite_flow.cli.agent import TeamOptions, parts_of
-from composite_flow.cli.live import PageOptions, wait_for_interrupt
+from composite_flow.cli.live import PageOptions, stay
 from composite_flow.cli.options import DataFolder, RunFolder, Shared, part_in_words
 from composite_flow.cli.reporting import progress_bar, say, show, table
 from composite_flow.errors import InputError
@@ -56,8 +56,7 @@ def team(
         title = f"What each agent inferred at {len(steps)} steps, {part_in_words(opened)} of {data}"
         show(result, [_table(title, result["agents"])], as_json=shared.json)
         if watched is not None:
-            watched.end("All steps have been replayed.")
-            wait_for_interrupt("The page stays until Ctrl-C.")
+            stay(lambda: watched.end("All steps have been replayed."))
 
 
 def _replayed(

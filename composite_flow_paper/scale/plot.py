@@ -1,6 +1,5 @@
 """The picture of the scale experiment, from its result: what a call costs, what it takes to learn, and to send."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +37,14 @@ def draw_costs(axes: Axes, costs: Sequence[Mapping[str, Any]]) -> None:
     axes.loglog(inputs, calls, color=BLUE, marker="o", label="measured")
     axes.loglog(inputs, [calls[-1] * x / inputs[-1] for x in inputs], color=MUTED, ls=":", label="linear")
     for place, (one, call) in enumerate(zip(costs, calls, strict=True)):
-        around = [calls[other] for other in (place - 1, place + 1) if 0 <= other < len(calls)]
-        aside = 8 if call > math.prod(around) ** (1 / len(around)) else -15  # where no line goes
-        style = {"textcoords": "offset points", "xytext": (0, aside), "ha": "center"}
+        before, after = calls[max(place - 1, 0)], calls[min(place + 1, len(calls) - 1)]
+        across, up, aside = (
+            (-4, 6, "right") if call > before else (6, 6, "left") if call > after else (0, -15, "center")
+        )
+        style = {"textcoords": "offset points", "xytext": (across, up), "ha": aside}  # where no line goes
         axes.annotate(f"{one['agents']} agents", (one["inputs"], call), **style)
     axes.set(xlabel="inputs of the network", ylabel="milliseconds per call in a sweep", title="Cost of a call")
-    axes.margins(x=0.2)
+    axes.margins(x=0.2, y=0.12)
     axes.legend(loc="lower right")
 
 

@@ -60,9 +60,7 @@ def test_this_machine_may_be_named_in_any_way_and_through_a_tunnel(server, host)
     assert status(server, host=host)[0] == 200
 
 
-@pytest.mark.parametrize(
-    "path", ["/page.js", "/data", "/../../etc/passwd", "/stream/", "/index.html", "/favicon.ico"]
-)
+@pytest.mark.parametrize("path", ["/page.js", "/data", "/../../etc/passwd", "/stream/", "/index.html", "/favicon.ico"])
 def test_nothing_but_the_page_and_its_stream_is_served(server, path):
     assert status(server, path)[0] == 404
 

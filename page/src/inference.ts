@@ -24,7 +24,7 @@ export const WORDS: Record<By, string> = {
   fusion: "fusion: each agent answers once, and answers add up",
   composite: `composite diffusion: messages go round ${SWEEPS} times`,
   samples: "each agent infers by itself; the chosen agents' beliefs are averaged",
-  told: "what each of them tells, having heard the others; the chosen agents' estimates are averaged",
+  told: "what each of them tells when it has heard the others",
 };
 
 const DEVIATIONS = 2; // half an interval's width, where errors were not measured

@@ -141,7 +141,9 @@ class Page {
 
   private draw(): void {
     const frame = this.inference.frame(this.view);
-    say(this.lead, `${this.world.numAgents} agents, none of which sees everything, infer the state of their world by ${WORDS[this.view.by]}.`);
+    const agents = `${this.world.numAgents} agents, none of which sees everything,`;
+    const told = `${agents} run as processes, and tell what they infer when they have heard the others. Shown is the mean of what the chosen agents told.`;
+    say(this.lead, this.told ? told : `${agents} infer the state of their world by ${WORDS[this.view.by]}.`);
     this.controls.update(this.view, frame);
     this.agents.update(this.view, frame);
     this.summary.update(frame, this.view);

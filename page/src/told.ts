@@ -60,7 +60,7 @@ export class Told {
 
   /** The estimates that these agents told, averaged; scaled. */
   belief(row: number, agents: readonly number[]): Belief {
-    const messages = (this.rows[row] ?? []).reduce((sum, one) => sum + (one?.messages ?? 0), 0);
+    const messages = this.rows[row]?.reduce((sum, one) => sum + (one?.messages ?? 0), 0) ?? NaN;
     return { ...mixture(this.features.length, agents, (agent, k) => this.scaled(this.by(row, agent)!, k)), messages };
   }
 

@@ -37,7 +37,8 @@ test("who told nothing is not there, and takes no part", () => {
   expect(inference.ways).toEqual(["told"]);
   const limits = { lengths: world.header.lengths, numAgents: 3, ways: inference.ways };
   expect(inference.frame({ ...firstView(limits), episode: 1, step: 0 }).present).toEqual([0, 2]);
-  expect(inference.frame(firstView(limits)).belief.mean[0]).toBeNaN();
+  const nothing = inference.frame(firstView(limits)).belief;
+  expect([nothing.mean[0], nothing.messages]).toEqual([NaN, NaN]);
 });
 
 test("a later word about a step counts, and what is no number stays none", () => {

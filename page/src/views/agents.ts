@@ -5,6 +5,9 @@ import type { Frame } from "../inference";
 import { element, say, set } from "../dom";
 import { agentsOf, chosenFirst, type Limits, type View } from "../view";
 
+const SPEAKING = "Click an agent to mute it, or to let it speak again.";
+const TOLD = "Click an agent to leave its estimate out, or to count it again: with all but one left out, one sees what this one knows.";
+
 export class AgentsPanel {
   readonly root: HTMLElement;
   private readonly world: World;
@@ -35,12 +38,12 @@ export class AgentsPanel {
     this.root = element(
       "section",
       { class: "team", "aria-labelledby": "team" },
-      element("h2", { id: "team" }, "Who takes part"),
-      message,
-      element("p", { class: "hint" }, "Click an agent to mute it, or to let it speak again."),
+      element("h2", { id: "team" }, world.told ? "Whose estimates are shown" : "Who takes part"),
+      ...(world.told ? [] : [message]),
+      element("p", { class: "hint" }, world.told ? TOLD : SPEAKING),
       this.list,
-      element("div", { class: "commands" }, all, none, sort, shuffle),
-      element("div", { class: "field" }, element("label", { for: "order" }, "Speaking in this order"), this.order),
+      element("div", { class: "commands" }, all, none, ...(world.told ? [] : [sort, shuffle])),
+      ...(world.told ? [] : [element("div", { class: "field" }, element("label", { for: "order" }, "Speaking in this order"), this.order)]),
       this.fault,
       this.doubts,
     );

@@ -63,6 +63,11 @@ class Curve {
     return { width: Math.max(220, this.place.clientWidth), height: HEIGHT };
   }
 
+  /** Which values have a line: on a logarithmic scale the powers of ten alone. */
+  private marks(value: number): number | null {
+    return this.logarithmic && !Number.isInteger(+Math.log10(value).toFixed(6)) ? null : value;
+  }
+
   private make(): void {
     if (!this.place.isConnected) return;
     this.plot?.destroy();
@@ -76,7 +81,7 @@ class Curve {
         series: [{}, { stroke: colour("belief"), width: 2, spanGaps: true, points: { show: this.across.length < 25 } }],
         axes: [
           { ...axis, size: 26, values: (_, all) => all.map(short) },
-          { ...axis, size: 52, values: (_, all) => all.map((value) => (value === null ? "" : number(value))) },
+          { ...axis, size: 52, filter: (_, all) => all.map((value) => this.marks(value)), values: (_, all) => all.map((value) => (value === null ? "" : number(value))) },
         ],
       },
       [this.across, this.values],

@@ -33,7 +33,7 @@ export class Summary {
     const expected = expectedError(frame.belief.variance);
     say(this.tiles.error, percent(error));
     say(this.tiles.expected, percent(expected));
-    say(this.tiles.messages, String(frame.belief.messages));
+    say(this.tiles.messages, Number.isNaN(frame.belief.messages) ? "–" : String(frame.belief.messages));
     set(this.root, { "data-error": error, "data-expected": expected });
     say(this.sentence, this.told(frame, view));
   }

@@ -25,8 +25,9 @@ from composite_flow.model import MODEL_FILE, Model, load
 from composite_flow.problems.same_description import check_same_description
 from composite_flow.training.devices import is_first_process
 from composite_flow.training.fit import TrainingConfig, fit
+from composite_flow.training.listener import Listener
 from composite_flow.training.progress import say
-from composite_flow.training.watch import composite_watch, exact_watch, loss_floor
+from composite_flow.training.watch import answers_watch, composite_watch, loss_floor, shown_steps
 
 SETTINGS_FILE = "run.json"
 
@@ -154,6 +155,7 @@ def train_run(
     resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int, float], None] | None = None,
+    listener: Listener | None = None,
 ) -> Model:
     """Split the episodes, fit a denoiser with its radius D_φ, and save the model with a record of the split.
 
@@ -164,6 +166,7 @@ def train_run(
         resume: whether to resume the run in the folder, if there is one.
         overwrite: whether an earlier run in the folder may be replaced.
         progress: called about twice a second with the step, the planned number of steps and the loss.
+        listener: hears of learning curves, and of what is inferred of validation steps meanwhile.
 
     Returns:
         The model. Its description holds the settings, the problem, the policy and the test episodes.
@@ -178,6 +181,8 @@ def train_run(
     if before is not None:
         train, held_out, test = (part.with_scaling(before.scaling) for part in (train, held_out, test))
     validation, calibration = halves(held_out) if "answers" in settings.training.stages else (held_out, None)
+    if listener is not None:
+        listener.starts(validation, shown_steps(validation)[0])
     model = fit(
         train,
         validation,
@@ -188,9 +193,10 @@ def train_run(
         folder=folder,
         resume=resume,
         overwrite=overwrite,
-        evaluate=composite_watch(validation, key_watch),
-        evaluate_answers=exact_watch(episodes.description, train, validation),
+        evaluate=composite_watch(validation, key_watch, listener),
+        evaluate_answers=answers_watch(episodes.description, train, validation, listener),
         progress=progress,
+        record=None if listener is None else listener.curve,
         ideal_loss=loss_floor(episodes.description, train, validation) if settings.training.learns_denoiser else None,
     )
     model = replace(

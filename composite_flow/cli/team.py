@@ -4,6 +4,7 @@ import dataclasses
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,9 +12,11 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes
 
 from composite_flow.cli.agent import TeamOptions, parts_of
+from composite_flow.cli.live import PageOptions, stay
 from composite_flow.cli.options import DataFolder, RunFolder, Shared, part_in_words
 from composite_flow.cli.reporting import progress_bar, say, show, table
 from composite_flow.errors import InputError
+from composite_flow.page.live.team import TeamPage
 from composite_flow.runs import RunData, open_run
 
 
@@ -25,11 +28,13 @@ def team(
     episodes: int = 4,
     period: float = 0.0,
     options: OmitArgPrefixes[TeamOptions] = TeamOptions(),  # noqa: B008 (frozen)
+    page: OmitArgPrefixes[PageOptions] = PageOptions(),  # noqa: B008 (frozen)
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
     """Start every agent as a process, replay logged episodes to them, and show what each of them knows.
 
-    Nothing of an agent's observations leaves its process but its answers.
+    Nothing of an agent's observations leaves its process but its answers. With --page one watches them infer, also
+    after the last step, until Ctrl-C.
 
     Args:
         run: folder of a finished run.
@@ -38,15 +43,39 @@ def team(
         episodes: how many to replay.
         period: seconds between two steps at least.
     """
-    from composite_flow.runtime.launcher import TeamProcesses, agent_command, replay
-
     opened = open_run(run, data)
     parts_of(options, "team")  # refused here, before nine processes do so
     steps = _steps(opened, episodes)
+    with page.served() as server:
+        watched = None
+        if server is not None:
+            watched = TeamPage(server, opened.model, opened.whole, steps, f"{run.name} on {data.name}, live")
+        found = _replayed(run, data, opened, steps, options, period, watched)
+        states = np.concatenate(list(opened.whole.windows.states_of(np.asarray(steps))))
+        result = {"steps": len(steps), "part": opened.part, "agents": _rows(opened, found, states)}
+        title = f"What each agent inferred at {len(steps)} steps, {part_in_words(opened)} of {data}"
+        show(result, [_table(title, result["agents"])], as_json=shared.json)
+        if watched is not None:
+            stay(lambda: watched.end("All steps have been replayed."))
+
+
+def _replayed(
+    run: Path,
+    data: Path,
+    opened: RunData,
+    steps: Sequence[int],
+    options: TeamOptions,
+    period: float,
+    page: TeamPage | None,
+) -> list[tuple[int, dict[int, dict[str, Any]]]]:
+    """Each step, and what the agents told of it."""
+    from composite_flow.runtime.launcher import TeamProcesses, agent_command, replay
+
     name = f"replay-{uuid.uuid4().hex[:8]}"
     arguments = as_arguments(options)
     commands = {agent: agent_command(str(run), agent, name, arguments) for agent in range(opened.dataset.num_agents)}
-    say(f"Starting {len(commands)} agents.")
+    tell = say if page is None else lambda sentence: (say(sentence), page.say(sentence))
+    tell(f"Starting {len(commands)} agents.")
     found: list[tuple[int, dict[int, dict[str, Any]]]] = []
     with TeamProcesses(name, commands, options.lease) as processes, progress_bar("steps") as advance:
         processes.wait_until_met()
@@ -54,10 +83,10 @@ def team(
         for step, told in replay(processes, logged, steps, options.deadline + 1.0, period):
             found.append((step, told))
             advance(len(found), len(steps))
-    states = np.concatenate(list(opened.whole.windows.states_of(np.asarray(steps))))
-    result = {"steps": len(steps), "part": opened.part, "agents": _rows(opened, found, states)}
-    title = f"What each agent inferred at {len(steps)} steps, {part_in_words(opened)} of {data}"
-    show(result, [_table(title, result["agents"])], as_json=shared.json)
+            if page is not None:
+                page.step(step, told)
+                page.say(f"{len(found)} of {len(steps)} steps have been replayed.")
+    return found
 
 
 def as_arguments(options: TeamOptions) -> list[str]:

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -13,13 +14,16 @@ import jax
 from tyro.conf import OmitArgPrefixes, arg
 
 from composite_flow.cli.devices import check_devices
+from composite_flow.cli.live import PageOptions
 from composite_flow.cli.options import DataFolder, Shared
-from composite_flow.cli.reporting import progress_bar, say, show, table
+from composite_flow.cli.reporting import Advance, progress_bar, say, show, table
 from composite_flow.data import Episodes
 from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow.files.lock import locked
 from composite_flow.files.run_record import LOCK_FILE
 from composite_flow.model import Model
+from composite_flow.page.live.server import PageServer
+from composite_flow.page.live.training import TrainingPage
 from composite_flow.runs import RunSettings, continued, start_or_resume, train_run
 from composite_flow.training.devices import is_first_process, texts_of_all
 from composite_flow.training.fit import TRAINING_FILE, TrainingConfig
@@ -71,6 +75,7 @@ def train(
     start_from: Annotated[Path | None, arg(name="from", metavar="RUN")] = None,
     resume: Annotated[bool, arg(help="Go on with the run in --out, under the settings it was started with.")] = False,
     hosts: OmitArgPrefixes[Hosts] = Hosts(),  # noqa: B008 (frozen)
+    page: OmitArgPrefixes[PageOptions] = PageOptions(),  # noqa: B008 (frozen)
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
     """Train a denoiser on a folder of episodes.
@@ -91,7 +96,8 @@ def train(
     check_devices()
     try:
         with _clean_standard_output():
-            model = _trained(data, out, given, resume, shared.overwrite)
+            with page.served() if is_first_process() else nullcontext() as server:
+                model = _trained(data, out, given, resume, shared.overwrite, server)
     except (CompositeFlowError, OSError, KeyboardInterrupt) as error:
         if is_first_process():
             raise
@@ -104,29 +110,46 @@ def train(
             say(_NO_RADIUS)
 
 
-def _trained(data: Path, out: Path, given: RunSettings, resume: bool, overwrite: bool) -> Model:
+def _trained(
+    data: Path, out: Path, given: RunSettings, resume: bool, overwrite: bool, server: PageServer | None
+) -> Model:
     """The model, on every host; the first one alone writes and tells progress."""
     with nullcontext() if not is_first_process() else locked(out / LOCK_FILE, _BUSY.format(out=out)):
-        return _trained_alone(data, out, given, resume, overwrite)
+        return _trained_alone(data, out, given, resume, overwrite, server)
 
 
-def _trained_alone(data: Path, out: Path, given: RunSettings, resume: bool, overwrite: bool) -> Model:
+def _trained_alone(
+    data: Path, out: Path, given: RunSettings, resume: bool, overwrite: bool, server: PageServer | None
+) -> Model:
     """The same once no other process trains in the folder."""
     episodes, settings = _started(data, out, given, resume, overwrite)
+    page = None if server is None else TrainingPage(server, f"Training {out.name} on {data.name}", episodes.description)
+
+    def tell(advance: Advance, step: int, total: int, loss: float) -> None:
+        advance(step, total, f"loss {loss:.4f}")
+        if page is not None:
+            page.progress(step, total, f"loss {loss:.4f}")
+
     try:
         with progress_bar("training") if is_first_process() else nullcontext(lambda *_: None) as advance:
-            return train_run(
+            model = train_run(
                 episodes,
                 settings,
                 out,
                 resume=resume,
                 overwrite=overwrite,
-                progress=lambda step, total, loss: advance(step, total, f"loss {loss:.4f}"),
+                progress=partial(tell, advance),
+                listener=page,
             )
+        if page is not None:
+            page.end(f"The training has ended; its model is in {out}.")
+        return model
     except KeyboardInterrupt:
         sentence = f"Interrupted; go on with: composite-flow train {data} --out {out} --resume"
         if jax.process_count() > 1:
             sentence += " (on all hosts, with their options)"
+        if page is not None:
+            page.end(sentence)
         raise KeyboardInterrupt(sentence) from None
     except Exception as error:
         if jax.process_count() == 1:

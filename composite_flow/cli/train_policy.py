@@ -1,26 +1,25 @@
 """`train-policy`: let a team learn to act in a problem, by MAPPO."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import jax
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from composite_flow.cli.inferring import check_trainable, model_of
+from composite_flow.cli.live import PageOptions
 from composite_flow.cli.options import Shared
-from composite_flow.cli.reporting import progress_bar, show, table
-from composite_flow.errors import InputError
-from composite_flow.model import MODEL_FILE, Model, load
+from composite_flow.cli.reporting import Advance, progress_bar, show, table
+from composite_flow.page.live.server import PageServer
+from composite_flow.page.live.training import PolicyPage
 from composite_flow.policy.config import MappoConfig
-from composite_flow.policy.curves import recent
-from composite_flow.policy.pretraining import Pretraining, check_pretraining, pretrained
+from composite_flow.policy.curves import Row, recent
+from composite_flow.policy.pretraining import Pretraining
+from composite_flow.policy.run import PolicyTraining
 from composite_flow.policy.run import train_policy as train
 from composite_flow.policy.saving import PolicySettings, start_or_resume
-from composite_flow.policy.setup import prepare
 from composite_flow.problems import Problem, problem_from_text
-
-INFERENCE_FOLDER = "inference"
-"""In a policy's run, the run of what its agents infer by."""
-_PRETRAIN = 2**32 - 7  # folded into the key; no update has this number
 
 
 def train_policy(
@@ -32,6 +31,7 @@ def train_policy(
     before: OmitArgPrefixes[Pretraining] = Pretraining(),  # noqa: B008 (frozen)
     training: OmitArgPrefixes[MappoConfig] = MappoConfig(),  # noqa: B008 (frozen)
     resume: Annotated[bool, arg(help="Go on with the run in --out, under the settings it was started with.")] = False,
+    page: OmitArgPrefixes[PageOptions] = PageOptions(),  # noqa: B008 (frozen)
     shared: OmitArgPrefixes[Shared] = Shared(),  # noqa: B008 (frozen)
 ) -> None:
     """Train a team's policy with MAPPO, for `collect --policy`.
@@ -48,24 +48,10 @@ def train_policy(
     world = problem_from_text(problem)
     given = PolicySettings(problem, training, shared.seed, None if denoiser is None else str(denoiser), before)
     if not resume:  # what cannot be trained leaves no record
-        _check(world, given)
-    settings = start_or_resume(out, given, resume=resume, overwrite=shared.overwrite)
-    try:
-        inferring = _model(world, settings, out, resume=resume, overwrite=shared.overwrite)
-        with progress_bar("steps") as advance:
-            result = train(
-                world,
-                settings.training,
-                key=jax.random.key(settings.seed),
-                denoiser=inferring,
-                folder=out,
-                resume=resume,
-                overwrite=shared.overwrite,
-                progress=lambda steps, total, rows: advance(steps, total, _note(rows)),
-            )
-    except KeyboardInterrupt:
-        sentence = f"Interrupted; go on with: composite-flow train-policy {problem} --out {out} --resume"
-        raise KeyboardInterrupt(sentence) from None
+        check_trainable(world, given)
+    with page.served() as server:
+        settings = start_or_resume(out, given, resume=resume, overwrite=shared.overwrite)
+        result = _trained(world, settings, out, resume, shared.overwrite, server)
     summary = {
         "run": str(out),
         "mean_return": recent(result.curves, "return"),
@@ -76,36 +62,35 @@ def train_policy(
     show(summary, [table(f"Trained a policy for {problem}", ("", "value"), rows)], as_json=shared.json)
 
 
-def _check(world: Problem, given: PolicySettings) -> None:
-    """Refuse what cannot be trained."""
-    if not given.pretraining.pretrain:
-        prepare(world, given.training, jax.random.key(0), None if given.denoiser is None else load(given.denoiser))
-        return
-    check_pretraining(given.training, given.pretraining)
-    if given.denoiser is not None:
-        raise InputError("Give --denoiser, a run that has learned, or --pretrain, to learn one; not both.")
+def _trained(
+    world: Problem, settings: PolicySettings, out: Path, resume: bool, overwrite: bool, server: PageServer | None
+) -> PolicyTraining:
+    """The policy and its curves, of which a page is told as well."""
+    page = None if server is None else PolicyPage(server, f"Training a policy for {settings.problem}")
 
+    def tell(advance: Advance, steps: int, total: int, rows: list[Row]) -> None:
+        advance(steps, total, _note(rows))
+        if page is not None:
+            page.curve("policy", rows)
+            page.progress(steps, total, _note(rows))
 
-def _model(world: Problem, settings: PolicySettings, out: Path, *, resume: bool, overwrite: bool) -> Model | None:
-    """What a run infers by: learned before, or now."""
-    if settings.denoiser is not None:
-        return load(settings.denoiser)
-    if not settings.pretraining.pretrain:
-        return None
-    folder, key = out / INFERENCE_FOLDER, jax.random.fold_in(jax.random.key(settings.seed), _PRETRAIN)
-    if resume and (folder / MODEL_FILE).exists():
-        return load(folder)
-    with progress_bar("learning to infer") as advance:
-        return pretrained(
-            world,
-            settings.training,
-            settings.pretraining,
-            key=key,
-            folder=folder,
-            resume=resume,
-            overwrite=overwrite,
-            progress=lambda step, total, loss: advance(step, total, f"loss {loss:.4f}"),
-        )
+    options = {"resume": resume, "overwrite": overwrite}
+    try:
+        model = model_of(world, settings, out, **options)
+        with progress_bar("steps") as advance:
+            if page is not None:
+                page.open()
+            key = jax.random.key(settings.seed)
+            told = {"progress": partial(tell, advance), "folder": out, **options}
+            result = train(world, settings.training, key=key, denoiser=model, **told)
+    except KeyboardInterrupt:
+        sentence = f"Interrupted; go on with: composite-flow train-policy {settings.problem} --out {out} --resume"
+        if page is not None:
+            page.end(sentence)
+        raise KeyboardInterrupt(sentence) from None
+    if page is not None:
+        page.end(f"The training has ended; its policy is in {out}.")
+    return result
 
 
 def _note(rows) -> str:

@@ -16,6 +16,7 @@ from composite_flow.fusion.doubts import NUM_CHECKS, what_is_doubted
 from composite_flow.fusion.features import FeatureTypes, find_types
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.robust import checked_each
+from composite_flow.history import HistoryLayout
 from composite_flow.model import Model
 from composite_flow.network import Network
 from composite_flow.page.content import PageContent, Part
@@ -57,18 +58,22 @@ def content_of_model(
     histories = np.asarray(joint.histories)
     if histories.shape[2] != layout.size:
         raise MismatchError(f"The model reads histories of {layout.size} columns, not of {histories.shape[2]}.")
-    states = _with_unknown(dataset, steps, np.asarray(joint.states))
-    types = model.fusion.answers.prior.types if model.fusion is not None else _types(states)
+    states = with_unknown(dataset, steps, np.asarray(joint.states))
+    types = model.fusion.answers.prior.types if model.fusion is not None else types_of(states)
     parts: list[Part] = [({}, {"there": (histories[..., layout.parts["mask"].stop - 1] != 0).astype(np.uint8)})]
     if model.fusion is not None:
         parts += _of_fusion(model.fusion, histories, model.state_names)
     if network is not None:
         parts.append(_of_network(network, histories[..., : layout.parts["mask"].stop], seed))
-    parts += _observed(histories, layout)
+    parts += observed_part(histories, layout)
     parts.append(({"map": map_of(model.description.get("problem"), model.state_names)}, {}))
-    agents = layout.agent_names or tuple(f"agent {agent + 1}" for agent in range(layout.num_agents))
-    about = title, tuple(agents), tuple(model.state_names), types, model.scaling
+    about = title, agent_names(layout), tuple(model.state_names), types, model.scaling
     return PageContent(*about, lengths, states, parts, (f"{note[0].upper()}{note[1:]}.",) if note else ())
+
+
+def agent_names(layout: HistoryLayout) -> tuple[str, ...]:
+    """Those of the data; else numbers, from 1."""
+    return tuple(layout.agent_names or (f"agent {agent + 1}" for agent in range(layout.num_agents)))
 
 
 def _network_that_fits(model: Model) -> tuple[Network | None, str]:
@@ -96,13 +101,13 @@ def _steps_of(dataset: HistoryDataset, num_episodes: int) -> tuple[Int[np.ndarra
     return steps[kept], tuple(lengths.tolist())
 
 
-def _with_unknown(dataset: HistoryDataset, steps: np.ndarray, states: np.ndarray) -> Float[np.ndarray, "steps state"]:
+def with_unknown(dataset: HistoryDataset, steps: np.ndarray, states: np.ndarray) -> Float[np.ndarray, "steps state"]:
     """States that are missing as what is no number."""
     missing = np.isin(steps, np.asarray([] if dataset.stateless_steps is None else dataset.stateless_steps))
     return np.where(missing[:, None], np.nan, states).astype(np.float32)
 
 
-def _types(states: np.ndarray) -> FeatureTypes:
+def types_of(states: np.ndarray) -> FeatureTypes:
     """Types of features that no fusion has found: those of the shown states."""
     known = states[np.isfinite(states).all(axis=1)]
     return find_types(known) if len(known) else FeatureTypes((), (), states.shape[1])
@@ -165,7 +170,7 @@ def _of_network(network: Network, histories: np.ndarray, seed: int) -> Part:
     return {"network": {**entry, "conditioned": network.num_conditioned}}, {**arrays, "histories": histories}
 
 
-def _observed(histories: np.ndarray, layout) -> list[Part]:
+def observed_part(histories: np.ndarray, layout: HistoryLayout) -> list[Part]:
     """What each agent sees at each step, where that is not too much."""
     last = layout.parts["observations"].stop
     seen = histories[..., last - layout.observation_size : last]

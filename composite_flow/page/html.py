@@ -25,7 +25,7 @@ _TEMPLATE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{title}</title>
+{icon}<title>{title}</title>
 <style>{style}</style>
 <script>{script}</script>
 </head>
@@ -37,8 +37,15 @@ _TEMPLATE = """<!doctype html>
 """
 
 
-def page_of(content: PageContent) -> str:
+_NO_ICON = '<link rel="icon" href="data:,">\n'  # which a browser would else ask a server for
+
+
+def page_of(content: PageContent, *, served: bool = False) -> str:
     """The text of the file.
+
+    Args:
+        content: what it shows.
+        served: by a server, whose stream of events it follows.
 
     Raises:
         InputError: the page would be larger than a browser opens in a moment.
@@ -50,10 +57,10 @@ def page_of(content: PageContent) -> str:
             f"A page of these {len(content.lengths)} episodes would take {len(data) / 2**20:.0f} MB, and "
             f"{LARGEST // 2**20} MB is the most: show fewer episodes."
         )
-    allowed = f"script-src {_hash(script)}; style-src {_hash(style)}"
+    allowed = f"script-src {_hash(script)}; style-src {_hash(style)}" + ("; connect-src 'self'" if served else "")
     policy = f"default-src 'none'; {allowed}; img-src data:; base-uri 'none'; form-action 'none'"
-    title = html.escape(content.title)
-    return _TEMPLATE.format(policy=policy, title=title, style=style, script=script, data=data, size=len(data))
+    about = {"policy": policy, "title": html.escape(content.title), "icon": _NO_ICON if served else ""}
+    return _TEMPLATE.format(**about, style=style, script=script, data=data, size=len(data))
 
 
 def _hash(text: str) -> str:

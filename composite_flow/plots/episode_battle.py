@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
 
 from composite_flow.plots.style import BLUE, FAINT, INK, MUTED, RED
 from composite_flow.policy.episode import EpisodeRecord
@@ -64,15 +65,7 @@ class BattlePainter:
         self._units(axes, step, alive)
         self._dead(axes, step)
         for ally in np.flatnonzero(alive[: self.num_allies]):
-            axes.annotate(
-                f"{ally + 1}",
-                places[ally],
-                xytext=(6, 5),
-                textcoords="offset points",
-                fontsize=9.6,
-                color=BLUE,
-                zorder=6,
-            )
+            self._number(axes, places[ally], int(ally))
 
     def agent(self, axes: Axes, step: int, agent: int) -> None:
         """Units that it sees as they are, the others where it believes them."""
@@ -109,6 +102,12 @@ class BattlePainter:
         axes.scatter(
             *self.places[step][missed].T, s=40, marker="x", color=self.colours[missed], linewidth=1.2, zorder=5
         )
+
+    def _number(self, axes: Axes, place: np.ndarray, ally: int) -> None:
+        """On its unit, outlined, and above all units: none can hide it."""
+        outlined = [withStroke(linewidth=2.2, foreground="white")]
+        style = {"ha": "center", "va": "center_baseline", "fontsize": 10, "fontweight": "bold", "color": INK}
+        axes.annotate(f"{ally + 1}", tuple(place), zorder=7, path_effects=outlined, **style)
 
     def _units(self, axes: Axes, step: int, shown: np.ndarray) -> None:
         """Living units: a ring, filled by health."""

@@ -109,7 +109,7 @@ def animate(
             with writer.saving(figure, str(partial), _DOTS):
                 for number, record in enumerate(records):
                     painter = painter_of(problem, record)
-                    name = f"episode {number}, " if len(records) > 1 else ""
+                    name = f"episode {number + 1}, " if len(records) > 1 else ""
                     for step in range(record.num_steps):
                         draw_step(figure, panels, painter, record, step, agents, name)
                         writer.grab_frame()

@@ -75,8 +75,9 @@ def record_episode(
         raise InputError("This problem does not say how long its episodes are; give num_steps.")
     if num_steps < 1:
         raise InputError(f"An episode needs at least one step, not {num_steps}.")
-    record = _on_host if isinstance(problem, HostProblem) else _compiled
-    return record(problem, policy, key, num_steps, pictures)
+    if isinstance(problem, HostProblem):
+        return _on_host(problem, policy, key, num_steps, pictures)
+    return _compiled(problem, policy, key, num_steps, pictures)
 
 
 def _on_host(problem: HostProblem, policy: Policy, key: PRNGKeyArray, num_steps: int, pictures: bool) -> EpisodeRecord:

@@ -56,8 +56,9 @@ def pretrained(
     overwrite: bool = False,
     progress: Progress | bool | None = True,
 ) -> Model:
-    """The model that a policy with these settings infers by: a chain over time for beliefs, fusion for samples of the team,
-    a denoiser otherwise.
+    """The model that a policy with these settings infers by.
+
+    A chain over time for beliefs, fusion for samples of the team, and a denoiser otherwise.
 
     Args:
         problem: the world.

@@ -37,7 +37,7 @@ from composite_flow.training.familiarity import learn_watch
 from composite_flow.training.interrupt import interrupt_flag
 from composite_flow.training.loss import Pairs, sample_pairs
 from composite_flow.training.progress import Progress, training_progress
-from composite_flow.training.run import Evaluate, Tell, TrainingData, TrainingRun, Until
+from composite_flow.training.run import Evaluate, Record, Tell, TrainingData, TrainingRun, Until
 from composite_flow.training.stages import (
     TRAINING_FILE,
     HistoryRange,
@@ -70,6 +70,7 @@ def fit(
     evaluate_answers: Evaluate | None = None,
     until: Until | None = None,
     progress: Progress | bool | None = True,
+    record: Record | None = None,
     ideal_loss: float | None = None,
     state_names: Sequence[str] | None = None,
     description: Mapping[str, Any] | None = None,
@@ -92,6 +93,7 @@ def fit(
         until: called with each point of the denoiser's learning curve; its training ends once it returns True.
         progress: a bar on standard error, in a log a line a minute; False for none; or a function that is called about
             twice a second with the step, the planned steps and the loss.
+        record: called with a network's name and all points of its learning curve so far, after each new point.
         ideal_loss: floor of the denoiser's loss; the learning curve then has the excess over it.
         state_names: a name for each feature of the state, for the model; by default those of the data.
         description: what else the model is to remember, such as problem and split; JSON-able.
@@ -129,7 +131,7 @@ def fit(
             run.prepare(resume)
             evaluates, ends = hears.get(name, (None, None))
             later = [planned_steps(other, train, config) for other in stages[number + 1 :]]
-            run.train(evaluates, ends, _among(tell, done, later), interrupted)
+            run.train(evaluates, ends, _among(tell, done, later), interrupted, record)
             learned[name], done = run.network, done + run.step
             curves += run.curves
     about = {"config": dataclasses.asdict(config), "data": data.fingerprint, **_units(train), **(description or {})}

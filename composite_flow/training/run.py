@@ -8,7 +8,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -49,6 +49,7 @@ _INIT, _STREAM = 2**32 - 1, 2**32 - 2  # numbers that no step has, folded into t
 Evaluate = Callable[[Any, int], Mapping[str, float]]
 Until = Callable[[Mapping[str, float]], bool]
 Tell = Callable[[int, int, float], None]
+Record = Callable[[str, Sequence[Mapping[str, float]]], None]
 
 
 class TrainingData:
@@ -165,14 +166,23 @@ class TrainingRun:
 
     # --- what it does
 
-    def train(self, evaluate: Evaluate | None, until: Until | None, tell: Tell | None, interrupted: Event) -> None:
+    def train(
+        self,
+        evaluate: Evaluate | None,
+        until: Until | None,
+        tell: Tell | None,
+        interrupted: Event,
+        record: Record | None = None,
+    ) -> None:
         """All steps that are left; KeyboardInterrupt, once a checkpoint is written, where it is interrupted."""
         with self.stream:
+            self.tell_curve(record)
             while not self.finished:
                 self.train_block()
                 if self.at_record:
                     self.record(evaluate)
                     self.reached = in_any_process(until is not None and until(self.curves[-1]))
+                    self.tell_curve(record)
                 if tell is not None:
                     tell(self.step, self.planned_steps, self.loss)
                 stops = in_any_process(interrupted.is_set())
@@ -218,6 +228,10 @@ class TrainingRun:
             point.update({name: float(value) for name, value in evaluate(network, self.step).items()})
         self.curves.append(point)
         self.state = eqx.tree_at(lambda state: state.loss_sum, self.state, on_all(jnp.float32(0.0), self.mesh))
+
+    def tell_curve(self, record: Record | None) -> None:
+        if record is not None:
+            record(self.stage.name, tuple(self.curves))
 
     def save(self) -> None:
         """Write the checkpoint that `restore` reads."""

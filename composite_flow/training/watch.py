@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Int, PRNGKeyArray
 
 from composite_flow.belief import BeliefModel, exact_belief
 from composite_flow.certificate.reliability import are_binary
@@ -18,6 +18,7 @@ from composite_flow.fusion.fuse import fuse_each
 from composite_flow.metrics import exact_states, psnr
 from composite_flow.problems.base import EnumerableProblem
 from composite_flow.problems.kinds import listing_problem
+from composite_flow.training.listener import SHOWN, Listener
 from composite_flow.training.loss import ideal_loss
 
 MOST_STATES = 2_000  # with at most so many, what is exact takes seconds for histories of one step
@@ -25,17 +26,42 @@ _WATCHED = 128  # joint histories of the validation part
 _UNSEEN = 1e-6  # the share of the prior that states have together which training has not seen
 
 
-def composite_watch(validation: HistoryDataset, key: PRNGKeyArray) -> Callable[[Denoiser, int], dict[str, float]]:
+def shown_steps(validation: HistoryDataset) -> tuple[Int[np.ndarray, " shown"], Int[np.ndarray, " shown"]]:
+    """Of the watched joint histories those that a listener is told of: their steps, and their places."""
+    watched = choose_steps(validation, _WATCHED, seed=0)
+    places = np.unique(np.linspace(0, len(watched) - 1, SHOWN).astype(int))
+    return watched[places], places
+
+
+def composite_watch(
+    validation: HistoryDataset, key: PRNGKeyArray, listener: Listener | None = None
+) -> Callable[[Denoiser, int], dict[str, float]]:
     """For `fit`'s `evaluate`: a function that measures composite diffusion on some joint histories of validation."""
-    joint = validation.joint(choose_steps(validation, _WATCHED, seed=0))
+    joint, shown = validation.joint(choose_steps(validation, _WATCHED, seed=0)), shown_steps(validation)[1]
     truth = joint.states[:, None]
 
     def watch(denoiser: Denoiser, step: int) -> dict[str, float]:
         samples = reconstruct_batch(denoiser, joint.histories, key=key, num_samples=2).samples
+        if listener is not None:
+            some = np.asarray(samples)[shown]
+            listener.infers("composite diffusion", step, some.mean(axis=1), some.var(axis=1))
         quality = {"psnr_composite": float(psnr(samples, truth))}
         if are_binary(truth):
             quality["exact_rate_composite"] = float(jnp.mean(exact_states(samples, truth)))
         return quality
+
+    return watch
+
+
+def fused_watch(validation: HistoryDataset, listener: Listener) -> Callable[[Answers, int], dict[str, float]]:
+    """For `fit`'s `evaluate_answers`: a function that tells a listener what whole teams infer together."""
+    joint, shown = validation.joint(choose_steps(validation, _WATCHED, seed=0)), shown_steps(validation)[1]
+    everyone = jnp.ones(joint.histories.shape[:2], bool)
+
+    def watch(answers: Answers, step: int) -> dict[str, float]:
+        found = fuse_each(answers, joint.histories, everyone)
+        listener.infers("fusion", step, np.asarray(found.mean)[shown], np.asarray(found.variance)[shown])
+        return {}
 
     return watch
 
@@ -64,6 +90,17 @@ def exact_watch(
         return {"excess_fusion": float(jnp.mean(jnp.sum((means - exact) ** 2, axis=1)))}
 
     return watch
+
+
+def answers_watch(
+    description: dict[str, Any], train: HistoryDataset, validation: HistoryDataset, listener: Listener | None
+) -> Callable[[Answers, int], dict[str, float]] | None:
+    """`exact_watch`, where it can be had, and `fused_watch`, where somebody listens; None for neither."""
+    exact = exact_watch(description, train, validation)
+    shown = None if listener is None else fused_watch(validation, listener)
+    if exact is None or shown is None:
+        return exact or shown
+    return lambda answers, step: {**exact(answers, step), **shown(answers, step)}
 
 
 def loss_floor(description: dict[str, Any], train: HistoryDataset, validation: HistoryDataset) -> float | None:

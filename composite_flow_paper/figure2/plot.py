@@ -155,12 +155,14 @@ def draw_numbers(axes: Axes, flows: dict[str, Any]) -> None:
     order = np.argsort(norms)  # the largest on top
     colours = [BLUE if agent in drawn else SKY for agent in agents[order]]
     axes.barh(np.arange(len(order)), np.maximum(norms[order], 1e-6), color=colours, height=0.8)
-    axes.set_yticks(range(len(order)), [str(agent + 1) for agent in agents[order]], fontsize=6)
+    axes.set_yticks(range(len(order)), [str(agent + 1) for agent in agents[order]], fontsize=6.5)
     axes.set(xscale="log", ylabel="agent", xlabel=r"$\|D_\phi\|$ over all areas")
     axes.set_title("Deviations at the true state (dark: a, b, d)", fontsize=9.5)
     least, largest = np.maximum(norms[[order[0], order[-1]]], 1e-6)
     axes.set_xlim(least / 2, largest * 4)
     plain_numbers(axes.xaxis)
+    axes.margins(y=0.01)
+    axes.set_ylim(-9, None)  # room for the words below the bars
     annotate_corner(axes, "\n".join(shared_lines(flows["intersection"])), low_right=True)
 
 

@@ -1,11 +1,13 @@
 """The pictures of Figure 4, from its result: samples hop by hop, learning curves, and joint samples by size of team."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 
 from composite_flow.plots.style import BLUE, FAINT, GREEN, INK, MUTED, ORANGE, PURPLE, RED, save_figure, styled
@@ -14,10 +16,11 @@ from composite_flow_paper.figure4.cell import RATE
 from composite_flow_paper.figure4.fusion import SAMPLERS
 from composite_flow_paper.shared.cells import of_group
 
-ROWS = {
-    "composite": "(a) composite",
-    "partial": "(b) partial",
+PARTS = {
+    "composite": "(a) Composite: a team that together knows the state, in three orders",
+    "partial": "(b) Partial: three teams that do not",
 }
+_POINTS = 15  # of letters: the picture is shown at a third of its size
 
 
 def draw(result: Result, out: Path) -> list[Path]:
@@ -43,23 +46,31 @@ def draw(result: Result, out: Path) -> list[Path]:
 
 def draw_flows(drawn: dict[str, Any]):
     """A row per order or team, a column per hop; open circles move to closed ones."""
-    rows = [(name, panel) for name in ROWS for panel in drawn[name]]
-    hops = len(rows[0][1]["order"])
-    figure, grid = plt.subplots(
-        len(rows), hops, figsize=(2.05 * hops + 1.6, 2.0 * len(rows)), sharex=True, sharey=True, layout="constrained"
-    )
-    first, second = (area + 1 for area in drawn["areas"])
-    for row, (name, panel) in enumerate(rows):
-        trajectory = np.asarray(panel["trajectory"])
-        for hop, axes in enumerate(grid[row]):
-            draw_hop(axes, trajectory[:, hop], trajectory[:, hop + 1], np.asarray(panel["allowed"]))
-            axes.set_title(f"hop {hop + 1}: agent {panel['order'][hop] + 1}", fontsize=8.5, fontweight="normal")
-        label = f"{ROWS[name]}, {panel['exact']:.0%} exact"
-        grid[row][0].set_ylabel(f"{label}\narea {second}", fontsize=8.5)
-    for axes in grid[-1]:
-        axes.set_xlabel(f"area {first}")
-    figure.legend(handles=legend_handles(), loc="outside lower center", ncols=4)
+    panels = [drawn[name] for name in PARTS]
+    figure = plt.figure(figsize=(15, 2.2 * sum(map(len, panels)) + 1.6), layout="constrained")
+    heights = [len(rows) for rows in panels]
+    parts = figure.subfigures(len(panels), 1, squeeze=False, height_ratios=heights, hspace=0.02)
+    for part, title, rows in zip(parts[:, 0], PARTS.values(), panels, strict=True):
+        part.suptitle(title, fontsize=_POINTS + 3, fontweight="bold", x=0.01, ha="left")
+        draw_rows(part, rows, drawn["areas"])
+    figure.legend(handles=legend_handles(), loc="outside lower center", ncols=4, fontsize=_POINTS)
     return figure
+
+
+def draw_rows(part: SubFigure, rows: Sequence[dict[str, Any]], areas: Sequence[int]) -> None:
+    """Orders or teams, each with the share of its samples that end at the true state."""
+    grid = part.subplots(len(rows), len(rows[0]["order"]), sharex=True, sharey=True)
+    for line, panel in zip(grid, rows, strict=True):
+        trajectory = np.asarray(panel["trajectory"])
+        for hop, axes in enumerate(line):
+            draw_hop(axes, trajectory[:, hop], trajectory[:, hop + 1], np.asarray(panel["allowed"]))
+            axes.set_title(f"hop {hop + 1}: agent {panel['order'][hop] + 1}", fontsize=_POINTS, fontweight="normal")
+            axes.tick_params(labelsize=_POINTS)
+        line[0].set_ylabel(f"area {areas[1] + 1}", fontsize=_POINTS)
+        told = {"transform": line[-1].transAxes, "va": "center", "fontsize": _POINTS + 2}
+        line[-1].text(1.06, 0.5, f"{panel['exact']:.0%}\nexact", **told)
+    for axes in grid[-1]:
+        axes.set_xlabel(f"area {areas[0] + 1}", fontsize=_POINTS)
 
 
 def draw_hop(axes: Axes, before: np.ndarray, after: np.ndarray, allowed: np.ndarray) -> None:
@@ -70,7 +81,7 @@ def draw_hop(axes: Axes, before: np.ndarray, after: np.ndarray, allowed: np.ndar
     distinct = np.unique(allowed, axis=0)
     axes.scatter(*distinct.T, s=70, facecolor="none", edgecolor=RED, linewidth=1.2, zorder=4)
     axes.scatter(1, 1, marker="*", s=80, color=ORANGE, edgecolor=INK, linewidth=0.5, zorder=5)
-    axes.set(xlim=(-1.6, 2.1), ylim=(-1.6, 2.1), xticks=(-1, 0, 1, 2), yticks=(-1, 0, 1, 2))
+    axes.set(xlim=(-1.6, 2.1), ylim=(-1.6, 2.1), xticks=(-1, 0, 1), yticks=(-1, 0, 1))
     axes.grid(color=FAINT, linewidth=0.5)
     axes.set_axisbelow(True)
 

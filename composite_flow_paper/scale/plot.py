@@ -36,10 +36,15 @@ def draw_costs(axes: Axes, costs: Sequence[Mapping[str, Any]]) -> None:
     calls = [1e3 * one["seconds_per_call"] for one in costs]
     axes.loglog(inputs, calls, color=BLUE, marker="o", label="measured")
     axes.loglog(inputs, [calls[-1] * x / inputs[-1] for x in inputs], color=MUTED, ls=":", label="linear")
-    for one, call in zip(costs, calls, strict=True):
-        axes.annotate(f"{one['agents']} agents", (one["inputs"], call), textcoords="offset points", xytext=(6, -10))
+    for place, (one, call) in enumerate(zip(costs, calls, strict=True)):
+        before, after = calls[max(place - 1, 0)], calls[min(place + 1, len(calls) - 1)]
+        across, up, aside = (
+            (-4, 6, "right") if call > before else (6, 6, "left") if call > after else (0, -15, "center")
+        )
+        style = {"textcoords": "offset points", "xytext": (across, up), "ha": aside}  # where no line goes
+        axes.annotate(f"{one['agents']} agents", (one["inputs"], call), **style)
     axes.set(xlabel="inputs of the network", ylabel="milliseconds per call in a sweep", title="Cost of a call")
-    axes.margins(x=0.2)
+    axes.margins(x=0.2, y=0.12)
     axes.legend(loc="lower right")
 
 

@@ -7,22 +7,34 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
-from composite_flow.plots.style import save_figure
+from composite_flow.plots.style import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, RED, SKY, save_figure, styled
 from composite_flow_paper.experiment import Result
 from composite_flow_paper.trust.report import FAULTS, KINDS, WORLD_NAMES
 from composite_flow_paper.trust.worlds import TrustSettings
 
-_COLOURS = {"numbers": "C0", "others": "C1", "regions": "C2", "sets of states": "C4"}
+_COLOURS = {"numbers": BLUE, "others": ORANGE, "regions": GREEN, "sets of states": PURPLE}
+_STYLES = [
+    (BLUE, "o-"),
+    (ORANGE, "s-"),
+    (GREEN, "^-"),
+    (RED, "D-"),
+    (PURPLE, "v-"),
+    (SKY, "o--"),
+    (INK, "s--"),
+    (MUTED, "^--"),
+]
 _BINS = ("< 1.1", "1.1–1.5", "1.5–2", "2–3", "> 3")
 
 
 def draw(result: Result[TrustSettings], out: Path) -> Sequence[Path]:
     """Coverage, and broken sensors where they were computed."""
     paths: list[Path] = []
-    if result.summary.get("coverage"):
-        paths += save_figure(draw_coverage(result.summary["coverage"]), out / "trust-coverage")
-    if result.summary.get("broken"):
-        paths += save_figure(draw_broken(result.summary["broken"]), out / "trust-broken")
+    with styled():
+        if result.summary.get("coverage"):
+            paths += save_figure(draw_coverage(result.summary["coverage"]), out / "trust-coverage")
+        if result.summary.get("broken"):
+            paths += save_figure(draw_broken(result.summary["broken"]), out / "trust-broken")
+        plt.close("all")
     return paths
 
 
@@ -73,10 +85,10 @@ def draw_broken(worlds: Mapping[str, Any]):
         1, len(worlds), figsize=(4.4 * len(worlds), 3.6), sharey=True, squeeze=False, layout="constrained"
     )
     for axis, (name, world) in zip(axes[0], worlds.items(), strict=True):
-        for number, kind in enumerate(FAULTS):
+        for (colour, style), kind in zip(_STYLES, FAULTS, strict=True):
             bins = world["faults"][f"{kind}-1"]["by_growth"]
             shown = [k for k, one in enumerate(bins) if one["named"] is not None and one["share"] >= 0.005]
-            axis.plot(shown, [bins[k]["named"] for k in shown], "o-", ms=4, lw=1.2, color=f"C{number}", label=kind)
+            axis.plot(shown, [bins[k]["named"] for k in shown], style, ms=5, lw=1.2, color=colour, label=kind)
         axis.axhline(0.9, color="black", lw=0.8, ls=":")
         axis.set_xticks(range(len(_BINS)), _BINS)
         axis.set_title(f"{WORLD_NAMES[name]}, one of {world['agents']} broken", fontsize=10)

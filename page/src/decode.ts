@@ -38,6 +38,7 @@ export interface Header {
   network?: NetworkEntry;
   observations?: string[];
   samples?: { count: number; messages: number };
+  live?: { kind: "team" | "training" };
   arrays: Record<string, ArrayEntry>;
 }
 

@@ -24,6 +24,7 @@ export const WORDS: Record<By, string> = {
   fusion: "fusion: each agent answers once, and answers add up",
   composite: `composite diffusion: messages go round ${SWEEPS} times`,
   samples: "each agent infers by itself; the chosen agents' beliefs are averaged",
+  told: "what each of them tells when it has heard the others",
 };
 
 const DEVIATIONS = 2; // half an interval's width, where errors were not measured
@@ -49,6 +50,7 @@ export class Inference {
       this.samples = new Samples(world);
       this.ways.push("samples");
     }
+    if (world.told) this.ways.push("told");
   }
 
   frame(view: View): Frame {
@@ -73,6 +75,7 @@ export class Inference {
   }
 
   private belief(by: By, row: number, present: readonly number[], hops: number): Belief {
+    if (by === "told") return this.world.told!.belief(row, present);
     if (by === "composite") return this.composite!.belief(row, present, hops);
     return by === "fusion" ? this.fusion!.belief(row, present.slice(0, hops)) : this.samples!.belief(row, present);
   }

@@ -3,16 +3,18 @@
 import { decode, DamagedPage } from "./decode";
 import { element, say } from "./dom";
 import { Inference, WORDS } from "./inference";
+import { LiveTeam } from "./live_team";
+import { TrainingPage } from "./training";
 import { addressOf, viewOf, type Limits, type View } from "./view";
 import { AgentsPanel } from "./views/agents";
 import { Controls } from "./views/controls";
 import { FeaturesPanel } from "./views/features";
-import { MapPanel } from "./views/map";
+import type { MapPanel } from "./views/map";
+import { mapOf } from "./views/map_of";
 import { PointsPanel } from "./views/points";
-import { PositionDrawing } from "./views/positions";
-import { SensorDrawing } from "./views/sensors";
 import { Summary } from "./views/summary";
 import { Timeline } from "./views/timeline";
+import { ToldPanel } from "./views/told";
 import { World } from "./world";
 
 const COUNTED =
@@ -34,6 +36,8 @@ class Page {
   private readonly timeline: Timeline;
   private readonly map: MapPanel | null;
   private readonly points: PointsPanel | null;
+  private readonly told: ToldPanel | null;
+  private readonly live: LiveTeam | null;
   private waiting = false;
   private later: number | undefined;
 
@@ -42,19 +46,22 @@ class Page {
     this.inference = new Inference(world);
     this.limits = { lengths: world.header.lengths, numAgents: world.numAgents, ways: this.inference.ways };
     this.view = this.read();
-    const change = (changed: Partial<View>) => this.change(changed);
+    const change = (changed: Partial<View>) => this.chosen(changed);
     const view = () => this.view;
     this.controls = new Controls(this.limits, change, view);
     this.agents = new AgentsPanel(world, this.limits, this.controls.message, change, view);
     this.summary = new Summary(world);
     this.features = new FeaturesPanel(world);
-    this.timeline = new Timeline(world, this.inference, (step) => this.change({ step }));
-    this.map = this.mapPanel();
+    this.timeline = new Timeline(world, this.inference, (step) => this.chosen({ step }));
+    this.map = mapOf(world, (agent) => this.toggle(agent));
     this.points = this.inference.composite ? new PointsPanel(world, this.inference.composite) : null;
+    this.told = world.told && new ToldPanel(world, world.told);
+    this.live = world.told && new LiveTeam(world, world.told, (changed) => this.change(changed));
     this.lay(root);
     window.addEventListener("hashchange", () => {
       if (location.hash === addressOf(this.view, this.limits)) return;
       this.view = this.read();
+      this.live?.stay();
       this.draw();
     });
     this.draw();
@@ -64,13 +71,6 @@ class Page {
     const { view, faults } = viewOf(location.hash, this.limits);
     say(this.fault, faults.join(" "));
     return view;
-  }
-
-  private mapPanel(): MapPanel | null {
-    const { map } = this.world.header;
-    if (map?.kind === "sensors") return new MapPanel(new SensorDrawing(this.world, map, (agent) => this.toggle(agent)));
-    if (map?.kind === "positions") return new MapPanel(new PositionDrawing(this.world, map));
-    return null;
   }
 
   private toggle(agent: number): void {
@@ -87,8 +87,10 @@ class Page {
     root.replaceChildren(
       element("header", {}, element("h1", {}, header.title), this.lead),
       this.fault,
+      ...(this.live ? [this.live.panel.root] : []),
       this.controls.root,
       element("div", { class: "columns" }, element("div", { class: "left" }, ...left), element("div", { class: "right" }, ...right)),
+      ...(this.told ? [this.told.root] : []),
       ...(this.map ? [this.features.root] : []),
       ...(this.points ? [this.points.root] : []),
       element("footer", {}, element("h2", {}, "Good to know"), element("ul", {}, ...notes)),
@@ -113,6 +115,12 @@ class Page {
     return remarks;
   }
 
+  /** What somebody chose: the newest step is then shown no longer by itself. */
+  private chosen(changed: Partial<View>): void {
+    if (changed.step !== undefined || changed.episode !== undefined) this.live?.stay();
+    this.change(changed);
+  }
+
   private change(changed: Partial<View>): void {
     this.view = { ...this.view, ...changed };
     say(this.fault, "");
@@ -122,13 +130,20 @@ class Page {
       this.waiting = false;
       this.draw();
       window.clearTimeout(this.later);
-      this.later = window.setTimeout(() => history.replaceState(null, "", addressOf(this.view, this.limits)), LATER);
+      this.later = window.setTimeout(() => this.address(), LATER);
     });
+  }
+
+  /** Tells the view in the address; one that shows the newest step would show an old one when it is opened again. */
+  private address(): void {
+    if (!this.live?.follows) history.replaceState(null, "", addressOf(this.view, this.limits));
   }
 
   private draw(): void {
     const frame = this.inference.frame(this.view);
-    say(this.lead, `${this.world.numAgents} agents, none of which sees everything, infer the state of their world by ${WORDS[this.view.by]}.`);
+    const agents = `${this.world.numAgents} agents, none of which sees everything,`;
+    const told = `${agents} run as processes, and tell what they infer when they have heard the others. Shown is the mean of what the chosen agents told.`;
+    say(this.lead, this.told ? told : `${agents} infer the state of their world by ${WORDS[this.view.by]}.`);
     this.controls.update(this.view, frame);
     this.agents.update(this.view, frame);
     this.summary.update(frame, this.view);
@@ -136,6 +151,7 @@ class Page {
     this.features.update(frame);
     this.timeline.update(this.view);
     this.points?.update(frame, this.view);
+    this.told?.update(frame.row);
   }
 }
 
@@ -146,7 +162,9 @@ async function open(): Promise<void> {
     const text = data?.textContent ?? "";
     const content = await decode(text.trim(), Number(data?.dataset.size ?? -1));
     data?.remove();
-    new Page(new World(content), root);
+    const world = new World(content);
+    if (world.header.live?.kind === "training") new TrainingPage(world, root);
+    else new Page(world, root);
     root.dataset.opened = String(Math.round(performance.now()));
   } catch (error) {
     const told = error instanceof DamagedPage ? error.message : `This page cannot be shown: ${String(error)}`;

@@ -2,6 +2,24 @@
 
 import type { Belief, World } from "./world";
 
+/** The mean and the variance of a feature, as one agent believes it. */
+export type OneBelief = (agent: number, feature: number) => [mean: number, variance: number];
+
+/** The mixture of the agents' beliefs: its mean, and its variance by the law of total variance. */
+export function mixture(size: number, agents: readonly number[], believed: OneBelief): Omit<Belief, "messages"> {
+  const mean = new Float64Array(size).fill(agents.length ? 0 : NaN);
+  const variance = new Float64Array(size).fill(agents.length ? 0 : NaN);
+  for (const agent of agents) {
+    for (let k = 0; k < size; k++) {
+      const [own, spread] = believed(agent, k);
+      mean[k]! += own / agents.length;
+      variance[k]! += (spread + own * own) / agents.length;
+    }
+  }
+  for (let k = 0; k < size; k++) variance[k] = Math.max(0, variance[k]! - mean[k]! ** 2);
+  return { mean, variance };
+}
+
 export class Samples {
   private readonly world: World;
 
@@ -9,20 +27,10 @@ export class Samples {
     this.world = world;
   }
 
-  /** The mixture of the agents' beliefs: its mean, and its variance by the law of total variance. */
   belief(row: number, agents: readonly number[]): Belief {
     const { arrays, numAgents, size } = this.world;
-    const mean = new Float64Array(size).fill(agents.length ? 0 : NaN);
-    const variance = new Float64Array(size).fill(agents.length ? 0 : NaN);
-    for (const agent of agents) {
-      const first = (row * numAgents + agent) * size;
-      for (let k = 0; k < size; k++) {
-        const value = arrays.own_mean![first + k]!;
-        mean[k]! += value / agents.length;
-        variance[k]! += (arrays.own_variance![first + k]! + value * value) / agents.length;
-      }
-    }
-    for (let k = 0; k < size; k++) variance[k] = Math.max(0, variance[k]! - mean[k]! ** 2);
-    return { mean, variance, messages: this.world.header.samples!.messages };
+    const place = (agent: number, k: number) => (row * numAgents + agent) * size + k;
+    const found = mixture(size, agents, (agent, k) => [arrays.own_mean![place(agent, k)]!, arrays.own_variance![place(agent, k)]!]);
+    return { ...found, messages: this.world.header.samples!.messages };
   }
 }

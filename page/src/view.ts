@@ -1,6 +1,6 @@
 // What of the episodes is looked at: it stands in the page's address, counted from 0, and is read from there.
 
-export type By = "fusion" | "composite" | "samples";
+export type By = "fusion" | "composite" | "samples" | "told";
 
 /** Everything that can be chosen. `order` holds all agents, as they speak; those in `muted` do not. */
 export interface View {

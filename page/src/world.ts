@@ -1,6 +1,7 @@
 // The episodes that a page shows: the truth, the types of features, who is there, and units.
 
 import type { Content, Header, Numbers } from "./decode";
+import { Told } from "./told";
 
 /** Places of features that are neither binary nor one of k. */
 export function numbersOf(header: Header): boolean[] {
@@ -17,6 +18,7 @@ export class World {
   readonly size: number;
   readonly isNumber: boolean[];
   readonly firsts: number[] = [];
+  readonly told: Told | null; // by the agents of a live team
 
   constructor({ header, arrays }: Content) {
     this.header = header;
@@ -24,6 +26,7 @@ export class World {
     this.numAgents = header.agents.length;
     this.size = header.features.length;
     this.isNumber = numbersOf(header);
+    this.told = header.live?.kind === "team" ? new Told(header, arrays) : null;
     let first = 0;
     for (const length of header.lengths) {
       this.firsts.push(first);
@@ -45,14 +48,28 @@ export class World {
     return this.firsts[episode]! + step;
   }
 
+  /** The episode and the step of a row. */
+  placeOf(row: number): { episode: number; step: number } {
+    const episode = this.firsts.findLastIndex((first) => first <= row);
+    return { episode, step: row - this.firsts[episode]! };
+  }
+
   /** The true state, scaled; not a number where it is not known. */
   truth(row: number): Numbers {
     return this.arrays.states!.subarray(row * this.size, (row + 1) * this.size);
   }
 
-  /** Whether an agent is there. */
+  /** Whether an agent is there; of a live team, whether it told an estimate. */
   isThere(row: number, agent: number): boolean {
+    if (this.told) return this.told.knows(row, agent);
     return this.arrays.there === undefined || this.arrays.there[row * this.numAgents + agent] !== 0;
+  }
+
+  /** Why an agent is in doubt; null where it is not. */
+  doubt(row: number, agent: number): string | null {
+    if (this.told) return this.told.doubt(row, agent);
+    const place = row * this.numAgents + agent;
+    return this.arrays.doubted?.[place] ? this.header.reasons![this.arrays.doubt_place![place]!]! : null;
   }
 
   /** A scaled value of a feature in its own unit. */

@@ -93,6 +93,14 @@ SMALLER = {
         ("sensor:3x3,targets=2 --episodes 512", "sensor:2x2,targets=1 --episodes 64"),
         ("--out runs/a --learn both", "--out runs/a --learn both --width 16 --depth 2 --batch 64 --steps 40"),
         ("sensor:3x3,targets=2 --out runs/act", "sensor:2x2,targets=1,steps=3 --out runs/act --worlds 4 --rollout 10"),
+        (
+            "data/a --out runs/b --learn both",
+            "data/a --out runs/b --learn both --width 16 --depth 2 --batch 64 --steps 40",
+        ),
+        (
+            "sensor:3x3,targets=2 --out runs/watched",
+            "sensor:2x2,targets=1,steps=3 --out runs/watched --worlds 4 --rollout 10",
+        ),
         ("--steps 500000", "--memory none --steps 80 --denoiser-width 16"),
     ),
     "docs/runtime.md": (
@@ -149,6 +157,7 @@ LEFT_OUT = {
         ("srun", "needs SLURM, and several machines"),
         ("import jax", "needs several hosts; tests/training/test_hosts.py trains on two"),
     ),
+    "docs/page.md": (("composite-flow team", "stays until Ctrl-C; tests/page/test_live_team.py runs it"),),
     "docs/runtime.md": (
         ("composite-flow agent", "runs until it is stopped; tests/runtime/test_processes.py starts whole teams of it"),
     ),

@@ -32,13 +32,13 @@ class Opened:
 
     def __init__(self, tab):
         self.tab, self.logged, self.asked = tab, [], []
-        tab.set_default_timeout(300_000)  # however busy the machine is
+        tab.set_default_timeout(30_000)  # however busy the machine is
         tab.on("console", lambda message: self.logged.append(message.text))
         tab.on("pageerror", lambda error: self.logged.append(str(error)))
         tab.on("request", lambda request: self.asked.append(request.url))
 
-    def go(self, path, address=""):
-        self.tab.goto(f"file://{path}{address}")
+    def go(self, place):
+        self.tab.goto(place)
         self.tab.wait_for_selector("#page[data-opened]")
         return self
 
@@ -87,8 +87,24 @@ def opening(browser):
             viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
         ) as context:
             page = Opened(context.new_page())
-            yield page.go(path, address)
+            yield page.go(f"file://{path}{address}")
             assert page.logged == []
             assert {url.split("#")[0] for url in page.asked} == {f"file://{path}"}
 
     return opening
+
+
+@pytest.fixture
+def watching(browser):
+    """A function that opens a page that is served; nothing but its server may be asked, and nothing logged."""
+
+    @contextmanager
+    def watching(served, address="", *, width=1280, height=800, scheme="light", quiet=True):
+        with browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme) as context:
+            page = Opened(context.new_page())
+            yield page.go(served + address)
+            assert page.logged == [] or not quiet
+            origin = served.partition("/?")[0]
+            assert {url.partition("?")[0] for url in page.asked} == {f"{origin}/", f"{origin}/stream"}
+
+    return watching

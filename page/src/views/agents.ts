@@ -5,6 +5,9 @@ import type { Frame } from "../inference";
 import { element, say, set } from "../dom";
 import { agentsOf, chosenFirst, type Limits, type View } from "../view";
 
+const SPEAKING = "Click an agent to mute it, or to let it speak again.";
+const TOLD = "Click an agent to leave its estimate out, or to count it again: with all but one left out, one sees what this one knows.";
+
 export class AgentsPanel {
   readonly root: HTMLElement;
   private readonly world: World;
@@ -35,12 +38,12 @@ export class AgentsPanel {
     this.root = element(
       "section",
       { class: "team", "aria-labelledby": "team" },
-      element("h2", { id: "team" }, "Who takes part"),
-      message,
-      element("p", { class: "hint" }, "Click an agent to mute it, or to let it speak again."),
+      element("h2", { id: "team" }, world.told ? "Whose estimates are shown" : "Who takes part"),
+      ...(world.told ? [] : [message]),
+      element("p", { class: "hint" }, world.told ? TOLD : SPEAKING),
       this.list,
-      element("div", { class: "commands" }, all, none, sort, shuffle),
-      element("div", { class: "field" }, element("label", { for: "order" }, "Speaking in this order"), this.order),
+      element("div", { class: "commands" }, all, none, ...(world.told ? [] : [sort, shuffle])),
+      ...(world.told ? [] : [element("div", { class: "field" }, element("label", { for: "order" }, "Speaking in this order"), this.order)]),
       this.fault,
       this.doubts,
     );
@@ -70,8 +73,9 @@ export class AgentsPanel {
     this.placed = placed;
     for (const [agent, button] of this.buttons.entries()) {
       const there = this.world.isThere(frame.row, agent);
-      const doubted = this.isDoubted(frame.row, agent);
-      const state = there ? (doubted ? ", in doubt" : "") : ", not there at this step";
+      const doubted = this.world.doubt(frame.row, agent) !== null;
+      const absent = this.world.told ? ", has told no estimate of this step" : ", not there at this step";
+      const state = there ? (doubted ? ", in doubt" : "") : absent;
       set(button, {
         "aria-pressed": String(!view.muted.has(agent)),
         "aria-label": `${this.world.header.agents[agent]}${state}`,
@@ -92,19 +96,12 @@ export class AgentsPanel {
     if (focused instanceof HTMLButtonElement && this.list.contains(focused)) focused.focus();
   }
 
-  isDoubted(row: number, agent: number): boolean {
-    const { doubted } = this.world.arrays;
-    return doubted !== undefined && doubted[row * this.world.numAgents + agent] === 1;
-  }
-
   private tell(row: number): void {
-    const { header, arrays, numAgents } = this.world;
     const texts: string[] = [];
-    for (let agent = 0; agent < numAgents; agent++) {
-      if (!this.isDoubted(row, agent)) continue;
-      const why = header.reasons![arrays.doubt_place![row * numAgents + agent]!]!;
-      texts.push(`In doubt: ${header.agents[agent]} ${why}.`);
-    }
+    this.world.header.agents.forEach((name, agent) => {
+      const why = this.world.doubt(row, agent);
+      if (why !== null) texts.push(`In doubt: ${name} ${why.replace(/\.$/, "")}.`);
+    });
     if (texts.join("\n") === [...this.doubts.children].map((item) => item.textContent).join("\n")) return;
     this.doubts.replaceChildren(...texts.map((text) => element("li", {}, text)));
   }

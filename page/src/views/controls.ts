@@ -5,7 +5,7 @@ import { element, say, set } from "../dom";
 import type { By, Limits, View } from "../view";
 
 const PACE = 250; // milliseconds a step
-const NAMES: Record<By, string> = { fusion: "Fusion", composite: "Composite diffusion", samples: "Each by itself" };
+const NAMES: Record<By, string> = { fusion: "Fusion", composite: "Composite diffusion", samples: "Each by itself", told: "As told" };
 
 export class Controls {
   readonly root: HTMLElement;
@@ -56,7 +56,7 @@ export class Controls {
     this.step.value = String(view.step);
     say(this.stepText, `${view.step + 1} of ${length}`);
     this.by.value = view.by;
-    this.hopsField.hidden = view.by === "samples";
+    this.hopsField.hidden = view.by === "samples" || view.by === "told";
     const what = view.by === "fusion" ? "answers" : "hops";
     set(this.hops, { max: Math.max(frame.allHops, 1), "aria-valuetext": `${frame.hops} of ${frame.allHops} ${what}` });
     this.hops.value = String(frame.hops);

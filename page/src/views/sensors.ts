@@ -54,9 +54,9 @@ export class SensorDrawing implements Drawing {
       ["target", "a target, in truth"],
       ["seen", "a sensor sees a target"],
       ["missed", "the team is wrong there"],
-      ["message", "where the message is"],
     ];
-    if (world.arrays.doubted) this.legend.push(["doubt", "an agent in doubt"]);
+    if (!world.header.live) this.legend.push(["message", "where the message is"]);
+    if (world.arrays.doubted || world.told) this.legend.push(["doubt", "an agent in doubt"]);
   }
 
   height(width: number): number {
@@ -142,7 +142,7 @@ export class SensorDrawing implements Drawing {
     const muted = view.muted.has(agent) || !this.world.isThere(frame.row, agent);
     set(sensor.box, { "data-muted": muted, "data-speaker": agent === frame.speaker });
     const place = frame.row * numAgents + agent;
-    set(sensor.doubt, { visibility: arrays.doubted?.[place] ? "visible" : "hidden" });
+    set(sensor.doubt, { visibility: this.world.doubt(frame.row, agent) === null ? "hidden" : "visible" });
     if (!arrays.observed) return;
     const slots = this.map.slots[agent]!.length;
     for (const { line, slot } of sensor.links) {

@@ -10,6 +10,7 @@ const NOBODY: Record<By, string> = {
   fusion: "No agent takes part: this is what is known before anybody has spoken.",
   composite: "No agent takes part: these are the noisy states from which messages start.",
   samples: "No agent takes part: nothing is inferred.",
+  told: "None of the chosen agents has told an estimate of this step.",
 };
 
 export class Summary {
@@ -32,7 +33,7 @@ export class Summary {
     const expected = expectedError(frame.belief.variance);
     say(this.tiles.error, percent(error));
     say(this.tiles.expected, percent(expected));
-    say(this.tiles.messages, String(frame.belief.messages));
+    say(this.tiles.messages, Number.isNaN(frame.belief.messages) ? "–" : String(frame.belief.messages));
     set(this.root, { "data-error": error, "data-expected": expected });
     say(this.sentence, this.told(frame, view));
   }

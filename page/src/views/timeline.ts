@@ -3,6 +3,7 @@
 import uPlot from "uplot";
 
 import { element } from "../dom";
+import { axes, colour } from "./plot";
 import type { Inference } from "../inference";
 import { chosenOf, type View } from "../view";
 import { expectedError, rootMeanSquare, type World } from "../world";
@@ -18,6 +19,7 @@ export class Timeline {
   private readonly place = element("div", { class: "plot" });
   private plot: uPlot | null = null;
   private key = "";
+  private version = 0;
   private step = 0;
   private series: [number[], number[], number[], number[]] = [[], [], [], []];
   private running = 0;
@@ -38,8 +40,10 @@ export class Timeline {
 
   update(view: View): void {
     const key = `${view.episode}:${view.by}:${view.by === "composite" ? chosenOf(view).join() : [...chosenOf(view)].sort().join()}`;
-    if (key !== this.key) {
+    const version = this.world.told?.version ?? 0;
+    if (key !== this.key || version !== this.version) {
       this.key = key;
+      this.version = version;
       this.compute(view);
     }
     this.step = view.step;
@@ -83,11 +87,7 @@ export class Timeline {
   private make(): void {
     if (!this.place.isConnected) return;
     this.plot?.destroy();
-    const style = getComputedStyle(document.documentElement);
-    const colour = (name: string) => style.getPropertyValue(`--${name}`).trim();
-    const font = "12px system-ui, sans-serif";
-    const axis = { stroke: colour("ink"), grid: { stroke: colour("faint"), width: 1 }, ticks: { show: false }, font };
-    const labelled = { ...axis, labelFont: font, labelSize: 18, size: 44 };
+    const { axis, labelled } = axes();
     this.plot = new uPlot(
       {
         ...this.size(),

@@ -1,0 +1,54 @@
+"""What agents of `train-policy` infer by: a run that has learned, or one that learns first, in the policy's folder."""
+
+from pathlib import Path
+
+import jax
+
+from composite_flow.cli.reporting import progress_bar
+from composite_flow.errors import InputError
+from composite_flow.model import MODEL_FILE, Model, load
+from composite_flow.policy.pretraining import check_pretraining, pretrained
+from composite_flow.policy.saving import PolicySettings
+from composite_flow.policy.setup import prepare
+from composite_flow.problems import Problem
+
+INFERENCE_FOLDER = "inference"
+"""In a policy's run, the run of what its agents infer by."""
+_PRETRAIN = 2**32 - 7  # folded into the key; no update has this number
+
+
+def check_trainable(world: Problem, given: PolicySettings) -> None:
+    """Refuse what cannot be trained, before anything is written.
+
+    Raises:
+        InputError: settings that go with no such input, or that exclude each other.
+        MismatchError: a model of another problem.
+    """
+    if not given.pretraining.pretrain:
+        prepare(world, given.training, jax.random.key(0), None if given.denoiser is None else load(given.denoiser))
+        return
+    check_pretraining(given.training, given.pretraining)
+    if given.denoiser is not None:
+        raise InputError("Give --denoiser, a run that has learned, or --pretrain, to learn one; not both.")
+
+
+def model_of(world: Problem, settings: PolicySettings, out: Path, *, resume: bool, overwrite: bool) -> Model | None:
+    """What a run infers by: learned before, or now; None where it learns beside the policy, or nothing is inferred."""
+    if settings.denoiser is not None:
+        return load(settings.denoiser)
+    if not settings.pretraining.pretrain:
+        return None
+    folder, key = out / INFERENCE_FOLDER, jax.random.fold_in(jax.random.key(settings.seed), _PRETRAIN)
+    if resume and (folder / MODEL_FILE).exists():
+        return load(folder)
+    with progress_bar("learning to infer") as advance:
+        return pretrained(
+            world,
+            settings.training,
+            settings.pretraining,
+            key=key,
+            folder=folder,
+            resume=resume,
+            overwrite=overwrite,
+            progress=lambda step, total, loss: advance(step, total, f"loss {loss:.4f}"),
+        )

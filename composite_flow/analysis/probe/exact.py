@@ -30,7 +30,7 @@ def value_of_state(tables: DecisionTables, discount: float) -> float:
 def value_of_belief(tables: DecisionTables, discount: float) -> float | None:
     """What acting on the exact belief of the team earns, all histories known to all; None where beliefs are too many.
 
-    Source: Smallwood and Sondik 1973, restricted to the beliefs that can be reached.
+    Dynamic programming over beliefs (Smallwood and Sondik 1973), those alone that can be reached.
     """
     beliefs, start = _heard(tables, tables.initial[None])
     levels = [beliefs]

@@ -8,7 +8,7 @@ No method finds the best policies of such teams fast (the problem is NEXP-comple
 
 from several random policies and from those that always act alike.
 
-Source: Nair et al. 2003, joint equilibrium-based search, over windows in place of whole histories.
+This is joint equilibrium-based search (Nair et al. 2003) over windows in place of whole histories.
 """
 
 from collections.abc import Iterator, Sequence

@@ -5,6 +5,7 @@ Python blocks of a page share their names, and one with a title is a file. Lines
 here: an entry that no page needs any more fails, and so does a line that is neither run nor listed.
 """
 
+import ast
 import re
 import shlex
 import sys
@@ -199,6 +200,7 @@ PAGES += (
     "docs/worlds.md",
 )
 
+_IMPORTS = ast.Import | ast.ImportFrom
 BLOCK = re.compile(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', flags=re.MULTILINE | re.DOTALL)
 
 
@@ -269,6 +271,20 @@ def test_every_block_of_a_page_runs(name, tmp_path, monkeypatch, permissive):
     for module in set(sys.modules) - before:  # the page's own files
         if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
             del sys.modules[module]
+
+
+def test_any_world_is_five_lines_from_an_estimate():
+    """Of PettingZoo, in JAX, from a file: without imports, the function that reads the state, and the random key."""
+    blocks = [block for language, title, block in BLOCK.findall((ROOT / "docs/worlds.md").read_text()) if not title]
+    found = {}
+    for block in blocks:
+        for start in ("cf.from_pettingzoo", "cf.collect(Lamps()", "cf.from_dpomdp"):
+            if f"= {start}" in block:
+                lines = [one for one in ast.parse(block).body if not isinstance(one, ast.FunctionDef | _IMPORTS)]
+                found[start] = [ast.unparse(one) for one in lines if not ast.unparse(one).startswith("key =")]
+    assert len(found) == 3
+    for lines in found.values():
+        assert len(lines) <= 5 and any(line.startswith(("estimate =", "belief =")) for line in lines), lines
 
 
 def test_every_page_with_blocks_is_run():

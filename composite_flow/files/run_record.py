@@ -16,8 +16,8 @@ LOCK_FILE = "run.lock"
 _OF_FUSION = ("fusion_steps", "team_denoiser", "chain", "over_time", "segment", "lost", "next_agent", "watch_steps")
 _LEARNED = ("learn", *_OF_FUSION)
 FREE_SETTINGS = ("minutes", "checkpoint_seconds", *_LEARNED)
-# What records before version 0.2 lack; they were written under the defaults.
-LATER_SETTINGS = (*_LEARNED, "start_from")
+# What earlier records lack; they were written under the defaults.
+LATER_SETTINGS = (*_LEARNED, "start_from", "samples_of")
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "Infer the team's state": ("Model.reconstruct", "reconstruct", "reconstruct_batch", "Estimate", "Sampling"),
     "Infer it by fusion": ("Model.fuse", "Model.infer_by_chain", "Model.sample", "TeamEstimate"),
     "Keep it up over time": ("Model.filter",),
+    "Say whom to ask next": ("TeamEstimate.next_agent", "TeamEstimate.ranked_agents", "Model.ask"),
     "Say how sure it is": ("TeamEstimate.interval", "TeamEstimate.region", "TeamEstimate.possible_states", "calibrate"),
     "Know when not to answer": ("TeamEstimate.verdict", "Verdict"),
     "Be one agent of a team": ("Agent", "Agent.observe", "Agent.receive", "Agent.estimate"),

@@ -16,8 +16,8 @@ LOCK_FILE = "run.lock"
 _OF_TIME = ("over_time", "segment", "lost", "alone")
 _LEARNED = ("learn", "fusion_steps", "team_denoiser", "chain", *_OF_TIME, "next_agent", "watch_steps")
 FREE_SETTINGS = ("minutes", "checkpoint_seconds", *_LEARNED)
-# What records before version 0.2 lack; they were written under the defaults.
-LATER_SETTINGS = (*_LEARNED, "start_from", "pretrain", "pretrain_steps")
+# What earlier records lack; they were written under the defaults.
+LATER_SETTINGS = (*_LEARNED, "start_from", "samples_of", "pretrain", "pretrain_steps")
 
 
 @runtime_checkable

@@ -150,16 +150,15 @@ def _stop(found: Turns, enough: Enough) -> tuple[int, str]:
     """How many agents are asked, and why no more."""
     agents, expected, error = (np.asarray(part) for part in (found.agents, found.expected, found.error))
     accuracy, price, most = (enough.get(name) for name in ("accuracy", "price", "most"))
-    for count in range(len(agents) + 1):
+    there = int(np.sum(agents >= 0))
+    for count in range(there + 1):
         if accuracy is not None and error[count] <= accuracy:
             return count, "the estimate is as accurate as is wanted"
-        if count == len(agents) or agents[count] < 0:
-            break
-        if price is not None and expected[count] < price:
+        if count < there and price is not None and expected[count] < price:
             return count, "no answer is expected to be worth its price"
-        if most is not None and count >= most:
+        if count < there and most is not None and count >= most:
             return count, "no more answers are allowed"
-    return count, "nobody is left to ask"
+    return there, "nobody is left to ask"
 
 
 def _check(enough: Enough) -> None:

@@ -80,5 +80,5 @@ def team_loss(
     counts = left[asked].astype(wrong.dtype)
     scale = jnp.sum(errors[0]) + _FLOOR * jnp.sum(1.0 / prior.precision)
     of_falls = counts @ jnp.sum(wrong**2, axis=1) / (scale * jnp.maximum(jnp.sum(counts), 1.0))
-    of_errors = jax.vmap(lambda *told: network.errors.loss(*told, state))(means, variances, teams)
+    of_errors = jax.vmap(network.errors.loss, in_axes=(0, 0, 0, None))(means, variances, teams, state)
     return of_falls + jnp.mean(of_errors)

@@ -18,7 +18,9 @@ def draw(result: Result[WhomSettings], out: Path) -> list[Path]:
     with styled():
         figure, panels = plt.subplots(1, 2, figsize=(9.6, 3.6), layout="constrained", sharey=True)
         for order, words in NAMES.items():
-            options = {"color": COLOURS[order], "lw": 2 if order == "learned" else 1.2}
+            options = {"color": COLOURS[order], "lw": 1.2}
+            if order == "learned":  # dots, since it lies on other lines
+                options = {"color": COLOURS[order], "ls": "", "marker": "o", "ms": 3.5, "zorder": 3}
             panels[0].plot(range(agents + 1), curves[order]["team"], label=words.replace("`", ""), **options)
             stopped = curves[order]["stopped"]
             panels[1].plot(stopped["messages"], stopped["removed"], **options)

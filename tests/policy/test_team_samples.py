@@ -32,7 +32,7 @@ def sampled_model():
 
 def drawn(model, key, **options):
     """What the team draws in a first step, with the histories that it draws from."""
-    sampler, observations = sampler_of(model), jnp.asarray(np.eye(4, PROBLEM.observation_size), jnp.float32)
+    sampler, observations = sampler_of(model), jnp.zeros((4, PROBLEM.observation_size))  # nobody sees a target
     inference = Inference(model.layout, model.scaling, 1, 5, team_answer=sampler.team.values_sent, **options)
     found = infer(inference, sampler, fresh_recollection(inference), observations, key)
     return found.y, model.layout.encode(found.window)

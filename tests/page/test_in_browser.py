@@ -243,3 +243,13 @@ def test_states_that_are_no_numbers_are_told(robot_team, tmp_path, opening):
         close(page.mean, fused(robot_team, 1, None)[0])
         page.tab.keyboard.press("ArrowLeft")
         assert "features" in page.verdict and "known" not in page.verdict
+
+
+def test_a_world_without_a_map_says_so_and_shows_its_features_as_rows(tmp_path, opening):
+    names = ("speed", "heat", "door open", "red", "green")
+    team = robots(jax.random.key(0), names=names)
+    with opening(cf.show(*team, tmp_path / "page.html")) as page:
+        assert "This world has no map" in page.settle().tab.inner_text("footer")
+        assert page.tab.locator(".left .features tbody th").all_inner_texts() == list(names)
+        assert page.tab.locator("svg.map").count() == 0
+        close(page.mean, fused(team, 0, None)[0])

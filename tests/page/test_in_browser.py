@@ -210,13 +210,15 @@ def test_a_file_that_was_cut_off_says_so(robot_page, tmp_path, browser):
     whole = robot_page.read_text()
     place = whole.index('id="data"')
     changed = f"{whole[: place + 900]}AAAA{whole[place + 904 :]}"
-    for name, text in {"cut": whole[: place + 2000], "changed": changed}.items():
+    told = {"cut": (whole[: place + 2000], "characters of data"), "changed": (changed, "cannot be decompressed")}
+    for name, (text, why) in told.items():
         path = tmp_path / f"{name}.html"
         path.write_text(text)
         tab = browser.new_page()
         tab.goto(f"file://{path}")
         tab.wait_for_selector("[role=alert]")
         assert "damaged or was not saved whole" in tab.inner_text("[role=alert]")
+        assert why in tab.inner_text("[role=alert]")
         tab.close()
 
 

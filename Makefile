@@ -41,16 +41,20 @@ mutants: .venv/installed-test .venv/installed-mutants
 results: .venv/installed-docs
 	$(BIN)/python -m composite_flow_paper.pages
 
-# The pages that docs/page.md shows, of three teams that are trained for it, minutes each; they are not kept in git.
+# The pages that docs/page.md shows, of three teams that are trained for it, some minutes each on an idle machine (in steps,
+# so that a busy one shows the same); they are not kept in git.
 pages: docs/pages/demo.html docs/pages/network.html docs/pages/battle.html
 
 WORLD_demo := sensor:3x3,targets=2
 WORLD_network := sensor:5x5,targets=2
 WORLD_battle := smax:zerg_5_vs_5
+TITLE_demo := Nine sensors look for two targets
+TITLE_network := Twenty-five sensors look for two targets
+TITLE_battle := Five allies against five enemies
 docs/pages/%.html: | .venv/installed-smax
 	test -d outputs/pages/$*/data || $(BIN)/composite-flow collect $(WORLD_$*) --episodes 1024 --out outputs/pages/$*/data
-	$(BIN)/composite-flow train outputs/pages/$*/data --out outputs/pages/$*/run --resume --learn both --width 256 --minutes 6
-	$(BIN)/composite-flow show outputs/pages/$*/run outputs/pages/$*/data --out $@
+	$(BIN)/composite-flow train outputs/pages/$*/data --out outputs/pages/$*/run --resume --learn both --width 256 --steps 6000
+	$(BIN)/composite-flow show outputs/pages/$*/run outputs/pages/$*/data --out $@ --title "$(TITLE_$*)"
 
 docs: .venv/installed-docs
 	$(BIN)/mkdocs build --strict

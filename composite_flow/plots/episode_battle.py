@@ -15,6 +15,7 @@ from composite_flow.problems.smax import SMAX
 
 _WIDTH = 32.0  # of the map, in the units of sight
 _SIZE = 70.0  # of a unit in full health, in points²
+_NUMBERED = 3.2  # times as large: units that carry their numbers
 _FIRST_SHOT = 5  # the action that shoots at the first enemy
 _ALIVE = 0.5  # who is inferred to be alive with less than this is believed dead
 
@@ -62,7 +63,7 @@ class BattlePainter:
             if action >= _FIRST_SHOT and alive[ally]
         ]
         axes.add_collection(LineCollection(shots, colors=INK, linewidths=0.8, alpha=0.6, zorder=3))
-        self._units(axes, step, alive)
+        self._units(axes, step, alive, _NUMBERED * _SIZE)
         self._dead(axes, step)
         for ally in np.flatnonzero(alive[: self.num_allies]):
             self._number(axes, places[ally], int(ally))
@@ -105,15 +106,15 @@ class BattlePainter:
 
     def _number(self, axes: Axes, place: np.ndarray, ally: int) -> None:
         """On its unit, outlined, and above all units: none can hide it."""
-        outlined = [withStroke(linewidth=2.2, foreground="white")]
+        outlined = [withStroke(linewidth=1.8, foreground="white")]
         style = {"ha": "center", "va": "center_baseline", "fontsize": 10, "fontweight": "bold", "color": INK}
         axes.annotate(f"{ally + 1}", tuple(place), zorder=7, path_effects=outlined, **style)
 
-    def _units(self, axes: Axes, step: int, shown: np.ndarray) -> None:
+    def _units(self, axes: Axes, step: int, shown: np.ndarray, size: float = _SIZE) -> None:
         """Living units: a ring, filled by health."""
         places, colours = self.places[step][shown], self.colours[shown]
-        axes.scatter(*places.T, s=_SIZE, facecolor="white", edgecolor=colours, linewidth=1.1, zorder=4)
-        axes.scatter(*places.T, s=_SIZE * self.health[step][shown], color=colours, linewidth=0, zorder=5)
+        axes.scatter(*places.T, s=size, facecolor="white", edgecolor=colours, linewidth=1.1, zorder=4)
+        axes.scatter(*places.T, s=size * self.health[step][shown], color=colours, linewidth=0, zorder=5)
 
     def _dead(self, axes: Axes, step: int) -> None:
         """The dead, where they fell."""

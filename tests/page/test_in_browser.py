@@ -210,13 +210,15 @@ def test_a_file_that_was_cut_off_says_so(robot_page, tmp_path, browser):
     whole = robot_page.read_text()
     place = whole.index('id="data"')
     changed = f"{whole[: place + 900]}AAAA{whole[place + 904 :]}"
-    for name, text in {"cut": whole[: place + 2000], "changed": changed}.items():
+    told = {"cut": (whole[: place + 2000], "characters of data"), "changed": (changed, "cannot be decompressed")}
+    for name, (text, why) in told.items():
         path = tmp_path / f"{name}.html"
         path.write_text(text)
         tab = browser.new_page()
         tab.goto(f"file://{path}")
         tab.wait_for_selector("[role=alert]")
         assert "damaged or was not saved whole" in tab.inner_text("[role=alert]")
+        assert why in tab.inner_text("[role=alert]")
         tab.close()
 
 
@@ -243,3 +245,13 @@ def test_states_that_are_no_numbers_are_told(robot_team, tmp_path, opening):
         close(page.mean, fused(robot_team, 1, None)[0])
         page.tab.keyboard.press("ArrowLeft")
         assert "features" in page.verdict and "known" not in page.verdict
+
+
+def test_a_world_without_a_map_says_so_and_shows_its_features_as_rows(tmp_path, opening):
+    names = ("speed", "heat", "door open", "red", "green")
+    team = robots(jax.random.key(0), names=names)
+    with opening(cf.show(*team, tmp_path / "page.html")) as page:
+        assert "This world has no map" in page.settle().tab.inner_text("footer")
+        assert page.tab.locator(".left .features tbody th").all_inner_texts() == list(names)
+        assert page.tab.locator("svg.map").count() == 0
+        close(page.mean, fused(team, 0, None)[0])

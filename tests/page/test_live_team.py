@@ -151,6 +151,26 @@ def test_steps_come_as_they_are_made_and_a_lost_connection_is_said_and_made_agai
         assert [event[0] for event in first_events(server.address, 2)] == [1, 2]
 
 
+def test_names_that_are_scripts_and_numbers_that_are_none_are_shown_and_not_run(watching):
+    hostile = "<img src=x onerror=\"document.title = 'run'\">"
+    names = (hostile, "</script><script>document.title = 'run'</script>", *model().state_names[2:])
+    named = dataclasses.replace(model(), state_names=names)
+    mean = dict.fromkeys(names, 0.5) | {hostile: float("nan")}
+    about = {"agent": 0, "step": 4, "bytes": 10, "messages": 3, "late": 0.0, "refused": {hostile: 1}}
+    verdict = {"accepted": False, "reason": hostile, "agents": [], "sentence": hostile}
+    with PageServer() as server:
+        page_of_team = TeamPage(server, named, dataset(), STEPS, hostile)
+        page_of_team.step(4, {0: {**about, "mean": mean, "deviation": mean, "verdict": verdict}})
+        page_of_team.say(hostile)
+        with watching(server.address) as page:
+            page.tab.wait_for_selector("[data-told='0'] td:text-is('10 bytes')")
+            assert "The estimate of 1 feature is no number" in page.verdict
+            assert page.tab.title() == page.tab.inner_text("h1") == page.tab.inner_text(".live .status") == hostile
+            assert hostile in page.tab.inner_text(".doubts") and hostile in page.tab.inner_text("[data-told='0']")
+            page.agent(0).click()
+            assert "None of the chosen agents" in page.verdict
+
+
 def test_the_command_line_serves_a_team_until_it_is_interrupted(tmp_path):
     named = dataclasses.replace(model(), state_names=LOGGED.state_names)
     named.save(tmp_path / "run")

@@ -81,7 +81,7 @@ class Curve {
         series: [{}, { stroke: colour("belief"), width: 2, spanGaps: true, points: { show: this.across.length < 25 } }],
         axes: [
           { ...axis, size: 26, values: (_, all) => all.map(short) },
-          { ...axis, size: 52, filter: (_, all) => all.map((value) => this.marks(value)), values: (_, all) => all.map((value) => (value === null ? "" : number(value))) },
+          { ...axis, grid: { ...axis.grid, filter: (_, all) => all.map((value) => this.marks(value)) }, size: 52, values: (_, all) => all.map((value) => (value === null ? "" : number(value))) },
         ],
       },
       [this.across, this.values],

@@ -34,7 +34,7 @@ export class FeaturesPanel {
     const level = world.header.intervals;
     const width = level ? `${percent(level.level)} interval` : "two claimed deviations";
     const bar = world.isNumber.includes(true) ? `; bar, of numbers: ${width}` : "";
-    const columns = ["Feature", "Low to high", "Truth", "Estimate", "Missed"];
+    const columns = ["Feature", "Low–high", "Truth", "Estimate", "Missed"];
     set(this.scroller, { "aria-label": "Every feature" });
     this.scroller.append(
       element(

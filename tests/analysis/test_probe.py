@@ -178,10 +178,10 @@ def test_sensors_are_worth_what_their_own_steps_pay(key):
 
 
 def test_sensors_that_overlook_are_worth_what_is_known_of_them():
-    """Of the state 20.637, of one step 16.43 (both in `test_sensor_worth`), of all steps 18.92, by more episodes."""
+    """Of the state 20.637, of one step 16.43 (both in `test_sensor_worth`), of all steps 18.87, by 3,072 others."""
     found = probe(cf.problem_from_text("sensor:3x3,targets=2,miss=0.5"), seconds=0)
     assert found.earned["state"].value == pytest.approx(20.637, abs=1e-3)
-    for name, value in (("all", 16.43), ("all-memory", 18.92)):
+    for name, value in (("all", 16.43), ("all-memory", 18.87)):
         one = found.earned[name]
         assert one.value == pytest.approx(value, abs=2 * one.width) and one.width < 0.2
     seen = probe(cf.problem_from_text("sensor:3x3,targets=2"), seconds=0).earned

@@ -92,8 +92,8 @@ def _starts(tables: DecisionTables) -> list[tuple[int, int]]:
 
 def _followers(tables: DecisionTables, state: int) -> list[tuple[int, int]]:
     """The states that can follow this one, and what can be observed there."""
-    reached = (tables.transition[:, state] > 0).any(axis=0)
-    return _pairs(reached[:, None] & (tables.observation > 0))
+    reached = np.any(tables.transition[:, state] > 0, axis=0, keepdims=True)
+    return _pairs(reached.T & (tables.observation > 0))
 
 
 def _pairs(possible: np.ndarray) -> list[tuple[int, int]]:

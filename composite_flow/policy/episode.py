@@ -97,17 +97,25 @@ def _compiled(problem: Problem, policy: Policy, key: PRNGKeyArray, num_steps: in
     steps = jax.tree.map(np.asarray, steps)
     length = int(np.argmax(steps.ends)) + 1 if steps.ends.any() else num_steps
     kept = jax.tree.map(lambda part: part[:length], steps)
-    drawn = []
-    if pictures:
-        drawn = [problem.picture(jax.tree.map(lambda part, at=at: part[at], worlds)) for at in range(length)]
     won = bool(kept.won[-1]) if tells_wins(problem) else None
     told = kept.states, kept.observations, kept.actions, kept.samples, kept.rewards, won
-    return EpisodeRecord(*told, pictures=_stacked(drawn))
+    return EpisodeRecord(*told, pictures=_drawn(problem, worlds, length) if pictures else None)
+
+
+def _drawn(problem: Problem, worlds: World, length: int) -> np.ndarray | None:
+    """Pictures of so many worlds; None as soon as there is none of one."""
+    found = []
+    for at in range(length):
+        found.append(problem.picture(jax.tree.map(lambda part, at=at: part[at], worlds)))
+        if found[-1] is None:
+            break
+    return _stacked(found)
 
 
 def _stacked(each: list[Any]) -> np.ndarray | None:
-    """Parts of all steps as one array; None where there are none, or not of every step."""
-    return None if not each or any(one is None for one in each) else np.stack(each)
+    """Parts of all steps as one array; None where they are not there in every step, or not of one size."""
+    shapes = {None if one is None else one.shape for one in each}
+    return None if None in shapes or len(shapes) > 1 else np.stack(each)
 
 
 class _Steps(eqx.Module):

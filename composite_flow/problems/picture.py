@@ -1,5 +1,6 @@
 """Pictures of a world as its own library draws it, of a size that a panel of `play` shows."""
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,14 +22,13 @@ def as_picture(drawn: Any) -> Picture | None:
     Args:
         drawn: whole numbers from 0 to 255, (height, width, 3), or 4 with how opaque it is, which is dropped.
     """
-    from PIL import Image
-
     pixels = np.asarray(drawn)
     if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or not np.issubdtype(pixels.dtype, np.integer):
         return None
     if not pixels.size:
         return None
-    image = Image.fromarray(np.ascontiguousarray(pixels[:, :, :3], np.uint8))
+    pillow = importlib.import_module("PIL.Image")  # it comes with matplotlib
+    image = pillow.fromarray(np.ascontiguousarray(pixels[:, :, :3], np.uint8))
     image.thumbnail((LONGEST, LONGEST))
     return np.array(image)
 

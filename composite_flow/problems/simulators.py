@@ -126,10 +126,8 @@ def _described(
 
 def _drawn_by_pyglet(world: Any) -> Any:
     """A field or a warehouse as an array; in memory where there is no screen."""
-    import pyglet
-
     if sys.platform == "linux" and "DISPLAY" not in os.environ:
-        pyglet.options["headless"] = True
+        importlib.import_module("pyglet").options["headless"] = True
     return world.unwrapped.render(mode="rgb_array")
 
 

@@ -11,10 +11,11 @@ from problems.turn_worlds import Counter, highest
 
 import composite_flow as cf
 from composite_flow import cli
+from composite_flow.errors import InputError
 from composite_flow.plots.episode_plot import draw_still
 from composite_flow.policy.episode import record_episode
 from composite_flow.problems import world_from_text
-from composite_flow.problems.host import HostProblem
+from composite_flow.problems.host import HostProblem, WorldLost
 from composite_flow.problems.host_policy import HostPolicy
 from composite_flow.problems.picture import LONGEST, as_picture
 
@@ -74,6 +75,16 @@ def test_a_world_that_is_not_drawn_is_rows_of_features(make, key):
     record = record_episode(problem, RANDOM, key=key, pictures=True)
     assert record.pictures is None and getattr(problem.world, "count", 1) == 1  # a broken one is asked once
     np.testing.assert_array_equal(images(draw_still(problem, record, 1))[0][:, :2], record.states[:2].T)
+
+
+def test_a_world_that_breaks_down_is_told_in_a_sentence(key, monkeypatch):
+    def lost(key, actions):
+        raise WorldLost("the game has crashed")
+
+    problem = make_drawn()
+    monkeypatch.setattr(problem, "step", lost)
+    with pytest.raises(InputError, match=r"broke down \(the game has crashed\): run the same command again"):
+        record_episode(problem, RANDOM, key=key)
 
 
 def test_pictures_are_made_small_and_others_are_none():

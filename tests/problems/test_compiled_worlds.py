@@ -1,5 +1,6 @@
 """Worlds of JaxMARL and Jumanji: the contract, states that are the simulators' own, and what cannot be made."""
 
+import csv
 import json
 
 import jax
@@ -224,11 +225,11 @@ def test_parts_of_states_are_laid_out_in_their_order():
 def test_a_policy_learns_in_a_small_field_and_is_drawn(tmp_path, capsys):
     """Agents who must both load the only food come to do so in most episodes; random ones seldom do."""
     run, film = tmp_path / "run", tmp_path / "field.gif"
-    world = "jumanji:LevelBasedForaging-v0,grid_size=5,num_food=1,time_limit=30"
-    options = "--steps 80000 --worlds 64 --rollout 30 --memory none --learning-rate 1e-3".split()
+    world = "jumanji:LevelBasedForaging-v0,grid_size=5,num_food=1,time_limit=10"
+    options = "--steps 50000 --worlds 64 --rollout 20 --memory none --learning-rate 1e-3".split()
     assert cli.main(["train-policy", world, "--out", str(run), *options]) == 0
-    curve = np.genfromtxt(run / "policy_curves.csv", delimiter=",", names=True)
-    returns = curve["return"][np.isfinite(curve["return"])]
-    assert returns[:3].mean() < 0.5 and returns[-5:].mean() > 0.8, returns
+    with open(run / "policy_curves.csv") as file:
+        returns = np.array([float(row["return"]) for row in csv.DictReader(file) if row["return"]])
+    assert returns[:3].mean() < 0.2 and returns[-5:].mean() > 0.8, returns
     assert cli.main(["play", str(run), "--out", str(film), "--steps", "4"]) == 0
     assert film.read_bytes()[:3] == b"GIF"

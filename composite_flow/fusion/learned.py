@@ -39,7 +39,7 @@ from composite_flow.fusion.structure import (
     team_settings,
 )
 from composite_flow.fusion.team_denoiser import TeamDenoiser
-from composite_flow.fusion.team_estimate import TeamEstimate, TeamQuantiles
+from composite_flow.fusion.team_estimate import TeamEstimate, TeamQuantiles, that_names_next
 from composite_flow.fusion.team_sampling import Sampler, samples_of_each, samples_of_team
 from composite_flow.numerics.entry_point import entry_point
 from composite_flow.validation import check_counts
@@ -122,7 +122,8 @@ class LearnedFusion(eqx.Module):
             found = checked_each(self.answers, watch, *asked, jnp.float32(bound), bool(robust))
         else:
             found = fuse_each(self.answers, *asked)
-        return found.in_own_units(scaling, state_names, *self.beside)
+        told = found.in_own_units(scaling, state_names, self.quantiles, self.calibration)
+        return that_names_next(self.next_agent, told)
 
     @property
     def is_watched(self) -> bool:
@@ -135,11 +136,6 @@ class LearnedFusion(eqx.Module):
         if self.watch is None or not self.is_watched:
             raise InputError("What is usual among sound agents was not measured for this model; `calibrate` does so.")
         return self.watch
-
-    @property
-    def beside(self) -> tuple[TeamQuantiles | None, Calibration | None, NextAgentNetwork | None]:
-        """What every estimate carries: how far errors reach, and whom to ask next."""
-        return self.quantiles, self.calibration, self.next_agent
 
     @cached_property
     def usual(self) -> Any:

@@ -23,7 +23,7 @@ from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.robust import checked_each, checked_estimate
 from composite_flow.fusion.sparse import SparseAnswers
-from composite_flow.fusion.team_estimate import TeamEstimate
+from composite_flow.fusion.team_estimate import TeamEstimate, that_names_next
 from composite_flow.numerics.entry_point import entry_point
 
 
@@ -57,14 +57,20 @@ def fuse_team(
     robust: bool | float = False,
 ) -> TeamEstimate:
     """`fuse_one` of the agents of a team; of nobody it is the prior."""
-    beside = fusion.beside
+    reach = fusion.quantiles, fusion.calibration
     if scaling.is_double:  # which nothing compiled is
-        return _in_double(fusion, histories, team, robust).in_own_units(scaling, names, *beside)
+        return that_names_next(
+            fusion.next_agent, _in_double(fusion, histories, team, robust).in_own_units(scaling, names, *reach)
+        )
     if not robust and not fusion.is_watched:
-        return _fused(fusion.answers, fusion.usual, histories, team, scaling, names, beside)
+        return that_names_next(
+            fusion.next_agent, _fused(fusion.answers, fusion.usual, histories, team, scaling, names, reach)
+        )
     watch = fusion.measured_watch
     bound = watch.bound_for(robust) if robust else None
-    return _checked(fusion.answers, fusion.usual, histories, team, scaling, names, beside, watch, bound)
+    return that_names_next(
+        fusion.next_agent, _checked(fusion.answers, fusion.usual, histories, team, scaling, names, reach, watch, bound)
+    )
 
 
 def _in_double(fusion: LearnedFusion, histories, team, robust: bool | float) -> TeamEstimate:
@@ -79,18 +85,18 @@ def _in_double(fusion: LearnedFusion, histories, team, robust: bool | float) -> 
 
 
 @partial(jax.jit, static_argnames="names")
-def _fused(answers, usual, histories, team, scaling: Scaling, names: tuple[str, ...], beside) -> TeamEstimate:
+def _fused(answers, usual, histories, team, scaling: Scaling, names: tuple[str, ...], reach) -> TeamEstimate:
     total = answers.team_sums(jnp.where(team[:, None], histories, 0.0), team[None], usual)
-    return _told(answers, jax.tree.map(lambda part: part[0], total), team, scaling, names, beside)
+    return _told(answers, jax.tree.map(lambda part: part[0], total), team, scaling, names, reach)
 
 
 @partial(jax.jit, static_argnames="names")
-def _checked(answers, usual, histories, team, scaling: Scaling, names, beside, watch: Watch, bound) -> TeamEstimate:
+def _checked(answers, usual, histories, team, scaling: Scaling, names, reach, watch: Watch, bound) -> TeamEstimate:
     """The same with checks; where there is a bound, without those who are above it."""
     leave_out = bound is not None
     bound = bound if leave_out else watch.usual_bound
     found = checked_estimate(answers, watch, histories, team, bound, leave_out=leave_out, usual=usual)
-    return found.in_own_units(scaling, names, *beside)
+    return found.in_own_units(scaling, names, *reach)
 
 
 def fuse_sent(
@@ -122,10 +128,10 @@ def fuse_sent(
         watch = fusion.measured_watch
         bound = watch.bound_for(robust) if robust else None
     asked = fusion.answers, sent, unlike, team, watch, bound
-    beside = fusion.beside
+    reach = fusion.quantiles, fusion.calibration
     if scaling.is_double:  # which nothing compiled is
-        return _of_sent(*asked).in_own_units(scaling, names, *beside)
-    return _told_of_sent(*asked, scaling, names, beside)
+        return that_names_next(fusion.next_agent, _of_sent(*asked).in_own_units(scaling, names, *reach))
+    return that_names_next(fusion.next_agent, _told_of_sent(*asked, scaling, names, reach))
 
 
 def _scaled_of_sent(answers, sent, unlike, team, watch: Watch | None, bound) -> TeamEstimate:
@@ -143,8 +149,8 @@ _of_sent = jax.jit(_scaled_of_sent)
 
 
 @partial(jax.jit, static_argnames="names")
-def _told_of_sent(answers, sent, unlike, team, watch, bound, scaling: Scaling, names, beside) -> TeamEstimate:
-    return _scaled_of_sent(answers, sent, unlike, team, watch, bound).in_own_units(scaling, names, *beside)
+def _told_of_sent(answers, sent, unlike, team, watch, bound, scaling: Scaling, names, reach) -> TeamEstimate:
+    return _scaled_of_sent(answers, sent, unlike, team, watch, bound).in_own_units(scaling, names, *reach)
 
 
 def fuse_total(
@@ -163,10 +169,10 @@ def fuse_total(
         own: who asks, and how unlike those of training its own history is; zeros where it has none.
     """
     watch = fusion.watch if fusion.is_watched else None
-    asked, beside = (fusion.answers, total, *own, team, watch), fusion.beside
+    asked, reach = (fusion.answers, total, *own, team, watch), (fusion.quantiles, fusion.calibration)
     if scaling.is_double:
-        return _of_total(*asked).in_own_units(scaling, names, *beside)
-    return _told_of_total(*asked, scaling, names, beside)
+        return that_names_next(fusion.next_agent, _of_total(*asked).in_own_units(scaling, names, *reach))
+    return that_names_next(fusion.next_agent, _told_of_total(*asked, scaling, names, reach))
 
 
 def _scaled_of_total(answers, total: Answer, agent, unlike, team, watch: Watch | None) -> TeamEstimate:
@@ -180,8 +186,8 @@ _of_total = jax.jit(_scaled_of_total)
 
 
 @partial(jax.jit, static_argnames="names")
-def _told_of_total(answers, total: Answer, agent, unlike, team, watch, scaling: Scaling, names, beside) -> TeamEstimate:
-    return _scaled_of_total(answers, total, agent, unlike, team, watch).in_own_units(scaling, names, *beside)
+def _told_of_total(answers, total: Answer, agent, unlike, team, watch, scaling: Scaling, names, reach) -> TeamEstimate:
+    return _scaled_of_total(answers, total, agent, unlike, team, watch).in_own_units(scaling, names, *reach)
 
 
 def answers_sent(answers: AnswerNetwork | SparseAnswers, sent: Any) -> Answer:
@@ -189,5 +195,5 @@ def answers_sent(answers: AnswerNetwork | SparseAnswers, sent: Any) -> Answer:
     return jax.vmap(answers.heard)(jnp.arange(answers.num_agents), sent)
 
 
-def _told(answers, total: Answer, team, scaling: Scaling, names: tuple[str, ...], beside) -> TeamEstimate:
-    return estimate_of(answers.prior, total, team, answers.values_sent).in_own_units(scaling, names, *beside)
+def _told(answers, total: Answer, team, scaling: Scaling, names: tuple[str, ...], reach) -> TeamEstimate:
+    return estimate_of(answers.prior, total, team, answers.values_sent).in_own_units(scaling, names, *reach)

@@ -1,5 +1,6 @@
 """Whom to ask next against closed forms of linear-Gaussian teams, and what estimates say of it."""
 
+import dataclasses
 import itertools
 import math
 
@@ -191,7 +192,7 @@ def test_rules_that_cannot_be_are_refused(enough, sentence):
 def estimate(team, scaling=None):
     found = fuse(PRIOR, answers_of(jnp.full((4, 2), 0.7)), jnp.asarray(taking_part(4, team)))
     scaling = cf.Scaling(jnp.zeros(2), jnp.ones(2)) if scaling is None else scaling
-    return found.in_own_units(scaling, ("x", "y"), None, None, set_by_hand())
+    return dataclasses.replace(found.in_own_units(scaling, ("x", "y"), None), asking=set_by_hand())
 
 
 def test_an_estimate_ranks_who_has_not_answered():

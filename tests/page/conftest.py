@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+AXE = Path(__file__).parents[2] / "page" / "node_modules" / "axe-core" / "axe.min.js"
 QUIET = """
     --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update
     --disable-sync
@@ -32,7 +33,7 @@ class Opened:
 
     def __init__(self, tab):
         self.tab, self.logged, self.asked = tab, [], []
-        tab.set_default_timeout(30_000)  # however busy the machine is
+        tab.set_default_timeout(300_000)  # however busy the machine is
         tab.on("console", lambda message: self.logged.append(message.text))
         tab.on("pageerror", lambda error: self.logged.append(str(error)))
         tab.on("request", lambda request: self.asked.append(request.url))
@@ -70,6 +71,13 @@ class Opened:
     def agent(self, number):
         """The button of an agent, counted from 0."""
         return self.tab.locator(f'[data-agent="{number}"]')
+
+    def hindrances(self):
+        """What axe finds that seriously hinders people, and where."""
+        self.settle().tab.evaluate(AXE.read_text() + "; 0")
+        found = self.tab.evaluate("axe.run().then((found) => found.violations)")
+        serious = [each for each in found if each["impact"] in ("serious", "critical")]
+        return [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in serious]
 
     @property
     def address(self):

@@ -107,6 +107,14 @@ def test_what_is_drawn_is_what_they_told(shown, watching):
         assert heard == " ".join(str(agent + 1) for agent in told["participants"])
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_people_who_cannot_see_it_can_follow_a_team(shown, watching, scheme):
+    with watching(shown.server.address, width=390, scheme=scheme) as page:
+        page.tab.wait_for_selector(".live[data-stands='ended']")
+        assert page.hindrances() == []
+        assert page.tab.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_a_page_that_is_opened_late_has_all_steps_and_stays_at_the_one_it_was_asked_for(shown, watching):
     with watching(shown.server.address, "#episode=1&step=2") as page:
         page.tab.wait_for_selector(".live[data-stands='ended']")

@@ -119,6 +119,14 @@ def test_the_page_draws_the_curves_and_the_latest_reconstruction(trained, logged
         assert page.settle().tab.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_people_who_cannot_see_it_can_follow_a_training(trained, watching, scheme):
+    with watching(trained.server.address, scheme=scheme) as page:
+        page.tab.wait_for_selector(".live[data-stands='ended']")
+        page.tab.locator(".network summary >> nth=0").click()
+        assert page.hindrances() == []
+
+
 def test_a_resumed_training_tells_its_earlier_points_as_well(trained, logged, tmp_path):
     told = []
     config = {"learn": "denoiser", "width": 8, "depth": 1, "batch": 8, "steps": 40, "record_every": 10}

@@ -29,16 +29,16 @@ def worth(more: Earned | None, less: Earned | None) -> Worth | None:
 
 
 def verdict(earned: dict[str, Earned | None]) -> str:
-    """The sentence; and another one where short runs had not finished learning.
+    """The sentence; where short runs had not finished learning, that nothing can be said.
 
     Args:
         earned: what acting on each of `PARTS` earns; None where it is not known.
     """
-    found = _sentence(earned)
     rising = [name for name, each in earned.items() if each is not None and each.still_rising]
     if rising:
-        found += f" Acting on {' and '.join(rising)} was still learning when its time was over: give more seconds."
-    return found
+        whose = " and ".join(rising)
+        return f"Too early to say: acting on {whose} was still learning when its time was over; give more seconds."
+    return _sentence(earned)
 
 
 def _sentence(earned: dict[str, Earned | None]) -> str:

@@ -108,9 +108,7 @@ class Model:
     def ask(self, histories: JointHistory, *, heard: Sequence[int | str] = (), **enough: Unpack[Enough]) -> Asked:
         """`fuse`, asking one agent after the other, each time whose answer is expected to help most.
 
-        Args:
-            heard: who has answered already, such as the agent that asks.
-            enough: when to stop: at an `accuracy`, a `price`, or after `most` answers; by default all are asked.
+        Who is `heard` has answered already. It is `enough` at an `accuracy`, a `price` or a number, or asks all.
         """
         fusion, asked = self._learned_fusion(histories, many=False), self.layout.agents_there(histories, heard)
         return ask(fusion, histories, asked or (), self.scaling, self.state_names, enough)
@@ -180,8 +178,7 @@ class Model:
         """
         self.layout.check_joint(histories, False)
         radius = usable_radius(self.denoiser, radius, self.radius)  # refused before the work, not after it
-        histories = self.layout.in_place_of_absent(histories)
-        told = sampling_from(sampling, options, self.layout.agent)
+        histories, told = self.layout.in_place_of_absent(histories), sampling_from(sampling, options, self.layout.agent)
         estimate = reconstruct(self.denoiser, histories, key=key, sampling=told)
         certificate = certify(self.denoiser, histories, estimate, radius=radius)
         return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
@@ -285,8 +282,7 @@ def load(folder: str | os.PathLike, denoiser: Denoiser | None = None) -> Model:
     Raises:
         FileError: the file is missing, damaged, or not a model.
     """
-    path = Path(folder) / MODEL_FILE
-    stored = load_description(path)
+    stored = load_description(path := Path(folder) / MODEL_FILE)
     if stored.get("kind") != "model":
         raise FileError(f"{path} is not a model.")
     size = len(stored["state_names"])

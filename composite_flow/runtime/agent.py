@@ -139,10 +139,8 @@ class Agent:
         """
         if self._said is None:
             self._check_sees()
-            carrying = self._carrying
-            self._said = (
-                said_by(self._fusion, self.history) if carrying is None else carrying.answer(self.step, self.history)
-            )
+            history, kept = self.history, self._carrying
+            self._said = said_by(self._fusion, history) if kept is None else kept.answer(self.step, history)
         return self._said
 
     def hop(self, messages: Message, noise: Float[Array, "samples state"] | None = None) -> Message:

@@ -58,6 +58,7 @@ ELSEWHERE = {
     "flow.py": ["test_flow.py", "test_settle.py"],
     "training/loss.py": ["training/test_fit.py", "training/test_flow_loss.py"],
     "data/windows.py": ["data/test_dataset.py"],
+    "fusion/over_time/alone.py": ["runtime/test_carrying.py"],
     **{
         f"fusion/over_time/{name}.py": [f"fusion/over_time/test_{of}.py" for of in ("filters", "exact_filters")]
         for name in ("build", "carried", "chains", "episode", "product", "reader", "segments")

@@ -9,6 +9,8 @@ from composite_flow.cli.reporting import say
 from composite_flow.errors import InputError
 from composite_flow.page.live.server import PageServer
 
+_LOOK_SECONDS = 0.2
+
 
 @dataclass(frozen=True)
 class PageOptions:
@@ -41,8 +43,12 @@ class PageOptions:
 
 
 def stay(end: Callable[[], None]) -> None:
-    """Tell a page that nothing more comes, and leave it there until Ctrl-C."""
+    """Tell a page that nothing more comes, and leave it there until Ctrl-C.
+
+    It looks again and again, since a signal that reaches another thread wakes no wait without an end.
+    """
     with suppress(KeyboardInterrupt):
         say("The page stays until Ctrl-C.")
         end()
-        threading.Event().wait()
+        while not threading.Event().wait(_LOOK_SECONDS):
+            pass

@@ -6,21 +6,13 @@ between them, which earns the chance of a target there and costs two scans; the 
 Where nothing is lost all plans are the same one.
 """
 
-from typing import TYPE_CHECKING, Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from composite_flow.problems.kinds import problem_from_text
 from composite_flow.problems.sensor import SensorNetwork
-from composite_flow_paper.over_time.cell import WORLDS
-from composite_flow_paper.shared.cells import Workspace
-
-if TYPE_CHECKING:
-    from composite_flow_paper.over_time.acting import OverTimeAndActing
 
 
 def matchings(coverage: Bool[np.ndarray, "agents areas"]) -> Bool[np.ndarray, "matchings areas"]:
@@ -79,19 +71,6 @@ def exact_returns(
         return jax.lax.scan(step, (problem.reset(key_start), start), steps)[1].sum()
 
     return jax.lax.map(episode, keys, batch_size=64)
-
-
-def exact_cell(settings: "OverTimeAndActing", seed: int, workspace: Workspace) -> dict[str, Any]:
-    """A cell of this experiment: what exact filters earn on 3×3 sensors at each share of lost messages, 0 to all."""
-    problem, key = problem_from_text(WORLDS["3x3"]), jax.random.key(seed)
-    assert isinstance(problem, SensorNetwork)
-    told = []
-    for place, lost in enumerate((0.0, *settings.acting.lost, 1.0)):
-        workspace.progress(f"exact filters, {lost:.0%} lost")
-        returns = exact_acting(problem, lost, jax.random.fold_in(key, place), settings.acting.num_exact)
-        error = float(returns.std(ddof=1) / np.sqrt(len(returns)))
-        told.append({"lost": lost, "return": float(returns.mean()), "standard_error": error})
-    return {"returns": told}
 
 
 def exact_acting(problem: SensorNetwork, lost: float, key: PRNGKeyArray, num_episodes: int) -> Float[np.ndarray, " n"]:

@@ -10,7 +10,7 @@ from functools import partial
 from composite_flow_paper.experiment import Experiment
 from composite_flow_paper.over_time.acting import LEARNING, ActingSettings, OverTimeAndActing, act
 from composite_flow_paper.over_time.cell import TRAINING, OverTimeSettings, compute
-from composite_flow_paper.over_time.exact_acting import exact_cell
+from composite_flow_paper.over_time.exact_cell import exact_cell
 from composite_flow_paper.over_time.plot import draw
 from composite_flow_paper.over_time.report import summarise, tables
 from composite_flow_paper.shared.cells import Cell

@@ -185,16 +185,33 @@ def test_the_command_line_serves_a_team_until_it_is_interrupted(tmp_path):
     LOGGED.save(tmp_path / "data")
     command = [sys.executable, "-m", "composite_flow", "team", str(tmp_path / "run"), str(tmp_path / "data")]
     options = ["--episodes", "1", "--deadline", "5", "--page", "--json"]
-    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        address = next(line.split()[-1] for line in process.stderr if line.startswith("Watch it at"))
-        with asked(address) as response:
-            assert response.status == 200 and b"connect-src 'self'" in response.read()
-        events = all_events(address)
-        assert sum(kind == "step" for _, kind, _ in events) == 8
-        process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=SECONDS)
-    finally:
-        process.kill()
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            address = next(line.split()[-1] for line in process.stderr if line.startswith("Watch it at"))
+            with asked(address) as response:
+                assert response.status == 200 and b"connect-src 'self'" in response.read()
+            events = all_events(address)
+            assert sum(kind == "step" for _, kind, _ in events) == 8
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate(timeout=SECONDS)
+        finally:
+            process.kill()
     assert process.returncode == 0, errors
     assert json.loads(out)["steps"] == 8 and "Traceback" not in errors
+
+
+def test_an_interrupt_is_heard_whichever_thread_it_reaches():
+    code = """
+import signal, threading, time
+from composite_flow.cli.live import stay
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+def interrupt():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    time.sleep(1.0)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+stay(lambda: None)
+print("ended")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "ended\n" and done.returncode == 0

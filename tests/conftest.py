@@ -32,6 +32,19 @@ def few_mappings():
     Each keeps some memory mappings, of which Linux allows a process 65,530.
     """
     yield
+    give_back_programs()
+
+
+@pytest.fixture(autouse=True)
+def few_mappings_of_slow_tests(request):
+    """The same after each slow test: a file of them can compile more than that."""
+    yield
+    if request.node.get_closest_marker("slow"):
+        give_back_programs()
+
+
+def give_back_programs():
+    """Forget compiled programs, where they keep many mappings."""
     if number_of_mappings() > 40_000:
         jax.clear_caches()
         gc.collect()

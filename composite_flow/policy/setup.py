@@ -72,25 +72,33 @@ def prepare(problem: Problem, config: MappoConfig, key: PRNGKeyArray, model: Mod
         assert model is not None, "`belief_of` refuses none"
         _check(model, problem, config)
         options |= {"calls": 1, "warm": True, "rule": rule}
-        inference = Inference(model.layout, model.scaling, **options)
-        return Setup(policy_input(kind, config.own_observation, inference, settings.level), denoiser)
+        return _inferring(config, model, options, denoiser)
     if config.samples_of == "team":
         sampler = sampler_of(model)
         assert model is not None, "`sampler_of` refuses none"
         _check(model, problem, config)
-        inference = Inference(model.layout, model.scaling, **options, team_answer=sampler.team.values_sent)
-        return Setup(policy_input(kind, config.own_observation, inference, settings.level), sampler)
+        return _inferring(config, model, {**options, "team_answer": sampler.team.values_sent}, sampler)
     if model is not None:
         _check(model, problem, config)
-        inference = Inference(model.layout, model.scaling, **options)
-        return Setup(policy_input(kind, config.own_observation, inference, settings.level), model.denoiser)
+        return _inferring(config, model, options, model.denoiser)
     if settings.denoiser_updates == 0:
         raise InputError("With denoiser_updates = 0 no denoiser learns: give a trained one, or a positive number.")
     dataset = HistoryDataset(collect(problem, _PROBE_EPISODES, key=key), settings.history)
-    inference = Inference(dataset.layout, dataset.scaling, **options)
     histories, _ = sample_pairs(dataset, key, _PROBE_PAIRS)
-    inputs = policy_input(kind, config.own_observation, inference, settings.level)
-    return Setup(inputs, None, (histories.min(axis=0), histories.max(axis=0)))
+    return _inferring(config, dataset, options, None, (histories.min(axis=0), histories.max(axis=0)))
+
+
+def _inferring(
+    config: MappoConfig,
+    source: Model | HistoryDataset,
+    options: dict[str, Any],
+    denoiser: Any,
+    history_range: tuple[Float[Array, " history"], ...] = (),
+) -> Setup:
+    """A setup whose agents infer the state, from histories and states as the source has them."""
+    inference = Inference(source.layout, source.scaling, **options)
+    inputs = policy_input(config.inputs, config.own_observation, inference, config.inference.level)
+    return Setup(inputs, denoiser, history_range)
 
 
 def _check(model: Model, problem: Problem, config: MappoConfig) -> None:

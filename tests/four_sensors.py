@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import numpy as np
+import pytest
 
 import composite_flow as cf
 
@@ -24,3 +25,18 @@ def assert_same(one, other):
     assert len(weights(one)) == len(weights(other)) > 0
     for a, b in zip(weights(one), weights(other), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def left_at(stop, planned, train):
+    """Let a training, which takes `progress`, end at this step, of as many as are planned."""
+
+    class Stop(Exception):
+        pass
+
+    def leave(step, total, loss):
+        assert total == planned
+        if step >= stop:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(progress=leave)

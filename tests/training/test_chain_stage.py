@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from four_sensors import assert_same, four_sensors
+from four_sensors import assert_same, four_sensors, left_at
 
 import composite_flow as cf
 from composite_flow.errors import InputError
@@ -85,16 +86,7 @@ def test_it_starts_at_the_mean_of_the_training_states(data, model):
 
 @pytest.mark.parametrize("stop", [60, 85])
 def test_training_that_ends_within_it_resumes_to_the_same_bits(tmp_path, data, model, stop):
-    class Stop(Exception):
-        pass
-
-    def leave(step, planned, loss):
-        assert planned == 120
-        if step >= stop:
-            raise Stop
-
-    with pytest.raises(Stop):
-        learned(data, folder=tmp_path, progress=leave)
+    left_at(stop, 120, partial(learned, data, folder=tmp_path))
     resumed = learned(data, folder=tmp_path, resume=True)
     assert_same(resumed.fusion, model.fusion)
 

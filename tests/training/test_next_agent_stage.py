@@ -1,12 +1,13 @@
 """Whom to ask as a part of a model: learned beside the rest, resumed to the same bits, refused where it cannot be."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from four_sensors import assert_same, four_sensors
+from four_sensors import assert_same, four_sensors, left_at
 
 import composite_flow as cf
 from composite_flow.errors import InputError
@@ -69,16 +70,7 @@ def test_its_number_is_its_own_and_its_steps_are_few(data):
 
 @pytest.mark.parametrize("stop", [60, 85])
 def test_whom_to_ask_that_ends_at_any_step_resumes_to_the_same_bits(tmp_path, data, model, stop):
-    class Stop(Exception):
-        pass
-
-    def leave(step, planned, loss):
-        assert planned == 120
-        if step >= stop:
-            raise Stop
-
-    with pytest.raises(Stop):
-        learned(data, folder=tmp_path, progress=leave)
+    left_at(stop, 120, partial(learned, data, folder=tmp_path))
     assert_same(learned(data, folder=tmp_path, resume=True).fusion, model.fusion)
 
 

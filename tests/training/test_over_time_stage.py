@@ -1,11 +1,12 @@
 """Filters as a part of a model: learned as if alone, resumed to the same bits, refused where they cannot be."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
-from four_sensors import assert_same, four_sensors, weights
+from four_sensors import assert_same, four_sensors, left_at, weights
 
 import composite_flow as cf
 from composite_flow.errors import InputError
@@ -54,16 +55,7 @@ def test_it_changes_nothing_else_and_tells_how_good_it_is(data, model):
 
 @pytest.mark.parametrize("stop", [45, 65])
 def test_a_filter_that_ends_at_any_step_resumes_to_the_same_bits(tmp_path, data, model, stop):
-    class Stop(Exception):
-        pass
-
-    def leave(step, planned, loss):
-        assert planned == 80
-        if step >= stop:
-            raise Stop
-
-    with pytest.raises(Stop):
-        learned(data, folder=tmp_path, progress=leave)
+    left_at(stop, 80, partial(learned, data, folder=tmp_path))
     assert_same(learned(data, folder=tmp_path, resume=True).fusion, model.fusion)
 
 

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from four_sensors import assert_same, four_sensors
+from four_sensors import assert_same, four_sensors, left_at
 
 import composite_flow as cf
 from composite_flow.errors import InputError
@@ -71,17 +72,7 @@ def test_the_curve_of_answers_tells_how_good_teams_are(both):
 @pytest.mark.parametrize("stop", [7, 60, 85, 120])
 def test_training_that_ends_at_any_step_resumes_to_the_same_bits(tmp_path, data, both, stop):
     """Within the denoiser's training, between the two, and within that of the answers."""
-
-    class Stop(Exception):
-        pass
-
-    def leave(step, planned, loss):
-        assert planned == 120
-        if step >= stop:
-            raise Stop
-
-    with pytest.raises(Stop):
-        fit(*data, dataclasses.replace(CONFIG, learn="both"), key=KEY, folder=tmp_path, progress=leave)
+    left_at(stop, 120, partial(fit, *data, dataclasses.replace(CONFIG, learn="both"), key=KEY, folder=tmp_path))
     resumed = learned(data, "both", folder=tmp_path, resume=True)
     assert_same(resumed.denoiser, both.denoiser)
     assert_same(resumed.fusion, both.fusion)

@@ -83,6 +83,17 @@ def normal_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]
     return float(mean - 1.959964 * error), float(mean + 1.959964 * error)
 
 
+def student_half_width(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> float:
+    """Half of Student's two-sided interval of a mean, t_{n−1} · sd / √n, of n ≥ 2 independent values such as seeds'."""
+    from scipy import special  # slow to import, as in `_beta_quantile`
+
+    numbers = np.asarray(values, np.float64)
+    if numbers.size < 2:
+        raise InputError("An interval of a mean needs at least two values.")
+    quantile = special.stdtrit(numbers.size - 1, 0.5 + confidence / 2.0)
+    return float(quantile * numbers.std(ddof=1) / math.sqrt(numbers.size))
+
+
 def seed_lower_bound(rates: Sequence[float], confidence: float = 0.95) -> float:
     """One-sided lower bound of the mean rate over training seeds.
 

@@ -16,6 +16,7 @@ from composite_flow.metrics import (
     psnr,
     rate_lower_bound,
     seed_lower_bound,
+    student_half_width,
     total_variation,
 )
 
@@ -101,3 +102,12 @@ def test_impossible_counts_are_refused(successes, trials):
 def test_one_seed_has_no_scatter():
     with pytest.raises(InputError):
         seed_lower_bound([1.0])
+
+
+def test_half_of_students_interval():
+    """Of five values with standard deviation 1: t_{4, 0.975} = 2.776445 over √5; at 90% t_{4, 0.95} = 2.131847."""
+    values = [-1.0, -1.0, 0.0, 1.0, 1.0]
+    for confidence, quantile in ((0.95, 2.776445), (0.9, 2.131847)):
+        assert student_half_width(values, confidence) == pytest.approx(quantile / np.sqrt(5), abs=1e-6)
+    with pytest.raises(InputError, match="at least two values"):
+        student_half_width([1.0])

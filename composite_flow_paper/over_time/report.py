@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from composite_flow.files.plain_table import PlainTable
+from composite_flow.metrics import student_half_width
 from composite_flow_paper.over_time.acting import Acting, OverTimeAndActing
 from composite_flow_paper.over_time.cell import WAYS
 from composite_flow_paper.shared.cells import Results, of_group
@@ -64,7 +64,7 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Of the mean of independent values, at 95%; None of a single one."""
     if len(values) < 2:
         return None
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    half = student_half_width(values)
     return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
+from composite_flow.metrics import student_half_width
+
 _RESAMPLES = 2000
 _LEVEL = 0.95
 
@@ -127,7 +129,7 @@ def mean_psnr_difference(
     if standard_error is not None:
         widths.append(stats.norm.ppf(0.5 + _LEVEL / 2) * standard_error)
     if count > 1:
-        widths.append(stats.t.ppf(0.5 + _LEVEL / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
+        widths.append(student_half_width(values, _LEVEL))
     if not widths:
         return {"decibels": mean, "interval": None, "seeds": values.tolist(), "shown": "not decided"}
     width = float(max(widths))

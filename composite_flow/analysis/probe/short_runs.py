@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from composite_flow.analysis.probe.earned import Earned
-from composite_flow.metrics import normal_interval
+from composite_flow.metrics import normal_interval, student_half_width
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import Row
 from composite_flow.policy.evaluation import evaluate_policy
@@ -80,9 +80,6 @@ def _mean_return(rows: Sequence[Row]) -> float | None:
 
 
 def _over_seeds(means: Sequence[float]) -> tuple[float, float]:
-    """Mean ± t · sd / √n at 95%, n − 1 degrees of freedom."""
-    from scipy import stats  # slow to import
-
-    middle, error = float(np.mean(means)), float(np.std(means, ddof=1)) / np.sqrt(len(means))
-    reach = float(stats.t.ppf(0.975, len(means) - 1)) * float(error)
-    return middle - reach, middle + reach
+    """Student's interval of the mean, at 95%."""
+    middle, half = float(np.mean(means)), student_half_width(means)
+    return middle - half, middle + half

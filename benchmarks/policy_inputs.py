@@ -119,14 +119,8 @@ def _chain(problem, sizes: Sizes, key):
     import composite_flow as cf
 
     episodes = cf.collect(problem, 16, key=key)
-    settings = cf.TrainingConfig(
-        learn="fusion",
-        team_denoiser=False,
-        over_time="gated",
-        width=sizes.chain_width,
-        depth=sizes.chain_depth,
-        steps=1,
-    )
+    network = {"width": sizes.chain_width, "depth": sizes.chain_depth}
+    settings = cf.TrainingConfig(learn="fusion", team_denoiser=False, over_time="gated", steps=1, **network)
     return cf.fit(cf.HistoryDataset(episodes), None, settings, key=key, progress=False)
 
 

@@ -71,8 +71,7 @@ def play(
     problem, team = _opened(run, policy, greedy)
     with closing(problem):
         shown_agents(problem.num_agents, agent)  # before the work, not after it
-        keys = jax.random.split(jax.random.key(shared.seed), episodes)
-        is_page = out.suffix.lower() == ".html"
+        keys, is_page = jax.random.split(jax.random.key(shared.seed), episodes), out.suffix.lower() == ".html"
         records = [record_episode(problem, team, key=key, num_steps=steps, pictures=not is_page) for key in keys]
     if is_page:
         content = content_of_records(problem, records, _inference(team), title=f"Episodes of {Path(run).name}")

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 from xla_flags import QUICK_COMPILATION, known_flags
 
@@ -15,6 +16,8 @@ from jaxtyping import install_import_hook  # noqa: E402
 with install_import_hook(("composite_flow", "composite_flow_paper"), "beartype.beartype"):
     import composite_flow.policy  # noqa: F401 (which `composite_flow` alone does not load)
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background, from which programs under test have it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

@@ -114,8 +114,7 @@ def test_as_many_jobs_as_there_are_cores(jobs):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_the_one_that_started_it(tmp_path, how):
     program = (
-        "import signal, sys; from functools import partial; from pathlib import Path;"
-        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored where tests run in the background
+        "import sys; from functools import partial; from pathlib import Path;"
         "from test_process_pool import compute_all, run_until_stopped, quiet;"
         "compute_all(partial(run_until_stopped, Path(sys.argv[1])), ['works'], 2, quiet)"
     )

@@ -4,7 +4,7 @@ numbers            quantiles of |ŝ_k − s_k| over joint histories, samples and
 binary features    share of the estimates on the wrong side of ½
 one of k           share of the estimates whose largest feature is not the true one
 
-Of numbers also how often the stated intervals of fusion contain the truth.
+Of numbers also how often the stated intervals of fusion contain the truth, and how wide they are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,11 +31,13 @@ class FeatureErrors:
         wrong: for each other feature and way the share of wrong estimates; a group has its first and last name.
         covered: for each number, and "all numbers", the share of the joint histories whose truth lies in the interval
             of each level; empty where no intervals are stated.
+        half_widths: for each number half the width of these intervals in its own units, in the median.
     """
 
     numbers: dict[str, dict[str, dict[str, float]]]
     wrong: dict[str, dict[str, float]]
     covered: dict[str, dict[str, float]]
+    half_widths: dict[str, dict[str, float]]
 
 
 def feature_errors(
@@ -67,8 +69,8 @@ def feature_errors(
     }
     levels = [level for level in LEVELS if fused is not None and fused.promises(level)]
     if fused is None or not levels or not numbers:
-        return FeatureErrors(numbers, wrong, {})
-    return FeatureErrors(numbers, wrong, _coverage(fused, scaling.unscale(states), levels))
+        return FeatureErrors(numbers, wrong, {}, {})
+    return FeatureErrors(numbers, wrong, *_intervals(fused, scaling.unscale(states), levels))
 
 
 def _in_units(scaling: Scaling, differences: Array) -> np.ndarray:
@@ -94,22 +96,18 @@ def _are_wrong(found: Array, states: Array, first: int, stop: int) -> np.ndarray
     return chosen.argmax(axis=-1) != truth.argmax(axis=-1)
 
 
-def _coverage(
+def _intervals(
     fused: TeamEstimate, states: Float[Array, "joint state"], levels: Sequence[float]
-) -> dict[str, dict[str, float]]:
-    """Of each number and of all together."""
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+    """How often they contain the truth, of each number and of all together; and half their width, of each number."""
     numbers = np.flatnonzero(fused.types.is_number)
-    inside = {level: _inside(fused, states, numbers, level) for level in levels}
-    named = {fused.state_names[place]: column for column, place in enumerate(numbers)}
-    found = {
-        name: {f"{level:.0%}": float(lies[:, column].mean()) for level, lies in inside.items()}
-        for name, column in named.items()
-    }
-    return {"all numbers": {f"{level:.0%}": float(lies.mean()) for level, lies in inside.items()}, **found}
-
-
-def _inside(fused: TeamEstimate, states: Array, numbers: np.ndarray, level: float) -> np.ndarray:
-    bounds = [fused.interval(fused.state_names[place], level) for place in numbers]
-    low, high = (jnp.stack(side, axis=-1) for side in zip(*bounds, strict=True))
-    truth = states[:, numbers]
-    return np.asarray((truth >= low) & (truth <= high))
+    names, truth = [fused.state_names[place] for place in numbers], states[:, numbers]
+    inside, wide = {}, {}
+    for level in levels:
+        low, high = (jnp.stack(side, -1) for side in zip(*(fused.interval(name, level) for name in names), strict=True))
+        inside[f"{level:.0%}"] = np.asarray((truth >= low) & (truth <= high))
+        wide[f"{level:.0%}"] = np.median(np.asarray(high - low, np.float64) / 2, axis=0)
+    columns = dict(enumerate(names))
+    covered = {name: {level: float(lies[:, k].mean()) for level, lies in inside.items()} for k, name in columns.items()}
+    half_widths = {name: {level: float(half[k]) for level, half in wide.items()} for k, name in columns.items()}
+    return {"all numbers": {level: float(lies.mean()) for level, lies in inside.items()}, **covered}, half_widths

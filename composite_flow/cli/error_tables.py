@@ -6,50 +6,77 @@ from typing import Any
 from composite_flow.cli.reporting import table
 
 _MOST_ROWS = 20
+_LEVEL = "90%"
 _NAMES = {
-    "composite": "composite",
+    "composite": "diffusion",
     "fusion": "fusion",
-    "ridge_of_all_histories": "ridge all",
-    "ridge_of_own_history": "ridge own",
+    "ridge_of_all_histories": "ridge, all",
+    "ridge_of_own_history": "ridge, own",
     "constant": "mean state",
 }
 
 
-def error_tables(errors: Mapping[str, Any], units: Mapping[str, str]):
+def error_tables(result: Mapping[str, Any]):
     """Of numbers and of all other features, where there are some of both; binary states have their exact rate."""
-    numbers, wrong = errors["numbers"], errors["wrong"]
-    others = [_wrong_table(wrong)] if wrong else []
-    return [_numbers_table(numbers, errors["covered"], units), *others] if numbers else []
+    errors = result["errors"]
+    if not errors["numbers"]:
+        return []
+    intervals = [_intervals_table(result)] if errors["covered"] else []
+    return [_numbers_table(result), *intervals, *([_wrong_table(errors["wrong"])] if errors["wrong"] else [])]
 
 
-def _numbers_table(
-    numbers: Mapping[str, Mapping[str, Any]], covered: Mapping[str, Mapping[str, float]], units: Mapping[str, str]
-):
+def _numbers_table(result: Mapping[str, Any]):
     """Quantiles of the best way, and the 90% quantile of the others."""
+    numbers = result["errors"]["numbers"]
     ways = [way for way in _NAMES if way in next(iter(numbers.values()))]
     best = next(way for way in ("fusion", "composite", *ways) if way in ways)
     others = [way for way in ways if way != best]
     rows = [
         (
-            f"{name} ({units[name]})" if name in units else name,
+            _with_unit(name, result["units"]),
             *numbers[name][best].values(),
             *(numbers[name][way]["q90"] for way in others),
-            *([covered[name].get("90%")] if covered else []),
         )
         for name in _largest(numbers, best)
     ]
-    title = f"Errors of {_NAMES[best]} in the state's own units: half, 90%, 99% are below these; of the others 90%"
-    title += _told_of_all(covered) + _left_out(numbers)
-    columns = ["", "half", "90%", "99%", *(_NAMES[way] for way in others)]
-    return table(title, (*columns, *(["inside 90%"] if covered else [])), rows)
+    title = (
+        f"Absolute errors in the state's own units\n{_NAMES[best]}: median, and what 90% and 99% of its errors stay "
+    )
+    title += "below; other ways: what 90% stay below" + _left_out(numbers)
+    columns = (*(f"{_NAMES[best]} {of}" for of in ("median", "90%", "99%")), *(_NAMES[way] for way in others))
+    return table(title, ("", *columns), rows)
 
 
-def _told_of_all(covered: Mapping[str, Mapping[str, float]]) -> str:
-    """How often intervals hold, over all numbers."""
-    if not covered:
-        return ""
-    told = ", ".join(f"{level} in {share:.1%}" for level, share in covered["all numbers"].items())
-    return f"\n(intervals of fusion contain the truth: those of {told} of all numbers)"
+def _with_unit(name: str, units: Mapping[str, str]) -> str:
+    return f"{name} ({units[name]})" if name in units else name
+
+
+def _intervals_table(result: Mapping[str, Any]):
+    """How wide the intervals of fusion are, and how often they contain the truth."""
+    errors, numbers = result["errors"], result["errors"]["numbers"]
+    levels = list(errors["covered"]["all numbers"])
+    shown = _LEVEL if _LEVEL in levels else levels[-1]
+    rows = [
+        (
+            _with_unit(name, result["units"]),
+            errors["half_widths"][name][shown],
+            *(f"{errors['covered'][name][level]:.1%}" for level in levels),
+        )
+        for name in _largest(numbers, "fusion")
+    ]
+    rows.append(("all numbers", None, *(f"{share:.1%}" for share in errors["covered"]["all numbers"].values())))
+    title = f"Intervals of fusion: half the width of those of {shown}, in the median, and how often they contain the "
+    title += f"truth\n{_calibrated(result)}\nMore often than stated: wider than needed; less often: too narrow."
+    return table(title, ("", f"± ({shown})", *(f"in those of {level}" for level in levels)), rows)
+
+
+def _calibrated(result: Mapping[str, Any]) -> str:
+    """Of how many episodes the intervals are, and of how many these shares."""
+    calibration, episodes = result["calibration_episodes"], result["episodes"]
+    measured = f"measured on {episodes:,}: the fewer there are, the more these shares scatter."
+    if calibration is None:
+        return f"From validation errors, not calibrated; {measured}"
+    return f"Calibrated on {calibration:,} episodes, {measured}"
 
 
 def _left_out(features: Mapping[str, Any]) -> str:
@@ -75,19 +102,3 @@ def _wrong_table(wrong: Mapping[str, Mapping[str, float]]):
     rows = [(name, *(wrong[name][way] for way in ways)) for name in wrong if name in kept]
     title = "Features that are no numbers: share of wrong estimates" + _left_out(wrong)
     return table(title, ("", *(_NAMES[way] for way in ways)), rows)
-
-
-def answering_table(found: Mapping[str, Any]):
-    """What is gained where fusion answers only if it is sure."""
-    area, best, chance = found["area"], found["area_best"], found["area_random"]
-    title = "Fusion that answers only where it is surest: mean error ‖ŝ − s‖, scaled"
-    title += f"\n(area under this curve {area:.3g}; {best:.3g} if the errors were known, {chance:.3g} at random)"
-    if found["accepted"] is not None:
-        errors = "".join(_error_of(part, found) for part in ("accepted", "refused"))
-        title += f"\n(verdict: {found['accepted']:.1%} accepted{errors})"
-    return table(title, ("answered", "error"), list(found["risk"].items()))
-
-
-def _error_of(part: str, found: Mapping[str, Any]) -> str:
-    error = found[f"error_{part}"]
-    return "" if error is None else f", error of those {part} {error:.3g}"

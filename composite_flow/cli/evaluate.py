@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from tyro.conf import OmitArgPrefixes
 
-from composite_flow.analysis.comparison import JOINT_SAMPLES, compare_ways
-from composite_flow.cli.error_tables import answering_table, error_tables
+from composite_flow.analysis.comparison import compare_ways
+from composite_flow.cli.evaluation_tables import evaluation_tables
 from composite_flow.cli.options import DataFolder, RunFolder, Shared, part_in_words, refuse_existing
-from composite_flow.cli.reporting import show, status, table
+from composite_flow.cli.reporting import show, status
 from composite_flow.errors import InputError
 from composite_flow.evaluation import draw_joint
 from composite_flow.evaluation import evaluate as evaluate_model
@@ -21,7 +21,6 @@ from composite_flow.fusion.evaluation import evaluate_fusion
 from composite_flow.runs import RunData, open_run
 
 EVALUATION_FILE = "evaluation.json"
-_TELLS_NOTHING = 0.5  # where a guess is right as often, "right" tells nothing of an estimate
 
 
 def evaluate(
@@ -40,6 +39,7 @@ def evaluate(
     """Measure a run on episodes it has not seen: all that it learned, beside baselines and linear regressions.
 
     On the data that it was trained on these are the run's test episodes; of any other folder of the same problem all.
+    What each line of the result means stands in docs/evaluate.md.
 
     Args:
         run: folder of a finished run.
@@ -87,64 +87,9 @@ def _measured(opened: RunData, key: PRNGKeyArray, joint: int, radius: float | No
         key=jax.random.fold_in(key, 1),
     )
     told = {"part": opened.part, "joint_histories": len(steps), "units": opened.model.description.get("units", {})}
-    return {**found, **asdict(compared), **told}
-
-
-def evaluation_tables(result: dict[str, Any]):
-    """All ways side by side, errors by feature, fusion by size of team, and the checks of composite diffusion."""
-    fusion = [] if "fusion" not in result else _fusion_tables(result["fusion"])
-    checks = [] if "psnr_composite" not in result else [_checks_table(result)]
-    if "ways" not in result:
-        return [*fusion, _baselines_table(result), *checks]
-    answering = [answering_table(result["answering"])] if result["answering"] else []
-    return [_ways_table(result), *error_tables(result["errors"], result["units"]), *fusion, *answering, *checks]
-
-
-def _ways_table(result: dict[str, Any]):
-    """Every way with its cost, and what was left out."""
-    rows = [(_NAMES.get(name, name.replace("_", " ")), *way.values()) for name, way in result["ways"].items()]
-    title = f"Reconstruction of {result['joint_histories']} joint histories"
-    title += "".join(f"\n({reason})" for reason in result["left_out"].values())
-    return table(title, ("", "PSNR (dB)", "exact states", "calls", "messages", "bytes each"), rows)
-
-
-_NAMES = {
-    "composite": "composite diffusion",
-    "chain": "gated chain",
-    "filter": "filter over time",
-    "mean_of_joint_samples": f"mean of {JOINT_SAMPLES} joint samples",
-    "ridge_of_all_histories": "ridge, all histories",
-    "ridge_of_own_history": "ridge, each agent's own",
-    "constant": "training mean",
-}
-
-
-def _fusion_tables(found: dict[str, Any]):
-    """Fusion by size of the team."""
-    sizes = [(str(size), *scores.values(), size) for size, scores in found["sizes"].items()]
-    title = f"Fusion: one answer an agent, {found['message_bytes']} bytes each (the training mean: "
-    title += f"{found['psnr_constant']:.4g} dB)"
-    return [table(title, ("agents that answer", "PSNR (dB)", "exact states", "messages"), sizes)]
-
-
-def _baselines_table(result: dict[str, Any]):
-    """Composite diffusion beside the baselines that use its denoiser, as in the demo."""
-    rows = [("composite diffusion", result["psnr_composite"], result["exact_rate_composite"], result["denoiser_calls"])]
-    for name, scores in result["baselines"].items():
-        rows.append((name.replace("_", " "), scores["psnr"], scores["exact_rate"], scores["denoiser_calls"]))
-    return table("Reconstruction", ("", "PSNR (dB)", "exact states", "denoiser calls"), rows)
-
-
-def _checks_table(result: dict[str, Any]):
-    """What the checks said, and whether that means anything."""
-    guessing = result["right_by_guessing"]
-    title = "Checks of composite diffusion"
-    if guessing >= _TELLS_NOTHING:
-        told = f"The checks below tell nothing: the mean state alone is right at {guessing:.0%} of the steps"
-        title = f"{told}\n{title}"
-    checks = [
-        ("samples that pass", result["accepted_share"]),
-        ("wrong among these", result["wrong_among_accepted"]),
-        ("exact rate in states withheld from training", result["exact_rate_unseen_states"]),
-    ]
-    return table(f"{title}\n(right: {result['right_means']})", ("", "share"), checks)
+    calibration = None if opened.model.fusion is None else opened.model.fusion.calibration
+    episodes = {
+        "episodes": len(np.unique(np.asarray(opened.dataset.windows.episode_of_step)[np.asarray(steps)])),
+        "calibration_episodes": None if calibration is None else calibration.num_episodes,
+    }
+    return {**found, **asdict(compared), **told, **episodes}

@@ -4,17 +4,19 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from composite_flow.files.plain_json import jsonable
 from composite_flow.files.plain_table import TableValue, text
 from composite_flow.training import progress
 from composite_flow.training.progress import Advance, progress_bar, say
 
-__all__ = ["Advance", "progress_bar", "say", "show", "status", "table"]
+__all__ = ["Advance", "progress_bar", "say", "show", "show_table", "status", "table"]
 
 
 def show(result: dict[str, Any], tables: Sequence[Table], *, as_json: bool) -> None:
@@ -23,13 +25,23 @@ def show(result: dict[str, Any], tables: Sequence[Table], *, as_json: bool) -> N
         print(json.dumps(jsonable(result)), flush=True)
         return
     console = Console(highlight=False)
-    for table in tables:
-        console.print(table)
+    for place, drawn in enumerate(tables):
+        show_table(console, drawn, apart=place > 0)
+
+
+def show_table(console: Console, drawn: Table, *, apart: bool = False) -> None:
+    """A table under its title, which is as wide as the console: rich would break it where the table ends."""
+    if apart:
+        console.print()
+    console.print(Text(str(drawn.title), style="bold"))
+    without = copy(drawn)
+    without.title = None
+    console.print(without)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[TableValue]]) -> Table:
     """A table whose first column holds names and whose other columns hold numbers."""
-    drawn = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, padding=(0, 1))
+    drawn = Table(title=title, header_style="bold", box=None, padding=(0, 1))
     for place, column in enumerate(columns):
         drawn.add_column(column, justify="left" if place == 0 else "right")
     for row in rows:

@@ -1,0 +1,132 @@
+"""What `evaluate` prints: all ways, errors by feature, fusion by size of team, and what checks are worth.
+
+What each line means stands in docs/evaluate.md.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from composite_flow.analysis.comparison import JOINT_SAMPLES
+from composite_flow.cli.error_tables import error_tables
+from composite_flow.cli.reporting import table
+
+_TELLS_NOTHING = 0.5  # where a guess is right as often, "right" tells nothing of an estimate
+_CLOSE = 0.5  # decibels
+_BY = {"composite": "composite", "fusion": "fusion", "chain": "chain", "mean_of_joint_samples": "samples"}
+WAYS = {
+    "composite": "composite diffusion",
+    "individual_flow": "each agent's own flow",
+    "one_step": "one denoising call an agent, averaged",
+    "mean_of_individual_flows": "own flows, averaged",
+    "parallel_mean": "all at once, averaged each round",
+    "fusion": "fusion",
+    "chain": "gated chain",
+    "filter": "filter over time",
+    "mean_of_joint_samples": f"fusion, mean of {JOINT_SAMPLES} samples",
+    "ridge_of_all_histories": "ridge regression, all histories",
+    "ridge_of_own_history": "ridge regression, own history",
+    "constant": "mean state, whatever is seen",
+}
+
+
+def evaluation_tables(result: Mapping[str, Any]):
+    """All ways side by side, errors by feature, fusion by size of team, and the checks of composite diffusion."""
+    fusion = [] if "fusion" not in result else [_sizes_table(result["fusion"])]
+    checks = [] if "psnr_composite" not in result else [_checks_table(result)]
+    if "ways" not in result:
+        return [*fusion, _baselines_table(result), *checks]
+    answering = [_answering_table(result["answering"])] if result["answering"] else []
+    return [_ways_table(result), *error_tables(result), *fusion, *answering, *checks]
+
+
+def _ways_table(result: Mapping[str, Any]):
+    """Every way with its cost, which one to use, and what was left out."""
+    binary = any(way["exact_rate"] is not None for way in result["ways"].values())
+    columns = ["psnr", *(["exact_rate"] if binary else []), "calls", "messages", "message_bytes"]
+    rows = [(WAYS[name], *(way[column] for column in columns)) for name, way in result["ways"].items()]
+    title = f"How near each way comes to the true state, at {_moments(result)}\n{_advice(result['ways'])}"
+    title += "".join(f"\n{reason}" for reason in result["left_out"].values())
+    heads = {"psnr": "PSNR (dB)", "exact_rate": "exact states", "message_bytes": "bytes each"}
+    return table(title, ("", *(heads.get(column, column) for column in columns)), rows)
+
+
+def _moments(result: Mapping[str, Any]) -> str:
+    """Where it was measured: joint histories, each with its state, of so many episodes."""
+    count, episodes = result["joint_histories"], result["episodes"]
+    return f"{count:,} joint {'history' if count == 1 else 'histories'} of {_episodes(episodes)}"
+
+
+def _episodes(count: int) -> str:
+    return f"{count:,} episode{'s' if count != 1 else ''}"
+
+
+def _advice(ways: Mapping[str, Mapping[str, Any]]) -> str:
+    """The best way, those close behind it, and the best one that `reconstruct` knows."""
+    best = max(ways, key=lambda name: ways[name]["psnr"])
+    near = [name for name in ways if name != best and ways[best]["psnr"] - ways[name]["psnr"] < _CLOSE]
+    close = f" Close behind (within {_CLOSE:g} dB): {', '.join(WAYS[name] for name in near)}." if near else ""
+    learned = max((name for name in ways if name in _BY), key=lambda name: ways[name]["psnr"], default=None)
+    use = "" if learned is None else f" To infer states with this run: `reconstruct --by {_BY[learned]}`."
+    return f"Best here: {WAYS[best]}.{close}{use}"
+
+
+def _baselines_table(result: Mapping[str, Any]):
+    """Composite diffusion beside the baselines that use its denoiser, as in the demo."""
+    rows = [(WAYS["composite"], result["psnr_composite"], result["exact_rate_composite"], result["denoiser_calls"])]
+    for name, scores in result["baselines"].items():
+        rows.append((WAYS[name], scores["psnr"], scores["exact_rate"], scores["denoiser_calls"]))
+    return table("Reconstruction", ("", "PSNR (dB)", "exact states", "denoiser calls"), rows)
+
+
+def _sizes_table(found: Mapping[str, Any]):
+    """Fusion by size of the team."""
+    binary = any(scores["exact_rate"] is not None for scores in found["sizes"].values())
+    rows = [
+        (str(size), scores["psnr"], *([scores["exact_rate"]] if binary else []), size)
+        for size, scores in found["sizes"].items()
+    ]
+    title = f"Fusion when only some agents answer, drawn at random; {found['message_bytes']} bytes an answer"
+    title += f"\n(the mean state: {found['psnr_constant']:.4g} dB)"
+    return table(title, ("agents that answer", "PSNR (dB)", *(["exact states"] if binary else []), "messages"), rows)
+
+
+def _answering_table(found: Mapping[str, Any]):
+    """What is gained where fusion answers only if it is sure."""
+    area, best, chance = found["area"], found["area_best"], found["area_random"]
+    title = "Fusion that answers only where it claims to be surest: mean error ‖ŝ − s‖, scaled"
+    title += f"\nAveraged over these shares {area:.3g}, where the best order would give {best:.3g}, and a random one "
+    title += f"{chance:.3g}: {_order_in_words(area, best, chance)}."
+    if found["accepted"] is not None:
+        errors = "".join(_error_of(part, found) for part in ("accepted", "refused"))
+        title += "\nIts own verdict (sensors sound, histories like those of training, intervals narrow enough): "
+        title += f"{found['accepted']:.1%} accepted{errors}."
+    return table(title, ("share answered", "error"), list(found["risk"].items()))
+
+
+def _order_in_words(area: float, best: float, chance: float) -> str:
+    """How much of what the best order would gain its claims gain."""
+    gained = (chance - area) / (chance - best) if chance > best else 0.0
+    if gained < 0.2:
+        return "what it claims of its own errors hardly tells good answers from bad ones here"
+    return f"what it claims of its own errors gains {gained:.0%} of what could be gained"
+
+
+def _error_of(part: str, found: Mapping[str, Any]) -> str:
+    error = found[f"error_{part}"]
+    return "" if error is None else f", error of those {part} {error:.3g}"
+
+
+def _checks_table(result: Mapping[str, Any]):
+    """What the paper's checks of composite diffusion said, and whether that means anything."""
+    guessing, unseen = result["right_by_guessing"], result["exact_rate_unseen_states"]
+    title, empty = "Checks of composite diffusion (the paper's, and one more)", guessing >= _TELLS_NOTHING
+    title += f"\nAn estimate counts as right if {result['right_means']}."
+    if empty:
+        title += "\nDo not rely on these checks in this run: by this measure even the mean state is right at "
+        title += f"{guessing:.0%} of the steps, so that hardly an estimate can be wrong."
+    rows = [
+        ("estimates that pass", result["accepted_share"]),
+        ("wrong among these", "tells nothing" if empty else result["wrong_among_accepted"]),
+        *([] if unseen is None else [("exact in states withheld from training", unseen)]),
+    ]
+    return table(title, ("", "share"), rows)

@@ -1,0 +1,76 @@
+"""What `evaluate` says in words beside its numbers."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from composite_flow.cli.evaluation_tables import evaluation_tables
+from composite_flow.cli.reporting import show_table
+
+BY_NAME = {"fusion": 33.0, "ridge_of_all_histories": 32.6, "composite": 21.0, "constant": 15.0}
+QUANTILES = {"median": 1.0, "q90": 2.0, "q99": 3.0}
+ERRORS = {
+    "numbers": {"x": {name: QUANTILES for name in BY_NAME}},
+    "wrong": {},
+    "covered": {"all numbers": {"80%": 0.7, "90%": 0.985}, "x": {"80%": 0.7, "90%": 0.985}},
+    "half_widths": {"x": {"80%": 4.25, "90%": 7.75}},
+}
+CHECKS = {
+    "psnr_composite": 21.0,
+    "accepted_share": 0.685,
+    "wrong_among_accepted": 0.125,
+    "right_means": "it is near",
+    "exact_rate_unseen_states": None,
+}
+
+
+def said(ways=BY_NAME, guessing=1.0, exact_rate=None, area=0.2):
+    """All that is printed."""
+    costs = {"exact_rate": exact_rate, "calls": 1, "messages": 4, "message_bytes": 8}
+    result = {
+        **CHECKS,
+        "ways": {name: {"psnr": psnr, **costs} for name, psnr in ways.items()},
+        "left_out": {},
+        "errors": ERRORS,
+        "units": {"x": "m"},
+        "answering": {"area": area, "area_best": 0.1, "area_random": 0.3, "accepted": None, "risk": {"50%": 0.2}},
+        "right_by_guessing": guessing,
+        "joint_histories": 200,
+        "episodes": 30,
+        "calibration_episodes": 15,
+    }
+    console = Console(width=250, file=StringIO())
+    for table in evaluation_tables(result):
+        show_table(console, table)
+    return console.file.getvalue()
+
+
+def test_the_best_way_is_named_with_those_close_behind_and_the_option_that_has_it():
+    told = said()
+    assert "Best here: fusion. Close behind (within 0.5 dB): ridge regression, all histories." in told
+    assert "`reconstruct --by fusion`" in told and "200 joint histories of 30 episodes" in told
+    told = said({"fusion": 20.0, "ridge_of_all_histories": 32.6, "composite": 21.0})
+    assert "Best here: ridge regression, all histories. To infer states" in told and "--by composite`" in told
+
+
+def test_exact_states_have_a_column_where_there_are_some():
+    assert "exact states" not in said() and "exact states" in said(exact_rate=0.5)
+
+
+def test_intervals_are_told_with_their_width_and_of_how_many_episodes_they_are():
+    told = said()
+    assert "7.75" in told and "4.25" not in told
+    assert "98.5%" in told and "Calibrated on 15 episodes, measured on 30" in told
+
+
+@pytest.mark.parametrize("area, words", [(0.29, "hardly tells good answers from bad"), (0.2, "gains 50%")])
+def test_what_fusion_claims_of_its_errors_is_told_in_words(area, words):
+    assert words in said(area=area)
+
+
+def test_checks_that_even_a_guess_passes_tell_nothing():
+    assert "Do not rely on these checks" not in said(guessing=0.1) and "0.125" in said(guessing=0.1)
+    told = said(guessing=0.9)
+    assert "even the mean state is right at 90% of the steps" in told
+    assert "tells nothing" in told and "0.125" not in told

@@ -32,8 +32,9 @@ from composite_flow.export.folder import CLOSE, export_model
 from composite_flow.numerics.merging import merge_points
 from composite_flow.runtime.conversion import whole_shape
 from composite_flow.runtime.identity import model_checksum
+from composite_flow.runtime.inference import Inference
 from composite_flow.runtime.report import summed_report
-from composite_flow.runtime.start import Inference, make_rule
+from composite_flow.runtime.start import make_rule
 
 pytest.importorskip("onnx")
 standalone = pytest.importorskip("composite_flow.export.standalone.agent")

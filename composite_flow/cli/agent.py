@@ -33,7 +33,7 @@ class TeamOptions:
     robust: bool = False
     """Leave out those whose answers contradict all others'."""
     over_time: bool = False
-    """Carry what the team knows from step to step: by a model of `train --over-time product` and broadcast, or by one of
+    """Carry what the team knows from step to step: a model of `train --over-time product` by broadcast, one of
     `--over-time residual` or `gated` round a ring."""
     samples: int = 4
     """Of composite diffusion, round a ring."""

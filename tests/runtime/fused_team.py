@@ -68,20 +68,20 @@ def team_model(key, answers=None):
     return cf.Model(denoiser, LAYOUT, SCALING, 0.7, (), NAMES, {}, fusion)
 
 
-def shaken(made, key):
+def shaken(made, key, by=0.2):
     """The same with all that training changes drawn anew: much of it starts at zero."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(made)
     keys = jax.random.split(key, len(leaves))
     drawn = [not any(word in str(path) for word in ("prior", "history_m")) for path, _ in leaves]
-    changed = [x + 0.2 * d * jax.random.normal(k, x.shape) for (_, x), k, d in zip(leaves, keys, drawn, strict=True)]
+    changed = [x + by * d * jax.random.normal(k, x.shape) for (_, x), k, d in zip(leaves, keys, drawn, strict=True)]
     return structure.unflatten(changed)
 
 
 def with_filter(key, kind="product", size=LAYOUT.size, prior=PRIOR):
     """A model with a filter of drawn weights."""
     made = build_filter(kind, (jnp.zeros(size), jnp.ones(size)), prior, 12, 2, key=key)
-    model = team_model(key)
-    return dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, over_time=shaken(made, key)))
+    model, by = team_model(key), 0.2 if kind == "product" else 0.07  # what is added at every hop must not run away
+    return dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, over_time=shaken(made, key, by)))
 
 
 def with_chain(key):

@@ -77,9 +77,9 @@ def shaken(made, key, by=0.2):
     return structure.unflatten(changed)
 
 
-def with_filter(key, kind="product", size=LAYOUT.size, prior=PRIOR):
+def with_filter(key, kind="product", size=LAYOUT.size, prior=PRIOR, activation="relu"):
     """A model with a filter of drawn weights."""
-    made = build_filter(kind, (jnp.zeros(size), jnp.ones(size)), prior, 12, 2, key=key)
+    made = build_filter(kind, (jnp.zeros(size), jnp.ones(size)), prior, 12, 2, activation, key=key)
     model, by = team_model(key), 0.2 if kind == "product" else 0.07  # what is added at every hop must not run away
     return dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, over_time=shaken(made, key, by)))
 

@@ -19,7 +19,7 @@ from composite_flow.runtime.start import make_rule
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = os.environ.get("ROBOT_PYTHON", str(ROOT / ".venv-robot" / "bin" / "python"))
 LOGGED = episodes(10, length=10)
-CARRYING = {kind: with_filter(jax.random.key(3), kind) for kind in ("product", "residual")}
+CARRYING = ("product", "residual")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path(PYTHON).exists(), reason="make test installs .venv-robot")]
 
 
@@ -27,10 +27,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path(PYTHON).exists(), re
 def folder(tmp_path_factory):
     """Exports of a model of one step, and of two that carry over time."""
     folder = tmp_path_factory.mktemp("robots")
-    models = {"exported": team_model(jax.random.key(0)), **CARRYING}
-    for name, model in models.items():
-        export_model(model, folder / name)
+    export_model(team_model(jax.random.key(0)), folder / "exported")
+    for kind in CARRYING:
+        export_model(carrying(kind), folder / kind)
     return folder
+
+
+def carrying(kind):
+    return with_filter(jax.random.key(3), kind)
 
 
 def test_the_environment_has_no_jax():
@@ -86,13 +90,14 @@ def test_a_ring_without_jax_ends_alike_for_all(folder):
         assert all(told["mean"] == first["mean"] and told["share"] == first["share"] for told in others)
 
 
-@pytest.mark.parametrize(("kind", "rule"), [("product", "broadcast"), ("residual", "ring")])
+@pytest.mark.parametrize(("kind", "rule"), zip(CARRYING, ("broadcast", "ring"), strict=True))
 def test_a_team_without_jax_carries_what_it_knows(folder, kind, rule):
     """As agents on JAX do, on a simulated bus."""
     inference, unit = Inference(rule, over_time=True), np.asarray(SCALING.maximum - SCALING.minimum)
-    bus = SimulatedBus(CARRYING[kind], rule=lambda: make_rule(CARRYING[kind], inference))
+    model = carrying(kind)
+    bus = SimulatedBus(model, rule=lambda: make_rule(model, inference))
     for number in range(AGENTS):
-        bus.start(number, agent=cf.Agent(CARRYING[kind], number, over_time=True))
+        bus.start(number, agent=cf.Agent(model, number, over_time=True))
     for step, found in told_without_jax(folder, rule, 6, "--over-time", name=kind):
         bus.step(LOGGED, step)
         expected = np.asarray([list(told["mean"].values()) for told in bus.told[-AGENTS:]])

@@ -77,8 +77,7 @@ class Agent:
         if max_age < 0:
             raise InputError(f"max_age is a number of steps from 0 on, not {max_age}.")
         self.model, self.number, self.max_age = model, agent_number(agent, layout.settings), max_age
-        self._memory = Memory(layout.settings, self.number)
-        self._inbox = Inbox(layout.num_agents, self.number, max_age)
+        self._memory, self._inbox = Memory(layout.settings, self.number), Inbox(layout.num_agents, self.number, max_age)
         self.carried = carried_by(model, self.number, self._inbox, max_age) if over_time else None
         self._hops = hops_of(model, rule, by, self.carried)
         self._found: TeamEstimate | None = None

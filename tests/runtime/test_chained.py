@@ -298,6 +298,31 @@ def test_where_the_message_is_lost_all_go_on_from_the_step_before(residual):
             np.testing.assert_allclose(mean, known, atol=1e-5)
 
 
+def test_halves_of_a_team_go_on_apart_and_are_one_again_after_a_step(residual):
+    """Each half hands on a message of its own; once they meet all go on from where the first speaker's half was."""
+    bus, logged, half = on_a_bus(residual), episodes(EPISODE), lambda agent: agent // 2
+    histories, known = joint(logged), {0: residual.fusion.over_time.initial.mean}
+    known[1] = known[0]
+    for step in range(5):
+        apart, everybody = step in (2, 3), bus.members.values()
+        bus.lost = lambda _, sender, listener, apart=apart: apart and half(sender) != half(listener)
+        for one in everybody:
+            for other in everybody:
+                if half(one.agent.number) != half(other.agent.number):
+                    (one.miss if apart else one.meet)(other.agent.number, other.nonce, bus.now)
+        bus.step(logged, step)
+        order = draw_order(CARRIED.seed, step, 1, AGENTS)
+        start = dict(known)
+        for side in (0, 1):
+            speakers = [agent for agent in order if half(agent) == side] if apart else order
+            known[side] = heard_in(residual, order, start[half(speakers[0])], histories[step], speakers)
+        means, told = latest(bus, step)
+        for agent, mean in means.items():
+            np.testing.assert_allclose(mean, known[half(agent)], atol=1e-5)
+            assert told[agent]["hops"] == (AGENTS // 2 if apart else AGENTS)
+        assert len(means) == AGENTS and (np.abs(known[0] - known[1]).max() > 0.01) == apart
+
+
 def test_nobody_who_knows_how_the_episode_began_is_said(residual):
     """All members start in the middle of an episode: they infer from where the next one begins."""
     bus, logged = on_a_bus(residual), episodes(2 * EPISODE)

@@ -59,6 +59,7 @@ ELSEWHERE = {
     "training/loss.py": ["training/test_fit.py", "training/test_flow_loss.py"],
     "data/windows.py": ["data/test_dataset.py"],
     "fusion/over_time/alone.py": ["runtime/test_carrying.py"],
+    "fusion/over_time/rule.py": ["runtime/test_chained.py", "policy/test_belief_input.py"],
     **{
         f"fusion/over_time/{name}.py": [f"fusion/over_time/test_{of}.py" for of in ("filters", "exact_filters")]
         for name in ("build", "carried", "chains", "episode", "product", "reader", "segments")

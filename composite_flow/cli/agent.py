@@ -14,8 +14,8 @@ from composite_flow.errors import InputError
 class TeamOptions:
     """How a team infers and speaks; the same for all its members."""
 
-    rule: Literal["broadcast", "tree", "ring"] = "broadcast"
-    """Each answer to all; running sums along a tree; or composite diffusion round a ring."""
+    rule: Literal["broadcast", "tree", "ring", "chain"] = "broadcast"
+    """Each answer to all; running sums along a tree; or round a ring composite diffusion, or once the gated chain."""
     deadline: float = 0.1
     """Seconds after an observation at which its estimate is due, of those heard by then."""
     bits: Literal[32, 16, 8] = 32
@@ -33,7 +33,8 @@ class TeamOptions:
     robust: bool = False
     """Leave out those whose answers contradict all others'."""
     over_time: bool = False
-    """Carry what the team knows from step to step, by a model of `train --over-time product`; by broadcast."""
+    """Carry what the team knows from step to step: a model of `train --over-time product` by broadcast, one of
+    `--over-time residual` or `gated` round a ring."""
     samples: int = 4
     """Of composite diffusion, round a ring."""
     sweeps: int = 6
@@ -85,9 +86,9 @@ def agent(
 
 def parts_of(options: TeamOptions, team: str):
     """Settings of the messages, the inference, and what is lost."""
+    from composite_flow.runtime.inference import Inference
     from composite_flow.runtime.loss import Loss
     from composite_flow.runtime.member import Settings
-    from composite_flow.runtime.start import Inference
 
     key = None if options.key is None else options.key.read_bytes().strip()
     settings = Settings(team, options.deadline, options.bits, options.message_bytes, key)

@@ -43,8 +43,10 @@ def team(
         episodes: how many to replay.
         period: seconds between two steps at least.
     """
+    from composite_flow.runtime.start import make_rule
+
     opened = open_run(run, data)
-    parts_of(options, "team")  # refused here, before nine processes do so
+    make_rule(opened.model, parts_of(options, "team")[1])  # refused here, before nine processes do so
     steps = _steps(opened, episodes)
     with page.served() as server:
         watched = None

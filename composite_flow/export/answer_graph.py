@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from composite_flow.data.scaling import Scaling
+from composite_flow.export.feature_graph import probabilities, where
 from composite_flow.export.graph import Graph
 from composite_flow.fusion.answers import Prior
 from composite_flow.fusion.familiar import CHECKS, Familiar
@@ -32,14 +33,14 @@ def fuse_graph(prior: Prior, scaling: Scaling) -> bytes:
     number = np.asarray(prior.types.is_number, np.float32)
     divisor = graph.plus(weight, np.asarray(prior.precision))
     mean = graph.plus(graph.apply("Div", evidence, divisor), np.asarray(prior.mean))
-    chance = _probabilities(graph, graph.plus(evidence, np.asarray(prior.logits)), prior)
-    mean = _where(graph, number, mean, chance)
+    chance = probabilities(graph, graph.plus(evidence, np.asarray(prior.logits)), prior.types)
+    mean = where(graph, number, mean, chance)
     one = graph.constant(np.ones(size))
     variance = graph.apply("Div", one, graph.plus(precision, np.asarray(prior.precision)))
     spread = graph.apply("Mul", chance, graph.apply("Sub", one, chance))
     low, unit = np.asarray(scaling.minimum), np.asarray(scaling.maximum - scaling.minimum)
     graph.output("mean", graph.plus(graph.scaled(mean, unit), low), size)
-    graph.output("variance", graph.scaled(_where(graph, number, variance, spread), unit**2), size)
+    graph.output("variance", graph.scaled(where(graph, number, variance, spread), unit**2), size)
     return graph.serialized()
 
 
@@ -116,20 +117,3 @@ def _sureness(graph: Graph, answers: Any, here: str, name: str, unit: str) -> st
     said = graph.plus(graph.times(here, getattr(answers, f"{name}_weights")), getattr(answers, f"{name}_bias"))
     limits = graph.constant(-LARGEST_EXPONENT), graph.constant(LARGEST_EXPONENT)
     return graph.apply("Mul", graph.apply("Exp", graph.apply("Clip", graph.scaled(said, 4.0), *limits)), unit)
-
-
-def _probabilities(graph: Graph, logits: str, prior: Prior) -> str:
-    """Of binary features and groups; of numbers anything."""
-    found = graph.apply("Sigmoid", logits)
-    size = len(prior.mean)
-    for first, stop in prior.types.groups:
-        chances = graph.apply("Softmax", graph.columns(logits, first, stop), axis=1)
-        parts = [graph.columns(found, 0, first)] if first else []
-        parts += [chances, *([graph.columns(found, stop, size)] if stop < size else [])]
-        found = graph.apply("Concat", *parts, axis=1)
-    return found
-
-
-def _where(graph: Graph, chosen: np.ndarray, one: str, other: str) -> str:
-    """One where it is chosen, the other elsewhere; both are finite."""
-    return graph.apply("Add", graph.scaled(one, chosen), graph.scaled(other, 1.0 - chosen))

@@ -2,7 +2,8 @@
 
 manifest.json     layout of histories, names, shapes of answers, the model's checksum, and the format's version
 measured.npz      how far errors reach and what is usual among sound agents, where it was measured
-*.onnx            or *.stablehlo: `answer` and `fuse`, `condition` and `denoise`, as far as they were learned
+*.onnx            or *.stablehlo: `answer` and `fuse`, `condition` and `denoise`, as far as they were learned; over time
+                  `filter_say`, `filter_predict` and `filter_take_in`, or `filter_hop`; `chain_hop` of the gated chain
 agent.py          with ONNX: the agent in NumPy; python FOLDER --name 3 --team T runs it on a bus
 composite_flow/   with ONNX: the modules that it imports, which need NumPy alone
 """
@@ -17,20 +18,21 @@ import numpy as np
 from jax import export as jax_export
 
 from composite_flow.errors import FileError, InputError, MismatchError
-from composite_flow.export.answer_graph import answer_graph, fuse_graph
-from composite_flow.export.denoiser_graph import condition_graph, denoise_graph
-from composite_flow.export.functions import Exported, functions_of
+from composite_flow.export.function import Exported
+from composite_flow.export.functions import functions_of
+from composite_flow.export.graphs import graph_of
 from composite_flow.export.manifest import manifest_of, measured_of
 from composite_flow.files.plain_json import write_json
 from composite_flow.model import Model
-from composite_flow.network import Network
 
 Format = Literal["onnx", "stablehlo"]
 CLOSE = 1e-5  # of the largest value of a row, or of 1
 STANDALONE = ("agent.py", "__main__.py")
-RUNTIME = (
-    "broadcast bus inbox ledger loss member memory message names observation payload process ring sent tree".split()
-)
+BESIDE = ("answers", "estimate", "exported", "hops", "over_time", "verdict")
+RUNTIME = """
+    broadcast bus carrying chained inbox inference ledger loss member memory message names observation payload process
+    ring rounds sent tree
+""".split()
 _HERE = Path(__file__).parent
 
 
@@ -105,13 +107,7 @@ def _difference(name: str, function: Exported, call: Callable[..., dict[str, np.
 
 
 def _onnx_of(model: Model, name: str, function: Exported) -> bytes:
-    if name in ("condition", "denoise"):
-        assert isinstance(model.denoiser, Network)
-        return (condition_graph if name == "condition" else denoise_graph)(model.denoiser)
-    assert model.fusion is not None
-    answers = model.fusion.answers
-    familiar = None if model.fusion.watch is None else model.fusion.watch.familiar
-    return answer_graph(answers, familiar) if name == "answer" else fuse_graph(answers.prior, model.scaling)
+    return graph_of(model, name)
 
 
 def _run_onnx(path: Path) -> Callable[..., dict[str, np.ndarray]]:
@@ -147,7 +143,7 @@ def _copy_standalone(folder: Path) -> None:
     package = folder / "composite_flow"
     needed = [
         "errors",
-        *(f"export/standalone/{name}" for name in ("exported", "verdict")),
+        *(f"export/standalone/{name}" for name in BESIDE),
         *(f"runtime/{name}" for name in RUNTIME),
     ]
     for path in (package / f"{name}.py" for name in needed):

@@ -1,8 +1,5 @@
 """What is exported, as functions of JAX over batches: what files of every format are held against."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,39 +7,34 @@ import numpy as np
 from jaxtyping import Array
 
 from composite_flow.errors import InputError
+from composite_flow.export.filter_functions import of_carried_chain, of_chain, of_product
+from composite_flow.export.function import Exported
 from composite_flow.fusion.answers import Answer, Answers
 from composite_flow.fusion.familiar import Familiar
 from composite_flow.fusion.fuse import posterior
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.over_time.alone import fitting
+from composite_flow.fusion.over_time.chains import ChainFilter
+from composite_flow.fusion.over_time.product import PredictorNetwork, ProductFilter, SpeakerNetwork
 from composite_flow.model import Model
 from composite_flow.network import Network
 from composite_flow.runtime.conversion import rest_of
 
 
-class Exported(NamedTuple):
-    """One function of a model.
-
-    Attributes:
-        call: arrays (batch, …) to a dictionary of arrays (batch, …).
-        inputs: names and sizes of its arguments, in order.
-        examples: arguments as they occur, of a few rows.
-    """
-
-    call: Callable[..., dict[str, Array]]
-    inputs: dict[str, int]
-    examples: tuple[np.ndarray, ...]
-
-
 def functions_of(model: Model, rows: int = 64) -> dict[str, Exported]:
     """`answer` and `fuse` where fusion was learned, `condition` and `denoise` where a denoiser was.
 
+    Of filters and chains what `filter_functions` says.
+
     Raises:
-        InputError: the denoiser is of a class of one's own.
+        InputError: the denoiser or the filter is of a class of one's own.
+        MismatchError: the filter is of another problem or length of histories.
     """
     random = np.random.default_rng(0)
     found: dict[str, Exported] = {}
     if model.fusion is not None:
-        found |= _of_fusion(model, _histories(model, random, rows), random)
+        histories = _histories(model, random, rows)
+        found |= {**_of_fusion(model, histories, random), **_carried(model, histories, random)}
     if isinstance(model.denoiser, Network):
         found |= _of_denoiser(model.denoiser, _histories(model, random, rows), random)
     elif model.has_denoiser:
@@ -74,6 +66,22 @@ def _of_fusion(model: Model, histories: np.ndarray, random) -> dict[str, Exporte
     inputs = {name: size for name in ("evidence", "weight", "precision")}
     told = Exported(answer, {"history": model.layout.size}, (histories,))
     return {"answer": told, "fuse": Exported(fuse, inputs, sums)}
+
+
+def _carried(model: Model, histories: np.ndarray, random) -> dict[str, Exported]:
+    """Of the chain and of the filter, as far as they were learned."""
+    fusion = model.fusion
+    assert fusion is not None
+    found = {} if fusion.chain is None else of_chain(fusion.chain, histories, random)
+    if fusion.over_time is None:
+        return found
+    learned = fitting(fusion.over_time, len(model.state_names), model.layout.size)
+    if isinstance(learned, ChainFilter):
+        return {**found, **of_carried_chain(learned, histories, random)}
+    networks = isinstance(learned, ProductFilter) and isinstance(learned.speaker, SpeakerNetwork)
+    if not isinstance(learned, ProductFilter) or not networks or not isinstance(learned.predictor, PredictorNetwork):
+        raise InputError("Only filters that were trained by this library can be exported.")
+    return {**found, **of_product(learned, histories, random)}
 
 
 def _sent_parts(answers: Answers, familiar: Familiar | None, history: Array) -> dict[str, Array]:

@@ -10,9 +10,9 @@ from composite_flow.fusion.doubts import USUAL
 from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.sparse import SparseAnswers
 from composite_flow.model import Model
-from composite_flow.runtime.identity import model_checksum, sent_shapes
+from composite_flow.runtime.identity import carries, model_checksum, sent_shapes
 
-FORMAT = 2
+FORMAT = 3
 """Of the folder; an agent refuses every other one."""
 
 
@@ -33,7 +33,26 @@ def manifest_of(model: Model, form: str, functions: list[str]) -> dict[str, Any]
     prior = {name: np.asarray(getattr(answers.prior, name)).tolist() for name in ("mean", "precision", "logits")}
     prior["groups"] = [list(group) for group in answers.prior.types.groups]
     numbers = np.asarray(answers.prior.types.is_number).tolist()
-    return {**about, "answers": shapes, "slots": slots, "prior": prior, "is_number": numbers}
+    about |= {"answers": shapes, "slots": slots, "prior": prior, "is_number": numbers}
+    return {**about, "over_time": _over_time_of(model), "chain": _chain_of(model)}
+
+
+def _over_time_of(model: Model) -> dict[str, Any] | None:
+    """The kind of the filter, what is known before an episode, scaled, and the checksum of those who carry it."""
+    learned = None if model.fusion is None else model.fusion.over_time
+    if learned is None:
+        return None
+    known = learned.initial
+    initial = {name: np.asarray(getattr(known, name)).tolist() for name in ("mean", "weight", "precision")}
+    return {"kind": carries(model), "initial": initial, "checksum": model_checksum(model, over_time=True).hex()}
+
+
+def _chain_of(model: Model) -> dict[str, Any] | None:
+    """Where the gated chain's message begins, scaled, and the checksum of those who hand it on."""
+    chain = None if model.fusion is None else model.fusion.chain
+    if chain is None:
+        return None
+    return {"start": np.asarray(chain.prior_mean).tolist(), "checksum": model_checksum(model, by_chain=True).hex()}
 
 
 def measured_of(model: Model) -> dict[str, np.ndarray]:

@@ -19,8 +19,9 @@ from composite_flow.errors import FileError, MismatchError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
 from composite_flow.files.plain_json import jsonable
 from composite_flow.files.run_record import started_or_resumed
+from composite_flow.fusion.over_time.rule import FilterDenoiser
 from composite_flow.model import Model, load
-from composite_flow.policy.belief import FilterDenoiser, belief_of
+from composite_flow.policy.belief import belief_of
 from composite_flow.policy.config import InferenceConfig, MappoConfig
 from composite_flow.policy.inference import Inference
 from composite_flow.policy.inputs import OWN_ALONE, PolicyInput, input_class, policy_input

@@ -8,31 +8,35 @@
 
 It holds nothing of others but what they sent. `model.fuse` and `reconstruct` are these steps for all agents at once:
 they share the network's answers, their sum and what is told of it, and the rule's `hop`. With `over_time=True` it
-carries the team's last estimate to the next step, as `model.filter` does (`carrying`).
+carries the team's last estimate to the next step, as `model.filter` does: by its answers (`carrying`), or by a chain,
+whose message starts from the last one (`chained`).
+
+    message = first.begin()                     # by the step's first speaker
+    message = agent.hop(message)                # by each in turn
+    agent.end(message)                          # by all of them, who hear where it ended
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from composite_flow.certificate.checks import Certificate, certify_agent
 from composite_flow.composite.rule import DEFINITION_6, CompositionRule, Message
-from composite_flow.composite.turns import hop_samples
 from composite_flow.errors import InputError
 from composite_flow.fusion.lacking import lacking
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.one_estimate import fuse_sent
 from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.model import Model
-from composite_flow.runtime.agent_check import AgentCheck, doubt_of
-from composite_flow.runtime.carrying import Carrying
-from composite_flow.runtime.conversion import as_network_says, said_by, sent_shape
+from composite_flow.runtime.agent_check import AgentCheck, certificate_of, doubt_of
+from composite_flow.runtime.conversion import gathered, said_by, sent_shape
+from composite_flow.runtime.hops import HopsBy, hops_of
 from composite_flow.runtime.inbox import Inbox
 from composite_flow.runtime.memory import Memory
 from composite_flow.runtime.names import agent_number
+from composite_flow.runtime.over_time import carried_by
 from composite_flow.runtime.sent import Sent, SentShape
 
 
@@ -42,7 +46,7 @@ class Agent:
     Attributes:
         model, number: the same for the whole team, and which agent it is.
         max_age: an answer counts for so many steps beyond its own.
-        rule: what it does with a message that goes round.
+        carried: what it carries over time; None where it does not.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Agent:
         *,
         max_age: int = 0,
         rule: CompositionRule = DEFINITION_6,
+        by: HopsBy = "denoiser",
         over_time: bool = False,
     ):
         """An agent that has seen nothing yet.
@@ -60,20 +65,21 @@ class Agent:
             model: learned for the whole team.
             agent: its name or its number.
             max_age: steps for which an answer of another counts after its own; 0 for answers of the present step alone.
-            rule: of composition, for `hop`.
-            over_time: whether it carries what the team knows from step to step, by the filter that the model learned.
+            rule, by: what its hops are: of the denoiser, by the rule, or of the gated chain.
+            over_time: whether it carries what the team knows from step to step, by the filter that the model learned;
+                where that is a chain, its hops are the chain's.
 
         Raises:
-            InputError: there is no such agent, the age is negative, or the model has no filter whose answers add up.
+            InputError: there is no such agent, the age is negative, or the model did not learn what is asked for.
             MismatchError: the filter is of another problem or length of histories.
         """
         layout = model.layout
         if max_age < 0:
             raise InputError(f"max_age is a number of steps from 0 on, not {max_age}.")
-        self.model, self.number, self.max_age, self.rule = model, agent_number(agent, layout.settings), max_age, rule
-        self._memory = Memory(layout.settings, self.number)
-        self._inbox = Inbox(layout.num_agents, self.number, max_age)
-        self._carrying = Carrying(model, self.number, self._inbox, max_age) if over_time else None
+        self.model, self.number, self.max_age = model, agent_number(agent, layout.settings), max_age
+        self._memory, self._inbox = Memory(layout.settings, self.number), Inbox(layout.num_agents, self.number, max_age)
+        self.carried = carried_by(model, self.number, self._inbox, max_age) if over_time else None
+        self._hops = hops_of(model, rule, by, self.carried)
         self._found: TeamEstimate | None = None
         self._forget_step()
 
@@ -108,8 +114,8 @@ class Agent:
             InputError: an observation of another size or not finite, no such action, or a step that was observed; over
                 time also an episode of which it did not see the beginning.
         """
-        if self._carrying is not None:
-            self._carrying.check(self.step + 1 if step is None else step, begins, first=self.step < 0)
+        if self.carried is not None:
+            self.carried.check(self.step + 1 if step is None else step, begins, first=self.step < 0)
         self._memory.observe(observation, action, step, begins=begins)
         self._went_on(begins)
 
@@ -122,26 +128,37 @@ class Agent:
         """Forget everything, as at the start of an episode."""
         self._memory = Memory(self.model.layout.settings, self.number)
         self._inbox.forget()
-        if self._carrying is not None:
-            self._carrying.forget()
+        if self.carried is not None:
+            self.carried.forget()
         self._found = None
         self._forget_step()
 
     # --- what it sends
 
     def answer(self) -> Sent:
-        """What its own history says, and how unlike those of training it is, to be sent to all others.
-
-        Numbers on the host, scaled like the data.
+        """What its own history says, and how unlike those of training it is, to be sent to all others; scaled.
 
         Raises:
             InputError: the model learned no fusion, or nothing was observed at this step.
         """
         if self._said is None:
             self._check_sees()
-            history, kept = self.history, self._carrying
+            history, kept = self._memory.history, self.carried
             self._said = said_by(self._fusion, history) if kept is None else kept.answer(self.step, history)
         return self._said
+
+    @property
+    def rule(self) -> CompositionRule:
+        """What it does with a message that goes round."""
+        return self._hops.rule
+
+    def begin(self) -> Message:
+        """A chain's message for the step's first speaker: over time what the team knew last, else what was before.
+
+        Raises:
+            InputError: how the episode began is unknown, or it is no chain: composite diffusion begins with noise.
+        """
+        return self._hops.begin()
 
     def hop(self, messages: Message, noise: Float[Array, "samples state"] | None = None) -> Message:
         """What it makes of a message that goes round, for all samples that the message carries.
@@ -153,18 +170,27 @@ class Agent:
         Raises:
             InputError: the model learned no denoiser, or nothing was observed at this step.
         """
-        if self._context is None:
-            self._check_sees()
-            self._context = _conditioned(self.model.denoiser, self.history)
-        sent, self._received = hop_samples(self.rule, self.model.denoiser, self._context, messages, noise)
-        return sent
+        self._check_sees()
+        return self._hops.hop(self._memory.history, messages, noise)
+
+    def end(self, messages: Message, participants: Sequence[int] | None = None, step: int | None = None) -> bool:
+        """Hear where a chain's message over time ended, and whether that is news; the next step begins there.
+
+        Args:
+            messages, participants: as the last one sent it on, and who had spoken; all where None.
+            step: of which it is; the present one by default.
+
+        Raises:
+            InputError: there is no such chain, or it is no message of it.
+        """
+        return self._hops.end(messages, participants, self.step if step is None else step, self.model.layout.num_agents)
 
     # --- what it hears, and what follows
 
     @property
     def sent_shape(self) -> SentShape:
         """Of this agent's answers; other agents' may differ in which entries are numbers."""
-        return sent_shape(self._fusion, self.number, self._carrying is not None)
+        return sent_shape(self._fusion, self.number, self.carried is not None)
 
     def receive(self, sender: int, step: int, message: Sent) -> bool:
         """Take in another's answer.
@@ -178,11 +204,10 @@ class Agent:
             Whether it is kept. The first answer of a sender and step counts; those older than all that are kept do not.
 
         Raises:
-            InputError: there is no such other agent, or its answer is of another shape, not finite, or its weights are
-                negative.
+            InputError: there is no such other agent, or its answer is of another shape, or not finite.
         """
         is_other = 0 <= sender < self.model.layout.num_agents
-        if is_other and not sent_shape(self._fusion, sender, self._carrying is not None).fits(message):
+        if is_other and not sent_shape(self._fusion, sender, self.carried is not None).fits(message):
             raise InputError(f"What agent {sender} sent is no answer of this model's agents.")
         return self._inbox.receive(int(sender), int(step), message)
 
@@ -193,7 +218,7 @@ class Agent:
 
     def heard(self, within: int | None = None) -> dict[int, int]:
         """Whose answers count now, itself aside, and of which step they are; `within` as in `estimate`."""
-        return {sender: step for sender, (step, _) in self._answers(within).items()}
+        return {sender: step for sender, (step, _) in self._inbox.heard(self.step, within).items()}
 
     def estimate(self, within: int | None = None, *, robust: bool | float = False) -> TeamEstimate:
         """What those heard and itself say together, in the state's own units, with its verdict: as `Model.fuse` does.
@@ -202,17 +227,17 @@ class Agent:
             within: answers count that are no older than so many steps; `max_age` where not given.
             robust: as in `Model.fuse`.
 
-        Over time, what `model.filter` says of the answers of all steps, each at its own, or where nobody has answered
-        what was predicted; without a verdict, intervals, and these options.
+        Over time, what `model.filter` says of all that was heard, each at its own step, or where nobody was what was
+        predicted; without a verdict, intervals, and these options.
 
         Raises:
             InputError: nobody has answered, no fusion was learned, or `within` is larger than `max_age`.
         """
-        if self._carrying is not None:
+        if self.carried is not None:
             if self.sees:
-                self.answer()  # which is kept there
-            self._found = self._carrying.estimate(self.step, asked=(within, robust))
-            return self._found
+                self.carried.speak(self.step, self._memory.history)
+            self._found = found = self.carried.estimate(self.step, asked=(within, robust))
+            return found
         sent, unlike, team = self._gathered(within)
         if not team.any():
             raise InputError("Nobody has answered at this step, not even this agent: nothing can be inferred.")
@@ -231,7 +256,12 @@ class Agent:
         Raises:
             InputError: nothing was estimated and no samples are given, or there is no radius.
         """
-        return AgentCheck(self._certificate(samples, radius), self._doubt())
+        certificate = None
+        if self.model.has_denoiser:
+            self._check_sees()
+            known = self.model, self.number, self.history, self._hops.received, self._found
+            certificate = certificate_of(*known, samples, radius)
+        return AgentCheck(certificate, self._doubt())
 
     @property
     def _fusion(self) -> LearnedFusion:
@@ -242,58 +272,28 @@ class Agent:
     def _went_on(self, begins: bool) -> None:
         if begins:
             self._inbox.forget(before=self.step)
-        if self._carrying is not None:
-            self._carrying.follow(self.step, begins)
+        if self.carried is not None:
+            self.carried.follow(self.step, begins)
         self._forget_step()
 
     def _forget_step(self) -> None:
         self._said: Any = None
-        self._context: Any = None
-        self._received: Any = None
+        self._hops.forget()
 
     def _check_sees(self) -> None:
         if not self._memory.sees:
             raise InputError("This agent has observed nothing at this step, of which it could say something.")
 
-    def _answers(self, within: int | None) -> dict[int, tuple[int, Sent]]:
-        within = self.max_age if within is None else within
-        if not 0 <= within <= self.max_age:
-            raise InputError(f"within is an age from 0 to max_age, {self.max_age}, not {within}.")
-        return self._inbox.heard(self.step, within)
-
     def _gathered(self, within: int | None) -> tuple[Any, np.ndarray | None, np.ndarray]:
         """What every agent sent, what it said of its history, zeros of those who were not heard; and who was."""
-        heard = {sender: sent for sender, (_, sent) in self._answers(within).items()}
-        if self._memory.sees:
+        heard = {sender: sent for sender, (_, sent) in self._inbox.heard(self.step, within).items()}
+        if self.sees:
             heard[self.number] = self.answer()
-        team = np.isin(np.arange(self.model.layout.num_agents), list(heard))
-        nothing = self.sent_shape.nothing
-        rows = [heard.get(agent, nothing) for agent in range(len(team))]
-        sent = Sent(*(np.stack(parts) for parts in zip(*rows, strict=True)))
-        return as_network_says(self._fusion, sent), sent.unlike if sent.unlike.size else None, team
-
-    def _certificate(self, samples, radius: float | None) -> Certificate | None:
-        if not self.model.has_denoiser:
-            return None
-        radius = self.model.radius if radius is None else radius
-        if radius is None:
-            raise InputError("This model's radius was not measured; give one to check with.")
-        if samples is None:
-            if self._found is None:
-                raise InputError("There is nothing to check: call `estimate` first, or give the team's states.")
-            samples = self.model.scaling.scale(self._found.mean)[None]
-        self._check_sees()
-        at = self._received if self._received is not None else samples
-        return certify_agent(self.model.denoiser, self.number, self.history, at, samples, radius=radius)
+        return gathered(self._fusion, heard, self.sent_shape.nothing, self.model.layout.num_agents)
 
     def _doubt(self) -> float | None:
-        fused = self.model.fusion is not None and self._carrying is None
+        fused = self.model.fusion is not None and self.carried is None
         if not fused or not self._fusion.is_watched or not self._memory.sees:
             return None
         sent, _, team = self._gathered(None)
         return doubt_of(self._fusion, sent, team, self.number, self.history) if team.sum() > 1 else None
-
-
-@eqx.filter_jit
-def _conditioned(denoiser, history):
-    return denoiser.condition(history)

@@ -7,11 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from composite_flow.certificate.checks import Certificate
+from composite_flow.certificate.checks import Certificate, certify_agent
+from composite_flow.errors import InputError
 from composite_flow.fusion.contradictions import unusual
 from composite_flow.fusion.doubts import Watch
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.one_estimate import answers_sent
+from composite_flow.fusion.team_estimate import TeamEstimate
+from composite_flow.model import Model
 
 
 class AgentCheck(NamedTuple):
@@ -26,6 +29,39 @@ class AgentCheck(NamedTuple):
 
     certificate: Certificate | None
     doubt: float | None
+
+
+def certificate_of(
+    model: Model,
+    agent: int,
+    history: Float[Array, " history"],
+    received: Float[Array, "samples state"] | None,
+    found: TeamEstimate | None,
+    samples: Float[Array, "samples state"] | None,
+    radius: float | None,
+) -> Certificate:
+    """Whether an agent is stable where it received noisy states, and can hold the team's states possible.
+
+    Args:
+        model: with a denoiser.
+        agent, history: whose.
+        received: by its last hop; the team's states where it made none.
+        found: what the agent estimated last.
+        samples: states of the team, scaled; the mean that was estimated where None.
+        radius: D_φ, scaled; the model's own where None.
+
+    Raises:
+        InputError: there is no radius, or neither samples nor an estimate.
+    """
+    if samples is None:
+        if found is None:
+            raise InputError("There is nothing to check: call `estimate` first, or give the team's states.")
+        samples = jnp.asarray(model.scaling.scale(found.mean))[None]
+    radius = model.radius if radius is None else radius
+    if radius is None:
+        raise InputError("This model's radius was not measured; give one to check with.")
+    at = samples if received is None else received
+    return certify_agent(model.denoiser, agent, history, at, samples, radius=radius)
 
 
 def doubt_of(

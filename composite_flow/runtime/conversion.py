@@ -1,5 +1,6 @@
 """Answers of networks as numbers to be sent, and back."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,13 +10,21 @@ import numpy as np
 from composite_flow.fusion.answers import Answer
 from composite_flow.fusion.familiar import CHECKS
 from composite_flow.fusion.learned import LearnedFusion
+from composite_flow.fusion.over_time.chains import ChainFilter
 from composite_flow.fusion.slot_answer import SlotAnswer
 from composite_flow.fusion.sparse import SparseAnswers
+from composite_flow.runtime.chained import no_answers
 from composite_flow.runtime.sent import Sent, SentShape
 
 
 def sent_shape(fusion: LearnedFusion, agent: int, over_time: bool = False) -> SentShape:
-    """What an agent's answers look like as they are sent; over time, of those beside what a team carries."""
+    """What an agent's answers look like as they are sent; over time, of those beside what a team carries.
+
+    Raises:
+        InputError: what is carried is a chain's message.
+    """
+    if over_time and isinstance(fusion.over_time, ChainFilter):
+        raise no_answers()
     answers, types = fusion.answers, fusion.answers.prior.types
     unit = np.where(types.is_number, np.asarray(answers.prior.precision), 1.0).astype(np.float32)
     if over_time:
@@ -59,6 +68,23 @@ def as_network_says(fusion: LearnedFusion, sent: Sent) -> Answer | SlotAnswer:
     if isinstance(fusion.answers, SparseAnswers):
         return SlotAnswer(evidence, weight, precision, rest[:, 0])
     return Answer(evidence, weight, precision, rest)
+
+
+def gathered(
+    fusion: LearnedFusion, heard: Mapping[int, Sent], nothing: Sent, num_agents: int
+) -> tuple[Any, np.ndarray | None, np.ndarray]:
+    """What agents sent, as networks say it, and what they said of their histories (if anything); and who was heard.
+
+    Args:
+        fusion: of the team.
+        heard: what was sent, by agent.
+        nothing: the answer of those who were not heard.
+        num_agents: of the team.
+    """
+    rows = [heard.get(agent, nothing) for agent in range(num_agents)]
+    sent = Sent(*(np.stack(parts) for parts in zip(*rows, strict=True)))
+    team = np.isin(np.arange(num_agents), list(heard))
+    return as_network_says(fusion, sent), sent.unlike if sent.unlike.size else None, team
 
 
 def whole_shape(fusion: LearnedFusion) -> SentShape:

@@ -13,7 +13,7 @@ class Inbox:
 
     def __init__(self, num_agents: int, own: int, max_age: int):
         self._answers: dict[int, dict[int, Any]] = {sender: {} for sender in range(num_agents) if sender != own}
-        self._own, self._kept = own, max_age + 1 + HELD
+        self._own, self._max_age, self._kept = own, max_age, max_age + 1 + HELD
         self._counts: Counter[int] = Counter()
 
     def receive(self, sender: int, step: int, answer: Any) -> bool:
@@ -38,11 +38,22 @@ class Inbox:
         """How many have answered at a step."""
         return self._counts.get(step, 0)
 
-    def heard(self, step: int, max_age: int) -> dict[int, tuple[int, Any]]:
-        """Each sender's latest answer that is no older than this and not ahead, with its step."""
+    def heard(self, step: int, within: int | None = None) -> dict[int, tuple[int, Any]]:
+        """Each sender's latest answer that counts at a step, with its own step: not ahead, and not too old.
+
+        Args:
+            step: the present one.
+            within: age in steps; `max_age` where not given.
+
+        Raises:
+            InputError: the age is larger than that, or negative.
+        """
+        within = self._max_age if within is None else within
+        if not 0 <= within <= self._max_age:
+            raise InputError(f"within is an age from 0 to max_age, {self._max_age}, not {within}.")
         found = {}
         for sender, held in self._answers.items():
-            usable = [at for at in held if step - max_age <= at <= step]
+            usable = [at for at in held if step - within <= at <= step]
             if usable:
                 found[sender] = (max(usable), held[max(usable)])
         return found

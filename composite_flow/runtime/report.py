@@ -71,6 +71,18 @@ def ends_report(agent: Agent, samples: np.ndarray) -> dict[str, Any]:
     return told
 
 
+def mean_report(agent: Agent, mean: np.ndarray) -> dict[str, Any]:
+    """The state that a chain's message says, of which it claims no precision; `mean` is scaled."""
+    values = np.asarray(agent.model.scaling.unscale(jnp.asarray(mean))).tolist()
+    return {"mean": dict(zip(agent.model.state_names, values, strict=True))}
+
+
+def carried_report(agent: Agent) -> dict[str, Any]:
+    """The state that an agent carries by a chain over time; errors as `Agent.estimate`."""
+    values = np.asarray(agent.estimate().mean).tolist()
+    return {"mean": dict(zip(agent.model.state_names, values, strict=True))}
+
+
 def _told(found: TeamEstimate, size: int, level: float) -> dict[str, Any]:
     told = {"participants": np.flatnonzero(np.asarray(found.participants)).tolist(), **_state(found)}
     if found.doubts is not None:

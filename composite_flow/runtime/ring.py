@@ -1,17 +1,19 @@
-"""Composite diffusion round a ring: one message goes from agent to agent, as Definition 6 has it.
+"""What goes round a ring: one message from agent to agent, a hop each, once or in several sweeps.
 
-All members draw the same orders from a seed and the step's number, so that the message holds nothing but the noisy
-states. Who is dead is stepped over, and where the receiver of a message dies, its sender sends it to the next. The last
-one tells all where the samples ended. An agent makes each of its hops once. NumPy alone.
+All members draw the same orders from a seed and the step's number, so that the message holds nothing but what its
+`Round` puts into it: noisy states, or a mean. Who is dead is stepped over, and where the receiver of a message dies,
+its sender sends it to the next. The last one tells all where it ended. An agent makes each of its hops once.
 
-What is drawn comes from generators that are the same in all versions of Python and NumPy: members may run different
-ones, and some run without JAX.
+Who makes the first hop starts from what it has itself; all others from what they received. NumPy alone.
+
+Orders come from a generator that is the same in all versions of Python: members may run different ones, and some run
+without JAX.
 """
 
 import random
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,7 +24,7 @@ _HEAD = struct.Struct("<II")  # the hop to be made, and hops made
 
 
 class Baton:
-    """What goes round: the next hop, hops made so far, who made them, and the noisy states."""
+    """The message: the next hop, hops made so far, who made them, and the states that it holds."""
 
     def __init__(self, hop: int, made: int, whose: np.ndarray, y: np.ndarray):
         self.hop, self.made, self.whose, self.y = hop, made, whose, y
@@ -45,49 +47,79 @@ class Baton:
         return cls(hop, made, whose, y)
 
 
+Hop = Callable[[Any, np.ndarray, bool], np.ndarray]
+"""What an agent makes of the states that it received; and whether nobody has made a hop before."""
+
+
+@runtime_checkable
+class Round(Protocol):
+    """What goes round: its size, where it begins, what an agent makes of it, and what follows from where it ended.
+
+    Attributes:
+        shape: states that the message holds, and features of each.
+        num_sweeps: passes through the agents.
+        hop: what an agent sends on.
+    """
+
+    shape: tuple[int, int]
+    num_sweeps: int
+    hop: Hop
+
+    def start(self, agent: Any) -> np.ndarray | None:
+        """What the step's first speaker starts from; None where this agent cannot be the first."""
+        ...
+
+    def ended(self, agent: Any, step: int, end: Baton) -> bool:
+        """Hear where it ended, in time or late; whether that is of use even where the step is over."""
+        ...
+
+    def report(self, agent: Any, end: Baton | None) -> dict[str, Any]:
+        """What is told of where it ended; None where that was not heard. InputError where nothing can be said."""
+        ...
+
+
 class Ring:
     """The message goes round, `num_sweeps` times."""
 
     kinds, waits = (RING, TOTAL), True
 
-    def __init__(
-        self,
-        num_agents: int,
-        shape: tuple[int, int],
-        num_sweeps: int,
-        seed: int,
-        report: Callable[[Any, np.ndarray], dict[str, Any]],
-    ):
+    def __init__(self, num_agents: int, what: Round, seed: int):
         """A ring of so many agents.
 
         Args:
             num_agents: of the team.
-            shape: samples, and features of the state.
-            num_sweeps: passes through the agents.
-            seed: of orders and noise.
-            report: what is told by an agent of where the samples ended.
+            what: goes round.
+            seed: of orders.
         """
-        self._sizes, self._shape, self._seed, self._report = (num_sweeps, num_agents), shape, seed, report
+        self._num_agents, self._what, self._seed = num_agents, what, seed
         self._end: Baton | None = None
 
     def rehearse(self, agent: Any) -> None:
         """Do once what a step does, without a bus."""
-        self._report(agent, np.asarray(agent.hop(draw_start(self._seed, 0, self._shape))))
+        start = self._what.start(agent)
+        assert start is not None, "at step 0 anybody can be the first"
+        self._what.hop(agent, start, False)
+        end = Baton(0, 1, np.isin(np.arange(self._num_agents), agent.number), self._what.hop(agent, start, True))
+        self._what.ended(agent, agent.step, end)
+        self._what.report(agent, end)
 
     def opened(self, member: Member) -> None:
         """Draw the turns; the first of those who are present begins."""
-        place = self._seed, member.agent.step
-        self._order, self._start = draw_order(*place, *self._sizes), draw_start(*place, self._shape)
+        self._order = draw_order(self._seed, member.agent.step, self._what.num_sweeps, self._num_agents)
         self._made, self._sent, self._end = -1, None, None
         self._begin_if_first(member)
 
     def hear(self, member: Member, message: Message) -> None:
-        """Make a hop, or take the end of it all."""
-        if message.step < member.agent.step or not member.is_open:
-            raise RefusedMessage("late")
-        baton = Baton.unpacked(message.payload, member.num_agents, self._shape)
+        """Make a hop, or take the end of it all; what is late may still be of use to the next step."""
+        baton = Baton.unpacked(message.payload, member.num_agents, self._what.shape)
+        late = message.step < member.agent.step or not member.is_open
         if message.kind == TOTAL:
-            self._end = self._end or baton
+            used = self._what.ended(member.agent, message.step, baton)
+            self._end = self._end if late else self._end or baton
+            if late and not used:
+                raise RefusedMessage("late")
+        elif late:
+            raise RefusedMessage("late")
         elif baton.hop <= self._made or baton.hop >= len(self._order) or self._order[baton.hop] != member.agent.number:
             raise RefusedMessage("said already")
         else:
@@ -106,29 +138,29 @@ class Ring:
         """It never asks to be woken."""
 
     def complete(self, member: Member) -> bool:
-        """Whether it is known where the samples ended."""
+        """Whether it is known where it ended."""
         return self._end is not None
 
     def estimate(self, member: Member) -> dict[str, Any]:
-        """The state that most samples reached; nothing where the message did not come round."""
-        if self._end is None:
-            return {"participants": [], "nothing": "The message did not come round by the deadline."}
-        whose = {"participants": np.flatnonzero(self._end.whose).tolist(), "hops": self._end.made}
-        return {**whose, **self._report(member.agent, self._end.y)}
+        """What follows from where it ended, or that nothing does."""
+        end = self._end
+        whose = {} if end is None else {"participants": np.flatnonzero(end.whose).tolist(), "hops": end.made}
+        return {"participants": [], "hops": 0, **whose, **self._what.report(member.agent, end)}
 
     # --- parts of the above
 
     def _begin_if_first(self, member: Member) -> None:
-        whose = np.zeros(member.num_agents, bool)
-        baton = self._stepped_over(member, Baton(0, 0, whose, self._start))
+        nothing = np.zeros(self._what.shape, np.float32)
+        baton = self._stepped_over(member, Baton(0, 0, np.zeros(member.num_agents, bool), nothing))
         if self._order[baton.hop] == member.agent.number:
             self._take(member, baton)
 
     def _take(self, member: Member, baton: Baton) -> None:
         """Make this hop, and pass the message on."""
         self._made = baton.hop
-        if member.agent.sees:
-            y, whose = np.asarray(member.agent.hop(baton.y)), baton.whose.copy()
+        y = baton.y if baton.made else self._what.start(member.agent)
+        if member.agent.sees and y is not None:
+            y, whose = self._what.hop(member.agent, y, not baton.made), baton.whose.copy()
             whose[member.agent.number] = True
             baton = Baton(baton.hop, baton.made + 1, whose, y)
         self._pass_on(member, Baton(baton.hop + 1, baton.made, baton.whose, baton.y))
@@ -138,6 +170,7 @@ class Ring:
         baton = self._stepped_over(member, baton)
         if baton.hop == len(self._order):
             self._end = baton
+            self._what.ended(member.agent, member.agent.step, baton)
             return member.send(TOTAL, baton.packed())
         speaker = self._order[baton.hop]
         if speaker == member.agent.number:
@@ -157,9 +190,3 @@ def draw_order(seed: int, step: int, num_sweeps: int, num_agents: int) -> list[i
     """Who makes which hop of a step: a fresh permutation in every sweep."""
     draw = random.Random(f"{seed} {step}")  # of whose methods `random` alone is promised to stay as it is
     return [agent for _ in range(num_sweeps) for agent in sorted(range(num_agents), key=lambda _: draw.random())]
-
-
-def draw_start(seed: int, step: int, shape: tuple[int, int]) -> np.ndarray:
-    """The noisy states of a step before the first hop, N(0, 1)."""
-    entropy = int(random.Random(f"start {seed} {step}").random() * 2**32)
-    return np.random.RandomState(entropy).standard_normal(shape).astype(np.float32)  # frozen, unlike `Generator`

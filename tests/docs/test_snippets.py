@@ -108,6 +108,7 @@ SMALLER = {
         ("sensor:3x3,targets=2 --episodes 512", "sensor:2x2,targets=1,steps=4 --episodes 64"),
         ("--out runs/a --learn both", "--out runs/a --learn both --width 16 --depth 2 --batch 64 --steps 40"),
         ("team runs/a data/a", "team runs/a data/a --episodes 1 --deadline 1"),
+        ("--over-time residual", "--over-time residual --width 16 --depth 2 --batch 64 --steps 40"),
     ),
     "docs/worlds.md": (
         ("composite-flow worlds     ", "composite-flow worlds --world tabular:xor "),
@@ -161,6 +162,7 @@ LEFT_OUT = {
     "docs/page.md": (("composite-flow team", "stays until Ctrl-C; tests/page/test_live_team.py runs it"),),
     "docs/runtime.md": (
         ("composite-flow agent", "runs until it is stopped; tests/runtime/test_processes.py starts whole teams of it"),
+        ("composite-flow team runs/carried", "as the team above; tests/runtime/test_chained.py starts such a one"),
     ),
     "docs/pytorch.md": (
         ("pip install", "installs"),

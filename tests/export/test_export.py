@@ -27,18 +27,20 @@ import composite_flow as cf
 from composite_flow import cli
 from composite_flow.denoiser import NoDenoiser
 from composite_flow.errors import FileError, InputError, MismatchError
-from composite_flow.export import folder as export_folder
+from composite_flow.export import graphs
 from composite_flow.export.folder import CLOSE, export_model
 from composite_flow.numerics.merging import merge_points
 from composite_flow.runtime.conversion import whole_shape
 from composite_flow.runtime.identity import model_checksum
+from composite_flow.runtime.inference import Inference
 from composite_flow.runtime.report import summed_report
-from composite_flow.runtime.start import Inference, make_rule
+from composite_flow.runtime.start import make_rule
 
 pytest.importorskip("onnx")
 standalone = pytest.importorskip("composite_flow.export.standalone.agent")
 from composite_flow.export.standalone.__main__ import parse, rule_of  # noqa: E402
 from composite_flow.export.standalone.__main__ import tell as told_of  # noqa: E402
+from composite_flow.export.standalone.estimate import MERGE_RADIUS, likeliest  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=[dense_answers, sparse_answers], ids=["dense", "sparse"])
@@ -158,13 +160,13 @@ def test_a_team_of_both_kinds_infers_by_every_rule(model, exported):
 
 
 def test_where_most_samples_end_is_the_candidate_of_jax(model, exported):
-    agent, random = standalone.Agent(exported, 0), np.random.default_rng(0)
-    assert standalone.MERGE_RADIUS == cf.Sampling().merge_radius
+    about, random = standalone.Exported(exported).about, np.random.default_rng(0)
+    assert MERGE_RADIUS == cf.Sampling().merge_radius
     for _ in range(20):
         ends = np.repeat(random.normal(size=(3, STATE)), random.integers(1, 5, 3), axis=0).astype(np.float32)
         ends = random.permutation(ends + 0.01 * random.normal(size=ends.shape).astype(np.float32))
         merged = merge_points(jnp.asarray(ends), 0.1, 16)
-        state, share = agent.likeliest(ends)
+        state, share = likeliest(about, ends)
         np.testing.assert_allclose(state, model.scaling.unscale(merged.points[0]), rtol=1e-5, atol=1e-5)
         assert share == pytest.approx(float(merged.counts[0]) / len(ends))
 
@@ -189,12 +191,12 @@ def test_a_model_can_be_exported_for_other_programs_of_jax(model, tmp_path):
 
 def test_what_differs_from_jax_is_not_written(model, tmp_path, monkeypatch):
     wrong = eqx.tree_at(lambda net: net.output_bias, model.denoiser, replace_fn=lambda bias: bias + 1e-3)
-    right = export_folder.denoise_graph
-    monkeypatch.setattr(export_folder, "denoise_graph", lambda network: right(wrong))
+    right = graphs.denoise_graph
+    monkeypatch.setattr(graphs, "denoise_graph", lambda network: right(wrong))
     with pytest.raises(MismatchError, match="`denoise` differs from JAX by 0.001"):
         export_model(model, tmp_path / "out")
     broken = eqx.tree_at(lambda net: net.output_bias, model.denoiser, replace_fn=lambda bias: bias * jnp.nan)
-    monkeypatch.setattr(export_folder, "denoise_graph", lambda network: right(broken))
+    monkeypatch.setattr(graphs, "denoise_graph", lambda network: right(broken))
     with pytest.raises(MismatchError, match="differs from JAX by nan"):
         export_model(model, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -10,12 +10,14 @@ import composite_flow as cf
 from composite_flow.data.scaling import Scaling
 from composite_flow.fusion.answers import Prior
 from composite_flow.fusion.calibration import Calibration
+from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.doubts import NUM_CHECKS, Watch
 from composite_flow.fusion.familiar import Familiar
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.network import AnswerNetwork
+from composite_flow.fusion.over_time import build_filter
 from composite_flow.fusion.sparse import SparseAnswers
 from composite_flow.fusion.team_estimate import TeamQuantiles
 
@@ -64,6 +66,29 @@ def team_model(key, answers=None):
     fusion = LearnedFusion(dense_answers(key) if answers is None else answers, quantiles, watch=watch)
     denoiser = cf.Network(LAYOUT, STATE, width=8, depth=2, key=key)
     return cf.Model(denoiser, LAYOUT, SCALING, 0.7, (), NAMES, {}, fusion)
+
+
+def shaken(made, key, by=0.2):
+    """The same with all that training changes drawn anew: much of it starts at zero."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(made)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [not any(word in str(path) for word in ("prior", "history_m")) for path, _ in leaves]
+    changed = [x + by * d * jax.random.normal(k, x.shape) for (_, x), k, d in zip(leaves, keys, drawn, strict=True)]
+    return structure.unflatten(changed)
+
+
+def with_filter(key, kind="product", size=LAYOUT.size, prior=PRIOR, activation="relu"):
+    """A model with a filter of drawn weights."""
+    made = build_filter(kind, (jnp.zeros(size), jnp.ones(size)), prior, 12, 2, activation, key=key)
+    model, by = team_model(key), 0.2 if kind == "product" else 0.07  # what is added at every hop must not run away
+    return dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, over_time=shaken(made, key, by)))
+
+
+def with_chain(key):
+    """A model with a gated chain of drawn weights."""
+    limits = jnp.zeros(LAYOUT.size), jnp.ones(LAYOUT.size)
+    model, chain = team_model(key), shaken(ChainNetwork(limits, PRIOR.mean, 12, 2, key=key), key)
+    return dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, chain=chain))
 
 
 def calibrated(model, widest, lost=0.0):

@@ -17,35 +17,24 @@ from runtime.fused_team import (
     episodes,
     replay,
     team_model,
+    with_filter,
 )
 from runtime.simulated import SimulatedBus
 
 import composite_flow as cf
 from composite_flow import cli
 from composite_flow.errors import InputError, MismatchError
-from composite_flow.fusion.over_time import build_filter
 from composite_flow.fusion.over_time.product import added
 from composite_flow.runtime.broadcast import Broadcast
 from composite_flow.runtime.identity import model_checksum, sent_shapes
+from composite_flow.runtime.inference import Inference
 from composite_flow.runtime.loss import Loss
 from composite_flow.runtime.message import unpack
 from composite_flow.runtime.report import fused_report
-from composite_flow.runtime.start import Inference, make_rule
+from composite_flow.runtime.start import make_rule
 
 EPISODE = 8
 UNIT = np.asarray(SCALING.maximum - SCALING.minimum)
-
-
-def with_filter(key, kind="product", size=LAYOUT.size, prior=PRIOR):
-    """A model with a filter of drawn weights, most of which start at zero."""
-    made = build_filter(kind, (jnp.zeros(size), jnp.ones(size)), prior, 12, 2, key=key)
-    leaves, structure = jax.tree_util.tree_flatten_with_path(made)
-    keys = jax.random.split(key, len(leaves))
-    drawn = ["prior" not in str(path) and "history_m" not in str(path) for path, _ in leaves]
-    shaken = [x + 0.2 * d * jax.random.normal(k, x.shape) for (_, x), k, d in zip(leaves, keys, drawn, strict=True)]
-    model = team_model(key)
-    over_time = structure.unflatten(shaken)
-    return dataclasses.replace(model, fusion=dataclasses.replace(model.fusion, over_time=over_time))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +94,7 @@ def test_answers_that_are_lost_for_all_are_agents_that_take_no_part(model):
             for listener in agents:
                 if listener.number != sender:
                     listener.receive(int(sender), step, agents[sender].answer())
-        found.append([agents[listener]._carrying.estimate(step, (None, False)) for listener in range(AGENTS)])
+        found.append([agents[listener].carried.estimate(step, (None, False)) for listener in range(AGENTS)])
     mean, variance = filtered(model, whole, speaks)
     for step, told in enumerate(found):
         for one in told:
@@ -223,7 +212,6 @@ def test_what_carries_nothing_says_so_in_a_sentence(model, key):
         robot.estimate()
     cases = (
         (team_model(key), InputError, "learned no filter"),
-        (with_filter(key, "residual"), InputError, "goes from agent to agent"),
         (with_filter(key, size=LAYOUT.size + 1), MismatchError, "another number of steps in a history"),
     )
     for other, kind, sentence in cases:
@@ -286,7 +274,7 @@ def test_one_that_joins_late_is_silent_until_an_episode_begins(model):
 def test_members_that_carry_and_that_do_not_refuse_each_other(model):
     assert model_checksum(model, over_time=True) != model_checksum(model)
     for options in ({"by": "tree"}, {"by": "ring"}, {"robust": True}):
-        with pytest.raises(InputError, match="goes with the rule broadcast"):
+        with pytest.raises(InputError, match="goes with --rule broadcast|--robust has no meaning"):
             make_rule(model, Inference(over_time=True, **options))
 
 

@@ -18,11 +18,12 @@ import composite_flow as cf
 from composite_flow import cli
 from composite_flow.export.folder import export_model
 from composite_flow.runtime.bus import MOST_DIRECT, Bus, bus_of
+from composite_flow.runtime.inference import Inference
 from composite_flow.runtime.launcher import TeamProcesses, agent_command, exported_command, free_port, replay
 from composite_flow.runtime.loss import Loss
 from composite_flow.runtime.member import Settings
 from composite_flow.runtime.message import RefusedMessage, prove, unpack
-from composite_flow.runtime.start import Inference, agent_process
+from composite_flow.runtime.start import agent_process
 
 pytest.importorskip("zenoh")
 pytest.importorskip("onnx")

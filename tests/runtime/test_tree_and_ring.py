@@ -16,11 +16,13 @@ from composite_flow.composite.plan import make_plan
 from composite_flow.composite.reconstruct import candidates_of
 from composite_flow.denoiser import NoDenoiser
 from composite_flow.errors import InputError
+from composite_flow.runtime.inference import Inference
 from composite_flow.runtime.loss import Loss
 from composite_flow.runtime.member import Settings
 from composite_flow.runtime.message import RING, SUMS, TOTAL, unpack
-from composite_flow.runtime.ring import draw_order, draw_start
-from composite_flow.runtime.start import Inference, make_rule
+from composite_flow.runtime.ring import draw_order
+from composite_flow.runtime.rounds import draw_start
+from composite_flow.runtime.start import make_rule
 
 
 @pytest.fixture(params=[dense_answers, sparse_answers], ids=["dense", "sparse"])

@@ -8,17 +8,21 @@ from typing import Any
 import numpy as np
 
 try:
-    from agent import Agent, Estimate  # type: ignore # in an exported folder, it lies beside this file
+    from agent import Agent  # type: ignore # in an exported folder, it lies beside this file
 except ImportError:
-    from composite_flow.export.standalone.agent import Agent, Estimate
+    from composite_flow.export.standalone.agent import Agent
 from composite_flow.errors import CompositeFlowError, InputError
+from composite_flow.export.standalone.estimate import Estimate, likeliest, limits
 from composite_flow.export.standalone.exported import Exported
+from composite_flow.export.standalone.over_time import lacking_filter
 from composite_flow.runtime.broadcast import Broadcast
 from composite_flow.runtime.bus import LEASE_SECONDS, bus_of
+from composite_flow.runtime.inference import RULES, Inference
 from composite_flow.runtime.loss import Loss
 from composite_flow.runtime.member import Rule, Settings
 from composite_flow.runtime.process import AgentProcess, run_until_stopped
-from composite_flow.runtime.ring import Ring
+from composite_flow.runtime.ring import Ring, Round
+from composite_flow.runtime.rounds import CarriedMean, NoisyStates, OneMean
 from composite_flow.runtime.sent import Sent
 from composite_flow.runtime.tree import Tree
 
@@ -46,18 +50,50 @@ def rule_of(exported: Exported, asked: argparse.Namespace) -> Rule:
     def report_sum(agent: Any, total: Sent, whose: np.ndarray, size: int) -> dict[str, Any]:
         return tell(agent, agent.estimate_of(total, whose), size, asked.level)
 
-    def report_ends(agent: Any, ends: np.ndarray) -> dict[str, Any]:
-        state, share = agent.likeliest(ends)
-        return {"mean": dict(zip(agent.state_names, state.tolist(), strict=True)), "share": share}
-
-    count, size = exported.about["layout"]["num_agents"], len(exported.about["state_names"])
-    if asked.rule == "ring":
-        return Ring(count, (asked.samples, size), asked.sweeps, asked.team_seed, report_ends)
+    inference = inference_of(asked)
+    if inference.over_time and exported.carries is None:
+        raise lacking_filter()
+    inference.check(exported.carries)
+    count = exported.about["layout"]["num_agents"]
+    if inference.by in ("ring", "chain"):
+        return Ring(count, _round(exported, inference), inference.seed)
     if not exported.shapes:
         raise InputError("This folder's model learned no fusion, by which its agents could infer together.")
-    if asked.rule == "broadcast":
-        return Broadcast(exported.shapes, report)
+    if inference.by == "broadcast":
+        return Broadcast(exported.shapes_of(inference.over_time), report)
     return Tree(count, exported.sums_shape, lambda agent: agent.whole_answer(), report_sum)
+
+
+def inference_of(asked: argparse.Namespace) -> Inference:
+    """How the team infers."""
+    beside = asked.max_age, asked.level, asked.robust, asked.samples, asked.sweeps, asked.team_seed, asked.over_time
+    return Inference(asked.rule, *beside)
+
+
+def _round(exported: Exported, inference: Inference) -> Round:
+    """What goes round a ring."""
+    about, size = exported.about, len(exported.about["state_names"])
+    low, unit = limits(about)
+
+    def named(state: np.ndarray) -> dict[str, float]:
+        return dict(zip(about["state_names"], state.tolist(), strict=True))
+
+    def report_ends(agent: Any, ends: np.ndarray) -> dict[str, Any]:
+        state, share = likeliest(about, ends)
+        return {"mean": named(state), "share": share}
+
+    def hop(agent: Any, y: np.ndarray, first: bool) -> np.ndarray:
+        return agent.hop(y, first)
+
+    if inference.over_time:
+        return CarriedMean(size, hop, lambda agent: {"mean": named(agent.estimate().mean)})
+    if inference.by == "ring":
+        shape = inference.num_samples, size
+        return NoisyStates(shape, inference.num_sweeps, inference.seed, hop, report_ends)
+    if about.get("chain") is None:
+        raise InputError("This folder's model learned no chain, whose message its agents could hand on.")
+    start = np.asarray(about["chain"]["start"], np.float32)
+    return OneMean(start, hop, lambda agent, mean: {"mean": named(low + unit * mean)})
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -68,10 +104,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--listen", action="append", default=[], help="endpoint to listen at")
     parser.add_argument("--connect", action="append", default=[], help="endpoint to connect to")
     parser.add_argument("--through", action="append", default=[], help="endpoint of a router")
-    parser.add_argument(
-        "--rule", choices=("broadcast", "tree", "ring"), default="broadcast", help="how the team infers"
-    )
+    parser.add_argument("--rule", choices=RULES, default="broadcast", help="how the team infers")
     parser.add_argument("--robust", action="store_true", help="leave out those who cannot be relied on")
+    parser.add_argument("--over-time", action="store_true", help="carry what the team knows from step to step")
     parser.add_argument("--deadline", type=float, default=0.1, help="seconds after an observation")
     parser.add_argument("--lease", type=float, default=LEASE_SECONDS, help="seconds of silence until a member is gone")
     parser.add_argument("--bits", type=int, choices=(32, 16, 8), default=32, help="of a number in messages")
@@ -94,14 +129,15 @@ def main() -> int:
     asked = parse()
     try:
         exported = Exported(Path(__file__).parent)
-        agent = Agent(exported, asked.name, max_age=asked.max_age)
+        rule, over_time, by_chain = rule_of(exported, asked), asked.over_time, asked.rule == "chain"
+        by = "chain" if by_chain else "denoiser"
+        agent = Agent(exported, asked.name, max_age=asked.max_age, by=by, over_time=over_time)
         key = asked.key.read_bytes().strip() if asked.key else None
         settings = Settings(asked.team, asked.deadline, asked.bits, asked.message_bytes, key)
-        rule = rule_of(exported, asked)
         agent.observe(np.zeros(agent.layout["observation_size"]))
         rule.rehearse(agent)
         agent.reset()
-        checksum, count = bytes.fromhex(exported.about["checksum"]), agent.layout["num_agents"]
+        checksum, count = exported.checksum(over_time, by_chain), agent.layout["num_agents"]
         loss = Loss(asked.lose, asked.delay, asked.team_seed)
         with bus_of(asked.team, count, asked.listen, asked.connect, asked.through, asked.lease) as bus:
             run_until_stopped(AgentProcess(bus, agent, checksum, settings, rule, count, loss))

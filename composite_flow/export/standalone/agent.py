@@ -7,48 +7,56 @@ agent.receive(sender, step, message)        # from them
 estimate = agent.estimate()                 # .mean, .variance, .verdict, …, in the state's own units
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from composite_flow.errors import InputError
+from composite_flow.export.standalone.answers import said, spread, whole
+from composite_flow.export.standalone.estimate import Estimate, intervals
 from composite_flow.export.standalone.exported import Exported
+from composite_flow.export.standalone.hops import Hops
+from composite_flow.export.standalone.over_time import carried_by
 from composite_flow.export.standalone.verdict import CHECKS, Doubts
+from composite_flow.runtime.chained import Chained, no_answers
 from composite_flow.runtime.inbox import Inbox
 from composite_flow.runtime.memory import Memory
 from composite_flow.runtime.names import agent_number
 from composite_flow.runtime.sent import Sent
 
-MERGE_RADIUS = 0.1  # of composite diffusion, as in `Sampling`
-
-
-class Estimate(NamedTuple):
-    """What a team says together, in the state's own units; attributes as in `TeamEstimate`, as far as was measured."""
-
-    mean: np.ndarray
-    variance: np.ndarray
-    participants: np.ndarray
-    uncertainty: float
-    verdict: dict[str, Any] | None
-    left_out: np.ndarray
-
 
 class Agent:
     """One agent of a team; methods as those of `composite_flow.Agent`."""
 
-    def __init__(self, folder: str | Path | Exported, agent: int | str, *, max_age: int = 0):
-        """An agent that has seen nothing yet."""
+    def __init__(
+        self,
+        folder: str | Path | Exported,
+        agent: int | str,
+        *,
+        max_age: int = 0,
+        by: str = "denoiser",
+        over_time: bool = False,
+    ):
+        """An agent that has seen nothing yet; its hops are by the denoiser or by the chain."""
         self.exported = folder if isinstance(folder, Exported) else Exported(folder)
         self.layout, self.max_age = self.exported.about["layout"], max_age
         self.state_names = self.exported.about["state_names"]
         self.number = agent_number(agent, self.layout)
-        self.reset()
+        self._memory = Memory(self.layout, self.number)
+        self._inbox = Inbox(self.layout["num_agents"], self.number, max_age)
+        self.carried = carried_by(self.exported, self.number, self._inbox, max_age) if over_time else None
+        self._shapes = self.exported.shapes_of(over_time)
+        self._hops = Hops(self.exported, by, self.carried)
+        self._forget_step()
 
     def reset(self) -> None:
         """Forget everything."""
-        self._memory, self._said, self._context = Memory(self.layout, self.number), None, None
-        self._inbox = Inbox(self.layout["num_agents"], self.number, self.max_age)
+        self._memory = Memory(self.layout, self.number)
+        self._inbox.forget()
+        if self.carried is not None:
+            self.carried.forget()
+        self._forget_step()
 
     @property
     def step(self) -> int:
@@ -67,56 +75,46 @@ class Agent:
 
     def observe(self, observation, action=None, step: int | None = None, *, begins: bool = False) -> None:
         """Take in what it sees now."""
+        if self.carried is not None:
+            self.carried.check(self.step + 1 if step is None else step, begins, first=self.step < 0)
         self._memory.observe(observation, action, step, begins=begins)
-        self._said = self._context = None
-        if begins:
-            self._inbox.forget(before=self.step)
+        self._went_on(begins)
 
     def miss(self, step: int | None = None, *, begins: bool = False) -> None:
         """A step at which it sees nothing."""
         self._memory.miss(step)
-        if begins:
-            self._inbox.forget(before=self.step)
-        self._said = self._context = None
+        self._went_on(begins)
 
     def answer(self) -> Sent:
         """What its own history says, to be sent to all others."""
         if self._said is None:
             self._check_sees()
-            parts = [part[0] for part in self.exported.call("answer", history=self.history[None])]
-            evidence, weight, precision, rest, *unlike = parts
-            unlike = np.minimum(unlike[0], np.finfo(np.float32).max) if unlike else np.zeros(0, np.float32)
-            self._said = Sent(evidence, weight, precision, rest, unlike)
+            history, kept = self.history, self.carried
+            self._said = said(self.exported, history) if kept is None else kept.answer(self.step, history)
         return self._said
 
     def whole_answer(self) -> Sent:
         """The same of every feature, as it is summed up along a tree."""
-        said = self.answer()
-        rest = said.rest if self.exported.about["slots"] is None else said.rest[:0]
-        evidence, weight, precision = self._spread(self.number, said)
-        return Sent(evidence, weight, precision, rest, said.unlike[:0])
+        return whole(self.exported.about, self.number, self.answer())
 
-    def hop(self, y: np.ndarray) -> np.ndarray:
-        """f(τ, y) of each row of y: composite diffusion."""
-        if self._context is None:
-            self._check_sees()
-            (self._context,) = self.exported.call("condition", history=self.history[None])
-        return self.exported.call("denoise", context=np.repeat(self._context, len(y), axis=0), y=y)[0]
+    def begin(self) -> np.ndarray:
+        """A chain's message for the step's first speaker, (1, state), scaled."""
+        return self._hops.begin()
 
-    def likeliest(self, ends: np.ndarray) -> tuple[np.ndarray, float]:
-        """Where most of the samples of composite diffusion ended, in the state's own units, and their share."""
-        free, found, most = np.isfinite(ends).all(axis=1), np.full(ends.shape[1], np.nan), 0
-        while free.any():
-            leader = ends[int(np.argmax(free))]
-            near = free & (np.sum((ends - leader) ** 2, axis=1) <= MERGE_RADIUS**2)
-            found, most = (leader, int(near.sum())) if near.sum() > most else (found, most)
-            free &= ~near
-        low, high = (np.asarray(self.exported.about["scaling"][end]) for end in ("minimum", "maximum"))
-        return low + (high - low) * found, most / len(ends)
+    def hop(self, y: np.ndarray, first: bool = False) -> np.ndarray:
+        """What it makes of each row of y: composite diffusion f(τ, y), or a chain's hop, the step's `first` or not."""
+        self._check_sees()
+        return self._hops.hop(self.history, y, first)
+
+    def end(self, y: np.ndarray, participants: Sequence[int] | None = None, step: int | None = None) -> bool:
+        """Hear where a chain's message over time ended; the next step begins there."""
+        return self._hops.end(y, participants, self.step if step is None else step, self.layout["num_agents"])
 
     def receive(self, sender: int, step: int, message: Sent) -> bool:
         """Take in another's answer; the first one of a sender and step counts."""
-        if 0 <= sender < len(self.exported.shapes) and not self.exported.shapes[sender].fits(message):
+        if isinstance(self.carried, Chained):
+            raise no_answers()
+        if 0 <= sender < len(self._shapes) and not self._shapes[sender].fits(message):
             raise InputError(f"What agent {sender} sent is no answer of this model's agents.")
         return self._inbox.receive(int(sender), int(step), message)
 
@@ -127,19 +125,22 @@ class Agent:
 
     def heard(self, within: int | None = None) -> dict[int, int]:
         """Whose answers count now, itself aside, and of which step they are."""
-        found = self._inbox.heard(self.step, self.max_age if within is None else within)
-        return {sender: step for sender, (step, _) in found.items()}
+        return {sender: step for sender, (step, _) in self._inbox.heard(self.step, within).items()}
 
     def estimate(self, within: int | None = None, *, robust: bool = False) -> Estimate:
         """What those heard and itself say together; if robust, without those who cannot be relied on."""
-        found = self._inbox.heard(self.step, self.max_age if within is None else within)
+        if self.carried is not None:
+            if self.sees:
+                self.carried.speak(self.step, self.history)
+            return self.carried.estimate(self.step, asked=(within, robust))
+        found = self._inbox.heard(self.step, within)
         heard = {sender: sent for sender, (_, sent) in found.items()}
         if self.sees:
             heard[self.number] = self.answer()
         team, judge = np.isin(np.arange(self.layout["num_agents"]), list(heard)), self.exported.judge
         each, unlike = np.zeros((3, len(team), len(self.state_names)), np.float32), np.zeros((len(team), CHECKS))
         for sender, sent in heard.items():
-            each[:, sender], unlike[sender, : len(sent.unlike)] = self._spread(sender, sent), sent.unlike
+            each[:, sender], unlike[sender, : len(sent.unlike)] = spread(self.exported.about, sender, sent), sent.unlike
         if robust and not self._is_watched:
             raise InputError("What is usual among sound agents was not measured for this model; `calibrate` does so.")
         doubts = judge.doubts(each, unlike, team, robust) if judge and self._is_watched else None
@@ -170,26 +171,18 @@ class Agent:
 
     def intervals(self, found: Estimate, level: float, team: int = 0) -> dict[str, list[float]] | None:
         """Bounds of each number at the next level that was measured; None where none was; `team` as there."""
-        reach = self.exported.measured
-        if not (reach.get("levels", np.zeros(0)) >= level - 1e-9).any():
-            return None
-        row, size = int(np.argmax(reach["levels"] >= level - 1e-9)), int(found.participants.sum())
-        size = max(size, team) if reach.get("lost", 0.0) > 0 else size
-        half = reach["step"][np.argmin(np.abs(reach["sizes"] - size)), row] * np.sqrt(found.variance)
-        bounds = np.stack([found.mean - half, found.mean + half], axis=1).tolist()
-        numbers = np.flatnonzero(self.exported.about["is_number"])
-        return {self.state_names[place]: bounds[place] for place in numbers}
+        return None if self.carried else intervals(self.exported.about, self.exported.measured, found, level, team)
 
-    def _spread(self, sender: int, sent: Sent) -> np.ndarray:
-        """Evidence, weight and precision of every feature (3, state)."""
-        about, size = self.exported.about, len(self.state_names)
-        if about["slots"] is None:
-            return np.stack(sent[:3])
-        places, found = np.asarray(about["slots"][sender]), np.zeros((3, size), np.float32)
-        for row, part in zip(found, sent[:3], strict=True):
-            np.add.at(row, places[places < size], part[places < size])
-        found[0] += sent.rest[0] * np.where(about["is_number"], about["prior"]["precision"], 1.0)
-        return found
+    def _went_on(self, begins: bool) -> None:
+        if begins:
+            self._inbox.forget(before=self.step)
+        if self.carried is not None:
+            self.carried.follow(self.step, begins)
+        self._forget_step()
+
+    def _forget_step(self) -> None:
+        self._said: Sent | None = None
+        self._hops.forget()
 
     def _check_sees(self) -> None:
         if not self.sees:

@@ -11,7 +11,7 @@ from composite_flow.errors import FileError, InputError
 from composite_flow.export.standalone.verdict import Judge
 from composite_flow.runtime.sent import SentShape
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Exported:
@@ -48,6 +48,20 @@ class Exported:
         )
         rest = self.shapes[0].rest if self.about["slots"] is None else 0
         return SentShape(number, np.where(number, before, np.float32(1.0)), rest, 0)
+
+    @property
+    def carries(self) -> str | None:
+        """The kind of filter that carries what the team knows over time; None where none was learned."""
+        return (self.about.get("over_time") or {}).get("kind")
+
+    def shapes_of(self, over_time: bool) -> list[SentShape]:
+        """Of every agent's answers; over time of those beside what a team carries."""
+        return [self.sums_shape._replace(rest=0)] * len(self.shapes) if over_time else self.shapes
+
+    def checksum(self, over_time: bool, by_chain: bool) -> bytes:
+        """Of what members of a team speak of, by which they understand each other."""
+        about = self.about["over_time"] if over_time else self.about["chain"] if by_chain else self.about
+        return bytes.fromhex(about["checksum"])
 
     def call(self, name: str, **arrays: np.ndarray) -> list[np.ndarray]:
         """The outputs of a function, of one example."""

@@ -14,7 +14,7 @@ from composite_flow.fusion.answers import Prior
 from composite_flow.fusion.over_time.carried import Carried
 from composite_flow.network import Activation, activation_function, check_sizes, scaling_range, uniform_weights
 
-_LOGARITHM_SCALE = 4.0
+LOGARITHM_SCALE = 4.0
 
 
 class Reader(eqx.Module):
@@ -83,7 +83,7 @@ def in_numbers(carried: Carried, prior: Prior) -> Float[Array, " inputs"]:
     if not numbers.any():
         return carried.mean
     places = jnp.asarray(numbers.nonzero()[0])
-    weight = jnp.log(carried.weight[places] / prior.precision[places]) / _LOGARITHM_SCALE
+    weight = jnp.log(carried.weight[places] / prior.precision[places]) / LOGARITHM_SCALE
     return jnp.concatenate([carried.mean, weight])
 
 

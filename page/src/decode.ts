@@ -38,7 +38,7 @@ export interface Header {
   network?: NetworkEntry;
   observations?: string[];
   samples?: { count: number; messages: number };
-  live?: { kind: "team" | "training" };
+  live?: { kind: "team" | "training"; shown?: "steps" | "worlds" };
   arrays: Record<string, ArrayEntry>;
 }
 

@@ -100,11 +100,19 @@ function visible(shown: boolean, attributes: Record<string, number | string>): R
   return shown ? { ...attributes, visibility: "visible" } : { visibility: "hidden" };
 }
 
-/** The places of all units in all episodes, with a margin; the dead do not count. */
+/** The places of all units in all episodes, with a margin; the dead do not count. Their whole range where none is known. */
 function rangeOf(world: World, units: Unit[]): Range {
   const low: [number, number] = [Infinity, Infinity];
   const high: [number, number] = [-Infinity, -Infinity];
   const rows = world.arrays.states!.length / world.size;
+  if (world.arrays.states!.every(Number.isNaN)) {
+    for (const unit of units) {
+      [unit.x, unit.y].forEach((k, axis) => {
+        low[axis] = Math.min(low[axis]!, world.own(k, 0));
+        high[axis] = Math.max(high[axis]!, world.own(k, 1));
+      });
+    }
+  }
   for (let row = 0; row < rows; row++) {
     const truth = world.truth(row);
     for (const unit of units) {

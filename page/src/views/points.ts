@@ -8,10 +8,11 @@ import type { Frame } from "../inference";
 import type { View } from "../view";
 import type { World } from "../world";
 
-const SIZE = 320;
+const SIZE = 336;
 const LOW = -0.5;
 const HIGH = 1.5; // of the plane, scaled
 const CELLS = 24;
+const SIDE = SIZE / CELLS; // whole pixels, or seams show between the shades
 const BASIN_STEPS = 60;
 const SLICE = 12; // milliseconds
 const COLOURS = 6; // in the style; points beyond share the last
@@ -44,7 +45,7 @@ export class PointsPanel {
     const hint =
       "Dots: the states that the agent alone holds possible, the fixed points of its denoiser; the larger, the more starts end there. " +
       "Shades: near which of them a start in this plane ends, all other features at their mean. " +
-      "The plane reaches from half a range below the lowest to half a range above the highest value.";
+      "Dashed: the range of the two features, from the lowest to the highest value.";
     this.root = element(
       "details",
       { class: "fixed-points" },
@@ -103,15 +104,30 @@ export class PointsPanel {
   }
 
   private shade(cell: number, place: number): SVGRectElement {
-    const side = SIZE / CELLS;
-    const [x, y] = [(cell % CELLS) * side, Math.floor(cell / CELLS) * side];
-    return drawn("rect", { class: `basin point-${Math.min(place, COLOURS - 1)}`, x, y, width: side + 0.5, height: side + 0.5 });
+    const [x, y] = [(cell % CELLS) * SIDE, Math.floor(cell / CELLS) * SIDE];
+    return drawn("rect", { class: `basin point-${Math.min(place, COLOURS - 1)}`, x, y, width: SIDE, height: SIDE });
+  }
+
+  /** The range of the two features in the plane: a frame, with their lowest and highest values at its sides. */
+  private range(x: number, y: number): SVGElement[] {
+    const [first, last] = [0, 1].map((value) => (SIZE * (value - LOW)) / (HIGH - LOW)) as [number, number];
+    const frame = drawn("rect", { class: "range", x: first, y: first, width: last - first, height: last - first });
+    const own = (k: number, value: number) => number(this.world.own(k, value));
+    const texts: [string, number, number, string][] = [
+      [own(x, 0), first, last + 18, "middle"],
+      [own(x, 1), last, last + 18, "middle"],
+      [own(y, 0), first - 6, last + 4, "end"],
+      [own(y, 1), first - 6, first + 4, "end"],
+      [this.world.header.features[x]!, SIZE / 2, SIZE - 10, "middle"],
+      [this.world.header.features[y]!, 8, first - 14, "start"],
+    ];
+    return [frame, ...texts.map(([text, left, top, anchor]) => drawn("text", { class: "name", x: left, y: top, "text-anchor": anchor }, text))];
   }
 
   private draw(points: readonly Point[]): void {
     const [x, y] = this.axes.map((axis) => Number(axis.value)) as [number, number];
     const starts = points.reduce((sum, point) => sum + point.starts, 0);
-    this.canvas.replaceChildren();
+    this.canvas.replaceChildren(...this.range(x, y));
     const items = points.map((point, place) => {
       const share = point.starts / starts;
       const [left, top] = [point.y[x]!, point.y[y]!].map((value) => (value - LOW) / (HIGH - LOW)) as [number, number];
@@ -119,7 +135,7 @@ export class PointsPanel {
       const dot = drawn("circle", { class: `point point-${Math.min(place, COLOURS - 1)}`, cx, cy, r: 9 + 8 * share });
       set(dot, { "data-x": point.y[x]!, "data-y": point.y[y]! });
       this.canvas.append(dot, drawn("text", { class: "on-point", x: cx, y: cy + 4.5 }, letter(place)));
-      const [own, other] = [x, y].map((k) => `${this.world.header.features[k]} ${number(this.world.own(k, point.y[k]!))}`);
+      const [own, other] = [x, y].map((k) => `${this.world.header.features[k]} = ${number(this.world.own(k, point.y[k]!))}`);
       return element("li", {}, `${letter(place)}: ${percent(share)} of the starts; ${own}, ${other}`);
     });
     set(this.canvas, { "aria-label": `${points.length} fixed points, listed beside` });

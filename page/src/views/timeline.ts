@@ -17,6 +17,7 @@ export class Timeline {
   private readonly inference: Inference;
   private readonly jump: (step: number) => void;
   private readonly place = element("div", { class: "plot" });
+  private readonly hint = element("p", { class: "hint" }, "With all messages of each step.");
   private plot: uPlot | null = null;
   private key = "";
   private version = 0;
@@ -32,6 +33,7 @@ export class Timeline {
       "section",
       { class: "time", "aria-labelledby": "time" },
       element("h2", { id: "time" }, "Over time"),
+      this.hint,
       this.place,
     );
     new ResizeObserver(() => this.plot?.setSize(this.size())).observe(this.place);
@@ -47,6 +49,7 @@ export class Timeline {
       this.compute(view);
     }
     this.step = view.step;
+    this.hint.hidden = view.hops === null;
     this.plot?.redraw(false);
   }
 
@@ -97,13 +100,13 @@ export class Timeline {
         series: [
           { label: "step" },
           { label: "error", scale: "%", stroke: colour("error"), width: 2.5 },
-          { label: "error the team expects", scale: "%", stroke: colour("belief"), width: 2.5, dash: [7, 4] },
-          { label: "messages", scale: "n", stroke: colour("muted"), width: 1.5, dash: [2, 3] },
+          { label: "error the team expects (dashed)", scale: "%", stroke: colour("belief"), width: 2.5, dash: [7, 4] },
+          { label: "messages (dotted)", scale: "n", stroke: colour("muted"), width: 1.5, dash: [2, 3] },
         ],
         axes: [
           { ...axis, size: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] },
           { ...labelled, scale: "%", label: "% of the range" },
-          { ...labelled, scale: "n", side: 1, label: "messages", grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100] },
+          { ...labelled, scale: "n", side: 1, gap: 9, label: "messages", grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100] },
         ],
         hooks: { draw: [(plot) => this.now(plot, colour("ink"))] },
       },

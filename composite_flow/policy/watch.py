@@ -76,11 +76,5 @@ def inferred_now(problem: Problem, team: Team, live: Live, key: PRNGKeyArray) ->
     some = jax.tree.map(lambda part: part[:SHOWN], live)
     states, seen, samples = jax.vmap(one)(jax.random.split(key, len(some.starts)), some)
     spread = jnp.var(samples, axis=(1, 2))
-    variance = jnp.full_like(spread, jnp.nan) if _is_one(inference) else spread
+    variance = jnp.full_like(spread, jnp.nan) if inference.holds_one else spread
     return Inferred(states, seen, jnp.mean(samples, axis=(1, 2)), variance)
-
-
-def _is_one(inference: Inference) -> bool:
-    """Whether all agents of a team hold one and the same state."""
-    alike = inference.shared or inference.team_answer > 0 or inference.layout.num_agents == 1
-    return alike and not inference.lost and inference.samples == 1

@@ -34,7 +34,7 @@ class Curve {
   private logarithmic = false;
 
   constructor(network: string, measure: string) {
-    this.name = measure.replaceAll("_", " ");
+    this.name = measure.replaceAll("_", " ").replace("psnr", "PSNR");
     this.root = element("figure", { "data-network": network, "data-measure": measure }, this.title, this.place);
     new ResizeObserver(() => this.plot?.setSize(this.size())).observe(this.place);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.make());
@@ -81,7 +81,7 @@ class Curve {
         series: [{}, { stroke: colour("belief"), width: 2, spanGaps: true, points: { show: this.across.length < 25 } }],
         axes: [
           { ...axis, size: 26, values: (_, all) => all.map(short) },
-          { ...axis, grid: { ...axis.grid, filter: (_, all) => all.map((value) => this.marks(value)) }, size: 52, values: (_, all) => all.map((value) => (value === null ? "" : number(value))) },
+          { ...axis, grid: { ...axis.grid, filter: (_, all) => all.map((value) => this.marks(value)) }, size: 60, values: (_, all) => all.map((value) => (value === null ? "" : number(value))) },
         ],
       },
       [this.across, this.values],

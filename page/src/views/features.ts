@@ -1,7 +1,7 @@
 // Every feature as a row: the truth, the team's estimate, how sure it is, and where it errs.
 
 import { drawn, element, say, set } from "../dom";
-import { asChance, number, percent } from "../format";
+import { asChance, number, percent, within } from "../format";
 import { isWrong, type Frame } from "../inference";
 import type { World } from "../world";
 
@@ -89,8 +89,7 @@ export class FeaturesPanel {
     const bar = Number.isFinite(half) && Number.isFinite(mean);
     set(row.bar, bar ? { x: low, width: Math.max(1, high - low), visibility: "visible" } : { visibility: "hidden" });
     say(row.truth, isNumber ? number(this.world.own(k, truth)) : Number.isNaN(truth) ? "–" : truth > 0.5 ? "yes" : "no");
-    const reach = Number.isFinite(half) ? ` ± ${number(this.world.ownWidth(k, half))}` : "";
-    say(row.estimate, isNumber ? `${number(this.world.own(k, mean))}${reach}` : percent(asChance(mean)));
+    say(row.estimate, isNumber ? within(this.world.own(k, mean), this.world.ownWidth(k, half)) : percent(asChance(mean)));
     row.mark.hidden = !wrong;
     set(row.root, { "data-mean": mean, "data-variance": frame.belief.variance[k]!, "data-wrong": wrong });
   }
@@ -107,13 +106,18 @@ function rowOf(name: string): Row {
   const root = element(
     "tr",
     {},
-    element("th", { scope: "row", title: name }, name),
+    element("th", { scope: "row", title: name }, ...breakable(name)),
     element("td", { class: "picture" }, picture),
     truth,
     estimate,
     element("td", {}, mark),
   );
   return { root, bar, dot, truthMark, truth, estimate, mark };
+}
+
+/** A name that may go on in a second line after an underscore. */
+function breakable(name: string): (Node | string)[] {
+  return name.split(/(?<=_)/).flatMap((part, place) => (place ? [element("wbr"), part] : [part]));
 }
 
 /** Where a scaled value stands; what is far outside stands at the edge. */

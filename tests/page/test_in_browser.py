@@ -183,13 +183,16 @@ def test_people_who_cannot_see_it_can_use_it(robot_page, sensor_page, opening, s
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_no_text_is_smaller_than_twelve_pixels_and_nothing_stands_beyond_the_edge(sensor_page, opening, width):
+def test_no_text_is_smaller_than_twelve_pixels_cut_off_or_beyond_the_edge(sensor_page, robot_page, opening, width):
     smallest = """() => Math.min(...[...document.querySelectorAll("body *")]
         .filter((each) => [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
         .map((each) => parseFloat(getComputedStyle(each).fontSize)))"""
-    with opening(sensor_page, width=width) as page:
-        assert page.settle().tab.evaluate(smallest) >= 12
-        assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
+    cut = "(all) => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText)"
+    for path in (sensor_page, robot_page):
+        with opening(path, width=width) as page:
+            assert page.settle().tab.evaluate(smallest) >= 12
+            assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.tab.eval_on_selector_all(".features tbody th, .features tbody td", cut) == []
 
 
 def test_it_says_once_how_agents_are_counted(sensor_page, opening):

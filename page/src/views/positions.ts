@@ -12,7 +12,7 @@ const LETTER = 7.5; // and a letter wide, about
 const MARK = 6; // half a mark
 
 type Place = [number, number];
-type Box = [left: number, top: number, right: number, bottom: number];
+export type Box = [left: number, top: number, right: number, bottom: number];
 
 interface Marks {
   truth: SVGPathElement;
@@ -105,7 +105,7 @@ export class PositionDrawing implements Drawing {
 }
 
 /** Where a name stands: beside, above or below its mark, the first that is free of other marks and of names before it. */
-function beside([x, y]: Place, name: string, taken: Box[]): Record<string, number | string> {
+export function beside([x, y]: Place, name: string, taken: Box[]): Record<string, number | string> {
   const wide = LETTER * name.length;
   const choices: [Place, string, number][] = [
     [[x + 9, y + 4], "start", x + 9],
@@ -120,7 +120,7 @@ function beside([x, y]: Place, name: string, taken: Box[]): Record<string, numbe
   return { x: place[0], y: place[1], "text-anchor": anchor };
 }
 
-function meet(one: Box, other: Box): boolean {
+export function meet(one: Box, other: Box): boolean {
   return one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
 }
 

@@ -118,8 +118,8 @@ export class SensorDrawing implements Drawing {
     const d = `M${mx - arm} ${my - arm}L${mx + arm} ${my + arm}M${mx + arm} ${my - arm}L${mx - arm} ${my + arm}`;
     const missed = drawn("path", { class: "missed-mark", d });
     canvas.append(drawn("circle", { class: "area", cx: x, cy: y, r: radius }), chance);
-    if (text) canvas.append(text);
     canvas.append(target, missed);
+    if (text) canvas.append(text); // above the marks, to be read
     return { chance, text, target, missed };
   }
 

@@ -197,6 +197,7 @@ def test_what_a_learning_team_infers_is_drawn_beside_the_truth_of_its_worlds(tmp
             assert f"an error of {100 * error:.0f}% of the range" in verdict
             assert page.tab.inner_text("label[for=shown]") == "World in play"
             assert page.tab.inner_text("#shown + output") == "6 of 8"
+            assert page.hindrances() == []
 
 
 def test_an_interrupted_training_ends_cleanly_and_says_so_on_its_page(logged, tmp_path):

@@ -7,6 +7,7 @@ import jax
 from composite_flow.cli.reporting import progress_bar
 from composite_flow.errors import InputError
 from composite_flow.model import MODEL_FILE, Model, load
+from composite_flow.page.live.policy import PolicyPage
 from composite_flow.policy.pretraining import check_pretraining, pretrained
 from composite_flow.policy.saving import PolicySettings
 from composite_flow.policy.setup import prepare
@@ -32,7 +33,15 @@ def check_trainable(world: Problem, given: PolicySettings) -> None:
         raise InputError("Give --denoiser, a run that has learned, or --pretrain, to learn one; not both.")
 
 
-def model_of(world: Problem, settings: PolicySettings, out: Path, *, resume: bool, overwrite: bool) -> Model | None:
+def model_of(
+    world: Problem,
+    settings: PolicySettings,
+    out: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    page: PolicyPage | None = None,
+) -> Model | None:
     """What a run infers by: learned before, or now; None where it learns beside the policy, or nothing is inferred."""
     if settings.denoiser is not None:
         return load(settings.denoiser)
@@ -41,14 +50,12 @@ def model_of(world: Problem, settings: PolicySettings, out: Path, *, resume: boo
     folder, key = out / INFERENCE_FOLDER, jax.random.fold_in(jax.random.key(settings.seed), _PRETRAIN)
     if resume and (folder / MODEL_FILE).exists():
         return load(folder)
+    told = {"resume": resume, "overwrite": overwrite, "listener": page}
     with progress_bar("learning to infer") as advance:
-        return pretrained(
-            world,
-            settings.training,
-            settings.pretraining,
-            key=key,
-            folder=folder,
-            resume=resume,
-            overwrite=overwrite,
-            progress=lambda step, total, loss: advance(step, total, f"loss {loss:.4f}"),
-        )
+
+        def tell(step: int, total: int, loss: float) -> None:
+            advance(step, total, f"loss {loss:.4f}")
+            if page is not None:
+                page.progress(step, total, f"loss {loss:.4f}. Agents learn to infer, before they learn to act.")
+
+        return pretrained(world, settings.training, settings.pretraining, key=key, folder=folder, progress=tell, **told)

@@ -11,8 +11,8 @@ from composite_flow.cli.inferring import check_trainable, model_of
 from composite_flow.cli.live import PageOptions
 from composite_flow.cli.options import Shared
 from composite_flow.cli.reporting import Advance, progress_bar, show, table
+from composite_flow.page.live.policy import PolicyPage
 from composite_flow.page.live.server import PageServer
-from composite_flow.page.live.training import PolicyPage
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import Row, recent
 from composite_flow.policy.pretraining import Pretraining
@@ -66,22 +66,20 @@ def _trained(
     world: Problem, settings: PolicySettings, out: Path, resume: bool, overwrite: bool, server: PageServer | None
 ) -> PolicyTraining:
     """The policy and its curves, of which a page is told as well."""
-    page = None if server is None else PolicyPage(server, f"Training a policy for {settings.problem}")
+    title = f"Training a policy for {settings.problem}"
+    page = None if server is None else PolicyPage(server, title, world, settings.training)
 
     def tell(advance: Advance, steps: int, total: int, rows: list[Row]) -> None:
         advance(steps, total, _note(rows))
         if page is not None:
-            page.curve("policy", rows)
             page.progress(steps, total, _note(rows))
 
     options = {"resume": resume, "overwrite": overwrite}
     try:
-        model = model_of(world, settings, out, **options)
+        model = model_of(world, settings, out, page=page, **options)
         with progress_bar("steps") as advance:
-            if page is not None:
-                page.open()
             key = jax.random.key(settings.seed)
-            told = {"progress": partial(tell, advance), "folder": out, **options}
+            told = {"progress": partial(tell, advance), "listener": page, "folder": out, **options}
             result = train(world, settings.training, key=key, denoiser=model, **told)
     except KeyboardInterrupt:
         sentence = f"Interrupted; go on with: composite-flow train-policy {settings.problem} --out {out} --resume"

@@ -53,7 +53,8 @@ def content_of_records(
 def _beliefs(samples: np.ndarray, inference: Inference) -> Part:
     stored = np.asarray if samples[:, :, 0].size <= EXACT_NUMBERS else in_16_bits
     arrays = {"own_mean": stored(samples.mean(axis=2)), "own_variance": stored(samples.var(axis=2))}
-    return {"samples": {"count": samples.shape[2], "messages": inference.messages}}, arrays
+    about = {"count": samples.shape[2], "one": inference.holds_one, "messages": inference.messages}
+    return {"samples": about}, arrays
 
 
 def _observed(observations: np.ndarray) -> Part:

@@ -14,6 +14,7 @@ from composite_flow.errors import CompositeFlowError
 from composite_flow.problems import SensorNetwork, problem_from_description
 
 _ACROSS = re.compile(r"^(?P<unit>.*?)(?P<sign>[\W_]?)(?P<axis>x|column)$", re.IGNORECASE)
+_NUMBERED = re.compile(r"^(?P<kind>.*?)(?P<number>\d+)$")
 _DOWN = {"x": "y", "X": "Y", "column": "row", "Column": "Row"}
 
 
@@ -51,6 +52,7 @@ def position_map(features: Sequence[str]) -> dict[str, Any] | None:
     """Units whose positions are features of the state; None where there is none.
 
     `alive` is the feature that says whether a unit is there, where one is named so; −1 where not. Rows count downwards.
+    Units have numbers from 1, as people count.
     """
     place = {name: number for number, name in enumerate(features)}
     units = []
@@ -64,7 +66,17 @@ def position_map(features: Sequence[str]) -> dict[str, Any] | None:
             named = found["unit"].replace("_", " ").strip() or "position"
             units.append({"name": named, "x": across, "y": down, "alive": place.get(f"{beginning}alive", -1)})
     rows = any(name.lower().endswith("column") for name in features)
-    return {"kind": "positions", "units": units, "down": rows} if units else None
+    return {"kind": "positions", "units": _counted_from_one(units), "down": rows} if units else None
+
+
+def _counted_from_one(units: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Units of one kind whose numbers begin at 0, in code, with numbers that begin at 1, for people."""
+    numbered = [_NUMBERED.match(unit["name"]) for unit in units]
+    from_zero = {found["kind"] for found in numbered if found and int(found["number"]) == 0}
+    return [
+        {**unit, "name": f"{found['kind']}{int(found['number']) + 1}"} if found and found["kind"] in from_zero else unit
+        for unit, found in zip(units, numbered, strict=True)
+    ]
 
 
 def _problem(description: dict[str, Any] | None) -> Any:

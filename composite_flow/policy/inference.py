@@ -60,6 +60,12 @@ class Inference(eqx.Module):
         return self.together or self.team_answer > 0
 
     @property
+    def holds_one(self) -> bool:
+        """Whether all agents of the team hold one and the same state, so that there is no spread among them."""
+        alike = self.layout.num_agents == 1 or ((self.shared or self.team_answer > 0) and not self.lost)
+        return alike and self.samples == 1
+
+    @property
     def messages(self) -> int:
         """Sent by the team in a step, from one agent to one other: one per hop, and the last one to all where it is
         shared; to all every one that is shared and may be lost, and every answer.

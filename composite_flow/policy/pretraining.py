@@ -17,6 +17,7 @@ from composite_flow.files.plain_json import jsonable
 from composite_flow.model import Model
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.inputs import input_class
+from composite_flow.policy.watch import PolicyListener
 from composite_flow.problems.base import Problem
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.fit import fit
@@ -55,6 +56,7 @@ def pretrained(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | bool | None = True,
+    listener: PolicyListener | None = None,
 ) -> Model:
     """The model that a policy with these settings infers by.
 
@@ -66,6 +68,7 @@ def pretrained(
         pretraining: episodes and steps.
         key: of episodes and training.
         folder, resume, overwrite, progress: as of `fit`.
+        listener: hears of its learning curves.
 
     Raises:
         InputError: agents of this input infer nothing, or nothing is to be learned.
@@ -75,6 +78,8 @@ def pretrained(
     key_data, key_split, key_fit = jax.random.split(key, 3)
     dataset = HistoryDataset(collect(problem, pretraining.pretrain, key=key_data), length)
     train, validation, _ = dataset.split(key=key_split)
+    if listener is not None:
+        listener.starts(train.scaling)
     return fit(
         train,
         validation,
@@ -84,6 +89,7 @@ def pretrained(
         resume=resume,
         overwrite=overwrite,
         progress=progress,
+        record=None if listener is None else listener.curve,
         description={"problem": jsonable(problem.description)},
     )
 

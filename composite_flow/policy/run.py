@@ -25,17 +25,19 @@ from composite_flow.files.run_record import remove_earlier_run
 from composite_flow.model import MODEL_FILE, Model
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.curves import CURVES_FILE, Row, TensorBoard, rows_of, write_curves
+from composite_flow.policy.inference import Inference
 from composite_flow.policy.mappo import MOST_UPDATES, learn, new_learner, team_of
 from composite_flow.policy.saving import POLICY_FILE, STATE_VALUES_FILE, VALUES_FILE, save_policy
 from composite_flow.policy.setup import Setup, prepare
 from composite_flow.policy.trained import TrainedPolicy, team_that_acts, weights_digest
+from composite_flow.policy.watch import PolicyListener, inferred_now
 from composite_flow.problems.base import Problem, tells_wins
 from composite_flow.training.interrupt import interrupt_flag
 
 TRAINING_FILE = "policy_training.safetensors"
 
 _BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows and an interrupt is heard
-_INIT, _PROBE = 2**32 - 1, 2**32 - 3  # numbers that no update has, folded into the key
+_INIT, _PROBE, _WATCH = 2**32 - 1, 2**32 - 3, 2**32 - 5  # numbers that no update has, folded into the key
 _FILES = (POLICY_FILE, TRAINING_FILE, CURVES_FILE, VALUES_FILE, STATE_VALUES_FILE, MODEL_FILE)
 _FREE = ("checkpoint_seconds",)  # settings that a resumed run may change
 
@@ -65,6 +67,7 @@ def train_policy(
     resume: bool = False,
     overwrite: bool = False,
     progress: PolicyProgress | None = None,
+    listener: PolicyListener | None = None,
     seconds: float | None = None,
 ) -> PolicyTraining:
     """Train a policy by MAPPO (`mappo.py`).
@@ -78,6 +81,7 @@ def train_policy(
         resume: go on from the folder's checkpoint, where there is one.
         overwrite: an earlier run in the folder may be replaced.
         progress: called about twice a second with the steps made, the planned steps and all rows so far.
+        listener: hears as often of the rows, and of what agents infer of the worlds in play, where they do.
         seconds: of learning, compiling aside, after which it ends earlier; how far it then is depends on the machine.
 
     Returns:
@@ -91,11 +95,15 @@ def train_policy(
     """
     run = _Run(problem, config or MappoConfig(), key, denoiser, folder)
     run.prepare(resume, overwrite)
+    if listener is not None:
+        listener.starts(None if run.inference is None else run.inference.scaling)
     with interrupt_flag() as interrupted:
         while not run.finished and (seconds is None or run.seconds < seconds):
             run.learn_block()
             if progress is not None:
                 progress(run.steps, run.config.num_updates * run.config.steps_per_update, run.rows)
+            if listener is not None:
+                run.tell(listener)
             if run.checkpoint_is_due or interrupted.is_set():
                 run.save()
             if interrupted.is_set():
@@ -163,6 +171,10 @@ class _Run:
         return self.update * self.config.steps_per_update
 
     @property
+    def inference(self) -> Inference | None:
+        return self.setup.inputs.inference
+
+    @property
     def finished(self) -> bool:
         return self.update >= self.config.num_updates
 
@@ -197,6 +209,14 @@ class _Run:
                 f"The losses are no longer finite at update {row['update']}; lower learning_rate and "
                 "critic_learning_rate, or check the problem's rewards, observations and states."
             )
+
+    def tell(self, listener: PolicyListener) -> None:
+        """All rows so far, and what agents infer now."""
+        listener.curve("policy", self.rows)
+        if self.inference is not None:
+            team = team_of(self.setup, self.learner.networks, self.learner.teaching)
+            key = jax.random.fold_in(jax.random.fold_in(self.key, _WATCH), self.update)
+            listener.infers(self.steps, inferred_now(self.problem, team, self.learner.live, key))
 
     def save(self) -> None:
         """Write the checkpoint that `restore` reads, and the curves."""

@@ -20,7 +20,9 @@ from composite_flow.problems.base import Problem
 from composite_flow.problems.same_description import check_same_description
 from composite_flow.training.loss import sample_pairs
 
-_PROBE_EPISODES, _PROBE_PAIRS = 64, 4096
+PROBE_EPISODES = 64
+"""Under random actions, which tell the ranges of states and histories."""
+_PROBE_PAIRS = 4096
 
 
 class Setup(eqx.Module):
@@ -83,7 +85,7 @@ def prepare(problem: Problem, config: MappoConfig, key: PRNGKeyArray, model: Mod
         return _inferring(config, model, options, model.denoiser)
     if settings.denoiser_updates == 0:
         raise InputError("With denoiser_updates = 0 no denoiser learns: give a trained one, or a positive number.")
-    dataset = HistoryDataset(collect(problem, _PROBE_EPISODES, key=key), settings.history)
+    dataset = HistoryDataset(collect(problem, PROBE_EPISODES, key=key), settings.history)
     histories, _ = sample_pairs(dataset, key, _PROBE_PAIRS)
     return _inferring(config, dataset, options, None, (histories.min(axis=0), histories.max(axis=0)))
 

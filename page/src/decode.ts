@@ -37,8 +37,8 @@ export interface Header {
   reasons?: string[];
   network?: NetworkEntry;
   observations?: string[];
-  samples?: { count: number; messages: number };
-  live?: { kind: "team" | "training" };
+  samples?: { count: number; one: boolean; messages: number }; // one: all agents hold the same state
+  live?: { kind: "team" | "training"; shown?: "steps" | "worlds" };
   arrays: Record<string, ArrayEntry>;
 }
 

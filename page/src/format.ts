@@ -7,6 +7,15 @@ export function number(value: number): string {
   return (text.includes(".") && !text.includes("e") ? text.replace(/\.?0+$/, "") : text).replace("-", "−");
 }
 
+/** A value with how far it may be off: both to two significant digits of the latter. */
+export function within(value: number, half: number): string {
+  if (!Number.isFinite(value) || !(half > 0) || !Number.isFinite(half)) return number(value);
+  const digits = Math.max(0, 1 - Math.floor(Math.log10(half)));
+  if (digits > 6) return `${number(value)} ± ${number(half)}`;
+  const [shown, reach] = [value.toFixed(digits), half.toFixed(digits)];
+  return `${Number(shown) === 0 ? shown.replace("-", "") : shown.replace("-", "−")} ± ${reach}`;
+}
+
 /** A share in percent; small ones keep a digit. */
 export function percent(share: number): string {
   if (!Number.isFinite(share)) return "–";

@@ -96,3 +96,8 @@ export function isWrong(frame: Frame, isNumber: boolean, k: number): boolean {
   const error = Math.abs(frame.belief.mean[k]! - frame.truth[k]!);
   return isNumber ? error > frame.half[k]! : error > 0.5;
 }
+
+/** Whether it can be said that the estimate of a feature misses: of numbers only where it says how far it may be off. */
+export function isJudged(frame: Frame, isNumber: boolean, k: number): boolean {
+  return !isNumber || !Number.isNaN(frame.half[k]!);
+}

@@ -18,7 +18,7 @@ import { ToldPanel } from "./views/told";
 import { World } from "./world";
 
 const COUNTED =
-  "Agents, episodes and steps are counted from 1 here, and from 0 in code and in the address of this page.";
+  "Agents, episodes and steps are counted from 1 here, and from 0 in code and in the address of this page; names of features are those of the data.";
 
 const LATER = 100; // milliseconds: browsers refuse an address that changes at every frame
 

@@ -31,6 +31,8 @@ export class Samples {
     const { arrays, numAgents, size } = this.world;
     const place = (agent: number, k: number) => (row * numAgents + agent) * size + k;
     const found = mixture(size, agents, (agent, k) => [arrays.own_mean![place(agent, k)]!, arrays.own_variance![place(agent, k)]!]);
-    return { ...found, messages: this.world.header.samples!.messages };
+    const { count, one, messages } = this.world.header.samples!;
+    if (one || (count === 1 && agents.length === 1)) found.variance.fill(NaN); // a single state tells no spread
+    return { ...found, messages };
   }
 }

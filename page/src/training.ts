@@ -13,14 +13,27 @@ import { mapOf } from "./views/map_of";
 import { rootMeanSquare, type World } from "./world";
 
 const DEVIATIONS = 2; // half an interval's width
-const LEAD = "Learning curves as they grow, and what is inferred meanwhile of steps that training does not see.";
 const ALONE = "Learning curves as they grow.";
+const SHOWN = {
+  steps: {
+    lead: "Learning curves as they grow, and what is inferred meanwhile of steps that training does not see.",
+    field: "Validation step",
+    none: "Nothing has been inferred yet; that is done now and then, as the run's settings say.",
+  },
+  worlds: {
+    lead: "Learning curves as they grow, and what the agents infer meanwhile of the worlds that they play in.",
+    field: "World in play",
+    none: "Nothing has been inferred yet: that is done once the team plays.",
+  },
+};
 
 interface Inferred {
   by: string;
   step: number;
   mean: (number | null)[][];
   variance: (number | null)[][];
+  truth?: number[][]; // of worlds in play, which go on
+  observed?: number[][][];
 }
 
 export class TrainingPage {
@@ -28,11 +41,13 @@ export class TrainingPage {
   private readonly curves = new CurvesPanel();
 
   constructor(world: World, root: HTMLElement) {
-    const shown = world.size > 0 ? new Reconstruction(world) : null;
+    const { live, notes, title } = world.header;
+    const words = SHOWN[live?.shown ?? "steps"];
+    const shown = world.size > 0 ? new Reconstruction(world, words) : null;
     const right = shown ? [element("div", { class: "right" }, shown.root)] : [];
-    const lead = element("p", { class: "lead" }, shown ? LEAD : ALONE);
+    const leads = [shown ? words.lead : ALONE, ...notes].map((text) => element("p", { class: "lead" }, text));
     root.replaceChildren(
-      element("header", {}, element("h1", {}, world.header.title), lead),
+      element("header", {}, element("h1", {}, title), ...leads),
       this.live.root,
       element("div", { class: shown ? "columns" : "alone" }, element("div", { class: "left" }, this.curves.root), ...right),
       element("footer", {}, element("p", {}, "Agents and steps of episodes are counted from 1 here, and from 0 in code.")),
@@ -56,6 +71,7 @@ class Reconstruction {
   readonly root: HTMLElement;
   private readonly world: World;
   private readonly view: View;
+  private readonly none: string;
   private readonly slider = element("input", { type: "range", id: "shown", min: 0, value: 0 });
   private readonly which = element("output", { for: "shown" });
   private readonly sentence = element("p", { class: "verdict", role: "status" });
@@ -63,20 +79,23 @@ class Reconstruction {
   private readonly features: FeaturesPanel;
   private inferred: Inferred | null = null;
 
-  constructor(world: World) {
+  constructor(world: World, words: { field: string; none: string }) {
     this.world = world;
+    this.none = words.none;
     this.view = firstView({ lengths: world.header.lengths, numAgents: world.numAgents, ways: ["told"] });
     this.map = mapOf(world, () => undefined);
     this.features = new FeaturesPanel(world);
     set(this.slider, { max: world.header.lengths.length - 1 });
     this.slider.addEventListener("input", () => this.update());
-    const field = element("div", { class: "field wide" }, element("label", { for: "shown" }, "Validation step"), this.slider, this.which);
-    const parts = [field, this.sentence, ...(this.map ? [this.map.root] : []), this.features.root];
+    const chosen = element("div", { class: "field wide" }, element("label", { for: "shown" }, words.field), this.slider, this.which);
+    const parts = [chosen, this.sentence, ...(this.map ? [this.map.root] : []), this.features.root];
     this.root = element("section", { class: "inferred", "aria-labelledby": "inferred" }, element("h2", { id: "inferred" }, "What is inferred so far"), ...parts);
   }
 
   receive(inferred: Inferred): void {
     this.inferred = inferred;
+    if (inferred.truth) this.world.replace("states", inferred.truth.flat());
+    if (inferred.observed) this.world.replace("observed", inferred.observed.flat(2));
     this.update();
   }
 
@@ -99,7 +118,7 @@ class Reconstruction {
   }
 
   private told({ belief, truth }: Frame): string {
-    if (this.inferred === null) return "Nothing has been inferred yet; that is done now and then, as the run's settings say.";
+    if (this.inferred === null) return this.none;
     const error = percent(rootMeanSquare(belief.mean, truth));
     return `By ${this.inferred.by}, after ${this.inferred.step.toLocaleString("en")} steps of training: an error of ${error} of the range.`;
   }

@@ -59,6 +59,11 @@ export class World {
     return this.arrays.states!.subarray(row * this.size, (row + 1) * this.size);
   }
 
+  /** Other numbers in the place of an array's, such as the true states of worlds that go on. */
+  replace(name: "states" | "observed", numbers: readonly number[]): void {
+    this.arrays[name]?.set(numbers);
+  }
+
   /** Whether an agent is there; of a live team, whether it told an estimate. */
   isThere(row: number, agent: number): boolean {
     if (this.told) return this.told.knows(row, agent);

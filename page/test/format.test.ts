@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 
-import { count, number, percent } from "../src/format";
+import { count, number, percent, within } from "../src/format";
 
 it.each([
   [0, "0"],
@@ -21,5 +21,16 @@ it.each([
   [1e-5, "0%"],
   [NaN, "–"],
 ])("writes the share %f as %s", (value, text) => expect(percent(value)).toBe(text));
+
+it.each([
+  [0.2951, 0.1342, "0.30 ± 0.13"],
+  [-0.00441, 0.035, "−0.004 ± 0.035"],
+  [-0.0001, 0.0186, "0.000 ± 0.019"],
+  [1520.4, 87.3, "1520 ± 87"],
+  [3, 1e-9, "3 ± 1.00e−9"],
+  [3, NaN, "3"],
+  [3, 0, "3"],
+  [NaN, 1, "–"],
+])("writes %f within %f as %s", (value, half, text) => expect(within(value, half)).toBe(text));
 
 it("counts", () => expect([count(1, "agent"), count(2, "agent")]).toEqual(["1 agent", "2 agents"]));

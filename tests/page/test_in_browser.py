@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from page_teams import SCALING, robots, sensors
+from runtime.fused_team import episodes as logged_steps
+from runtime.fused_team import strange, team_model
 
 import composite_flow as cf
 from composite_flow.composite.rule import DEFINITION_6, sweep
 from composite_flow.fixed_points import find_fixed_points
+from composite_flow.fusion.doubts import what_is_doubted
 from composite_flow.page.from_model import content_of_model
 
 
@@ -158,6 +161,24 @@ def test_fixed_points_are_those_that_python_finds(sensor_page, sensor_team, open
         assert page.tab.locator(".basin").count() > 100
 
 
+def test_agents_in_doubt_are_marked_with_the_reason(tmp_path, opening):
+    """As the model's own estimate says: every third observation of agent 2 is unlike any other."""
+    model, logged = team_model(jax.random.key(0)), strange(logged_steps(8))
+    joint = cf.HistoryDataset(logged, model.layout.length).joint(np.arange(8)).histories
+    with opening(cf.show(model, logged, tmp_path / "page.html")) as page:
+        for step in (2, 3):
+            doubts = model.fuse(joint[step]).doubts
+            doubted = np.flatnonzero(doubts.in_doubt).tolist()
+            page.tab.evaluate(f"location.hash = '#step={step}'")
+            told = page.settle().tab.locator(".doubts li").all_inner_texts()
+            reasons = [what_is_doubted(int(doubts.place[agent]), model.state_names) for agent in doubted]
+            assert told == [f"In doubt: agent {agent + 1} {why}." for agent, why in zip(doubted, reasons, strict=True)]
+            assert [page.agent(agent).get_attribute("data-doubted") is not None for agent in range(4)] == [
+                agent in doubted for agent in range(4)
+            ]
+            assert doubted == ([] if step == 2 else [2])
+
+
 def test_nobody_chosen_leaves_the_prior_and_says_so(robot_page, robot_team, opening):
     with opening(robot_page) as page:
         page.tab.get_by_role("button", name="None").click()
@@ -183,13 +204,16 @@ def test_people_who_cannot_see_it_can_use_it(robot_page, sensor_page, opening, s
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_no_text_is_smaller_than_twelve_pixels_and_nothing_stands_beyond_the_edge(sensor_page, opening, width):
+def test_no_text_is_smaller_than_twelve_pixels_cut_off_or_beyond_the_edge(sensor_page, robot_page, opening, width):
     smallest = """() => Math.min(...[...document.querySelectorAll("body *")]
         .filter((each) => [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
         .map((each) => parseFloat(getComputedStyle(each).fontSize)))"""
-    with opening(sensor_page, width=width) as page:
-        assert page.settle().tab.evaluate(smallest) >= 12
-        assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
+    cut = "(all) => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText)"
+    for path in (sensor_page, robot_page):
+        with opening(path, width=width) as page:
+            assert page.settle().tab.evaluate(smallest) >= 12
+            assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.tab.eval_on_selector_all(".features tbody th, .features tbody td", cut) == []
 
 
 def test_it_says_once_how_agents_are_counted(sensor_page, opening):

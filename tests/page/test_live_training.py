@@ -15,9 +15,10 @@ from page.live_client import all_events, asked, events
 
 import composite_flow as cf
 from composite_flow.data.run_split import choose_steps, split_of_run
+from composite_flow.page.live.policy import PolicyPage
 from composite_flow.page.live.server import PageServer
-from composite_flow.page.live.training import PolicyPage, TrainingPage
-from composite_flow.policy.config import MappoConfig
+from composite_flow.page.live.training import TrainingPage
+from composite_flow.policy.config import InferenceConfig, MappoConfig
 from composite_flow.policy.curves import CURVES_FILE
 from composite_flow.policy.run import train_policy
 from composite_flow.runs import RunSettings, start_or_resume, train_run
@@ -144,28 +145,59 @@ def test_a_resumed_training_tells_its_earlier_points_as_well(trained, logged, tm
     assert told == [2, 3, 4]
 
 
-def test_a_policys_curves_are_those_that_are_written_on_disk(tmp_path, watching):
+def watched_policy(server, folder, config, key):
+    """All that the page of a policy's training is told."""
+    page = PolicyPage(server, "a policy", PROBLEM, config)
+    train_policy(PROBLEM, config, key=key, folder=folder, listener=page)
+    page.end("It has ended.")
+    return all_events(server.address)
+
+
+def test_a_policys_curves_are_those_that_are_written_on_disk(tmp_path, watching, key):
     config = MappoConfig(steps=20_000, memory="none", worlds=8, rollout=50)
     with PageServer() as server:
-        page = PolicyPage(server, "a policy")
-        page.open()
-        train_policy(
-            PROBLEM, config, key=jax.random.key(0), folder=tmp_path,
-            progress=lambda steps, planned, rows: page.curve("policy", rows),
-        )  # fmt: skip
-        page.end("It has ended.")
-        told = list(
-            chain.from_iterable(data["points"] for _, kind, data in all_events(server.address) if kind == "points")
-        )
+        events_told = watched_policy(server, tmp_path, config, key)
+        told = list(chain.from_iterable(data["points"] for _, kind, data in events_told if kind == "points"))
         with watching(server.address) as opened:
             opened.tab.wait_for_selector(".live[data-stands='ended']")
             drawn = opened.settle().tab.locator("[data-measure=entropy]")
             assert float(drawn.get_attribute("data-latest")) == told[-1]["entropy"]
+            assert "agents of this policy infer no state (its input is “agent”)" in opened.tab.inner_text("header")
+            assert opened.tab.locator(".inferred").count() == 0
     with open(tmp_path / CURVES_FILE) as file:
         written = [
             {name: None if value == "" else float(value) for name, value in row.items()} for row in csv.DictReader(file)
         ]
     assert told == written and len(told) > 1
+
+
+def test_what_a_learning_team_infers_is_drawn_beside_the_truth_of_its_worlds(tmp_path, watching, key):
+    inference = InferenceConfig(history=2, denoiser_width=16, denoiser_depth=2)
+    config = MappoConfig(inputs="denoised", steps=2_000, memory="none", worlds=8, rollout=50, inference=inference)
+    with PageServer() as server:
+        told = watched_policy(server, tmp_path, config, key)
+        (latest,) = [data for _, kind, data in told if kind == "inferred"]
+        truth = np.array(latest["truth"])
+        assert latest["step"] == 2_000 and truth.shape == (8, PROBLEM.state_size)
+        np.testing.assert_array_equal(truth.sum(axis=1), 1)  # one target in each world
+        with watching(server.address) as page:
+            page.tab.wait_for_selector(".live[data-stands='ended']")
+            page.tab.locator("#shown").fill("5")
+            np.testing.assert_allclose(page.mean, latest["mean"][5], atol=1e-6)
+            np.testing.assert_allclose(page.variance, latest["variance"][5], atol=1e-6)
+            stars = page.tab.eval_on_selector_all(
+                ".map .target", "(all) => all.map((one) => one.getAttribute('visibility') === 'visible')"
+            )
+            np.testing.assert_array_equal(stars, truth[5] > 0.5)
+            seen = page.tab.locator(".map .link.seen").count()
+            assert seen == np.sum(np.array(latest["observed"][5]) > 0.5)
+            error = np.sqrt(np.mean((np.array(latest["mean"][5]) - truth[5]) ** 2))
+            verdict = page.tab.inner_text(".inferred .verdict")
+            assert "By each agent alone, averaged, after 2,000 steps of training" in verdict
+            assert f"an error of {100 * error:.0f}% of the range" in verdict
+            assert page.tab.inner_text("label[for=shown]") == "World in play"
+            assert page.tab.inner_text("#shown + output") == "6 of 8"
+            assert page.hindrances() == []
 
 
 def test_an_interrupted_training_ends_cleanly_and_says_so_on_its_page(logged, tmp_path):

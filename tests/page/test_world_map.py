@@ -23,13 +23,18 @@ def test_positions_are_found_by_their_names():
     assert map_of({}, names) == {
         "kind": "positions",
         "units": [
-            {"name": "ally 0", "x": 0, "y": 1, "alive": 2},
+            {"name": "ally 1", "x": 0, "y": 1, "alive": 2},
             {"name": "robot 3", "x": 3, "y": 4, "alive": -1},
         ],
         "down": False,
     }
     assert map_of(None, ("x", "y"))["units"] == [{"name": "position", "x": 0, "y": 1, "alive": -1}]
     assert map_of(None, ("row", "column", "x"))["down"]
+
+
+def test_units_are_counted_from_1_where_the_data_count_from_0():
+    names = [f"{unit}_{axis}" for unit in ("enemy_0", "enemy_10", "robot_1", "robot_2") for axis in "xy"]
+    assert [unit["name"] for unit in map_of(None, names)["units"]] == ["enemy 1", "enemy 11", "robot 1", "robot 2"]
 
 
 def test_there_is_no_map_where_nothing_says_where_things_are():

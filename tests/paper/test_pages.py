@@ -27,6 +27,13 @@ def test_every_figure_and_table_has_a_page():
     assert {path.name.removesuffix("-laptop") for path in RESULTS.glob("*-laptop")} | {"index"} <= pages
 
 
+def test_every_picture_is_in_the_gallery():
+    """By its path, so that none is left out, or stands there that is gone."""
+    docs = RESULTS.parent
+    shown = set(re.findall(r"\]\((\S+\.png)\)", (docs / "gallery.md").read_text()))
+    assert shown == {str(path.relative_to(docs)) for path in docs.rglob("*.png")}
+
+
 @pytest.fixture
 def copy(tmp_path):
     """Figure 4's files alone, to be changed."""

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from policy_notebook import Notebook
 from safetensors.numpy import load_file
 
 import composite_flow as cf
@@ -37,7 +38,10 @@ def test_what_is_learned_is_what_the_input_infers_by():
 @pytest.mark.parametrize(("kind", "length"), [("belief", 1), ("denoised", 2)])
 def test_the_model_is_of_the_world_and_serves_the_policy(kind, length, key):
     problem = cf.problem_from_text(WORLD)
-    model = pretrained(problem, config(kind), Pretraining(20, 5), key=key, progress=False)
+    notes = Notebook()
+    model = pretrained(problem, config(kind), Pretraining(20, 5), key=key, progress=False, listener=notes)
+    assert [point for points in notes.curves.values() for point in points] == list(model.curves)
+    np.testing.assert_array_equal(notes.scalings[0].maximum, model.scaling.maximum)
     assert model.layout.length == length and model.description["problem"] == problem.description
     settings = cf.MappoConfig(
         inputs=kind, steps=32, worlds=4, rollout=8, piece=4, width=8, memory="none", inference=config(kind).inference

@@ -8,8 +8,7 @@ import numpy as np
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.data.run_split import choose_steps
-from composite_flow.data.scaling import Scaling
-from composite_flow.fusion.features import FeatureTypes, find_types
+from composite_flow.fusion.features import find_types
 from composite_flow.page.content import PageContent
 from composite_flow.page.from_model import agent_names, observed_part, with_unknown
 from composite_flow.page.html import page_of
@@ -19,32 +18,25 @@ from composite_flow.page.world_map import map_of
 _TYPED = 4096  # steps that show which features are numbers
 
 
-class TrainingPage:
-    """Tells a page how a training goes; a `Listener` of `train_run`, and of a policy's progress."""
+class TrainingTeller:
+    """Tells a page what all trainings have: learning curves, how far it is, how it ended."""
 
-    def __init__(self, server: PageServer, title: str, problem: Mapping[str, Any] | None = None):
+    def __init__(self, server: PageServer, title: str):
         """Nothing is served before the training starts.
 
         Args:
             server: where it is served.
             title: of the page.
-            problem: description of the world, whose map is shown.
         """
-        self._server, self._title, self._problem = server, title, problem
+        self._server, self._title = server, title
         self._told: Counter[str] = Counter()
 
-    def starts(self, validation: HistoryDataset, steps: np.ndarray) -> None:
-        content = content_of_training(validation, steps, self._title, self._problem)
-        self._server.open(page_of(content, served=True))
-
     def curve(self, network: str, points: Sequence[Mapping[str, Any]]) -> None:
+        """All points of a network's learning curve so far, of which those are told that are new."""
         fresh = points[self._told[network] :]
         if fresh:
             self._told[network] = len(points)
             self._server.log.tell("points", {"network": network, "points": fresh})
-
-    def infers(self, by: str, step: int, mean: np.ndarray, variance: np.ndarray) -> None:
-        self._server.log.replace("inferred", {"by": by, "step": step, "mean": mean, "variance": variance})
 
     def progress(self, step: int, planned: int, note: str) -> None:
         """How far it is."""
@@ -54,17 +46,27 @@ class TrainingPage:
         """Nothing more comes."""
         self._server.log.tell("end", {"text": sentence})
 
-
-class PolicyPage(TrainingPage):
-    """The same of a policy, which has no validation steps: its curves alone."""
-
-    def open(self) -> None:
-        """Serve it from now on."""
-        nothing = FeatureTypes((), (), 0)
-        states = np.zeros((1, 0), np.float32)
-        live: list = [({"live": {"kind": "training"}}, {})]
-        content = PageContent(self._title, (), (), nothing, Scaling.identity(0), (1,), states, live)
+    def _serve(self, content: PageContent) -> None:
         self._server.open(page_of(content, served=True))
+
+    def _infers(self, by: str, step: int, mean: Any, variance: Any, **seen: Any) -> None:
+        """What is inferred of the shown states; with the states themselves where they are new ones."""
+        self._server.log.replace("inferred", {"by": by, "step": step, "mean": mean, "variance": variance, **seen})
+
+
+class TrainingPage(TrainingTeller):
+    """The page of a run of `train`; a `Listener` of `train_run`."""
+
+    def __init__(self, server: PageServer, title: str, problem: Mapping[str, Any] | None = None):
+        """As of `TrainingTeller`; `problem` is the description of the world, whose map is shown."""
+        super().__init__(server, title)
+        self._problem = problem
+
+    def starts(self, validation: HistoryDataset, steps: np.ndarray) -> None:
+        self._serve(content_of_training(validation, steps, self._title, self._problem))
+
+    def infers(self, by: str, step: int, mean: np.ndarray, variance: np.ndarray) -> None:
+        self._infers(by, step, mean, variance)
 
 
 def content_of_training(
@@ -77,6 +79,6 @@ def content_of_training(
     types = find_types(np.asarray(validation.scaling.scale(some)), validation.windows.declared_types)
     parts = observed_part(np.asarray(joint.histories), layout)
     parts.append(({"map": map_of(None if problem is None else dict(problem), names)}, {}))
-    parts.append(({"live": {"kind": "training"}}, {}))
+    parts.append(({"live": {"kind": "training", "shown": "steps"}}, {}))
     about = title, agent_names(layout), names, types, validation.scaling
     return PageContent(*about, (1,) * len(steps), states, parts)

@@ -34,7 +34,7 @@ class Curve {
   private logarithmic = false;
 
   constructor(network: string, measure: string) {
-    this.name = measure.replaceAll("_", " ");
+    this.name = measure.replaceAll("_", " ").replace("psnr", "PSNR");
     this.root = element("figure", { "data-network": network, "data-measure": measure }, this.title, this.place);
     new ResizeObserver(() => this.plot?.setSize(this.size())).observe(this.place);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.make());
@@ -77,11 +77,11 @@ class Curve {
         ...this.size(),
         cursor: { show: false },
         legend: { show: false },
-        scales: { x: { time: false }, y: { distr: this.logarithmic ? 3 : 1 } },
+        scales: { x: { time: false }, y: this.logarithmic ? { distr: 3 } : { range: (_, low, high) => rangeOf(low, high) } },
         series: [{}, { stroke: colour("belief"), width: 2, spanGaps: true, points: { show: this.across.length < 25 } }],
         axes: [
           { ...axis, size: 26, values: (_, all) => all.map(short) },
-          { ...axis, grid: { ...axis.grid, filter: (_, all) => all.map((value) => this.marks(value)) }, size: 52, values: (_, all) => all.map((value) => (value === null ? "" : number(value))) },
+          { ...axis, grid: { ...axis.grid, filter: (_, all) => all.map((value) => this.marks(value)) }, size: 60, values: (_, all) => all.map((value) => (value === null ? "" : number(value))) },
         ],
       },
       [this.across, this.values],
@@ -175,6 +175,11 @@ export class CurvesPanel {
       for (const each of this.networks.values()) each.draw();
     });
   }
+}
+
+/** What the axis of values spans: around one value a little, or the lines of nothing but zeros would reach to 100. */
+function rangeOf(low: number, high: number): uPlot.Range.MinMax {
+  return low === high ? [low - 0.5 * (Math.abs(low) || 1), low + 0.5 * (Math.abs(low) || 1)] : uPlot.rangeNum(low, high, 0.1, true);
 }
 
 /** Many steps in few letters. */

@@ -1,7 +1,7 @@
 // Every feature as a row: the truth, the team's estimate, how sure it is, and where it errs.
 
 import { drawn, element, say, set } from "../dom";
-import { asChance, number, percent } from "../format";
+import { asChance, number, percent, within } from "../format";
 import { isWrong, type Frame } from "../inference";
 import type { World } from "../world";
 
@@ -16,7 +16,7 @@ interface Row {
   truthMark: SVGPathElement;
   truth: HTMLTableCellElement;
   estimate: HTMLTableCellElement;
-  mark: HTMLTableCellElement;
+  mark: HTMLElement;
 }
 
 export class FeaturesPanel {
@@ -34,13 +34,14 @@ export class FeaturesPanel {
     const level = world.header.intervals;
     const width = level ? `${percent(level.level)} interval` : "two claimed deviations";
     const bar = world.isNumber.includes(true) ? `; bar, of numbers: ${width}` : "";
-    const columns = ["Feature", "Low–high", "Truth", "Estimate", "Missed"];
+    const columns = ["Feature", "Low–high", "Truth", "Estimate"].map((name) => element("th", { scope: "col" }, name));
+    columns.push(element("th", { scope: "col" }, element("span", { class: "word" }, "Missed")));
     set(this.scroller, { "aria-label": "Every feature" });
     this.scroller.append(
       element(
         "table",
         { class: "features" },
-        element("thead", {}, element("tr", {}, ...columns.map((name) => element("th", { scope: "col" }, name)))),
+        element("thead", {}, element("tr", {}, ...columns)),
         element("tbody", {}, ...this.rows.map((row) => row.root)),
       ),
     );
@@ -88,9 +89,8 @@ export class FeaturesPanel {
     const bar = Number.isFinite(half) && Number.isFinite(mean);
     set(row.bar, bar ? { x: low, width: Math.max(1, high - low), visibility: "visible" } : { visibility: "hidden" });
     say(row.truth, isNumber ? number(this.world.own(k, truth)) : Number.isNaN(truth) ? "–" : truth > 0.5 ? "yes" : "no");
-    const reach = Number.isFinite(half) ? ` ± ${number(this.world.ownWidth(k, half))}` : "";
-    say(row.estimate, isNumber ? `${number(this.world.own(k, mean))}${reach}` : percent(asChance(mean)));
-    say(row.mark, wrong ? "✕ missed" : "");
+    say(row.estimate, isNumber ? within(this.world.own(k, mean), this.world.ownWidth(k, half)) : percent(asChance(mean)));
+    row.mark.hidden = !wrong;
     set(row.root, { "data-mean": mean, "data-variance": frame.belief.variance[k]!, "data-wrong": wrong });
   }
 }
@@ -101,17 +101,23 @@ function rowOf(name: string): Row {
   const truthMark = drawn("path", { class: "truth", d: "M0 2 L6 11 L0 20 L-6 11 Z" });
   const axis = drawn("line", { class: "axis", x1: place(0), x2: place(1), y1: 11, y2: 11 });
   const picture = drawn("svg", { width: WIDTH, height: 22, viewBox: `0 0 ${WIDTH} 22`, "aria-hidden": "true" }, axis, bar, truthMark, dot);
-  const [truth, estimate, mark] = [element("td"), element("td"), element("td", { class: "mark" })];
+  const [truth, estimate] = [element("td"), element("td")];
+  const mark = element("span", { class: "mark", hidden: true }, "✕", element("span", { class: "word" }, " missed"));
   const root = element(
     "tr",
     {},
-    element("th", { scope: "row", title: name }, name),
+    element("th", { scope: "row", title: name }, ...breakable(name)),
     element("td", { class: "picture" }, picture),
     truth,
     estimate,
-    mark,
+    element("td", {}, mark),
   );
   return { root, bar, dot, truthMark, truth, estimate, mark };
+}
+
+/** A name that may go on in a second line after an underscore. */
+function breakable(name: string): (Node | string)[] {
+  return name.split(/(?<=_)/).flatMap((part, place) => (place ? [element("wbr"), part] : [part]));
 }
 
 /** Where a scaled value stands; what is far outside stands at the edge. */

@@ -7,10 +7,13 @@ const FAULTS = {
   refused: "The connection is lost, and its address is valid no longer: open the address that was told last.",
 };
 
+const CONNECTING = "Connecting …";
+const CONNECTED = "Connected. Nothing has been told yet: programs are compiled first.";
+
 export class LivePanel {
   readonly root: HTMLElement;
   readonly bar = element("progress", { max: 1, value: 0, "aria-label": "How far it is" });
-  private readonly status = element("p", { role: "status", class: "status" }, "Connecting …");
+  private readonly status = element("p", { role: "status", class: "status" }, CONNECTING);
   private readonly fault = element("p", { class: "fault", role: "alert" });
 
   constructor(...more: HTMLElement[]) {
@@ -29,6 +32,7 @@ export class LivePanel {
 
   stands(state: "open" | "lost" | "refused"): void {
     say(this.fault, state === "open" ? "" : FAULTS[state]);
+    if (state === "open" && this.status.textContent === CONNECTING) this.say(CONNECTED);
     set(this.root, { "data-stands": state });
   }
 

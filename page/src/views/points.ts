@@ -8,13 +8,15 @@ import type { Frame } from "../inference";
 import type { View } from "../view";
 import type { World } from "../world";
 
-const SIZE = 320;
+const SIZE = 336;
 const LOW = -0.5;
 const HIGH = 1.5; // of the plane, scaled
 const CELLS = 24;
+const SIDE = SIZE / CELLS; // whole pixels, or seams show between the shades
 const BASIN_STEPS = 60;
 const SLICE = 12; // milliseconds
-const COLOURS = 6; // in the style; points beyond share the last
+const COLOURS = 6; // in the style; groups beyond share the last
+const NEAR = 0.25; // of the range: points that are no further apart in the two features are one group of dots
 
 export class PointsPanel {
   readonly root: HTMLDetailsElement;
@@ -42,9 +44,9 @@ export class PointsPanel {
     for (const [, select] of choices) select.addEventListener("change", () => this.restart());
     const fields = choices.map(([text, select]) => element("div", { class: "field" }, element("label", { for: select.id }, text), select));
     const hint =
-      "Dots: the states that the agent alone holds possible, the fixed points of its denoiser; the larger, the more starts end there. " +
+      "Dots: the states that the agent alone holds possible, the fixed points of its denoiser; the larger, the more starts end there; those that lie together in these two features share a colour. " +
       "Shades: near which of them a start in this plane ends, all other features at their mean. " +
-      "The plane reaches from half a range below the lowest to half a range above the highest value.";
+      "Dashed: the range of the two features, from the lowest to the highest value.";
     this.root = element(
       "details",
       { class: "fixed-points" },
@@ -88,8 +90,9 @@ export class PointsPanel {
     const context = network.condition(row, agent);
     const points = yield* search(network, context, this.starts());
     if (!this.chosen && points.length > 1) widest(points).forEach((k, axis) => (this.axes[axis]!.value = String(k)));
-    this.draw(points);
     const [x, y] = this.axes.map((axis) => Number(axis.value)) as [number, number];
+    const groups = groupsOf(points, x, y);
+    this.draw(points, groups, x, y);
     const shades = drawn("g", { "aria-hidden": "true" });
     this.canvas.prepend(shades);
     for (let cell = 0; cell < CELLS * CELLS; cell++) {
@@ -97,35 +100,60 @@ export class PointsPanel {
       start[x] = LOW + ((HIGH - LOW) * ((cell % CELLS) + 0.5)) / CELLS;
       if (y !== x) start[y] = HIGH - ((HIGH - LOW) * (Math.floor(cell / CELLS) + 0.5)) / CELLS;
       const place = nearest(points, flow(network, context, start, BASIN_STEPS).end);
-      if (place >= 0) shades.append(this.shade(cell, place));
+      if (place >= 0) shades.append(this.shade(cell, groups[place]!));
       yield;
     }
   }
 
-  private shade(cell: number, place: number): SVGRectElement {
-    const side = SIZE / CELLS;
-    const [x, y] = [(cell % CELLS) * side, Math.floor(cell / CELLS) * side];
-    return drawn("rect", { class: `basin point-${Math.min(place, COLOURS - 1)}`, x, y, width: side + 0.5, height: side + 0.5 });
+  private shade(cell: number, group: number): SVGRectElement {
+    const [x, y] = [(cell % CELLS) * SIDE, Math.floor(cell / CELLS) * SIDE];
+    return drawn("rect", { class: `basin ${tint(group)}`, x, y, width: SIDE, height: SIDE });
   }
 
-  private draw(points: readonly Point[]): void {
-    const [x, y] = this.axes.map((axis) => Number(axis.value)) as [number, number];
+  /** The range of the two features in the plane: a frame, with their lowest and highest values at its sides. */
+  private range(x: number, y: number): SVGElement[] {
+    const [first, last] = [0, 1].map((value) => (SIZE * (value - LOW)) / (HIGH - LOW)) as [number, number];
+    const frame = drawn("rect", { class: "range", x: first, y: first, width: last - first, height: last - first });
+    const own = (k: number, value: number) => number(this.world.own(k, value));
+    const texts: [string, number, number, string][] = [
+      [own(x, 0), first, last + 18, "middle"],
+      [own(x, 1), last, last + 18, "middle"],
+      [own(y, 0), first - 6, last + 4, "end"],
+      [own(y, 1), first - 6, first + 4, "end"],
+      [this.world.header.features[x]!, SIZE / 2, SIZE - 10, "middle"],
+      [this.world.header.features[y]!, 8, first - 14, "start"],
+    ];
+    return [frame, ...texts.map(([text, left, top, anchor]) => drawn("text", { class: "name", x: left, y: top, "text-anchor": anchor }, text))];
+  }
+
+  private draw(points: readonly Point[], groups: readonly number[], x: number, y: number): void {
     const starts = points.reduce((sum, point) => sum + point.starts, 0);
-    this.canvas.replaceChildren();
-    const items = points.map((point, place) => {
-      const share = point.starts / starts;
-      const [left, top] = [point.y[x]!, point.y[y]!].map((value) => (value - LOW) / (HIGH - LOW)) as [number, number];
-      const [cx, cy] = [SIZE * left, SIZE * (1 - top)];
-      const dot = drawn("circle", { class: `point point-${Math.min(place, COLOURS - 1)}`, cx, cy, r: 9 + 8 * share });
-      set(dot, { "data-x": point.y[x]!, "data-y": point.y[y]! });
-      this.canvas.append(dot, drawn("text", { class: "on-point", x: cx, y: cy + 4.5 }, letter(place)));
-      const [own, other] = [x, y].map((k) => `${this.world.header.features[k]} ${number(this.world.own(k, point.y[k]!))}`);
-      return element("li", {}, `${letter(place)}: ${percent(share)} of the starts; ${own}, ${other}`);
-    });
+    const dots = points.map((point, place) => this.dot(point, groups[place]!, point.starts / starts, x, y));
+    const named = points.map((_, place) => place).filter((place) => groups.indexOf(groups[place]!) === place);
+    this.canvas.replaceChildren(...this.range(x, y), ...dots.reverse(), ...named.map((place) => this.letter(points[place]!, groups[place]!, x, y)));
     set(this.canvas, { "aria-label": `${points.length} fixed points, listed beside` });
+    const items = named.map((place) => {
+      const members = points.filter((_, other) => groups[other] === groups[place]);
+      const share = members.reduce((sum, point) => sum + point.starts, 0) / starts;
+      const [own, other] = [x, y].map((k) => `${this.world.header.features[k]} = ${number(this.world.own(k, points[place]!.y[k]!))}`);
+      const many = members.length > 1 ? `, ${members.length} states near` : ";";
+      return element("li", {}, `${letter(groups[place]!)}: ${percent(share)} of the starts${many} ${own}, ${other}`);
+    });
     if (points.length === 0) items.push(element("li", {}, "No start comes to rest."));
     const sentence = points.length === 1 ? "One state is left: this agent needs nobody's help." : "";
     this.list.replaceChildren(...items, ...(sentence ? [element("li", {}, sentence)] : []));
+  }
+
+  private dot(point: Point, group: number, share: number, x: number, y: number): SVGCircleElement {
+    const [cx, cy] = place(point, x, y);
+    const dot = drawn("circle", { class: `point ${tint(group)}`, cx, cy, r: 9 + 8 * share });
+    set(dot, { "data-x": point.y[x]!, "data-y": point.y[y]! });
+    return dot;
+  }
+
+  private letter(point: Point, group: number, x: number, y: number): SVGTextElement {
+    const [cx, cy] = place(point, x, y);
+    return drawn("text", { class: "on-point", x: cx, y: cy + 4.5 }, letter(group));
   }
 
   private starts(): Float32Array[] {
@@ -139,6 +167,25 @@ export class PointsPanel {
     const { prior_mean } = this.world.arrays;
     return prior_mean ? Float32Array.from(prior_mean) : new Float32Array(this.world.size).fill(0.5);
   }
+}
+
+/** Which group each point is of: points come with most starts first, and the first of a group is in its middle. */
+export function groupsOf(points: readonly Point[], x: number, y: number): number[] {
+  const firsts: Point[] = [];
+  return points.map((point) => {
+    const group = firsts.findIndex((first) => [x, y].every((k) => Math.abs(first.y[k]! - point.y[k]!) <= NEAR));
+    return group >= 0 ? group : firsts.push(point) - 1;
+  });
+}
+
+/** Where a point stands on the canvas. */
+function place(point: Point, x: number, y: number): [number, number] {
+  const [left, up] = [point.y[x]!, point.y[y]!].map((value) => (value - LOW) / (HIGH - LOW)) as [number, number];
+  return [SIZE * left, SIZE * (1 - up)];
+}
+
+function tint(group: number): string {
+  return `point-${Math.min(group, COLOURS - 1)}`;
 }
 
 function letter(place: number): string {

@@ -7,6 +7,12 @@ import type { World } from "../world";
 import type { Drawing } from "./map";
 
 const NAMED = 24; // units that carry their names
+const LINE = 11; // pixels that a name is high
+const LETTER = 7.5; // and a letter wide, about
+const MARK = 6; // half a mark
+
+type Place = [number, number];
+export type Box = [left: number, top: number, right: number, bottom: number];
 
 interface Marks {
   truth: SVGPathElement;
@@ -69,10 +75,12 @@ export class PositionDrawing implements Drawing {
   }
 
   show(frame: Frame): void {
-    this.units.forEach((unit, place) => this.showUnit(unit, this.marks[place]!, frame));
+    const places = this.units.map((unit) => this.at(unit, frame.truth));
+    const taken = places.map(([x, y]): Box => [x - MARK, y - MARK, x + MARK, y + MARK]);
+    this.units.forEach((unit, place) => this.showUnit(unit, this.marks[place]!, frame, taken));
   }
 
-  private showUnit(unit: Unit, marks: Marks, { belief, truth, half }: Frame): void {
+  private showUnit(unit: Unit, marks: Marks, { belief, truth, half }: Frame, taken: Box[]): void {
     const here = this.at(unit, belief.mean);
     const there = this.at(unit, truth);
     const dead = unit.alive >= 0 && truth[unit.alive]! < 0.5;
@@ -85,7 +93,7 @@ export class PositionDrawing implements Drawing {
     set(marks.belief, { ...visible(told, { cx: here[0], cy: here[1] }), "data-faint": faint });
     set(marks.interval, { ...visible(sure, { cx: here[0], cy: here[1], rx: reach[0]!, ry: reach[1]! }), "data-faint": faint });
     set(marks.error, visible(told && known, { x1: here[0], y1: here[1], x2: there[0], y2: there[1] }));
-    if (marks.name) set(marks.name, visible(known, { x: there[0] + 9, y: there[1] + 4 }));
+    if (marks.name) set(marks.name, visible(known, known ? beside(there, unit.name, taken) : {}));
   }
 
   private at(unit: Unit, values: ArrayLike<number>): [number, number] {
@@ -96,15 +104,43 @@ export class PositionDrawing implements Drawing {
   }
 }
 
+/** Where a name stands: beside, above or below its mark, the first that is free of other marks and of names before it. */
+export function beside([x, y]: Place, name: string, taken: Box[]): Record<string, number | string> {
+  const wide = LETTER * name.length;
+  const choices: [Place, string, number][] = [
+    [[x + 9, y + 4], "start", x + 9],
+    [[x - 9, y + 4], "end", x - 9 - wide],
+    [[x, y - 11], "middle", x - wide / 2],
+    [[x, y + 20], "middle", x - wide / 2],
+  ];
+  const boxes = choices.map(([place, , left]): Box => [left, place[1] - LINE, left + wide, place[1] + 3]);
+  const free = boxes.findIndex((box) => !taken.some((other) => meet(box, other)));
+  const [place, anchor] = choices[Math.max(0, free)]!;
+  taken.push(boxes[Math.max(0, free)]!);
+  return { x: place[0], y: place[1], "text-anchor": anchor };
+}
+
+export function meet(one: Box, other: Box): boolean {
+  return one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
+}
+
 function visible(shown: boolean, attributes: Record<string, number | string>): Record<string, number | string> {
   return shown ? { ...attributes, visibility: "visible" } : { visibility: "hidden" };
 }
 
-/** The places of all units in all episodes, with a margin; the dead do not count. */
+/** The places of all units in all episodes, with a margin; the dead do not count. Their whole range where none is known. */
 function rangeOf(world: World, units: Unit[]): Range {
   const low: [number, number] = [Infinity, Infinity];
   const high: [number, number] = [-Infinity, -Infinity];
   const rows = world.arrays.states!.length / world.size;
+  if (world.arrays.states!.every(Number.isNaN)) {
+    for (const unit of units) {
+      [unit.x, unit.y].forEach((k, axis) => {
+        low[axis] = Math.min(low[axis]!, world.own(k, 0));
+        high[axis] = Math.max(high[axis]!, world.own(k, 1));
+      });
+    }
+  }
   for (let row = 0; row < rows; row++) {
     const truth = world.truth(row);
     for (const unit of units) {

@@ -37,6 +37,7 @@ export class SensorDrawing implements Drawing {
   private areas: Area[] = [];
   private sensors: Sensor[] = [];
   private message = drawn("g");
+  private below = 24; // pixels from the middle of a sensor to the message
   private way = drawn("line");
   private places: Place[] = [];
 
@@ -71,6 +72,7 @@ export class SensorDrawing implements Drawing {
     this.places = this.map.sensors.map(at);
     const radius = Math.min(20, Math.max(5, 0.2 * unit));
     const half = Math.min(17, Math.max(6, 0.17 * unit));
+    this.below = half + 12;
     const links = drawn("g");
     this.sensors = this.places.map((place, agent) => this.sensor(canvas, links, place, agent, half, unit, areas));
     this.way = drawn("line", { class: "way" });
@@ -116,8 +118,8 @@ export class SensorDrawing implements Drawing {
     const d = `M${mx - arm} ${my - arm}L${mx + arm} ${my + arm}M${mx + arm} ${my - arm}L${mx - arm} ${my + arm}`;
     const missed = drawn("path", { class: "missed-mark", d });
     canvas.append(drawn("circle", { class: "area", cx: x, cy: y, r: radius }), chance);
-    if (text) canvas.append(text);
     canvas.append(target, missed);
+    if (text) canvas.append(text); // above the marks, to be read
     return { chance, text, target, missed };
   }
 
@@ -153,7 +155,7 @@ export class SensorDrawing implements Drawing {
   private showMessage({ speaker, before }: Frame): void {
     const here = speaker === null ? null : this.places[speaker]!;
     const there = before === null ? null : this.places[before]!;
-    set(this.message, here ? { transform: `translate(${here[0]} ${here[1] + 24})`, visibility: "visible" } : { visibility: "hidden" });
+    set(this.message, here ? { transform: `translate(${here[0]} ${here[1] + this.below})`, visibility: "visible" } : { visibility: "hidden" });
     const ends = here && there ? { x1: there[0], y1: there[1], x2: here[0], y2: here[1], visibility: "visible" } : null;
     set(this.way, ends ?? { visibility: "hidden" });
   }

@@ -2,7 +2,7 @@
 
 import { element, say, set } from "../dom";
 import { count, percent } from "../format";
-import { isWrong, type Frame } from "../inference";
+import { isJudged, isWrong, type Frame } from "../inference";
 import type { By, View } from "../view";
 import { expectedError, rootMeanSquare, type World } from "../world";
 
@@ -55,10 +55,13 @@ export class Summary {
     const { isNumber } = this.world;
     const known = frame.truth.filter((value: number) => !Number.isNaN(value)).length;
     if (known === 0) return "The truth is not known at this step";
+    const judged = frame.truth.filter((value: number, k: number) => !Number.isNaN(value) && isJudged(frame, isNumber[k]!, k)).length;
+    if (judged === 0) return "One state alone does not tell how far it may be off: no feature is judged";
     const which = `${known === frame.truth.length ? "" : "known "}feature`;
     const missed = frame.belief.mean.reduce((sum, _, k) => sum + Number(isWrong(frame, isNumber[k]!, k)), 0);
-    if (missed === 0) return `The team is right about all of its ${count(known, which)}`;
-    return `The team misses ${missed} of ${count(known, which)}`;
+    const but = judged < known ? `; numbers are not judged, as one state alone does not tell how far it may be off` : "";
+    if (missed === 0) return `The team is right about all of its ${count(judged, which)}${but}`;
+    return `The team misses ${missed} of ${count(judged, which)}${but}`;
   }
 
   private isTooWide(frame: Frame, view: View): boolean {

@@ -17,6 +17,8 @@ export class Timeline {
   private readonly inference: Inference;
   private readonly jump: (step: number) => void;
   private readonly place = element("div", { class: "plot" });
+  private readonly line = element("div", { class: "now" });
+  private readonly hint = element("p", { class: "hint" }, "With all messages of each step.");
   private plot: uPlot | null = null;
   private key = "";
   private version = 0;
@@ -32,6 +34,7 @@ export class Timeline {
       "section",
       { class: "time", "aria-labelledby": "time" },
       element("h2", { id: "time" }, "Over time"),
+      this.hint,
       this.place,
     );
     new ResizeObserver(() => this.plot?.setSize(this.size())).observe(this.place);
@@ -47,7 +50,8 @@ export class Timeline {
       this.compute(view);
     }
     this.step = view.step;
-    this.plot?.redraw(false);
+    this.hint.hidden = view.hops === null;
+    this.now();
   }
 
   /** Computes all steps, a slice at a time, and draws what there is so far. */
@@ -97,19 +101,20 @@ export class Timeline {
         series: [
           { label: "step" },
           { label: "error", scale: "%", stroke: colour("error"), width: 2.5 },
-          { label: "error the team expects", scale: "%", stroke: colour("belief"), width: 2.5, dash: [7, 4] },
-          { label: "messages", scale: "n", stroke: colour("muted"), width: 1.5, dash: [2, 3] },
+          { label: "error the team expects (dashed)", scale: "%", stroke: colour("belief"), width: 2.5, dash: [7, 4] },
+          { label: "messages (dotted)", scale: "n", stroke: colour("muted"), width: 1.5, dash: [2, 3] },
         ],
         axes: [
           { ...axis, size: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] },
           { ...labelled, scale: "%", label: "% of the range" },
-          { ...labelled, scale: "n", side: 1, label: "messages", grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100] },
+          { ...labelled, scale: "n", side: 1, gap: 9, label: "messages", grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100] },
         ],
-        hooks: { draw: [(plot) => this.now(plot, colour("ink"))] },
+        hooks: { draw: [() => this.now()] },
       },
       this.series,
       this.place,
     );
+    this.plot.over.append(this.line);
     this.plot.over.addEventListener("click", () => {
       const place = this.plot?.cursor.idx;
       if (place !== null && place !== undefined) this.jump(place);
@@ -120,17 +125,8 @@ export class Timeline {
       ?.setAttribute("aria-label", "Error, error the team expects, and number of messages, over the steps");
   }
 
-  /** A line at the present step. */
-  private now(plot: uPlot, colour: string): void {
-    const x = plot.valToPos(this.step + 1, "x", true);
-    plot.ctx.save();
-    plot.ctx.strokeStyle = colour;
-    plot.ctx.lineWidth = 2;
-    plot.ctx.setLineDash([]);
-    plot.ctx.beginPath();
-    plot.ctx.moveTo(x, plot.bbox.top);
-    plot.ctx.lineTo(x, plot.bbox.top + plot.bbox.height);
-    plot.ctx.stroke();
-    plot.ctx.restore();
+  /** Moves the line at the present step, which is no part of the plot: drawing that anew would slow scrubbing. */
+  private now(): void {
+    if (this.plot) this.line.style.transform = `translateX(${Math.round(this.plot.valToPos(this.step + 1, "x"))}px)`;
   }
 }

@@ -43,6 +43,8 @@ class TeamOptions:
     """For tests: share of messages that are lost."""
     delay: float = 0.0
     """For tests: seconds by which messages are late at most."""
+    parted: tuple[int, int] | None = None
+    """For tests: first and last step at which agents of even and of odd numbers hear nothing of each other."""
     team_seed: int = 0
     """Of the noise and orders round a ring, and of what tests lose; the same for all members."""
 
@@ -104,4 +106,4 @@ def parts_of(options: TeamOptions, team: str):
     )
     if not 0 <= options.lose < 1 or options.delay < 0:
         raise InputError("--lose is a share from 0 to below 1, and --delay a time that is not negative.")
-    return settings, inference, Loss(options.lose, options.delay, options.team_seed)
+    return settings, inference, Loss(options.lose, options.delay, options.team_seed, options.parted)

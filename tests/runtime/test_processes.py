@@ -30,9 +30,11 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.slow
 
-LOSS = Loss(0.2, 0.01, seed=7)
+PARTED = (2900, 2919)
+LOSS = Loss(0.2, 0.01, seed=7, parted=PARTED)
 SECONDS = 120.0  # until what should happen has happened, however slow the machine is
-OPTIONS = ["--deadline", "0.6", "--lose", "0.2", "--delay", "0.01", "--team-seed", "7", "--key"]
+OPTIONS = ["--deadline", "0.6", "--lose", "0.2", "--delay", "0.01", "--team-seed", "7"]
+OPTIONS += ["--parted", *map(str, PARTED), "--key"]
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +214,17 @@ def test_bad_observations_do_not_end_an_agent(team):
     follow(team, range(AGENTS), 1)
     ((_, found),) = replay(team, LOGGED, next_steps(1), 5.0)
     assert 0 not in found or found[0]["refused"]["observation that cannot be read"] == 2
+
+
+def test_halves_of_a_team_that_falls_apart_infer_alone_and_are_one_again(team):
+    while next(STEPS) < PARTED[0] - 1:
+        pass
+    heard = follow(team, range(AGENTS), 8)
+    assert heard and all((agent - other) % 2 == 0 for agent, other in heard)
+    assert len(heard) == AGENTS**2 // 2
+    while next(STEPS) < PARTED[1]:
+        pass
+    assert len(follow(team, range(AGENTS), 20)) == AGENTS**2
 
 
 def test_a_team_ends_when_it_is_told_to_and_says_what_was_refused(folder):

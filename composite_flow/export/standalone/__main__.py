@@ -118,6 +118,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--delay", type=float, default=0.0, help="for tests: seconds by which messages are late at most"
     )
+    apart = "for tests: first and last step at which agents of even and of odd numbers hear nothing of each other"
+    parser.add_argument("--parted", type=int, nargs=2, metavar=("FIRST", "LAST"), help=apart)
     parser.add_argument("--samples", type=int, default=4, help="of composite diffusion, round a ring")
     parser.add_argument("--sweeps", type=int, default=6, help="passes through the agents, round a ring")
     parser.add_argument("--team-seed", type=int, default=0, help="of the noise round a ring, and of what tests lose")
@@ -138,7 +140,7 @@ def main() -> int:
         rule.rehearse(agent)
         agent.reset()
         checksum, count = exported.checksum(over_time, by_chain), agent.layout["num_agents"]
-        loss = Loss(asked.lose, asked.delay, asked.team_seed)
+        loss = Loss(asked.lose, asked.delay, asked.team_seed, asked.parted)
         with bus_of(asked.team, count, asked.listen, asked.connect, asked.through, asked.lease) as bus:
             run_until_stopped(AgentProcess(bus, agent, checksum, settings, rule, count, loss))
     except CompositeFlowError as error:

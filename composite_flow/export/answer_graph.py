@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from composite_flow.data.scaling import Scaling
 from composite_flow.export.feature_graph import probabilities, where
 from composite_flow.export.graph import Graph
 from composite_flow.fusion.answers import Prior
@@ -26,8 +25,8 @@ def answer_graph(answers: AnswerNetwork | SparseAnswers, familiar: Familiar | No
     return graph.serialized()
 
 
-def fuse_graph(prior: Prior, scaling: Scaling) -> bytes:
-    """`fuse`: sums of evidence, weight and precision (batch, state) to mean and variance in the state's own units."""
+def fuse_graph(prior: Prior) -> bytes:
+    """`fuse`: sums of evidence, weight and precision (batch, state) to mean and variance, scaled."""
     graph, size = Graph("fuse"), len(prior.mean)
     evidence, weight, precision = (graph.input(name, size) for name in ("evidence", "weight", "precision"))
     number = np.asarray(prior.types.is_number, np.float32)
@@ -38,9 +37,8 @@ def fuse_graph(prior: Prior, scaling: Scaling) -> bytes:
     one = graph.constant(np.ones(size))
     variance = graph.apply("Div", one, graph.plus(precision, np.asarray(prior.precision)))
     spread = graph.apply("Mul", chance, graph.apply("Sub", one, chance))
-    low, unit = np.asarray(scaling.minimum), np.asarray(scaling.maximum - scaling.minimum)
-    graph.output("mean", graph.plus(graph.scaled(mean, unit), low), size)
-    graph.output("variance", graph.scaled(where(graph, number, variance, spread), unit**2), size)
+    graph.output("mean", mean, size)
+    graph.output("variance", where(graph, number, variance, spread), size)
     return graph.serialized()
 
 

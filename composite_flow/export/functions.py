@@ -44,20 +44,17 @@ def functions_of(model: Model, rows: int = 64) -> dict[str, Exported]:
 
 def _of_fusion(model: Model, histories: np.ndarray, random) -> dict[str, Exported]:
     assert model.fusion is not None
-    scaling, size = model.scaling, len(model.state_names)
-    answers = model.fusion.answers
+    size, answers = len(model.state_names), model.fusion.answers
     familiar = None if model.fusion.watch is None else model.fusion.watch.familiar
 
     @jax.vmap
     def answer(history):
         return _sent_parts(answers, familiar, history)
 
-    unit = scaling.unscale(jnp.ones(size)) - scaling.unscale(jnp.zeros(size))
-
     @jax.vmap
     def fuse(evidence, weight, precision):
         mean, variance = posterior(answers.prior, Answer(evidence, weight, precision, jnp.zeros(0)))
-        return {"mean": scaling.unscale(mean), "variance": variance * unit**2}
+        return {"mean": mean, "variance": variance}
 
     number, prior = answers.prior.types.is_number, np.asarray(answers.prior.precision)
     weights = number * prior * np.exp(random.normal(size=(2, len(histories), size)))

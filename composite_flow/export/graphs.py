@@ -25,7 +25,7 @@ def graph_of(model: Model, name: str) -> bytes:
     if name == "answer":
         return answer_graph(model.fusion.answers, model.fusion.watch and model.fusion.watch.familiar)
     if name == "fuse":
-        return fuse_graph(model.fusion.answers.prior, model.scaling)
+        return fuse_graph(model.fusion.answers.prior)
     return _carried_graph(model.fusion, name)
 
 

@@ -25,6 +25,7 @@ from runtime.simulated import SimulatedBus
 
 import composite_flow as cf
 from composite_flow import cli
+from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import NoDenoiser
 from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.export import graphs
@@ -90,9 +91,21 @@ def test_the_agent_in_numpy_is_the_agent(model, exported):
         np.testing.assert_array_equal(found.participants, expected.participants)
         bounds = other.intervals(found, 0.9)
         assert set(bounds) == {"speed", "heat"}
-        np.testing.assert_allclose(bounds["heat"], expected.interval("heat", 0.9), rtol=1e-5)
+        np.testing.assert_allclose(bounds["heat"], expected.interval("heat", 0.9), rtol=1e-5, atol=1e-5)
         y = random.normal(size=(3, STATE)).astype(np.float32)
         np.testing.assert_allclose(other.hop(y), one.hop(jnp.asarray(y)), rtol=1e-5, atol=1e-5)
+
+
+def test_states_that_need_64_bits_keep_them(model, tmp_path):
+    """Metres of a map's coordinates: five million of them, told apart by millimetres."""
+    low = np.array([5e6, 5e6, 0.0, 0.0, 0.0, 0.0])
+    far = dataclasses.replace(model, scaling=Scaling(low, low + 1.0))
+    assert far.scaling.is_double
+    export_model(far, tmp_path / "out")
+    for one, other in replayed(far, tmp_path / "out", episodes(8)):
+        mean, expected = other.estimate().mean, np.asarray(one.estimate().mean)
+        assert mean.dtype == np.float64
+        np.testing.assert_allclose(mean - low, expected - low, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("robust", [False, True])

@@ -90,7 +90,7 @@ def test_a_ring_without_jax_ends_alike_for_all(folder):
         assert all(told["mean"] == first["mean"] and told["share"] == first["share"] for told in others)
 
 
-@pytest.mark.parametrize(("kind", "rule"), zip(CARRYING, ("broadcast", "ring"), strict=True))
+@pytest.mark.parametrize(("kind", "rule"), [*zip(CARRYING, ("broadcast", "ring"), strict=True)])
 def test_a_team_without_jax_carries_what_it_knows(folder, kind, rule):
     """As agents on JAX do, on a simulated bus."""
     inference, unit = Inference(rule, over_time=True), np.asarray(SCALING.maximum - SCALING.minimum)

@@ -14,7 +14,7 @@ import numpy as np
 
 from composite_flow.errors import InputError
 from composite_flow.export.standalone.answers import said, spread, whole
-from composite_flow.export.standalone.estimate import Estimate, intervals
+from composite_flow.export.standalone.estimate import Estimate, intervals, limits
 from composite_flow.export.standalone.exported import Exported
 from composite_flow.export.standalone.hops import Hops
 from composite_flow.export.standalone.over_time import carried_by
@@ -166,8 +166,9 @@ class Agent:
         judge = self.exported.judge
         assert judge is not None  # where `fuse` is, it is
         uncertainty = judge.uncertainty(sums)
+        low, unit = limits(self.exported.about)  # in float64, of which some states need all digits
         verdict = None if doubts is None else judge.verdict(doubts, left_out, int(team.sum()), uncertainty)
-        return Estimate(mean, variance, team, uncertainty, verdict, left_out)
+        return Estimate(low + unit * mean, unit**2 * variance, team, uncertainty, verdict, left_out)
 
     def intervals(self, found: Estimate, level: float, team: int = 0) -> dict[str, list[float]] | None:
         """Bounds of each number at the next level that was measured; None where none was; `team` as there."""

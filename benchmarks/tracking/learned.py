@@ -7,14 +7,12 @@ The state is of all targets together. Neither the law of motion nor the sensors'
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 import composite_flow as cf
 from benchmarks.tracking.estimates import Estimates
 from benchmarks.tracking.world import Episodes
-from composite_flow.data.scaling import Scaling
 
 AXES = "x", "x speed", "y", "y speed"
 
@@ -33,7 +31,7 @@ class Learning:
     episodes: int = 3_000
     width: int = 128
     depth: int = 3
-    segment: int = 15
+    segment: int = 30
     steps: int = 8_000
 
 
@@ -66,8 +64,6 @@ def followed(model: cf.Model, episodes: Episodes) -> Estimates:
 def dataset_of(episodes: Episodes) -> cf.HistoryDataset:
     """Histories of one step."""
     count, steps, sensors, targets = episodes.seen.shape
-    # what can be known, some metres and some tenths of a metre a second, is about as much of each range
-    centre, reach = (np.tile(numbers, 2 * targets) for numbers in ((50.0, 0.0), (125.0, 25.0)))
     names = [f"{axis} of target {target}" for target in range(targets) for axis in AXES]
     logged = cf.Episodes.from_arrays(
         observations=observations_of(episodes).reshape(count * steps, sensors, -1),
@@ -75,7 +71,6 @@ def dataset_of(episodes: Episodes) -> cf.HistoryDataset:
         states=episodes.states.reshape(count * steps, -1),
         ends=np.arange(1, count * steps + 1) % steps == 0,
         state_names=names,
-        scaling=Scaling(jnp.asarray(centre - reach, jnp.float32), jnp.asarray(centre + reach, jnp.float32)),
     )
     return cf.HistoryDataset(logged, length=1)
 

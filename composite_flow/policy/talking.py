@@ -5,8 +5,8 @@
 The sum goes from agent to agent and, once it is whole, from the last one to all others: twice n − 1 messages of m's
 size. Nobody says what a message is to mean; no state is inferred.
 
-Source: the differentiable messages of Sukhbaatar, Szlam, Fergus: Learning Multiagent Communication with Backpropagation
-(NeurIPS 2016), with one round, and histories in place of a memory.
+After Sukhbaatar, Szlam, Fergus: Learning Multiagent Communication with Backpropagation (NeurIPS 2016), with one round
+of messages, and histories in the place of a memory.
 """
 
 import equinox as eqx

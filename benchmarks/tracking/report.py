@@ -21,8 +21,8 @@ ROWS = {
 }
 """Filters in words."""
 CHOSEN = """The world was settled before any result. That segments are as long as episodes was chosen after trials with
-one seed on other episodes: learned on segments of 5 and of 15 steps, errors grow after as many (23 and 13 m where somebody
-sees a target, 6.5 m with 30). A scaling by which speeds count less was tried there as well (7.0 m)."""
+one seed on other episodes: learned on segments of 5 and of 15 steps, errors grow after as many (23 and 13 m where
+somebody sees a target, 6.5 m with 30). A scaling by which speeds count less was tried there as well (7.0 m)."""
 _SCORES = {"error": ".2f", "seen": ".2f", "gospa": ".2f", "nees": ".1f"}
 _ROOTS = ("error", "seen")
 

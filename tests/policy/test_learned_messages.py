@@ -78,6 +78,9 @@ def test_others_act_otherwise_after_what_an_agent_has_seen(acting, key):
         return jax.vmap(team.networks.actor.step)(memory.actor, team.networks.actor.heard(inputs))[1][0]
 
     assert np.abs(logits(observations.at[3].set(1.0)) - logits(observations)).max() > 1e-3
+    kept, decision = decide(team, key, memory, observations.at[3].set(1.0), available)
+    np.testing.assert_array_equal(kept.window.observations[:, -1], observations.at[3].set(1.0))
+    np.testing.assert_array_equal(kept.window.actions[:, -1], decision.actions)
 
 
 def test_the_policys_gradient_reaches_the_speaker(acting, key):

@@ -1,6 +1,7 @@
 """Filters that know the laws of motion and measurement, from Stone Soup, and rules that fuse their tracks.
 
     joint                    one Kalman filter is told all measurements
+    diagonal                 the same, but that covariances are dropped after every step: variances alone are carried
     covariance intersection  C⁻¹ = Σ ω_i C_i⁻¹ of the sensors' own tracks, with weights ω of the least det C
     naive fusion             C⁻¹ = Σ C_i⁻¹ of them, as if they were independent
     alone                    a sensor's own track
@@ -23,7 +24,8 @@ from stonesoup.updater.kalman import KalmanUpdater
 from benchmarks.tracking.estimates import Estimates
 from benchmarks.tracking.world import START, STEP, Episodes, World
 
-JOINT, INTERSECTION, NAIVE, ALONE = "joint", "covariance intersection", "naive fusion", "alone"
+JOINT, DIAGONAL = "joint", "diagonal"
+INTERSECTION, NAIVE, ALONE = "covariance intersection", "naive fusion", "alone"
 
 
 def rivals(world: World, episodes: Episodes) -> dict[str, list[Estimates]]:
@@ -32,19 +34,26 @@ def rivals(world: World, episodes: Episodes) -> dict[str, list[Estimates]]:
     alone = [tracked(world, episodes, [sensor]) for sensor in everybody]
     return {
         JOINT: [estimates_of(tracked(world, episodes, everybody))],
+        DIAGONAL: [estimates_of(tracked(world, episodes, everybody, diagonal=True))],
         INTERSECTION: [estimates_of(fused(alone, intersected))],
         NAIVE: [estimates_of(fused(alone, naively_fused))],
         ALONE: [estimates_of(tracks) for tracks in alone],
     }
 
 
-def tracked(world: World, episodes: Episodes, sensors: Sequence[int]) -> np.ndarray:
-    """What a Kalman filter of the sensors' measurements knows: Gaussian states, (episodes, steps, targets)."""
+def tracked(world: World, episodes: Episodes, sensors: Sequence[int], diagonal: bool = False) -> np.ndarray:
+    """What a Kalman filter of the sensors' measurements knows: Gaussian states, (episodes, steps, targets).
+
+    Args:
+        world, episodes: what is tracked.
+        sensors: whose measurements it is told.
+        diagonal: drop covariances after every step.
+    """
     predictor, updater = KalmanPredictor(world.transition), KalmanUpdater(world.measurement)
     found = np.empty(episodes.states.shape[:3], object)
-    mean, covariance = world.prior
+    prior = GaussianState(*world.prior, timestamp=START)
     for episode, target in np.ndindex(len(found), world.targets):
-        known = GaussianState(mean, covariance, timestamp=START)
+        known = prior
         for step in range(world.steps):
             if step:
                 known = predictor.predict(known, timestamp=known.timestamp + STEP)
@@ -53,7 +62,8 @@ def tracked(world: World, episodes: Episodes, sensors: Sequence[int]) -> np.ndar
                     measured = Detection(episodes.measured[episode, step, sensor, target], timestamp=known.timestamp)
                     known = updater.update(SingleHypothesis(known, measured))
             # without what it came from, which would keep the whole past in memory
-            known = GaussianState(known.state_vector, known.covar, timestamp=known.timestamp)
+            covariance = np.diag(np.diag(known.covar)) if diagonal else known.covar
+            known = GaussianState(known.state_vector, covariance, timestamp=known.timestamp)
             found[episode, step, target] = known
     return found
 

@@ -111,8 +111,8 @@ def verdict(summary: Mapping[str, Any]) -> str:
     beside = "less" if ours < fused else "more"
     return (
         f"Where somebody sees a\ntarget, it errs by {ours:.1f} m: {ours / floor:.1f} times as much as one Kalman "
-        f"filter of all measurements ({floor:.1f} m;\n{diagonal:.1f} m where that carries variances alone), and {beside} "
-        f"than covariance intersection of the sensors' own\nKalman tracks ({fused:.1f} m; naive fusion {naive:.1f} m, a "
-        f"single sensor {alone:.1f} m). What it claims to err by is\nnearer to the truth (NEES {claims:.1f}; 4 is right) "
-        f"than what naive fusion claims ({too_sure:.1f})."
+        f"filter of all measurements ({floor:.1f} m;\n{diagonal:.1f} m where that carries variances alone), and "
+        f"{beside} than covariance intersection of the sensors' own\nKalman tracks ({fused:.1f} m). Naive fusion "
+        f"of these errs by {naive:.1f} m, a single sensor by {alone:.1f} m. NEES, 4 where\nclaims are right, is "
+        f"{claims:.1f} of the learned filter and {too_sure:.1f} of naive fusion."
     )

@@ -8,9 +8,9 @@ BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NPM := cd page && PATH="$(CURDIR)/$(BIN):$$PATH" npm
 
-.PHONY: demo test check page pages mutants results docs benchmark clean
+.PHONY: demo test check page pages mutants results docs benchmark tracking clean
 .DELETE_ON_ERROR:
-.SECONDARY: .venv-torch/bin/python .venv-robot/bin/python # make would remove it, as a step on the way
+.SECONDARY: .venv-torch/bin/python .venv-robot/bin/python .venv-tracking/bin/python # make would remove it, as a step on the way
 
 demo: .venv/installed
 	$(BIN)/composite-flow demo
@@ -68,8 +68,13 @@ benchmark: .venv/installed-smax .venv-torch/installed-benchmarks
 	$(BIN)/python -m benchmarks.latency --out docs/results/latency.json --page docs/latency.md
 	$(BIN)/python -m benchmarks.policy_inputs --out docs/results/policy_inputs.json --page docs/policy_inputs.md
 
+# Stone Soup gets one too, beside this package: targets that sensors track, by its filters and ours.
+tracking: .venv-tracking/installed
+	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv-tracking/compiled .venv-tracking/bin/python -m benchmarks.tracking \
+	  --out docs/results/tracking.json --page docs/tracking.md
+
 clean:
-	rm -rf .venv .venv-torch .venv-robot page/node_modules site
+	rm -rf .venv .venv-torch .venv-robot .venv-tracking page/node_modules site
 
 # One stamp per set of extras; a change of the requirements, or of the version, installs again.
 # The install is editable, so that a change of the code needs no second one.
@@ -87,6 +92,10 @@ page/node_modules/installed: page/package-lock.json | .venv/installed-test
 
 .venv-torch/installed-%: pyproject.toml constraints.txt | .venv-torch/bin/python
 	.venv-torch/bin/python $(INSTALL) --editable ".[$*]"
+	@touch $@
+
+.venv-tracking/installed: pyproject.toml constraints.txt | .venv-tracking/bin/python
+	.venv-tracking/bin/python $(INSTALL) --editable ".[tracking]"
 	@touch $@
 
 # What an exported agent runs on: no JAX, and not this package either.

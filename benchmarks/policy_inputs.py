@@ -21,6 +21,7 @@ from benchmarks.timing import Call, serve_calls, timed
 
 BASE = "agent"
 INPUTS = ("observations", "state", "denoised", "composite", "composite-shared", "belief", "own-belief")
+INPUTS += ("learned-messages",)
 INPUTS += ("safe", "mean", "quantile", "cvar")
 
 
@@ -103,8 +104,9 @@ def serve_input(kind: str, sizes: Sizes) -> None:
         parts = {"inference": _inference(problem, config, team)}
         if not carries:
             parts["teaching"] = _teaching(problem, config, setup, key)
-        used = setup.inputs.inference
-        about = {"messages": used.messages, "message_bytes": used.messages * used.message_bytes}
+    sent = setup.inputs.inference or setup.inputs.talk
+    if sent is not None:
+        about = {"messages": sent.messages, "message_bytes": sent.messages * sent.message_bytes}
     for part in parts.values():
         part()
 

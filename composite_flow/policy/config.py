@@ -87,7 +87,8 @@ class MappoConfig:
     inputs: str = dataclasses.field(default=OWN_ALONE, metadata=LATER)
     """What the actor sees: its own observation alone, all observations, or also the state: true ("state"), inferred by
     each agent ("denoised") or by all together ("composite"), the one of least value among several ("safe"), or each
-    action's value over several ("mean", "quantile", "cvar"); MODULE:CLASS for an input of your own."""
+    action's value over several ("mean", "quantile", "cvar"); what a chain carries over time ("belief", "own-belief");
+    messages that the policy's own gradient teaches ("learned-messages"); MODULE:CLASS for an input of your own."""
     samples_of: Literal["own", "team"] = dataclasses.field(default="own", metadata=LATER)
     """Whose distribution "safe", "mean", "quantile" and "cvar" draw states from: the agent's own, without messages; or
     the team's joint posterior, by the team denoiser of a run of fusion, for which all tell all their answers."""

@@ -144,7 +144,8 @@ def evaluate_policy(
             progress(min(first + size, num_episodes), num_episodes)
     sums = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     steps, certain = int(sums["lengths"].sum()), int(sums["certain"].sum())
-    messages, size_of_one = (0, 0) if inference is None else (inference.messages, inference.message_bytes)
+    sent = policy.team.inputs.talk if inference is None else inference
+    messages, size_of_one = (0, 0) if sent is None else (sent.messages, sent.message_bytes)
     return PolicyEvaluation(
         returns=sums["returns"],
         wins=sums["wins"] if tells_wins(problem) else None,
@@ -229,9 +230,11 @@ def _losing(policy: TrainedPolicy, lost: float) -> TrainedPolicy:
     inference = policy.team.inputs.inference
     if inference is None or not inference.sends:
         if lost > 0:
+            kind, talk = policy.team.inputs.kind, policy.team.inputs.talk
+            sends = "sends no messages that could be lost" if talk is None else "loses no message"
             raise InputError(
-                f"A policy with the input '{policy.team.inputs.kind}' sends no messages that could be lost; leave lost "
-                "at 0, or evaluate one with the input 'composite'."
+                f"A policy with the input '{kind}' {sends}; leave lost at 0, or evaluate one with the input "
+                "'composite'."
             )
         return policy
     inputs = dataclasses.replace(policy.team.inputs, inference=dataclasses.replace(inference, lost=float(lost)))

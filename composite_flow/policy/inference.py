@@ -22,6 +22,7 @@ from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import Denoiser
 from composite_flow.history import History, HistoryLayout
 from composite_flow.policy.team_samples import heard_by_each
+from composite_flow.policy.window import fresh_window, with_actions, with_observations
 
 
 class Inference(eqx.Module):
@@ -104,15 +105,9 @@ class Recollection(eqx.Module):
 def fresh_recollection(inference: Inference) -> Recollection:
     """Nothing was seen, nothing inferred."""
     layout, state_size = inference.layout, len(inference.scaling.minimum)
-    agents, length = layout.num_agents, layout.length
-    window = History(
-        jnp.zeros((agents, length, layout.observation_size)),
-        jnp.zeros((agents, length - 1), jnp.int32),
-        jnp.zeros((agents, length), bool),
-        jnp.arange(agents, dtype=jnp.int32),
-    )
     message = inference.rule.start(jnp.zeros(state_size))
-    return Recollection(window, jnp.zeros((agents, inference.samples, state_size)), message)
+    y = jnp.zeros((layout.num_agents, inference.samples, state_size))
+    return Recollection(fresh_window(layout), y, message)
 
 
 def infer(
@@ -136,7 +131,7 @@ def infer(
     """
     key_noise, key_hops = jax.random.split(key)
     begun = recollection.window.mask[0, -1]
-    window = _seen(recollection.window, observations)
+    window = with_observations(recollection.window, observations)
     if inference.team_answer:
         y = _of_team(inference, denoiser, inference.layout.encode(window), key_noise, key_hops)
         return Recollection(window, y, recollection.message)
@@ -156,9 +151,7 @@ def infer(
 
 def after_actions(recollection: Recollection, actions: Int[Array, " agents"]) -> Recollection:
     """The histories with what each agent has just done."""
-    window = recollection.window
-    longer = History(window.observations, _shifted(window.actions, actions), window.mask, window.agent)
-    return Recollection(longer, recollection.y, recollection.message)
+    return Recollection(with_actions(recollection.window, actions), recollection.y, recollection.message)
 
 
 def _alone(inference: Inference, denoiser: Denoiser, contexts, y):
@@ -232,14 +225,3 @@ def _together(inference: Inference, denoiser: Denoiser, contexts, y, message, ke
 def _either(condition: Bool[Array, ""], first: Message, second: Message) -> Message:
     """The first message where the condition holds, else the second."""
     return jax.tree.map(lambda *leaves: jnp.where(condition, *leaves), first, second)
-
-
-def _seen(window: History, observations: Float[Array, "agents observation"]) -> History:
-    """The histories with what each agent sees now."""
-    seen = _shifted(window.observations, observations.astype(jnp.float32))
-    return History(seen, window.actions, _shifted(window.mask, jnp.ones(len(seen), bool)), window.agent)
-
-
-def _shifted(rows: Array, new: Array) -> Array:
-    """The rows of each agent without the oldest, and with a new one."""
-    return jnp.concatenate([rows, new[:, None]], axis=1)[:, 1:]

@@ -19,7 +19,7 @@ class Known(eqx.Module):
         observations: each agent's own.
         state: the true one; only where an input `reads_state` may it be used.
         samples: of the states that each agent infers, in the state's own units; None where nothing is inferred.
-        histories: each agent's own, with agents along the leading axis; None where nothing is inferred.
+        histories: each agent's own, with agents along the leading axis; None where nothing is inferred or told.
         networks: `Networks`, with V(s) and Q(s, a) for inputs that need them.
         denoiser: with which states are inferred.
     """
@@ -45,6 +45,7 @@ class PolicyInput(eqx.Module):
         own: whether the agent's own observation stands beside what is shown.
         inference: an `Inference`, how states are inferred; None where they are not.
         level: of a quantile, for inputs that have one.
+        talk: a `Talk`, what agents tell each other, where the actor's own gradient teaches that; else None.
         beside_own: of the class: whether an own observation can stand beside what is shown.
         infers: of the class, as are all below: agents infer states.
         together: they do so by composite diffusion, instead of each agent alone.
@@ -54,12 +55,14 @@ class PolicyInput(eqx.Module):
         reads_state: the true state is shown, so that such a policy acts in simulators alone.
         needs_state_values: V(s) of single states is used, so that the critic has no memory.
         needs_action_values: Q(s, a) is learned.
+        talks: what is shown are histories, of which the actor makes messages to all.
     """
 
     kind: str = eqx.field(static=True)
     own: bool = eqx.field(static=True, default=True)
     inference: Any = None
     level: float = eqx.field(static=True, default=0.25)
+    talk: Any = None
 
     beside_own: ClassVar[bool] = True
     infers: ClassVar[bool] = False
@@ -70,6 +73,7 @@ class PolicyInput(eqx.Module):
     reads_state: ClassVar[bool] = False
     needs_state_values: ClassVar[bool] = False
     needs_action_values: ClassVar[bool] = False
+    talks: ClassVar[bool] = False
 
     @abstractmethod
     def columns(self, problem: Problem) -> int:

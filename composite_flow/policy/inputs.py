@@ -10,6 +10,9 @@
     belief          the mean of the state that the team carries over time, by a chain that filters: one message per
                     agent, and all act on the last
     own-belief      the mean that each agent carries by itself, by such a chain: no communication
+    learned-messages
+                    the mean of messages that all tell all, each made of an agent's own history, as the policy's own
+                    gradient teaches
     safe            of K states drawn from p̂ the one with the smallest value V(s)
     mean, quantile, cvar
                     of Q(s, ·) over K states drawn from p̂: a number for each action
@@ -118,6 +121,18 @@ class OwnBeliefState(DenoisedState):
     carries = True
 
 
+class LearnedMessages(PolicyInput):
+    """The agent's history, which the actor turns into a message before all hear the mean of all messages."""
+
+    talks = True
+
+    def columns(self, problem):
+        return self.talk.layout.size
+
+    def shown(self, known):
+        return self.talk.layout.encode(known.histories)
+
+
 _INPUTS = Names(
     "policy input",
     ENTRY_POINTS,
@@ -130,6 +145,7 @@ _INPUTS = Names(
         "composite-shared": SharedCompositeState,
         "belief": BeliefState,
         "own-belief": OwnBeliefState,
+        "learned-messages": LearnedMessages,
         "safe": SafeState,
         "mean": MeanValues,
         "quantile": QuantileValues,
@@ -171,13 +187,15 @@ def input_class(name: str) -> type[PolicyInput]:
     return _checked(name, found)
 
 
-def policy_input(kind: str, own: bool = True, inference: Any = None, level: float = 0.25) -> PolicyInput:
+def policy_input(
+    kind: str, own: bool = True, inference: Any = None, level: float = 0.25, talk: Any = None
+) -> PolicyInput:
     """An input by its name; the arguments are the attributes of `PolicyInput`.
 
     Raises:
         InputError: as `input_class`.
     """
-    return input_class(kind)(kind, own, inference, level)
+    return input_class(kind)(kind, own, inference, level, talk)
 
 
 def _checked(name: str, found: Any) -> type[PolicyInput]:

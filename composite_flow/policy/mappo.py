@@ -21,6 +21,7 @@ from composite_flow.policy.ppo.value_norm import ValueNorm
 from composite_flow.policy.rollout import Finished, Live, Piece, play, start_worlds, state_value
 from composite_flow.policy.sequence_network import Networks, SequenceNetwork
 from composite_flow.policy.setup import Setup
+from composite_flow.policy.talking import new_actor
 from composite_flow.policy.teaching import Teaching, new_teaching, taught
 from composite_flow.policy.team import Team, entropy, has_choice, log_probability
 from composite_flow.problems.base import Problem
@@ -92,7 +93,7 @@ def new_networks(
     key_actor, key_critic = jax.random.split(key)
     seen, others = inputs.size(problem), (config.width, config.depth)
     own = (config.actor_width or config.width, config.depth, config.memory)
-    actor = SequenceNetwork(seen, problem.num_actions, *own, gain=config.output_gain, key=key_actor)
+    actor = new_actor(inputs.talk, seen, problem.num_actions, *own, gain=config.output_gain, key=key_actor)
     critic = SequenceNetwork(problem.state_size, 1, *others, config.memory, gain=1.0, key=key_critic)
     if not inputs.needs_action_values:
         return Networks(actor, critic)
@@ -226,11 +227,12 @@ def _descend(config: MappoConfig, rate: Float[Array, ""], carry: tuple, lesson: 
     return (Networks(actor, critic, values), (actor_moments, critic_moments, values_moments), norm), told
 
 
-def _actor_loss(actor: SequenceNetwork, lesson: Lesson, config: MappoConfig) -> tuple[Float[Array, ""], tuple]:
+def _actor_loss(actor: Any, lesson: Lesson, config: MappoConfig) -> tuple[Float[Array, ""], tuple]:
     """The clipped loss minus the weighted entropy, over all agents that have a choice."""
     pieces, steps = lesson.pieces, lesson.pieces.steps
     over_agents = jax.vmap(actor.unroll, in_axes=(0, 1, None), out_axes=(0, 1))
-    _, logits = jax.vmap(over_agents)(pieces.actor_memory, steps.inputs, steps.starts)
+    heard = jax.vmap(jax.vmap(actor.heard))(steps.inputs)
+    _, logits = jax.vmap(over_agents)(pieces.actor_memory, heard, steps.starts)
     each = jax.vmap(jax.vmap(jax.vmap(log_probability)))
     log_ratio = each(logits, steps.available, steps.actions) - steps.log_probabilities
     weights = has_choice(steps.available).astype(jnp.float32)
@@ -269,9 +271,7 @@ def _optimiser(config: MappoConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.gradient_norm), optax.scale_by_adam(eps=config.adam_epsilon))
 
 
-def _adam(
-    config: MappoConfig, rate: Float[Array, ""], network: SequenceNetwork, gradient, moments
-) -> tuple[SequenceNetwork, optax.OptState]:
+def _adam(config: MappoConfig, rate: Float[Array, ""], network: Any, gradient, moments) -> tuple[Any, optax.OptState]:
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # Optax mixes weak types
         update, moments = _optimiser(config).update(gradient, moments)
     return jax.tree.map(lambda weights, change: weights - rate * change, network, update), moments

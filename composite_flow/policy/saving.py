@@ -20,6 +20,7 @@ from composite_flow.files.checkpoint import load_checkpoint, load_description, s
 from composite_flow.files.plain_json import jsonable
 from composite_flow.files.run_record import started_or_resumed
 from composite_flow.fusion.over_time.rule import FilterDenoiser
+from composite_flow.history import HistoryLayout
 from composite_flow.model import Model, load
 from composite_flow.policy.belief import belief_of
 from composite_flow.policy.config import InferenceConfig, MappoConfig
@@ -27,6 +28,7 @@ from composite_flow.policy.inference import Inference
 from composite_flow.policy.inputs import OWN_ALONE, PolicyInput, input_class, policy_input
 from composite_flow.policy.pretraining import Pretraining
 from composite_flow.policy.sequence_network import Networks, SequenceNetwork
+from composite_flow.policy.talking import Talk, TalkingActor, new_actor
 from composite_flow.policy.team import Team
 from composite_flow.policy.team_samples import TeamSampler, sampler_of
 from composite_flow.policy.trained import TrainedPolicy
@@ -117,7 +119,7 @@ def save_policy(
         FileError: a file is in the way or cannot be written.
     """
     folder, team = Path(folder), policy.team
-    inference = team.inputs.inference
+    inference, talk = team.inputs.inference, team.inputs.talk
     if inference is not None:
         about = {"problem": jsonable(problem.description)}
         told = inference.layout, inference.scaling, None, (), problem.state_names, about
@@ -144,6 +146,7 @@ def save_policy(
         "network": network,
         "inputs": {"kind": team.inputs.kind, "own": team.inputs.own, "level": team.inputs.level},
         "inference": None if inference is None else {name: getattr(inference, name) for name in _INFERENCE},
+        **({} if talk is None else {"talk": {"layout": talk.layout.settings, "numbers": talk.numbers}}),
         **description,
     }
     save_checkpoint(folder / POLICY_FILE, policy.actor, stored, overwrite)
@@ -165,7 +168,9 @@ def load_policy(folder: str | os.PathLike, *, greedy: bool = False) -> TrainedPo
     stored = load_description(path)
     if stored.get("kind") != "policy":
         raise FileError(f"{path} is not a policy.")
-    denoiser, inference = None, None
+    denoiser, inference, talk = None, None, None
+    if told := stored.get("talk"):
+        talk = Talk(HistoryLayout.from_settings(told["layout"]), told["numbers"])
     if stored.get("inference"):
         model, chosen = load(folder), input_class(stored.get("inputs", {}).get("kind", OWN_ALONE))
         denoiser, options = model.denoiser, {**stored["inference"], "shared": chosen.shared}
@@ -174,7 +179,7 @@ def load_policy(folder: str | os.PathLike, *, greedy: bool = False) -> TrainedPo
         if options.get("team_answer"):
             denoiser = sampler_of(model)
         inference = Inference(model.layout, model.scaling, **options)
-    inputs = policy_input(**{"kind": OWN_ALONE, **stored.get("inputs", {})}, inference=inference)
+    inputs = policy_input(**{"kind": OWN_ALONE, **stored.get("inputs", {})}, inference=inference, talk=talk)
     networks = _read_networks(path, stored, inputs)
     steps = int(stored.get("steps", 0))
     return TrainedPolicy(Team(networks, inputs, denoiser), **stored["sizes"], greedy=greedy, steps=steps)
@@ -223,7 +228,7 @@ def _value_files(inputs: PolicyInput) -> dict[str, str]:
 
 
 def _read_networks(path: Path, stored: dict[str, Any], inputs: PolicyInput) -> Networks:
-    actor = load_checkpoint(path, _empty(stored["network"]))
+    actor = load_checkpoint(path, _empty(stored["network"], inputs.talk))
     files = {name: path.parent / file for name, file in _value_files(inputs).items()}
     return Networks(
         actor,
@@ -231,6 +236,6 @@ def _read_networks(path: Path, stored: dict[str, Any], inputs: PolicyInput) -> N
     )
 
 
-def _empty(settings: dict[str, Any]) -> SequenceNetwork:
+def _empty(settings: dict[str, Any], talk: Talk | None = None) -> SequenceNetwork | TalkingActor:
     """A network's structure, without its weights."""
-    return eqx.filter_eval_shape(lambda key: SequenceNetwork(**settings, gain=1.0, key=key), jax.random.key(0))
+    return eqx.filter_eval_shape(lambda key: new_actor(talk, **settings, gain=1.0, key=key), jax.random.key(0))

@@ -61,6 +61,10 @@ class SequenceNetwork(eqx.Module):
         """Columns of what it reads."""
         return int(self.layers[0].in_features) - _ANCHORS
 
+    def heard(self, inputs: Float[Array, "agents inputs"]) -> Float[Array, "agents inputs"]:
+        """What the team's actor sees of the agents' own inputs: just these, as nobody tells anything."""
+        return inputs
+
     def fresh_memory(self) -> Float[Array, " memory"]:
         """What is remembered before an episode: zeros, or nothing at all."""
         return jnp.zeros(self.memory_size)
@@ -103,12 +107,12 @@ class Networks(eqx.Module):
     """What MAPPO trains.
 
     Attributes:
-        actor: shared by all agents.
+        actor: shared by all agents; a `TalkingActor` where they tell each other what it is taught to.
         critic: V(s); None in a team that only acts and does not need it.
         values: Q(s, a), where the actor's input needs it; else None.
     """
 
-    actor: SequenceNetwork
+    actor: Any
     critic: Any = None
     values: Any = None
 

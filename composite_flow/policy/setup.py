@@ -15,6 +15,7 @@ from composite_flow.policy.belief import belief_of
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.inference import Inference
 from composite_flow.policy.inputs import PolicyInput, input_class, policy_input
+from composite_flow.policy.talking import talk_of
 from composite_flow.policy.team_samples import sampler_of
 from composite_flow.problems.base import Problem
 from composite_flow.problems.same_description import check_same_description
@@ -56,11 +57,13 @@ def prepare(problem: Problem, config: MappoConfig, key: PRNGKeyArray, model: Mod
     """
     kind, settings, chosen = config.inputs, config.inference, input_class(config.inputs)
     if settings.lost and not (chosen.together or config.samples_of == "team"):
-        raise InputError(f"With the input '{kind}' no messages are sent that could be lost; leave lost out.")
+        sent = "no message is ever lost" if chosen.talks else "no messages are sent that could be lost"
+        raise InputError(f"With the input '{kind}' {sent}; leave lost out.")
     if not chosen.infers:
         if model is not None:
             raise InputError(f"The input '{kind}' needs no denoiser; leave it out, or choose another input.")
-        return Setup(policy_input(kind, config.own_observation))
+        talk = talk_of(problem, settings.history) if chosen.talks else None
+        return Setup(policy_input(kind, config.own_observation, talk=talk))
     options = {
         "calls": settings.calls,
         "samples": settings.samples if chosen.weighs_samples else 1,

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from composite_flow.history import History
 from composite_flow.policy.inference import Recollection, after_actions, fresh_recollection, infer
 from composite_flow.policy.inputs import OWN_ALONE, Known, OwnObservation, PolicyInput
 from composite_flow.policy.sequence_network import Networks
+from composite_flow.policy.window import fresh_window, with_actions, with_observations
 
 _INFER = 2**32 - 1  # a number that no agent has, folded into the key
 
@@ -32,10 +34,12 @@ class Team(eqx.Module):
 
 
 class TeamMemory(eqx.Module):
-    """What a team carries from step to step: each agent's memory, and what it needs to infer the state."""
+    """What a team carries from step to step: each agent's memory, what it needs to infer the state, and the history of
+    which it tells others."""
 
     actor: Float[Array, "agents memory"]
     recollection: Recollection | None
+    window: History | None = None
 
 
 class Decision(eqx.Module):
@@ -44,7 +48,7 @@ class Decision(eqx.Module):
     Attributes:
         actions: of each agent.
         log_probabilities: log π of them.
-        inputs: of the actor.
+        inputs: of the actor, before agents hear each other.
         samples: of the states that each agent infers, in scaled units; None where nothing is inferred.
     """
 
@@ -56,9 +60,10 @@ class Decision(eqx.Module):
 
 def fresh_memory(team: Team, num_agents: int) -> TeamMemory:
     """Before an episode."""
-    inference = team.inputs.inference
+    inference, talk = team.inputs.inference, team.inputs.talk
     memory = jnp.tile(team.networks.actor.fresh_memory()[None], (num_agents, 1))
-    return TeamMemory(memory, None if inference is None else fresh_recollection(inference))
+    window = None if talk is None else fresh_window(talk.layout)
+    return TeamMemory(memory, None if inference is None else fresh_recollection(inference), window)
 
 
 def decide(
@@ -81,14 +86,17 @@ def decide(
         state: the true one, read only where the team's input is the state.
         greedy: take the likeliest actions instead of drawing them.
     """
-    recollection, samples, own, histories = memory.recollection, None, None, None
+    recollection, window, samples, own, histories = memory.recollection, memory.window, None, None, None
     if recollection is not None:
         inference = team.inputs.inference
         recollection = infer(inference, team.denoiser, recollection, observations, jax.random.fold_in(key, _INFER))
         samples, histories = recollection.y, recollection.window
         own = inference.scaling.unscale(samples)
+    if window is not None:
+        histories = window = with_observations(window, observations)
     inputs = team.inputs.rows(Known(observations, state, own, histories, team.networks, team.denoiser))
-    actor_memory, logits = jax.vmap(team.networks.actor.step)(memory.actor, inputs)
+    actor = team.networks.actor
+    actor_memory, logits = jax.vmap(actor.step)(memory.actor, actor.heard(inputs))
     if greedy:
         actions = jax.vmap(choose_best)(logits, available)
     else:
@@ -96,7 +104,9 @@ def decide(
     log_probabilities = jax.vmap(log_probability)(logits, available, actions)
     if recollection is not None:
         recollection = after_actions(recollection, actions)
-    return TeamMemory(actor_memory, recollection), Decision(actions, log_probabilities, inputs, samples)
+    if window is not None:
+        window = with_actions(window, actions)
+    return TeamMemory(actor_memory, recollection, window), Decision(actions, log_probabilities, inputs, samples)
 
 
 def masked(logits: Float[Array, " actions"], available: Bool[Array, " actions"]) -> Float[Array, " actions"]:

@@ -11,6 +11,7 @@ import numpy as np
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.policy.inputs import OWN_ALONE
 from composite_flow.policy.sequence_network import Networks, SequenceNetwork
+from composite_flow.policy.talking import TalkingActor
 from composite_flow.policy.team import Team, TeamMemory, decide, fresh_memory
 from composite_flow.problems.base import Policy
 from composite_flow.problems.host import AnyProblem
@@ -34,7 +35,7 @@ class TrainedPolicy(Policy):
     steps: int = eqx.field(static=True, default=0)
 
     @property
-    def actor(self) -> SequenceNetwork:
+    def actor(self) -> SequenceNetwork | TalkingActor:
         """The network that acts."""
         return self.team.networks.actor
 

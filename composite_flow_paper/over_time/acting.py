@@ -1,8 +1,9 @@
 """A cell of this experiment: a policy learns to act on what is carried, by a chain that was learned before it.
 
-What is carried is the team's, with messages lost as well, or each agent's own, with nothing said. Settings of MAPPO are
-those of Figure 5's sensors. Where actions leave the future as it is, as with sensors that cannot be moved, a discount
-of 0 loses nothing, and returns vary less.
+What is carried is the team's, with messages lost as well, or each agent's own, with nothing said. Beside them agents
+learn what to tell each other by the policy's own gradient, in messages of the same size, and carry nothing. Settings of
+MAPPO are those of Figure 5's sensors. Where actions leave the future as it is, as with sensors that cannot be moved, a
+discount of 0 loses nothing, and returns vary less.
 """
 
 import time
@@ -56,7 +57,7 @@ class ActingSettings:
     num_seeds: int = 5
     by_gated: tuple[float, ...] = field(default=(0.0,), metadata=LATER)
     lost: tuple[float, ...] = field(default=(0.1, 0.5), metadata=LATER)
-    others: tuple[str, ...] = field(default=("own", "memory"), metadata=LATER)
+    others: tuple[str, ...] = field(default=("own", "memory", "messages"), metadata=LATER)
     num_exact: int = field(default=4_000, metadata=LATER)
 
     @property
@@ -75,14 +76,14 @@ class Acting:
     """One way to act.
 
     Attributes:
-        chain: by its name in `WAYS`.
+        chain: by its name in `WAYS`; None where nothing is inferred.
         discount: of the policy.
         lost: share of the messages that are lost.
         inputs: of the actor.
         memory: of actor and critic.
     """
 
-    chain: str
+    chain: str | None
     discount: float
     lost: float = 0.0
     inputs: str = "belief"
@@ -91,7 +92,7 @@ class Acting:
     @property
     def group(self) -> str:
         """What its cells are called."""
-        chain = "" if self.chain == "residual" else f"-{self.chain}"
+        chain = "" if self.chain == "residual" else f"-{self.chain or self.inputs}"
         lost = f"-lost{self.lost:g}" if self.lost else ""
         memory = "" if self.memory == "none" else f"-{self.memory}"
         return f"acting{chain}{memory}-discount{self.discount:g}{lost}"
@@ -100,6 +101,7 @@ class Acting:
 OTHERS = {
     "own": Acting("gated_alone", 0.0, inputs="own-belief"),
     "memory": Acting("gated", 0.0, memory="gru"),
+    "messages": Acting(None, 0.0, inputs="learned-messages"),
 }
 
 
@@ -117,9 +119,12 @@ class OverTimeAndActing:
 
 
 def act(settings: OverTimeAndActing, way: Acting, seed: int, workspace: Workspace) -> dict[str, Any]:
-    """Learn a chain on 3×3 sensors, then a policy; what it earns in training's last tenth, and after it."""
+    """Learn a chain on 3×3 sensors, unless none is needed, then a policy; what it earns in training's last tenth, and
+    after it."""
     started, acting = time.process_time(), settings.acting
-    learned = learn(settings.filters, "3x3", way.chain, seed, workspace.progress)
+    model = None
+    if way.chain is not None:
+        model = learn(settings.filters, "3x3", way.chain, seed, workspace.progress).model
     taught = time.process_time() - started
     problem, config = problem_from_text(WORLDS["3x3"]), _config(acting, way)
     key_train, key_judge = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))
@@ -127,7 +132,7 @@ def act(settings: OverTimeAndActing, way: Acting, seed: int, workspace: Workspac
     def tell(steps: int, total: int, rows: Any) -> None:
         workspace.progress(f"acting: step {steps} of {total}")
 
-    whole = train_policy(problem, config, key=key_train, denoiser=learned.model, progress=tell)
+    whole = train_policy(problem, config, key=key_train, denoiser=model, progress=tell)
     last = whole.curves[-max(1, len(whole.curves) // 10) :]
     ended, earned = ([float(row[name] or 0.0) for row in last] for name in ("episodes", "return"))
     judged = {"num_episodes": acting.num_episodes, "lost": way.lost}

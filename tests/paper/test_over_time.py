@@ -14,11 +14,19 @@ from composite_flow.fusion.features import find_types
 from composite_flow.fusion.over_time import build_filter
 from composite_flow.problems.sensor import SensorWorld
 from composite_flow_paper.experiment import run
+from composite_flow_paper.over_time.acting import ActingSettings
 from composite_flow_paper.over_time.cell import judge
 from composite_flow_paper.over_time.exact import exact_means
 from composite_flow_paper.over_time.exact_acting import actions_of_plans, exact_acting, matchings
 from composite_flow_paper.over_time.experiment import EXPERIMENT
-from composite_flow_paper.over_time.report import summarise_way, t_interval
+from composite_flow_paper.over_time.report import (
+    acting_table,
+    summarise_acting,
+    summarise_way,
+    t_interval,
+    told_of,
+    way_in_words,
+)
 
 PROBLEM = cf.problem_from_text("sensor:2x2,targets=1,miss=0.4,steps=6")
 
@@ -112,6 +120,19 @@ def test_seeds_are_averaged_and_kept():
     ]
     (found,) = summarise_way(cells)["losses"]
     assert found["excess"] == pytest.approx(0.02) and found["excess_of_seeds"] == [0.01, 0.03]
+
+
+def test_messages_that_the_gradient_teaches_are_told_beside_chains():
+    """Nothing is inferred there, so that no quality of inferred states is told."""
+    ways = {way.group: way for way in ActingSettings().ways}
+    found = {"last_tenth": 12.0, "return": 12.5, "psnr": None, "messages": 16.0, "seconds": 50.0}
+    summary = {**told_of(ways["acting-learned-messages-discount0"]), **summarise_acting([found])}
+    assert way_in_words(summary) == "messages that the policy's gradient teaches, discount 0" and "psnr" not in summary
+    chain = {**told_of(ways["acting-gated-discount0"]), **summarise_acting([{**found, "psnr": 16.0}])}
+    assert way_in_words(chain) == "gated chain, discount 0" and chain["psnr"] == 16.0
+    assert ways["acting-gated-gru-discount0"].memory == "gru" and len(ways) == len(ActingSettings().ways)
+    _, _, rows = acting_table([summary, chain])
+    assert [row[1] for row in rows] == ["12.00", "12.00"]
 
 
 def test_the_interval_is_students():

@@ -23,6 +23,7 @@ from composite_flow.policy.inputs import Known, input_names, policy_input
 from composite_flow.policy.mappo import new_networks
 from composite_flow.policy.run import TRAINING_FILE
 from composite_flow.policy.setup import prepare
+from composite_flow.policy.talking import talk_of
 
 PROBLEM = cf.problem_from_text("sensor:2x2,steps=4")
 INFERENCE = InferenceConfig(
@@ -155,11 +156,13 @@ def test_the_least_valued_state_by_hand(key):
 def test_sizes_of_the_actors_input(kind):
     """Own observation (4 + 1 of a sensor), what is shown, agent."""
     observation, state, actions = PROBLEM.observation_size, PROBLEM.state_size, PROBLEM.num_actions
+    talk = talk_of(PROBLEM, 2)
     shown = {"agent": 0, "observations": 4 * observation, "mean": actions, "quantile": actions, "cvar": actions}
+    shown["learned-messages"] = talk.layout.size
     own = 0 if kind == "observations" else observation
-    assert policy_input(kind).size(PROBLEM) == own + shown.get(kind, state) + 4
+    assert policy_input(kind, talk=talk).size(PROBLEM) == own + shown.get(kind, state) + 4
     kept = observation if kind == "agent" else 0
-    assert policy_input(kind, own=False).size(PROBLEM) == kept + shown.get(kind, state) + 4
+    assert policy_input(kind, own=False, talk=talk).size(PROBLEM) == kept + shown.get(kind, state) + 4
 
 
 class FirstSample(cf.PolicyInput):

@@ -72,7 +72,7 @@ class Known(Speaker):
 
 
 def test_the_product_is_the_information_filter_of_linear_gaussian_teams():
-    """Held against a Kalman filter in information form, in NumPy and float64."""
+    """Held against the joint Kalman filter, which stacks all that is measured in a step, in NumPy and float64."""
     random, steps = np.random.default_rng(0), 12
     mean, variance = np.array([0.4, 0.5, 0.6]), np.array([0.3, 0.2, 0.4])
     types = FeatureTypes((), (), 3)
@@ -80,16 +80,15 @@ def test_the_product_is_the_information_filter_of_linear_gaussian_teams():
     observed = random.normal(0.5, 0.5, size=(steps, 2, 3))
     heard = random.random((steps, 2)) < 0.7
     information = SEEN**2 / ERROR
-    precision, vector, expected = 1 / variance, mean / variance, []
+    m, covariance, expected = mean, np.diag(variance), []
     for t in range(steps):
         if t:
-            m, v = vector / precision, 1 / precision
-            m, v = MOTION * m, MOTION**2 * v + NOISE
-            precision, vector = 1 / v, m / v
-        for agent in np.flatnonzero(heard[t]):
-            scaled = np.divide(observed[t, agent], SEEN[agent], out=np.zeros(3), where=SEEN[agent] > 0)
-            precision, vector = precision + information[agent], vector + information[agent] * scaled
-        expected.append((vector / precision, precision))
+            m, covariance = MOTION * m, np.diag(MOTION) @ covariance @ np.diag(MOTION) + np.diag(NOISE)
+        matrix = np.concatenate([np.zeros((0, 3)), *(np.diag(row) for row in SEEN[heard[t]])])
+        innovation = observed[t, heard[t]].reshape(-1) - matrix @ m
+        gain = covariance @ matrix.T @ np.linalg.inv(matrix @ covariance @ matrix.T + ERROR * np.eye(len(matrix)))
+        m, covariance = m + gain @ innovation, covariance - gain @ matrix @ covariance
+        expected.append((m, 1 / np.diag(covariance)))
     found = by_hand(prior)
     found = ProductFilter(
         speaker=Known(found.speaker, jnp.array(information, jnp.float32)), predictor=found.predictor, prior=prior

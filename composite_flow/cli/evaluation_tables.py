@@ -53,11 +53,8 @@ def _ways_table(result: Mapping[str, Any]):
 def _moments(result: Mapping[str, Any]) -> str:
     """Where it was measured: joint histories, each with its state, of so many episodes."""
     count, episodes = result["joint_histories"], result["episodes"]
-    return f"{count:,} joint {'history' if count == 1 else 'histories'} of {_episodes(episodes)}"
-
-
-def _episodes(count: int) -> str:
-    return f"{count:,} episode{'s' if count != 1 else ''}"
+    histories = f"{count:,} joint {'history' if count == 1 else 'histories'}"
+    return f"{histories} of {episodes:,} episode{'s' if episodes != 1 else ''}"
 
 
 def _advice(ways: Mapping[str, Mapping[str, Any]]) -> str:

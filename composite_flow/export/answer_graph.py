@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from composite_flow.export.feature_graph import probabilities, where
+from composite_flow.export.feature_graph import probabilities, sureness, where
 from composite_flow.export.graph import Graph
 from composite_flow.fusion.answers import Prior
 from composite_flow.fusion.familiar import CHECKS, Familiar
-from composite_flow.fusion.network import LARGEST_EXPONENT, AnswerNetwork
+from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.sparse import SparseAnswers
 
 
@@ -113,5 +113,4 @@ def _last_layer(graph: Graph, answers: Any, columns: str, embedding: str | None 
 def _sureness(graph: Graph, answers: Any, here: str, name: str, unit: str) -> str:
     """P_0 exp(clip(4 (x A + b), ±12)) of numbers, 0 of others."""
     said = graph.plus(graph.times(here, getattr(answers, f"{name}_weights")), getattr(answers, f"{name}_bias"))
-    limits = graph.constant(-LARGEST_EXPONENT), graph.constant(LARGEST_EXPONENT)
-    return graph.apply("Mul", graph.apply("Exp", graph.apply("Clip", graph.scaled(said, 4.0), *limits)), unit)
+    return graph.apply("Mul", sureness(graph, said), unit)

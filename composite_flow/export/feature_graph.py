@@ -1,10 +1,11 @@
-"""What graphs have in common that tell of features: probabilities, log-odds, and one of two by a feature's type."""
+"""What graphs have in common that tell of features: how likely, how sure, log-odds, and one of two by their type."""
 
 import numpy as np
 
 from composite_flow.export.graph import Graph
 from composite_flow.fusion.answers import SMALLEST_FREQUENCY
 from composite_flow.fusion.features import FeatureTypes
+from composite_flow.fusion.network import LARGEST_EXPONENT
 
 
 def probabilities(graph: Graph, logits: str, types: FeatureTypes) -> str:
@@ -25,6 +26,12 @@ def logits(graph: Graph, mean: str, types: FeatureTypes) -> str:
     others = graph.apply("Log", graph.apply("Sub", graph.constant(np.ones(types.size)), frequency))
     alone = graph.scaled(others, np.where(types.in_group, 0.0, 1.0))
     return graph.apply("Sub", graph.apply("Log", frequency), alone)
+
+
+def sureness(graph: Graph, said: str) -> str:
+    """exp(clip(4 x, ±12)), of which precisions and weights are made."""
+    limits = graph.constant(-LARGEST_EXPONENT), graph.constant(LARGEST_EXPONENT)
+    return graph.apply("Exp", graph.apply("Clip", graph.scaled(said, 4.0), *limits))
 
 
 def where(graph: Graph, chosen: np.ndarray, one: str, other: str) -> str:

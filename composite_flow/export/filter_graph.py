@@ -5,11 +5,10 @@ What is known is three tensors, mean, weight and precision; weights are of numbe
 
 import numpy as np
 
-from composite_flow.export.feature_graph import logits, probabilities, where
+from composite_flow.export.feature_graph import logits, probabilities, sureness, where
 from composite_flow.export.graph import Graph
 from composite_flow.fusion.answers import Prior
 from composite_flow.fusion.chain import ChainNetwork
-from composite_flow.fusion.network import LARGEST_EXPONENT
 from composite_flow.fusion.over_time.chains import ChainFilter
 from composite_flow.fusion.over_time.product import PredictorNetwork, ProductFilter, SpeakerNetwork
 from composite_flow.fusion.over_time.reader import LOGARITHM_SCALE, Reader
@@ -23,9 +22,7 @@ def say_graph(team_filter: ProductFilter, speaker: SpeakerNetwork) -> bytes:
     graph, prior, size = Graph("filter_say"), speaker.prior, len(speaker.prior.mean)
     history, known = graph.input("history", len(speaker.reader.history_minimum)), _inputs(graph, size)
     x = _read(graph, speaker.reader, history, _in_numbers(graph, known, prior))
-    exponent = graph.scaled(graph.plus(graph.times(x, speaker.sureness_weights), speaker.sureness_bias), 4.0)
-    limits = graph.constant(-LARGEST_EXPONENT), graph.constant(LARGEST_EXPONENT)
-    sure = graph.apply("Exp", graph.apply("Clip", exponent, *limits))
+    sure = sureness(graph, graph.plus(graph.times(x, speaker.sureness_weights), speaker.sureness_bias))
     number = np.asarray(prior.types.is_number, np.float32)
     unit = number * np.asarray(prior.precision)
     weight, precision = (graph.scaled(graph.columns(sure, at, at + size), unit) for at in (0, size))

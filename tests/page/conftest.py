@@ -60,6 +60,13 @@ class Opened:
     def variance(self):
         return self.settle().rows("variance")
 
+    def marks(self, name):
+        """Which marks of a kind are on the map: those its path draws, in the order of what they mark."""
+        path = self.settle().tab.locator(f".map .{name}")
+        shown = [int(place) for place in path.get_attribute("data-shown").split(",") if place]
+        assert path.get_attribute("d").count("M") == len(shown)
+        return shown
+
     @property
     def verdict(self):
         return self.settle().tab.inner_text(".verdict")

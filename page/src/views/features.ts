@@ -5,7 +5,6 @@ import { asChance, number, percent, within } from "../format";
 import { isWrong, type Frame } from "../inference";
 import type { World } from "../world";
 
-const ROW = 30; // pixels, as in the style
 const WIDTH = 180;
 const LATER = 120; // milliseconds, after which rows that are not in sight follow
 
@@ -23,14 +22,16 @@ export class FeaturesPanel {
   readonly root: HTMLElement;
   private readonly world: World;
   private readonly rows: Row[];
+  private readonly places: Map<Element, number>;
   private readonly scroller = element("div", { class: "scroller", tabindex: 0, role: "region" });
   private frame: Frame | null = null;
   private later: number | undefined;
-  private inSight: [number, number] = [0, 0];
+  private readonly inSight = new Set<number>();
 
   constructor(world: World) {
     this.world = world;
     this.rows = world.header.features.map((name) => rowOf(name));
+    this.places = new Map(this.rows.map((row, place) => [row.root, place]));
     const level = world.header.intervals;
     const width = level ? `${percent(level.level)} interval` : "two claimed deviations";
     const bar = world.isNumber.includes(true) ? `; bar, of numbers: ${width}` : "";
@@ -45,8 +46,8 @@ export class FeaturesPanel {
         element("tbody", {}, ...this.rows.map((row) => row.root)),
       ),
     );
-    this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
-    new ResizeObserver(() => this.scrolled()).observe(this.scroller);
+    const observer = new IntersectionObserver((entries) => this.noteRows(entries));
+    for (const row of this.rows) observer.observe(row.root);
     this.root = element(
       "section",
       { class: "all-features", "aria-labelledby": "features" },
@@ -61,20 +62,22 @@ export class FeaturesPanel {
     this.frame = frame;
     this.refresh(this.inSight);
     window.clearTimeout(this.later);
-    this.later = window.setTimeout(() => this.refresh([0, this.rows.length]), LATER);
+    this.later = window.setTimeout(() => this.refresh(this.rows.keys()), LATER);
   }
 
   /** Notes which rows are in sight: asking for that at every step would cost a layout. */
-  private scrolled(): void {
-    const first = Math.floor(this.scroller.scrollTop / ROW);
-    const stop = first + Math.ceil(this.scroller.clientHeight / ROW) + 2;
-    this.inSight = [Math.max(0, first - 2), Math.min(this.rows.length, stop)];
+  private noteRows(entries: IntersectionObserverEntry[]): void {
+    for (const { target, isIntersecting } of entries) {
+      const place = this.places.get(target)!;
+      if (!isIntersecting) this.inSight.delete(place);
+      else this.inSight.add(place);
+    }
     this.refresh(this.inSight);
   }
 
-  private refresh([first, stop]: [number, number]): void {
+  private refresh(rows: Iterable<number>): void {
     if (this.frame === null) return;
-    for (let k = first; k < stop; k++) this.draw(this.rows[k]!, this.frame, k);
+    for (const k of rows) this.draw(this.rows[k]!, this.frame, k);
   }
 
   private draw(row: Row, frame: Frame, k: number): void {

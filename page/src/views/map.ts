@@ -65,14 +65,12 @@ export class MapPanel {
   }
 }
 
-export const STAR = starPath(1);
-
-/** A star of five points around the origin. */
-function starPath(size: number): string {
+/** A star of five points around a place. */
+export function starPath(size: number, x: number, y: number): string {
   const points = Array.from({ length: 10 }, (_, corner) => {
     const radius = corner % 2 ? 0.42 * size : size;
     const angle = (corner * Math.PI) / 5;
-    return `${(radius * Math.sin(angle)).toFixed(3)} ${(-radius * Math.cos(angle)).toFixed(3)}`;
+    return `${(x + radius * Math.sin(angle)).toFixed(2)} ${(y - radius * Math.cos(angle)).toFixed(2)}`;
   });
   return `M${points.join("L")}Z`;
 }
@@ -87,7 +85,7 @@ const SAMPLES: Record<string, () => SVGElement[]> = {
     drawn("circle", { class: "area", cx: 10, cy: 10, r: 8 }),
     drawn("circle", { class: "chance", cx: 10, cy: 10, r: 8, "fill-opacity": 0.8 }),
   ],
-  target: at("path", { class: "target", d: STAR, transform: "translate(10 10) scale(8)" }),
+  target: at("path", { class: "target", d: starPath(8, 10, 10) }),
   missed: at("path", { class: "missed-mark", d: "M4 4L16 16M16 4L4 16" }),
   seen: at("line", { class: "link seen", x1: 1, x2: 19, y1: 10, y2: 10 }),
   message: at("path", { class: "message", d: "M2 5H18V15H2ZM2 5L10 11L18 5" }),

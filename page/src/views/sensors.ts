@@ -6,7 +6,7 @@ import { asChance } from "../format";
 import { isWrong, type Frame } from "../inference";
 import type { View } from "../view";
 import type { World } from "../world";
-import { STAR, type Drawing } from "./map";
+import { starPath, type Drawing } from "./map";
 
 type SensorMap = Extract<WorldMap, { kind: "sensors" }>;
 type Place = [number, number];
@@ -17,14 +17,22 @@ const NUMBERED = 58; // pixels between sensors, from which they carry their numb
 interface Area {
   chance: SVGCircleElement;
   text: SVGTextElement | null;
-  target: SVGPathElement;
-  missed: SVGPathElement;
 }
 
-interface Sensor {
-  box: SVGRectElement;
-  doubt: SVGPathElement;
-  links: { line: SVGLineElement; slot: number }[];
+/** Marks of one kind as one path, since hundreds of elements that come and go at every step are slow to paint. */
+class Marks {
+  readonly path: SVGPathElement;
+  private readonly parts: readonly string[];
+
+  constructor(name: string, parts: readonly string[]) {
+    this.path = drawn("path", { class: name });
+    this.parts = parts;
+  }
+
+  show(isShown: (place: number) => boolean): void {
+    const shown = this.parts.map((_, place) => place).filter(isShown);
+    set(this.path, { d: shown.map((place) => this.parts[place]).join(""), "data-shown": shown.join() });
+  }
 }
 
 export class SensorDrawing implements Drawing {
@@ -35,7 +43,12 @@ export class SensorDrawing implements Drawing {
   private readonly low: Place;
   private readonly high: Place;
   private areas: Area[] = [];
-  private sensors: Sensor[] = [];
+  private sensors: SVGRectElement[] = [];
+  private readonly links: readonly { agent: number; slot: number; area: number }[];
+  private seen = new Marks("link seen", []);
+  private targets = new Marks("target", []);
+  private missed = new Marks("missed-mark", []);
+  private doubts = new Marks("doubt-mark", []);
   private message = drawn("g");
   private below = 24; // pixels from the middle of a sensor to the message
   private way = drawn("line");
@@ -45,6 +58,8 @@ export class SensorDrawing implements Drawing {
     this.world = world;
     this.map = map;
     this.toggle = toggle;
+    const links = map.slots.flatMap((areas, agent) => areas.map((area, slot) => ({ agent, slot, area })));
+    this.links = links.filter(({ area }) => area in map.areas);
     const all = [...map.sensors, ...map.areas];
     const edge = (axis: 0 | 1, of: (...values: number[]) => number) => of(...all.map((place) => place[axis]));
     this.low = [edge(0, Math.min) - MARGIN, edge(1, Math.min) - MARGIN];
@@ -72,55 +87,38 @@ export class SensorDrawing implements Drawing {
     this.places = this.map.sensors.map(at);
     const radius = Math.min(20, Math.max(5, 0.2 * unit));
     const half = Math.min(17, Math.max(6, 0.17 * unit));
-    this.below = half + 12;
-    const links = drawn("g");
-    this.sensors = this.places.map((place, agent) => this.sensor(canvas, links, place, agent, half, unit, areas));
+    this.below = Math.min(half + 12, MARGIN * unit - 8);
+    this.sensors = this.places.map((place, agent) => this.sensor(canvas, place, agent, half, unit));
+    const lines = this.links.map(({ agent, area }) => `M${this.places[agent]!.join(" ")}L${areas[area]!.join(" ")}`);
+    this.seen = new Marks("link seen", lines);
     this.way = drawn("line", { class: "way" });
-    canvas.prepend(links, this.way);
-    this.areas = areas.map((place) => this.area(canvas, place, radius));
+    canvas.prepend(drawn("path", { class: "link", d: lines.join("") }), this.seen.path, this.way);
+    this.layAreas(canvas, areas, radius);
+    this.doubts = new Marks("doubt-mark", this.places.map(([x, y]) => `M${x + half} ${y - half - 9}l8 14h-16z`));
     this.message = drawn("g", {}, drawn("path", { class: "message", d: "M-9 -6H9V6H-9ZM-9 -6L0 1L9 -6" }));
-    canvas.append(this.message);
+    canvas.append(this.doubts.path, this.message);
   }
 
-  private sensor(
-    canvas: SVGSVGElement,
-    links: SVGGElement,
-    [x, y]: Place,
-    agent: number,
-    half: number,
-    unit: number,
-    areas: Place[],
-  ): Sensor {
+  private sensor(canvas: SVGSVGElement, [x, y]: Place, agent: number, half: number, unit: number): SVGRectElement {
     const box = drawn("rect", { class: "sensor", x: x - half, y: y - half, width: 2 * half, height: 2 * half, rx: 4 });
     box.addEventListener("click", () => this.toggle(agent));
-    const doubt = drawn("path", { class: "doubt-mark", d: `M${x + half} ${y - half - 9}l8 14h-16z` });
     const text = drawn("text", { class: "on-map", x, y: y + 4.5 }, unit >= NUMBERED ? String(agent + 1) : "");
-    canvas.append(box, text, doubt);
-    const made: Sensor = { box, doubt, links: [] };
-    this.map.slots[agent]!.forEach((area, slot) => {
-      const end = areas[area];
-      if (end === undefined) return;
-      const line = drawn("line", { class: "link", x1: x, y1: y, x2: end[0], y2: end[1] });
-      links.append(line);
-      made.links.push({ line, slot });
-    });
-    return made;
+    canvas.append(box, text);
+    return box;
   }
 
-  private area(canvas: SVGSVGElement, [x, y]: Place, radius: number): Area {
-    const chance = drawn("circle", { class: "chance", cx: x, cy: y, r: radius });
-    const text = radius >= 15 ? drawn("text", { class: "on-map", x, y: y + 4.5 }) : null;
+  private layAreas(canvas: SVGSVGElement, areas: Place[], radius: number): void {
     const size = Math.max(6, 0.55 * radius);
     const aside = 0.75 * radius;
-    const target = drawn("path", { class: "target", d: STAR, transform: `translate(${x + aside} ${y - aside}) scale(${size})` });
-    const arm = radius * 0.45;
-    const [mx, my] = [x - aside, y + aside];
-    const d = `M${mx - arm} ${my - arm}L${mx + arm} ${my + arm}M${mx + arm} ${my - arm}L${mx - arm} ${my + arm}`;
-    const missed = drawn("path", { class: "missed-mark", d });
-    canvas.append(drawn("circle", { class: "area", cx: x, cy: y, r: radius }), chance);
-    canvas.append(target, missed);
-    if (text) canvas.append(text); // above the marks, to be read
-    return { chance, text, target, missed };
+    this.targets = new Marks("target", areas.map(([x, y]) => starPath(size, x + aside, y - aside)));
+    this.missed = new Marks("missed-mark", areas.map(([x, y]) => crossPath(0.45 * radius, x - aside, y + aside)));
+    this.areas = areas.map(([x, y]) => ({
+      chance: drawn("circle", { class: "chance", cx: x, cy: y, r: radius }),
+      text: radius >= 15 ? drawn("text", { class: "on-map", x, y: y + 4.5 }) : null,
+    }));
+    const grounds = areas.map(([x, y]) => drawn("circle", { class: "area", cx: x, cy: y, r: radius }));
+    canvas.append(...grounds, ...this.areas.map(({ chance }) => chance), this.targets.path, this.missed.path);
+    canvas.append(...this.areas.flatMap(({ text }) => text ?? [])); // above the marks, to be read
   }
 
   show(frame: Frame, view: View): void {
@@ -132,24 +130,25 @@ export class SensorDrawing implements Drawing {
         say(area.text, Number.isNaN(mean) ? "–" : (100 * asChance(mean)).toFixed(0));
         set(area.text, { "data-dark": shown > 0.55 });
       }
-      set(area.target, { visibility: frame.truth[k]! > 0.5 ? "visible" : "hidden" });
-      set(area.missed, { visibility: isWrong(frame, false, k) ? "visible" : "hidden" });
     });
-    this.sensors.forEach((sensor, agent) => this.showSensor(sensor, agent, frame, view));
+    this.targets.show((k) => frame.truth[k]! > 0.5);
+    this.missed.show((k) => isWrong(frame, false, k));
+    this.showSensors(frame, view);
     this.showMessage(frame);
   }
 
-  private showSensor(sensor: Sensor, agent: number, frame: Frame, view: View): void {
+  private showSensors({ row, speaker }: Frame, view: View): void {
     const { arrays, numAgents } = this.world;
-    const muted = view.muted.has(agent) || !this.world.isThere(frame.row, agent);
-    set(sensor.box, { "data-muted": muted, "data-speaker": agent === frame.speaker });
-    const place = frame.row * numAgents + agent;
-    set(sensor.doubt, { visibility: this.world.doubt(frame.row, agent) === null ? "hidden" : "visible" });
-    if (!arrays.observed) return;
-    const slots = this.map.slots[agent]!.length;
-    for (const { line, slot } of sensor.links) {
-      set(line, { class: arrays.observed[place * slots + slot]! > 0.5 && !muted ? "link seen" : "link" });
-    }
+    const muted = this.sensors.map((_, agent) => view.muted.has(agent) || !this.world.isThere(row, agent));
+    this.sensors.forEach((box, agent) => set(box, { "data-muted": muted[agent]!, "data-speaker": agent === speaker }));
+    this.doubts.show((agent) => this.world.doubt(row, agent) !== null);
+    const { observed } = arrays;
+    if (!observed) return;
+    const slots = this.map.slots[0]!.length;
+    this.seen.show((place) => {
+      const { agent, slot } = this.links[place]!;
+      return observed[(row * numAgents + agent) * slots + slot]! > 0.5 && !muted[agent];
+    });
   }
 
   private showMessage({ speaker, before }: Frame): void {
@@ -159,4 +158,9 @@ export class SensorDrawing implements Drawing {
     const ends = here && there ? { x1: there[0], y1: there[1], x2: here[0], y2: here[1], visibility: "visible" } : null;
     set(this.way, ends ?? { visibility: "hidden" });
   }
+}
+
+/** A cross around a place. */
+function crossPath(arm: number, x: number, y: number): string {
+  return `M${x - arm} ${y - arm}L${x + arm} ${y + arm}M${x + arm} ${y - arm}L${x - arm} ${y + arm}`;
 }

@@ -18,14 +18,17 @@ from composite_flow import cli
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
+ANSWERS_ALONE = "--no-team-denoiser --width 16 --depth 2 --batch 64 --steps 40"
+ANSWERS_ALONE_IN_PYTHON = "team_denoiser=False, width=16, depth=2, batch=64, steps=40"
+
 SMALLER = {
     "README.md": (
         ("SensorNetwork.grid(5, 5, num_targets=2)", "SensorNetwork.grid(2, 2, num_targets=1)"),
         ("num_episodes=4096", "num_episodes=64"),
-        ("cf.TrainingConfig(width=256,", "cf.TrainingConfig(width=32, depth=2, batch=64, steps=40,"),
+        ("cf.TrainingConfig(width=256,", "cf.TrainingConfig(width=16, depth=2, batch=64, steps=40,"),
         ("participants=[0, 3, 17]", "participants=[0, 3]"),
         ("sensor:5x5,targets=2 --episodes 4096", "sensor:2x2,targets=1 --episodes 64"),
-        ("data/a --out runs/b", "data/a --out runs/b --width 32 --depth 2 --batch 64 --steps 40"),
+        ("data/a --out runs/b", "data/a --out runs/b --width 16 --depth 2 --batch 64 --steps 40"),
         ("evaluate runs/b data/a", "evaluate runs/b data/a --joint 8 --samples 2"),
         ("--out estimates", "--out estimates --joint 8 --samples 2"),
         ("sensor:3x3,targets=2 --out runs/q", "sensor:2x2,targets=1,steps=3 --out runs/q --memory none --steps 80"),
@@ -48,13 +51,10 @@ SMALLER = {
         ("for run in range(200)", "for run in range(40)"),
         ("for _ in range(200)", "for _ in range(40)"),
         ("for number in range(200)", "for number in range(20)"),
-        ("--learn fusion --steps 2000", "--learn fusion --steps 40 --width 16 --depth 2"),
+        ("--learn fusion --steps 2000", f"--learn fusion {ANSWERS_ALONE}"),
         ("evaluate runs/own data/own", "evaluate runs/own data/own --joint 8 --samples 2"),
-        (
-            'cf.TrainingConfig(learn="fusion", steps=2_000)',
-            'cf.TrainingConfig(learn="fusion", steps=40, width=16, depth=2)',
-        ),
-        ("--history 2 --steps 2000", "--history 2 --steps 40 --width 16 --depth 2"),
+        ('learn="fusion", steps=2_000', f'learn="fusion", {ANSWERS_ALONE_IN_PYTHON}'),
+        ("--history 2 --steps 2000", f"--history 2 {ANSWERS_ALONE}"),
         ("evaluate runs/robots data/robots", "evaluate runs/robots data/robots --joint 8 --samples 2"),
     ),
     "docs/acting.md": (
@@ -113,10 +113,10 @@ SMALLER = {
     "docs/worlds.md": (
         ("composite-flow worlds     ", "composite-flow worlds --world tabular:xor "),
         ("num_episodes=512", "num_episodes=24"),
-        ("steps=3_000)", "steps=40, width=16, depth=2, batch=64)"),
-        ("steps=1_000)", "steps=40, width=16, depth=2, batch=64)"),
+        ("steps=3_000)", f"{ANSWERS_ALONE_IN_PYTHON})"),
+        ("steps=1_000)", f"{ANSWERS_ALONE_IN_PYTHON})"),
         ("2f-v3 --episodes 64", "2f-v3,steps=6 --episodes 24"),
-        ("--learn fusion --steps 2000", "--learn fusion --steps 40 --width 16 --depth 2 --batch 64"),
+        ("--learn fusion --steps 2000", f"--learn fusion {ANSWERS_ALONE}"),
         ("evaluate runs/field data/field", "evaluate runs/field data/field --joint 8"),
         ("--policy heuristics:load --out field.gif", "--policy heuristics:load --out field.gif --steps 3"),
         ("--steps 25 --out chase.gif", "--steps 3 --out chase.gif"),

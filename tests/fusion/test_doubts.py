@@ -82,19 +82,17 @@ def watch():
 def doubts_at(answers, data, watch, level, team=None, leave_out=True):
     """Of every step of the data."""
     team = jnp.ones(AGENTS, bool) if team is None else team
+    histories = data.joint(np.asarray(data.steps)).histories
+    return doubts_of_each(answers, watch, histories, team, watch.bound(level), leave_out)
 
-    def of_step(histories):
-        return doubts_of(
-            watch,
-            answers.prior,
-            answers.answer_each(histories),
-            histories,
-            team,
-            watch.bound(level),
-            leave_out=leave_out,
-        )
 
-    return jax.vmap(of_step)(data.joint(np.asarray(data.steps)).histories)
+@eqx.filter_jit
+def doubts_of_each(answers, watch, histories, team, bound, leave_out):
+    def of_step(joint):
+        told = answers.answer_each(joint)
+        return doubts_of(watch, answers.prior, told, joint, team, bound, leave_out=leave_out)
+
+    return jax.vmap(of_step)(histories)
 
 
 def shifted(data, agent, by):

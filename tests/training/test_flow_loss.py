@@ -1,7 +1,9 @@
 """Pairs drawn for points of flows have the ideal denoiser as the mean of their states."""
 
 import dataclasses
+from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +31,7 @@ STATE_OF = np.array([0, 1, 1, 2, 2, 3, 3, 2])
 Y = jnp.array([0.6, 0.5, 0.45, 0.1])
 
 
+@partial(jax.jit, static_argnums=0)
 def answer(history):
     """f*(τ, y) of the candidates' own frequencies, in closed form."""
     members = STATE_OF[history == HISTORY_OF]
@@ -80,7 +83,7 @@ def test_contradicted_points_seldom_have_a_rival_of_an_allowed_state_for_an_answ
     drawn = draw_candidates(near + 0.45 * jax.random.normal(jax.random.key(5), near.shape), states, jax.random.key(6))
     allowed, own = answered(sensors.ideal, near, histories[drawn], states[drawn])
     without_weights = np.mean(~own[allowed])
-    lesson = contradicted_points(sensors.ideal, near, histories, states, 256, jax.random.key(5))
+    lesson = eqx.filter_jit(contradicted_points)(sensors.ideal, near, histories, states, 256, jax.random.key(5))
     allowed, own = answered(sensors.ideal, lesson.y, lesson.histories, lesson.states)
     assert jnp.all(lesson.weights == 1.0)
     assert np.mean(~allowed) > 0.2, "contradictions are what these points are for"
@@ -90,7 +93,7 @@ def test_contradicted_points_seldom_have_a_rival_of_an_allowed_state_for_an_answ
 
 def test_undecided_points_lie_between_states(sensors):
     histories, states = sensors.train.sample(jax.random.key(3), 1024)
-    lesson = undecided_points(sensors.ideal, histories[:256], histories, states, jax.random.key(6))
+    lesson = eqx.filter_jit(undecided_points)(sensors.ideal, histories[:256], histories, states, jax.random.key(6))
     distance = jnp.sqrt(jnp.min(jnp.sum((lesson.y[:, None] - states[None]) ** 2, axis=2), axis=1))
     assert jnp.mean(distance > 0.3) > 0.2 and jnp.max(distance) < 1.5  # half the distance of two states is 0.7
 
@@ -98,9 +101,9 @@ def test_undecided_points_lie_between_states(sensors):
 def test_the_batch_itself_is_learned_from_as_ever(sensors):
     histories, states = sensors.train.sample(jax.random.key(3), 5 * 64)
     key = jax.random.key(7)
-    losses = FlowLosses(64, 32)(sensors.ideal, histories, states, key)
+    losses = eqx.filter_jit(FlowLosses(64, 32))(sensors.ideal, histories, states, key)
     assert losses.shape == (96,)
-    expected = pair_losses(sensors.ideal, histories[:64], states[:64], jax.random.split(key, 3)[0])
+    expected = eqx.filter_jit(pair_losses)(sensors.ideal, histories[:64], states[:64], jax.random.split(key, 3)[0])
     np.testing.assert_allclose(losses[:64], expected, rtol=1e-6)
 
 

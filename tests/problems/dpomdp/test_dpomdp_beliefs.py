@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ from composite_flow.belief import start_distribution
 from composite_flow.errors import InputError, TooLargeError
 from composite_flow.problems import problem_from_description
 
+jit = eqx.filter_jit  # of whole methods: each operation by itself would be compiled as well
 FILES = Path(__file__).parent / "files"
 NAMES = ("tiger", "recycling", "xor", "relay", "corridor")
 STEPS = 5
@@ -58,18 +60,22 @@ def seen_by(history):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("policy", [cf.RandomPolicy(), Leaning()], ids=["random", "reactive"])
 def test_beliefs_are_those_of_a_filter_written_apart(name, policy, key):
-    """Within 1e-6, and with the same support; for one agent and for all; each history longer than the one before."""
+    """Within 1e-6, and with the same support; for one agent and for all; each history longer than the one before.
+
+    Windows are as long as the longest, and masked before their episode begins.
+    """
     problem, parsed = read(name)
     sizes = problem.action_sizes
     acts = evenly(sizes) if isinstance(policy, cf.RandomPolicy) else leaning(sizes)
     episodes = cf.collect(problem, 6, key=key, policy=policy, num_steps=STEPS)
+    windows = cf.HistoryDataset(episodes, length=STEPS)
     for last in range(STEPS):
-        joint = cf.HistoryDataset(episodes, length=last + 1).joint(episodes.starts + last).structured
+        joint = windows.joint(episodes.starts + last).structured
         each = cf.exact_belief(problem, joint, policy=policy)
         together = cf.exact_belief(problem, joint, policy=policy, joint=True)
         for episode in range(6):
-            views = [seen_by(joint.observations[episode, agent]) for agent in range(problem.num_agents)]
-            actions = np.asarray(joint.actions[episode])
+            views = [seen_by(joint.observations[episode, agent])[~last:] for agent in range(problem.num_agents)]
+            actions = np.asarray(joint.actions[episode])[:, STEPS - 1 - last :]
             for agent in range(problem.num_agents):
                 expected = oracle.filtered(parsed, agent, views[agent], actions[agent], acts)
                 assert_same_belief(each.probabilities[episode, agent], expected)
@@ -101,23 +107,22 @@ def test_predictions_are_products_with_the_matrices(name, key):
     policy, actions = Leaning(), jnp.ones(problem.num_agents, jnp.int32)
     for view in (jnp.eye(problem.observation_size)[1], jnp.zeros(problem.observation_size)):
         agent, action = jnp.int32(1), jnp.int32(0)
-        possible = weights * jnp.exp(problem.log_likelihood(agent, view))
-        moved = problem.local_prediction(possible, agent, view, action, policy)
-        matrix = problem.local_transition_probabilities(agent, view, action, policy)
+        possible = weights * jnp.exp(jit(problem.log_likelihood)(agent, view))
+        moved = jit(problem.local_prediction)(possible, agent, view, action, policy)
+        matrix = jit(problem.local_transition_probabilities)(agent, view, action, policy)
         np.testing.assert_allclose(moved, possible @ matrix, rtol=1e-5, atol=1e-7)
         np.testing.assert_allclose(matrix.sum(axis=1)[possible > 0], 1.0, rtol=1e-5)
-    np.testing.assert_allclose(
-        problem.joint_prediction(weights, actions), weights @ problem.transition_probabilities(actions), rtol=1e-5
-    )
-    team = problem.team_transition_probabilities(policy)
-    np.testing.assert_allclose(problem.team_prediction(weights, policy), weights @ team, rtol=1e-5)
+    joint = jit(problem.transition_probabilities)(actions)
+    np.testing.assert_allclose(jit(problem.joint_prediction)(weights, actions), weights @ joint, rtol=1e-5)
+    team = jit(problem.team_transition_probabilities)(policy)
+    np.testing.assert_allclose(jit(problem.team_prediction)(weights, policy), weights @ team, rtol=1e-5)
     np.testing.assert_allclose(team.sum(axis=1), 1.0, rtol=1e-5)
 
 
 def test_the_start_of_later_windows_is_the_mean_over_the_chain():
     """p_0 Pᵗ averaged over t, by the matrix here and by predictions there."""
     problem, _ = read("corridor")
-    chain = problem.team_transition_probabilities(Leaning())
+    chain = jit(problem.team_transition_probabilities)(Leaning())
     first = problem.initial_probabilities()
     expected = (first + first @ chain + first @ chain @ chain) / 3
     np.testing.assert_allclose(start_distribution(problem, Leaning(), 4, 2), expected, rtol=1e-5, atol=1e-7)

@@ -48,9 +48,9 @@ def test_worlds_of_libraries_keep_the_contract(text, made, key):
 def test_the_state_of_a_chase_is_what_agents_see_of_it_in_absolute_terms(made, key):
     """Agent 0 sees its velocity, its position, and where the two landmarks are relative to it."""
     problem = made["jaxmarl:MPE_simple_tag_v3"]
-    world = problem.reset(key)
-    state = dict(zip(problem.state_names, np.asarray(problem.state(world)), strict=True))
-    seen = np.asarray(problem.observe(key, world))[0]
+    world = jax.jit(problem.reset)(key)
+    state = dict(zip(problem.state_names, np.asarray(jax.jit(problem.state)(world)), strict=True))
+    seen = np.asarray(jax.jit(problem.observe)(key, world))[0]
     own = [state["position 0 0"], state["position 0 1"]]
     np.testing.assert_allclose(seen[2:4], own, atol=1e-6)
     landmark = [state["position 4 0"], state["position 4 1"]]
@@ -67,7 +67,7 @@ def starts(problem, key, count=16):
     parts = {}
     for column, name in enumerate(problem.state_names):
         parts.setdefault(name.rstrip(" 0123456789"), []).append(states[:, column])
-    views = jax.vmap(lambda world: problem.observe(key, world))(worlds)
+    views = jax.jit(jax.vmap(lambda world: problem.observe(key, world)))(worlds)
     return worlds, {name: np.stack(columns, axis=1) for name, columns in parts.items()}, np.asarray(views)
 
 
@@ -78,7 +78,7 @@ def test_a_hand_of_hanabi_is_seen_by_all_others(made, key):
     np.testing.assert_array_equal(hands.sum(axis=3), 1)
     np.testing.assert_array_equal(views[:, 0, :20], hands[:, 1].reshape(16, -1))
     np.testing.assert_array_equal(views[:, 1, :20], hands[:, 0].reshape(16, -1))
-    free = np.asarray(jax.vmap(made[HANABI].available)(worlds))
+    free = np.asarray(jax.jit(jax.vmap(made[HANABI].available))(worlds))
     np.testing.assert_array_equal(parts["turn"].sum(axis=1), 1)
     np.testing.assert_array_equal(free[:, :, :-1].any(axis=2), parts["turn"] == 1)  # all others do nothing
     assert 0 < parts["turn"][:, 0].mean() < 1
@@ -135,12 +135,8 @@ def test_parts_of_simulators_states_have_their_types(text, kinds, made, key):
 def test_an_agent_sees_food_within_reach_where_the_state_has_it(made, key):
     """In Level-Based Foraging a view lists food by row and column, −1 where it is out of sight."""
     problem = made["jumanji:LevelBasedForaging-v0"]
-    worlds = jax.vmap(problem.reset)(jax.random.split(key, 32))
-    states = np.asarray(jax.vmap(problem.state)(worlds))
-    places = {name: states[:, column] for column, name in enumerate(problem.state_names)}
-    level = np.asarray(jax.vmap(lambda world: problem.observe(key, world))(worlds))[:, 0]
-    foods = np.stack([places[f"food level {food}"] for food in (0, 1)], axis=1)
-    seen = level[:, [2, 5]]
+    _, parts, views = starts(problem, key, 32)
+    foods, seen = parts["food level"], views[:, 0, [2, 5]]
     for row, (mine, there) in enumerate(zip(seen, foods, strict=True)):
         assert set(mine[mine > 0]) <= set(there), row
     assert 0 < np.mean(seen > 0) < 1  # some of it is out of sight
@@ -172,12 +168,15 @@ def test_worlds_of_jumanji_are_collected_learned_and_judged(text, tmp_path, caps
 def test_searchers_turn_and_speed_up_by_nine_actions(made, key):
     """Action 0 turns and slows the other way than action 8; 4 leaves the heading as it is."""
     problem = made["jumanji:SearchAndRescue-v0,num_targets=6"]
-    world = problem.reset(key)
+    world = jax.jit(problem.reset)(key)
     columns = [problem.state_names.index(name) for name in ("searcher heading 0 0", "searcher heading 0 1")]
 
+    @jax.jit
+    def moved(action):
+        return problem.state(problem.step(key, world, jnp.full(2, action))[0])
+
     def heading(action):
-        moved, _, _ = problem.step(key, world, jnp.full(2, action))
-        return np.arctan2(*np.asarray(problem.state(moved))[columns])
+        return np.arctan2(*np.asarray(moved(action))[columns])
 
     before = np.arctan2(*np.asarray(problem.state(world))[columns])
     apart = [np.angle(np.exp(1j * (heading(action) - before))) for action in (0, 4, 8)]

@@ -56,7 +56,7 @@ def seeing():
 def learned(seeing):
     answers, data = seeing
     familiar = familiar_histories(data, 10**9)
-    return learn_consistency(answers, familiar, data, 1000, key=jax.random.key(1))
+    return learn_consistency(answers, familiar, data, 500, key=jax.random.key(1))
 
 
 def test_the_learned_ratio_is_that_of_the_probabilities(seeing, learned):

@@ -126,7 +126,7 @@ def test_a_trained_team_asks_who_sees_best_first_and_who_sees_nothing_last():
         ends=np.ones(len(states), bool),
     )
     train, validation, _ = cf.HistoryDataset(episodes).split(key=KEY)
-    config = dataclasses.replace(CONFIG, width=32, batch=256, steps=1_500, record_every=500, evaluate_every=500)
+    config = dataclasses.replace(CONFIG, width=32, batch=256, steps=600, record_every=300, evaluate_every=300)
     model = fit(train, validation, config, key=KEY, progress=False)
     histories = validation.joint(validation.steps[:40]).histories
     first = [model.ask(one).agents for one in histories]

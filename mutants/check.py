@@ -3,8 +3,8 @@
     python -m mutants.check --number 300
 
 Each mutant is made in a copy of the tree. It is killed where its module's tests fail, or take four times as long as
-usual; it survives where they pass. Results are kept in `results.jsonl`, and a run that was interrupted goes on there.
-The exit code is 0 where at least 95% were killed.
+usual; it survives where they pass. Results are kept in `docs/results/mutants.jsonl`, which is committed: a run goes on
+where another one was interrupted, also on another machine. The exit code is 0 where at least 95% were killed.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from mutants.draw import Mutant, draw, read_equal
 from mutants.own_tests import core_modules, own_tests
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results" / "mutants.jsonl"
 COPIED = ("composite_flow", "composite_flow_paper", "tests", "pyproject.toml")
 ENOUGH = 0.95
 NOTHING_COLLECTED = 5  # pytest's exit code
@@ -207,13 +208,14 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=300, help="mutants to draw")
     parser.add_argument("--seed", type=int, default=0, help="which mutants")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
-    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "mutants", help="folder of results and copies")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="what became of each, as lines of JSON")
+    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "mutants", help="folder of copies of the tree")
     parser.add_argument("--modules", nargs="*", default=["*"], help="patterns, such as '*/composite/*'")
     options = parser.parse_args()
     modules = [one for one in core_modules(ROOT) if any(fnmatch(one, pattern) for pattern in options.modules)]
     options.out.mkdir(parents=True, exist_ok=True)
     mutants = draw(ROOT, modules, options.number, options.seed, read_equal())
-    results = Results(options.out / "results.jsonl")
+    results = Results(options.results)
     check(mutants, Bench(ROOT, options.out.resolve()), results, options.jobs)
     sys.exit(report(mutants, results) < ENOUGH)
 

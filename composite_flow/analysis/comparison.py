@@ -4,8 +4,9 @@ Composite diffusion and its baselines, what was learned of fusion, linear regres
 nobody. Some of them also feature by feature, in the state's own units.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -111,8 +112,12 @@ def compare_ways(
 def _answering(model: Model, fused: TeamEstimate, states: Float[Array, "joint state"]) -> RiskCoverage:
     """Of ‖ŝ − s‖, scaled, in the order of what fusion claims."""
     errors = np.asarray(jnp.linalg.norm(model.scaling.scale(fused.mean) - states, axis=1), np.float64)
-    accepted = None if fused.doubts is None else np.asarray(fused.accepted)
-    return risk_coverage(errors, np.asarray(fused.uncertainty, np.float64), accepted)
+    uncertainty = np.asarray(fused.uncertainty, np.float64)
+    if fused.doubts is None:
+        return risk_coverage(errors, uncertainty)
+    accepted = np.asarray(fused.accepted)
+    reasons = Counter(verdict.reason for verdict in fused.verdicts(np.flatnonzero(~accepted).tolist()))
+    return replace(risk_coverage(errors, uncertainty, accepted), reasons=dict(reasons.most_common()))
 
 
 def composite_ways(evaluation: Evaluation) -> dict[str, Way]:

@@ -32,12 +32,14 @@ class FeatureErrors:
         covered: for each number, and "all numbers", the share of the joint histories whose truth lies in the interval
             of each level; empty where no intervals are stated.
         half_widths: for each number half the width of these intervals in its own units, in the median.
+        wide_half_widths: the same, what one interval in ten exceeds.
     """
 
     numbers: dict[str, dict[str, dict[str, float]]]
     wrong: dict[str, dict[str, float]]
     covered: dict[str, dict[str, float]]
     half_widths: dict[str, dict[str, float]]
+    wide_half_widths: dict[str, dict[str, float]]
 
 
 def feature_errors(
@@ -69,7 +71,7 @@ def feature_errors(
     }
     levels = [level for level in LEVELS if fused is not None and fused.promises(level)]
     if fused is None or not levels or not numbers:
-        return FeatureErrors(numbers, wrong, {}, {})
+        return FeatureErrors(numbers, wrong, {}, {}, {})
     return FeatureErrors(numbers, wrong, *_intervals(fused, scaling.unscale(states), levels))
 
 
@@ -98,16 +100,21 @@ def _are_wrong(found: Array, states: Array, first: int, stop: int) -> np.ndarray
 
 def _intervals(
     fused: TeamEstimate, states: Float[Array, "joint state"], levels: Sequence[float]
-) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
-    """How often they contain the truth, of each number and of all together; and half their width, of each number."""
+) -> tuple[dict[str, dict[str, float]], ...]:
+    """How often they contain the truth, of each number and of all; half their width, usual and wide."""
     numbers = np.flatnonzero(fused.types.is_number)
     names, truth = [fused.state_names[place] for place in numbers], states[:, numbers]
-    inside, wide = {}, {}
+    inside, half = {}, {}
     for level in levels:
         low, high = (jnp.stack(side, -1) for side in zip(*(fused.interval(name, level) for name in names), strict=True))
         inside[f"{level:.0%}"] = np.asarray((truth >= low) & (truth <= high))
-        wide[f"{level:.0%}"] = np.median(np.asarray(high - low, np.float64) / 2, axis=0)
+        half[f"{level:.0%}"] = np.asarray(high - low, np.float64) / 2
     columns = dict(enumerate(names))
     covered = {name: {level: float(lies[:, k].mean()) for level, lies in inside.items()} for k, name in columns.items()}
-    half_widths = {name: {level: float(half[k]) for level, half in wide.items()} for k, name in columns.items()}
-    return {"all numbers": {level: float(lies.mean()) for level, lies in inside.items()}, **covered}, half_widths
+
+    def reached(share: float) -> dict[str, dict[str, float]]:
+        widths = {level: np.quantile(one, share, axis=0) for level, one in half.items()}
+        return {name: {level: float(one[k]) for level, one in widths.items()} for k, name in columns.items()}
+
+    usual, wide = reached(QUANTILES["median"]), reached(QUANTILES["q90"])
+    return {"all numbers": {level: float(lies.mean()) for level, lies in inside.items()}, **covered}, usual, wide

@@ -7,7 +7,7 @@ Beside it the area of an order by the errors themselves, below which none can fa
 which is the mean error (Geifman and El-Yaniv, "Selective classification for deep neural networks", 2017).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -28,6 +28,7 @@ class RiskCoverage:
         area_random: of any order that knows nothing.
         accepted: share of the estimates that are accepted; None where nobody's reliability was checked.
         error_accepted, error_refused: mean error of these and of all others; None where there are none.
+        reasons: how many estimates are refused for each reason.
     """
 
     risk: dict[str, float]
@@ -37,6 +38,7 @@ class RiskCoverage:
     accepted: float | None = None
     error_accepted: float | None = None
     error_refused: float | None = None
+    reasons: dict[str, int] = field(default_factory=dict)
 
 
 def risk_coverage(

@@ -123,8 +123,8 @@ def right_in_words(states: Float[Array, "batch state"], radius: float) -> str:
         return "every feature, rounded at 0.5, is that of the true state"
     apart = states.shape[-1] ** 0.5
     return (
-        f"it is within 3 D_φ = {3.0 * radius:.3g} of the true state (D_φ is the run's radius; features are scaled to "
-        f"[0, 1], where two states are at most {apart:.3g} apart)"
+        f"it is within 3 D_φ = {3.0 * radius:.3g} of the true state (D_φ is the radius of the checks; features are "
+        f"scaled to [0, 1], where two states are at most {apart:.3g} apart)"
     )
 
 

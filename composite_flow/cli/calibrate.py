@@ -37,6 +37,8 @@ def calibrate(
     say(f"Measuring {run} on {data}; what was never run before is compiled first.")
     model = recalibrate(opened.model, opened.dataset)
     model.save(out, overwrite=shared.overwrite)
+    if opened.kept is not None:  # what `evaluate` shows beside
+        opened.kept.save(out, model.description["split"], overwrite=True)
     result: dict[str, Any] = {
         "model": str(out / MODEL_FILE),
         "radius_before": opened.model.radius,

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from composite_flow.analysis.feature_errors import LEVELS
+from composite_flow.certificate.conformal import calibration_episodes_needed
 from composite_flow.cli.reporting import table
 
 _MOST_ROWS = 20
@@ -28,9 +30,7 @@ def error_tables(result: Mapping[str, Any]):
 def _numbers_table(result: Mapping[str, Any]):
     """Quantiles of the best way, and the 90% quantile of the others."""
     numbers = result["errors"]["numbers"]
-    ways = [way for way in _NAMES if way in next(iter(numbers.values()))]
-    best = next(way for way in ("fusion", "composite", *ways) if way in ways)
-    others = [way for way in ways if way != best]
+    best, *others = ways_of(numbers)
     rows = [
         (
             _with_unit(name, result["units"]),
@@ -39,12 +39,16 @@ def _numbers_table(result: Mapping[str, Any]):
         )
         for name in _largest(numbers, best)
     ]
-    title = (
-        f"Absolute errors in the state's own units\n{_NAMES[best]}: median, and what 90% and 99% of its errors stay "
-    )
-    title += "below; other ways: what 90% stay below" + _left_out(numbers)
-    columns = (*(f"{_NAMES[best]} {of}" for of in ("median", "90%", "99%")), *(_NAMES[way] for way in others))
+    title = f"Absolute errors in the state's own units: what so many of a way's errors stay below{_left_out(numbers)}"
+    columns = (*(f"{_NAMES[best]} {of}" for of in ("median", "90%", "99%")), *(f"{_NAMES[way]} 90%" for way in others))
     return table(title, ("", *columns), rows)
+
+
+def ways_of(numbers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The ways whose errors are told: the one that the run is used by, then all others."""
+    ways = [way for way in _NAMES if way in next(iter(numbers.values()))]
+    first = next(way for way in ("fusion", "composite", *ways) if way in ways)
+    return [first, *(way for way in ways if way != first)]
 
 
 def _with_unit(name: str, units: Mapping[str, str]) -> str:
@@ -60,23 +64,31 @@ def _intervals_table(result: Mapping[str, Any]):
         (
             _with_unit(name, result["units"]),
             errors["half_widths"][name][shown],
+            errors["wide_half_widths"][name][shown],
             *(f"{errors['covered'][name][level]:.1%}" for level in levels),
         )
         for name in _largest(numbers, "fusion")
     ]
-    rows.append(("all numbers", None, *(f"{share:.1%}" for share in errors["covered"]["all numbers"].values())))
-    title = f"Intervals of fusion: half the width of those of {shown}, in the median, and how often they contain the "
-    title += f"truth\n{_calibrated(result)}\nMore often than stated: wider than needed; less often: too narrow."
-    return table(title, ("", f"± ({shown})", *(f"in those of {level}" for level in levels)), rows)
+    rows.append(("all numbers", None, None, *(f"{share:.1%}" for share in errors["covered"]["all numbers"].values())))
+    title = "Intervals of fusion, estimate ±: each estimate has its own; and how often the truth lies inside"
+    title += f"\n{_calibrated(result, shown)}\nMore often than stated: wider than needed; less often: too narrow. "
+    title += f"Measured on {result['episodes']:,} episodes: the fewer, the more these shares scatter."
+    columns = (f"± ({shown}) median", f"± ({shown}) one in ten is wider than")
+    return table(title, ("", *columns, *(f"truth inside {level}" for level in levels)), rows)
 
 
-def _calibrated(result: Mapping[str, Any]) -> str:
-    """Of how many episodes the intervals are, and of how many these shares."""
-    calibration, episodes = result["calibration_episodes"], result["episodes"]
-    measured = f"measured on {episodes:,}: the fewer there are, the more these shares scatter."
-    if calibration is None:
-        return f"From validation errors, not calibrated; {measured}"
-    return f"Calibrated on {calibration:,} episodes, {measured}"
+def _calibrated(result: Mapping[str, Any], level: str) -> str:
+    """Of how many episodes the intervals are, what that makes of a promise, and what is to be done about it."""
+    count = result["calibration_episodes"]
+    if count is None:
+        return "From validation errors, not calibrated: `composite-flow calibrate` makes promises of them."
+    most = min(1.0, float(level.rstrip("%")) / 100 + 1 / (count + 1))
+    told = f"Calibrated on {count:,} episodes: on average over such calibrations {level} of the truth lies inside"
+    told += f", or up to {most:.1%}, as so few show no finer shares. `composite-flow calibrate` takes more episodes."
+    levels = result["errors"]["covered"]["all numbers"]
+    lacking = [wanted for wanted in LEVELS if f"{wanted:.0%}" not in levels]
+    needs = (f"{wanted:.0%} needs {calibration_episodes_needed(1.0 - wanted)}" for wanted in lacking)
+    return told + (f" ({', '.join(needs)}.)" if lacking else "")
 
 
 def _left_out(features: Mapping[str, Any]) -> str:

@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from composite_flow.analysis.comparison import JOINT_SAMPLES
-from composite_flow.cli.error_tables import error_tables
+from composite_flow.cli.error_tables import error_tables, ways_of
 from composite_flow.cli.reporting import table
 
-_TELLS_NOTHING = 0.5  # where a guess is right as often, "right" tells nothing of an estimate
+_TELLS_LITTLE, _TELLS_NOTHING = 0.5, 0.95  # where a guess is right as often, "right" says so much of an estimate
 _CLOSE = 0.5  # decibels
+_MOST_NAMES = 12
 _BY = {"composite": "composite", "fusion": "fusion", "chain": "chain", "mean_of_joint_samples": "samples"}
 WAYS = {
-    "composite": "composite diffusion",
+    "composite": "composite diffusion, single samples",
     "individual_flow": "each agent's own flow",
-    "one_step": "one denoising call an agent, averaged",
+    "one_step": "one step an agent from each noise, averaged",
     "mean_of_individual_flows": "own flows, averaged",
     "parallel_mean": "all at once, averaged each round",
     "fusion": "fusion",
@@ -35,7 +36,7 @@ def evaluation_tables(result: Mapping[str, Any]):
     checks = [] if "psnr_composite" not in result else [_checks_table(result)]
     if "ways" not in result:
         return [*fusion, _baselines_table(result), *checks]
-    answering = [_answering_table(result["answering"])] if result["answering"] else []
+    answering = [_answering_table(result["answering"], result["joint_histories"])] if result["answering"] else []
     return [_ways_table(result), *error_tables(result), *fusion, *answering, *checks]
 
 
@@ -44,7 +45,8 @@ def _ways_table(result: Mapping[str, Any]):
     binary = any(way["exact_rate"] is not None for way in result["ways"].values())
     columns = ["psnr", *(["exact_rate"] if binary else []), "calls", "messages", "message_bytes"]
     rows = [(WAYS[name], *(way[column] for column in columns)) for name, way in result["ways"].items()]
-    title = f"How near each way comes to the true state, at {_moments(result)}\n{_advice(result['ways'])}"
+    title = f"How near each way comes to the true state, at {_moments(result)} (the more dB, the nearer)"
+    title += f"\n{_advice(result['ways'])}{_better_elsewhere(result['errors']['numbers'])}"
     title += "".join(f"\n{reason}" for reason in result["left_out"].values())
     heads = {"psnr": "PSNR (dB)", "exact_rate": "exact states", "message_bytes": "bytes each"}
     return table(title, ("", *(heads.get(column, column) for column in columns)), rows)
@@ -63,8 +65,22 @@ def _advice(ways: Mapping[str, Mapping[str, Any]]) -> str:
     near = [name for name in ways if name != best and ways[best]["psnr"] - ways[name]["psnr"] < _CLOSE]
     close = f" Close behind (within {_CLOSE:g} dB): {', '.join(WAYS[name] for name in near)}." if near else ""
     learned = max((name for name in ways if name in _BY), key=lambda name: ways[name]["psnr"], default=None)
-    use = "" if learned is None else f" To infer states with this run: `reconstruct --by {_BY[learned]}`."
-    return f"Best here: {WAYS[best]}.{close}{use}"
+    use = "" if learned is None else f" To infer states with this run: `reconstruct RUN DATA --by {_BY[learned]}`."
+    return f"Best here, over all features together: {WAYS[best]}.{close}{use}"
+
+
+def _better_elsewhere(numbers: Mapping[str, Mapping[str, Any]]) -> str:
+    """The features in which another way errs less than the one that the run is used by."""
+    if not numbers:
+        return ""
+    (first, *others), told = ways_of(numbers), ""
+    for way in others:
+        names = [name for name, found in numbers.items() if found[way]["q90"] < found[first]["q90"]]
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        if names:
+            told += f"\nBut {WAYS[way]}: smaller errors than {WAYS[first]} (what 90% of them stay below) in "
+            told += f"{len(names)} of {len(numbers)} features, {', '.join(names[:_MOST_NAMES])}{more}."
+    return told
 
 
 def _baselines_table(result: Mapping[str, Any]):
@@ -87,16 +103,18 @@ def _sizes_table(found: Mapping[str, Any]):
     return table(title, ("agents that answer", "PSNR (dB)", *(["exact states"] if binary else []), "messages"), rows)
 
 
-def _answering_table(found: Mapping[str, Any]):
+def _answering_table(found: Mapping[str, Any], count: int):
     """What is gained where fusion answers only if it is sure."""
     area, best, chance = found["area"], found["area_best"], found["area_random"]
-    title = "Fusion that answers only where it claims to be surest: mean error ‖ŝ − s‖, scaled"
-    title += f"\nAveraged over these shares {area:.3g}, where the best order would give {best:.3g}, and a random one "
-    title += f"{chance:.3g}: {_order_in_words(area, best, chance)}."
+    title = "Fusion that answers only where it claims to be surest: mean error ‖ŝ − s‖, features scaled to [0, 1]"
+    title += f"\nAveraged over all shares from 0 to 100% {area:.3g}, where the best order would give {best:.3g}, and a "
+    title += f"random one {chance:.3g}: {_order_in_words(area, best, chance)}."
     if found["accepted"] is not None:
         errors = "".join(_error_of(part, found) for part in ("accepted", "refused"))
+        reasons = ", ".join(f"{number} {reason}" for reason, number in found["reasons"].items())
         title += "\nIts own verdict (sensors sound, histories like those of training, intervals narrow enough): "
-        title += f"{found['accepted']:.1%} accepted{errors}."
+        title += f"{round(count * found['accepted']):,} of {count:,} accepted{errors}"
+        title += f". Refused: {reasons}." if reasons else "."
     return table(title, ("share answered", "error"), list(found["risk"].items()))
 
 
@@ -116,14 +134,28 @@ def _error_of(part: str, found: Mapping[str, Any]) -> str:
 def _checks_table(result: Mapping[str, Any]):
     """What the paper's checks of composite diffusion said, and whether that means anything."""
     guessing, unseen = result["right_by_guessing"], result["exact_rate_unseen_states"]
-    title, empty = "Checks of composite diffusion (the paper's, and one more)", guessing >= _TELLS_NOTHING
+    passed, wrong = result["accepted_share"], result["wrong_among_accepted"]
+    title = "Checks of composite diffusion (the paper's, and one more)"
     title += f"\nAn estimate counts as right if {result['right_means']}."
-    if empty:
-        title += "\nDo not rely on these checks in this run: by this measure even the mean state is right at "
-        title += f"{guessing:.0%} of the steps, so that hardly an estimate can be wrong."
+    title += _worth_of_checks(guessing, passed)
     rows = [
-        ("estimates that pass", result["accepted_share"]),
-        ("wrong among these", "tells nothing" if empty else result["wrong_among_accepted"]),
-        *([] if unseen is None else [("exact in states withheld from training", unseen)]),
+        ("estimates that pass", f"{passed:.1%}"),
+        ("wrong among these", "tells nothing" if guessing >= _TELLS_NOTHING else _as_share(wrong)),
+        *([] if unseen is None else [("exact in states withheld from training", f"{unseen:.1%}")]),
     ]
     return table(title, ("", "share"), rows)
+
+
+def _worth_of_checks(guessing: float, passed: float) -> str:
+    """What keeps these checks from telling anything, where something does."""
+    by_guess = "\nDo not rely on these checks in this run: by this measure even the mean state is right at "
+    by_guess += f"{guessing:.0%} of the joint histories, so that"
+    if guessing >= _TELLS_NOTHING:
+        return f"{by_guess} hardly an estimate can be wrong."
+    if guessing >= _TELLS_LITTLE:
+        return f"{by_guess} being right says little."
+    return "\nNo estimate passes: at this radius the checks refuse everything." if passed == 0.0 else ""
+
+
+def _as_share(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1%}"

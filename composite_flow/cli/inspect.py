@@ -30,7 +30,7 @@ def inspect(
     parts = {name: value for name, value in found.items() if isinstance(value, dict)}
     plain = {name: value for name, value in found.items() if name not in parts and value is not None}
     tables = [_table(found["what"], plain)]
-    tables += [_table(name.replace("_", " "), part) for name, part in parts.items()]
+    tables += [_table(name.replace("_", " "), part) for name, part in parts.items() if part]
     show(found, tables, as_json=shared.json)
 
 

@@ -43,7 +43,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[TableValue
     """A table whose first column holds names and whose other columns hold numbers."""
     drawn = Table(title=title, header_style="bold", box=None, padding=(0, 1))
     for place, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if place == 0 else "right")
+        longest = max(map(len, column.split()), default=0)  # where space is short, a head is broken between words
+        drawn.add_column(column, justify="left" if place == 0 else "right", min_width=longest)
     for row in rows:
         drawn.add_row(*(text(value) for value in row))
     return drawn

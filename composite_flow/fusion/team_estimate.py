@@ -218,8 +218,14 @@ class TeamEstimate(eqx.Module):
         """
         doubts, uncertainty = self._checked()
         if self.messages.ndim:
-            raise InputError("A verdict is about one estimate; of many ask `accepted`.")
+            raise InputError("A verdict is about one estimate; of many ask `accepted`, or `verdicts` of some of them.")
         return verdict_on(doubts, float(uncertainty), float(self._widest), self.state_names)
+
+    def verdicts(self, places: Sequence[int]) -> list[Verdict]:
+        """The verdicts on some of many estimates along one batch axis, as `verdict` of one."""
+        many = jax.tree.map(np.asarray, (*self._checked(), self._widest))
+        each = (jax.tree.map(lambda leaf, k=k: leaf[k], many) for k in places)
+        return [verdict_on(doubts, float(wide), float(widest), self.state_names) for doubts, wide, widest in each]
 
     def _checked(self) -> tuple[Doubts, Float[Array, "*batch"]]:
         if self.doubts is None or self.uncertainty is None:

@@ -28,7 +28,8 @@ def test_numbers_have_quantiles_in_their_own_units_and_choices_shares():
     assert found.numbers["speed"]["fusion"] == pytest.approx({"median": 5.0, "q90": 9.0, "q99": 9.9}, abs=0.11)
     assert found.wrong["alive"]["fusion"] == pytest.approx(100 / 101)
     assert found.wrong["red … blue"]["fusion"] == 0.0
-    assert list(found.wrong) == ["alive", "red … blue"] and found.covered == found.half_widths == {}
+    assert list(found.wrong) == ["alive", "red … blue"]
+    assert found.covered == found.half_widths == found.wide_half_widths == {}
 
 
 def test_samples_and_agents_count_one_by_one():
@@ -56,4 +57,5 @@ def test_intervals_cover_those_within_their_reach():
     assert found.covered["speed"] == pytest.approx({"80%": 0.8, "90%": 0.9, "95%": 0.95}, abs=0.011)
     assert found.covered["all numbers"] == found.covered["speed"]
     assert found.half_widths == {"speed": pytest.approx({"80%": 8.0, "90%": 9.0, "95%": 9.5})}  # times √variance
+    assert found.wide_half_widths == found.half_widths  # all variances are the same here
     np.testing.assert_equal(found.wrong["alive"]["fusion"], 100 / 101)

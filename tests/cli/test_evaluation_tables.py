@@ -15,26 +15,28 @@ ERRORS = {
     "wrong": {},
     "covered": {"all numbers": {"80%": 0.7, "90%": 0.985}, "x": {"80%": 0.7, "90%": 0.985}},
     "half_widths": {"x": {"80%": 4.25, "90%": 7.75}},
+    "wide_half_widths": {"x": {"80%": 14.25, "90%": 17.75}},
 }
 CHECKS = {
     "psnr_composite": 21.0,
-    "accepted_share": 0.685,
     "wrong_among_accepted": 0.125,
     "right_means": "it is near",
     "exact_rate_unseen_states": None,
 }
+VERDICTS = {"accepted": 0.975, "error_accepted": 0.1, "error_refused": 0.4, "reasons": {"too wide": 5}}
 
 
-def said(ways=BY_NAME, guessing=1.0, exact_rate=None, area=0.2):
+def said(ways=BY_NAME, guessing=1.0, exact_rate=None, area=0.2, errors=ERRORS, passed=0.685):
     """All that is printed."""
     costs = {"exact_rate": exact_rate, "calls": 1, "messages": 4, "message_bytes": 8}
     result = {
         **CHECKS,
+        "accepted_share": passed,
         "ways": {name: {"psnr": psnr, **costs} for name, psnr in ways.items()},
         "left_out": {},
-        "errors": ERRORS,
+        "errors": errors,
         "units": {"x": "m"},
-        "answering": {"area": area, "area_best": 0.1, "area_random": 0.3, "accepted": None, "risk": {"50%": 0.2}},
+        "answering": {"area": area, "area_best": 0.1, "area_random": 0.3, "risk": {"50%": 0.2}, **VERDICTS},
         "right_by_guessing": guessing,
         "joint_histories": 200,
         "episodes": 30,
@@ -48,10 +50,10 @@ def said(ways=BY_NAME, guessing=1.0, exact_rate=None, area=0.2):
 
 def test_the_best_way_is_named_with_those_close_behind_and_the_option_that_has_it():
     told = said()
-    assert "Best here: fusion. Close behind (within 0.5 dB): ridge regression, all histories." in told
-    assert "`reconstruct --by fusion`" in told and "200 joint histories of 30 episodes" in told
+    assert "over all features together: fusion. Close behind (within 0.5 dB): ridge regression, all histories." in told
+    assert "`reconstruct RUN DATA --by fusion`" in told and "200 joint histories of 30 episodes" in told
     told = said({"fusion": 20.0, "ridge_of_all_histories": 32.6, "composite": 21.0})
-    assert "Best here: ridge regression, all histories. To infer states" in told and "--by composite`" in told
+    assert "together: ridge regression, all histories. To infer states" in told and "--by composite`" in told
 
 
 def test_exact_states_have_a_column_where_there_are_some():
@@ -60,8 +62,9 @@ def test_exact_states_have_a_column_where_there_are_some():
 
 def test_intervals_are_told_with_their_width_and_of_how_many_episodes_they_are():
     told = said()
-    assert "7.75" in told and "4.25" not in told
-    assert "98.5%" in told and "Calibrated on 15 episodes, measured on 30" in told
+    assert "7.75" in told and "17.75" in told and "4.25" not in told and "98.5%" in told
+    assert "Calibrated on 15 episodes: " in told and "90% of the truth lies inside, or up to 96.2%" in told
+    assert "(95% needs 19.)" in told and "Measured on 30 episodes" in told
 
 
 @pytest.mark.parametrize("area, words", [(0.29, "hardly tells good answers from bad"), (0.2, "gains 50%")])
@@ -70,7 +73,24 @@ def test_what_fusion_claims_of_its_errors_is_told_in_words(area, words):
 
 
 def test_checks_that_even_a_guess_passes_tell_nothing():
-    assert "Do not rely on these checks" not in said(guessing=0.1) and "0.125" in said(guessing=0.1)
-    told = said(guessing=0.9)
-    assert "even the mean state is right at 90% of the steps" in told
-    assert "tells nothing" in told and "0.125" not in told
+    assert "Do not rely on these checks" not in said(guessing=0.1) and "12.5%" in said(guessing=0.1)
+    told = said(guessing=0.96)
+    assert "even the mean state is right at 96% of the joint histories" in told
+    assert "tells nothing" in told and "12.5%" not in told
+    told = said(guessing=0.63)
+    assert "right at 63% of the joint histories, so that being right says little" in told and "12.5%" in told
+    assert "refuse everything" not in told and "refuse everything" in said(guessing=0.1, passed=0.0)
+
+
+def test_a_way_that_errs_less_in_some_features_is_named_with_them():
+    assert "But" not in said()
+    less = {**ERRORS["numbers"]["x"], "ridge_of_all_histories": {"median": 9.0, "q90": 1.5, "q99": 9.0}}
+    told = said(errors={**ERRORS, "numbers": {**ERRORS["numbers"], "y": less}, "covered": {}})
+    assert "But ridge regression, all histories: smaller errors than fusion" in told
+    assert "in 1 of 2 features, y." in told and "constant" not in told
+
+
+def test_the_verdict_is_told_in_numbers_with_its_reasons():
+    told = said()
+    assert "195 of 200 accepted, error of those accepted 0.1, error of those refused 0.4." in told
+    assert "Refused: 5 too wide." in told

@@ -209,6 +209,16 @@ def test_the_chain_is_added_by_the_command_that_is_told(runs, capsys):
     assert "beside fusion" in sentence and not (runs / "alone").exists()
 
 
+def test_a_run_that_is_calibrated_anew_keeps_its_linear_regressions(runs, capsys):
+    world = ["sensor:2x2,targets=1,steps=8", "--episodes", 24]
+    call(capsys, "collect", *world, "--seed", 11, "--out", runs / "new")
+    found = call(capsys, "calibrate", runs / "run", runs / "new", "--out", runs / "calibrated")
+    assert found["calibration_episodes"] == 24
+    call(capsys, "collect", *world, "--seed", 12, "--out", runs / "newer")
+    result = call(capsys, "evaluate", runs / "calibrated", runs / "newer", "--joint", 20)
+    assert "ridge_of_all_histories" in result["ways"] and not result["left_out"]
+
+
 def test_the_analysis_tells_of_fusion(runs, everything, capsys):
     sizes = ["--anchors", 4, "--joint", 8, "--max-pairs", 40, "--out", runs / "analysis"]
     found = call(capsys, "analyze", everything, runs / "data", *sizes)

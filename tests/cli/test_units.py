@@ -39,6 +39,12 @@ def test_units_travel_with_the_model(data, tmp_path, capsys, key):
 
 def test_errors_are_told_in_their_units():
     told = {"composite": {"median": 1.0, "q90": 2.0, "q99": 3.0}}
-    errors = {"numbers": {"x": told, "speed": told}, "wrong": {}, "covered": {}, "half_widths": {}}
+    errors = {
+        "numbers": {"x": told, "speed": told},
+        "wrong": {},
+        "covered": {},
+        "half_widths": {},
+        "wide_half_widths": {},
+    }
     (table,) = error_tables({"errors": errors, "units": {"x": "m"}})
     assert list(table.columns[0].cells) == ["x (m)", "speed"]

@@ -146,6 +146,7 @@ LEFT_OUT = {
         ("pip install", "installs"),
         ("composite-flow import vault", "needs a vault of OG-MARL; tests/data/test_vault.py imports one"),
         ("composite-flow train-policy smax:", BATTLES),
+        ("composite-flow calibrate", "needs episodes of its own; tests/cli/test_fusion_commands.py runs it"),
         ("composite-flow analyze", "takes longest to compile; docs/tutorial.md runs it"),
         ("composite-flow team", "starts processes; docs/runtime.md runs it"),
         ("composite-flow reproduce", "minutes; tests/paper runs the smoke preset of each experiment"),

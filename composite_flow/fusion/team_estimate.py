@@ -223,7 +223,7 @@ class TeamEstimate(eqx.Module):
 
     def verdicts(self, places: Sequence[int]) -> list[Verdict]:
         """The verdicts on some of many estimates along one batch axis, as `verdict` of one."""
-        many = jax.tree.map(np.asarray, (*self._checked(), self._widest))
+        many = *self._checked(), self._widest
         each = (jax.tree.map(lambda leaf, k=k: leaf[k], many) for k in places)
         return [verdict_on(doubts, float(wide), float(widest), self.state_names) for doubts, wide, widest in each]
 

@@ -208,6 +208,7 @@ def test_a_batch_is_checked_as_each_of_its_estimates_is(watch):
             np.testing.assert_allclose(getattr(batch, name), [getattr(one, name) for one in each], rtol=1e-5)
         np.testing.assert_array_equal(batch.doubts.left_out, [one.doubts.left_out for one in each])
         assert [one.verdict.accepted for one in each] == batch.accepted.tolist()
+        assert batch.verdicts([3, 0]) == [each[3].verdict, each[0].verdict]
     assert model.fuse_batch(histories).doubts is None
 
 

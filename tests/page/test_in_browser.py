@@ -93,6 +93,28 @@ def test_scrubbing_by_slider_and_by_keys(robot_page, robot_team, opening):
         close(page.mean, fused(robot_team, 4, None)[0])
 
 
+ONE_FRAME = """new Promise((done) => {
+  const slider = document.getElementById("step");
+  slider.value = "2";
+  slider.dispatchEvent(new Event("input"));
+  requestAnimationFrame(() => done([...document.querySelectorAll("tr[data-mean]")].map((row) => +row.dataset.mean)));
+})"""
+
+
+def test_rows_in_sight_follow_at_once_and_all_others_when_there_is_time(robot_page, robot_team, opening):
+    with opening(robot_page) as page:
+        close(page.mean, before := fused(robot_team, 0, None)[0])
+        after = fused(robot_team, 2, None)[0]
+        page.tab.locator(".scroller").scroll_into_view_if_needed()
+        close(page.settle().tab.evaluate(ONE_FRAME), after)
+        page.tab.locator("#step").fill("0")
+        close(page.mean, before)
+        page.tab.evaluate("document.querySelector('.all-features').style.marginTop = '9000px'")
+        page.tab.evaluate("scrollTo(0, 0)")
+        close(page.settle().tab.evaluate(ONE_FRAME), before)
+        close(page.mean, after)
+
+
 def test_an_agent_is_muted_by_the_keyboard_alone(robot_page, robot_team, opening):
     with opening(robot_page) as page:
         page.agent(0).focus()

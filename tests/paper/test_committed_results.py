@@ -22,7 +22,7 @@ NAMES = sorted(set(experiments()) - {"demo"})  # whose numbers alone are committ
 STILL_TO_COMPUTE = {
     "over_time": ("acting-gated-gru-*", "acting-learned-messages-*-seed[1-4]"),  # several core-minutes each
     "figure4": ("paper_steady-*",),  # 40 minutes of two cores each
-    "scale": ("fusion-32-targets-32-seed[12]", "fusion-32-targets-32-misses-*"),
+    "scale": ("fusion-32-targets-32-misses-*",),
     "table1": (
         *("joint_tuned-seed[1-7]", "joint_tuned_of_equal_weights-seed[3-7]", "singly-seed[12]", "transformer-seed[12]"),
         *("transformer_of_any_team-*", "latent_diffusion-*", "joint_samples-seed[12]"),

@@ -14,10 +14,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from composite_flow.errors import InputError
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.loss import Pairs, arrays_of, pair_losses
-from composite_flow.training.optimiser import Task, TrainingState, initial_state, steps_in_parts
+from composite_flow.training.optimiser import Task, TrainingState, fresh_state, steps_in_parts
 
 _FIRST_WIDTH = 64  # tried by `matching_width`
-_INIT = 2**32 - 1  # folded into the key for the initial weights; no step has this number
 
 Losses = Callable[..., Float[Array, " batch"]]
 Validate = Callable[[Any], float]
@@ -53,7 +52,8 @@ def train_baseline(
     """Train a network with the same steps, batches, learning rates and averages as `fit`.
 
     Args:
-        build: returns the untrained network, an Equinox module of arrays, for a key.
+        build: returns the untrained network, an Equinox module of arrays, for a key; `building` makes one that is not
+            compiled anew for each training.
         train: the data from which batches are drawn; they must be in memory.
         config: settings; those of the network count only as far as `build` uses them. The budget is `steps`.
         key: random key, which determines initial weights, batches and noise.
@@ -84,10 +84,18 @@ def train_baseline(
 
 def _start(build, train, config: TrainingConfig, key: PRNGKeyArray, losses: Losses) -> tuple[TrainingState, Task]:
     """The state before the first step, and the task that steps read."""
-    network = eqx.filter_jit(build)(jax.random.fold_in(key, _INIT))
     schedule = config.rate_schedule(config.steps)
     task = Task(arrays_of(train), key, schedule, config.batch, config.average, losses, config.precision)
-    return initial_state(network, config.average > 0), task
+    return fresh_state(build, key, config.average > 0), task
+
+
+def building(network: Callable[..., Any], *arguments: Any) -> Callable[[PRNGKeyArray], Any]:
+    """`network(*arguments, key=key)` as a function of the key, compiled once for all arguments of the same shapes."""
+    return eqx.Partial(_built, network, arguments)
+
+
+def _built(network: Callable[..., Any], arguments: tuple[Any, ...], key: PRNGKeyArray) -> Any:
+    return network(*arguments, key=key)
 
 
 def num_parameters(network: Any) -> int:

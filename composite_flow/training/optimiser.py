@@ -25,6 +25,8 @@ from composite_flow.training.loss import Pairs, pair_losses
 
 MatmulPrecision = Literal["float32", "bfloat16"]
 
+_INIT = 2**32 - 1  # folded into the key for the initial weights; no step has this number
+
 # Clipping protects units from single batches with large gradients, at high rates and before Adam's averages are good.
 _ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
 
@@ -106,6 +108,15 @@ def initial_state(network: Any, averaged: bool) -> TrainingState:
     average = jax.tree.map(jnp.copy, network) if averaged else None
     optimiser = _ADAM.init(network)  # pyright: ignore[reportArgumentType] (Optax types pytrees as arrays)
     return TrainingState(network, average, optimiser, jnp.array(0, jnp.int32), jnp.array(0.0, jnp.float32))
+
+
+@eqx.filter_jit
+def fresh_state(build: Callable[[PRNGKeyArray], Any], key: PRNGKeyArray, averaged: bool) -> TrainingState:
+    """The state before the first step of the network that `build` returns for a key.
+
+    Compiled once for all networks of one shape where `build` is an `eqx.Partial` of a function of a module.
+    """
+    return initial_state(build(jax.random.fold_in(key, _INIT)), averaged)
 
 
 @eqx.filter_jit(donate="all-except-first")

@@ -35,7 +35,7 @@ from composite_flow.training.devices import (
     on_one,
 )
 from composite_flow.training.loss import Pairs, arrays_of
-from composite_flow.training.optimiser import Task, TrainingState, initial_state, train_steps
+from composite_flow.training.optimiser import Task, fresh_state, train_steps
 from composite_flow.training.stages import HistoryRange, stage_of
 from composite_flow.training.streaming import DataStream, probe_pairs
 
@@ -44,7 +44,7 @@ _SILENT = (
     "lost. Lower learning_rate, or raise warmup, and start anew."
 )
 _BLOCK_SECONDS = 0.5  # how long one compiled call runs: how soon progress shows and an interrupt is heard
-_INIT, _STREAM = 2**32 - 1, 2**32 - 2  # numbers that no step has, folded into the key
+_STREAM = 2**32 - 2  # a number that no step has, folded into the key
 
 Evaluate = Callable[[Any, int], Mapping[str, float]]
 Until = Callable[[Mapping[str, float]], bool]
@@ -94,7 +94,7 @@ class TrainingRun:
         self.seconds, self.saved, self.loss, self.reached = 0.0, time.monotonic(), math.nan, False
         self.pace = 1  # steps of the next compiled call
         build = stage.build if begun is None else eqx.Partial(_given, begun)
-        self.start = partial(_fresh_state, build, self.key, config.average > 0)
+        self.start = partial(fresh_state, build, self.key, config.average > 0)
 
     # --- start
 
@@ -253,9 +253,3 @@ def _limits(train: Pairs, histories: Float[Array, "pairs history"]) -> HistoryRa
     if isinstance(train, HistoryDataset):
         return history_range(train.windows, np.asarray(train.steps))
     return histories.min(axis=0), histories.max(axis=0)
-
-
-@eqx.filter_jit
-def _fresh_state(build: Callable[[PRNGKeyArray], Any], key: PRNGKeyArray, averaged: bool) -> TrainingState:
-    """The state before the first step."""
-    return initial_state(build(jax.random.fold_in(key, _INIT)), averaged)

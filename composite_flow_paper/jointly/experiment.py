@@ -13,7 +13,7 @@ from composite_flow_paper.shared.cells import Cell
 PRESETS = {
     "smoke": JointlySettings(
         problems=("xor",),
-        training=replace(TRAINING, steps=500, fusion_steps=500),
+        training=replace(TRAINING, width=32, steps=200, fusion_steps=300),
         num_joint=16,
         num_samples=100,
         num_seeds=1,

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from composite_flow.baselines.training import train_baseline
+from composite_flow.baselines.training import building, train_baseline
 from composite_flow.fusion.answers import Answer, Answers
 from composite_flow.fusion.joint_steps import JointSteps
 from composite_flow.fusion.loss import fusion_losses, losses_of_teams
@@ -69,7 +69,7 @@ def compute_ablation(
     mean_histories, prior = prior_of_training(division)
     depth = settings.training.depth
     trained = train_baseline(
-        lambda key: network(mean_histories, division.history_range, prior, settings.fusion_width, depth, key=key),
+        building(network, mean_histories, division.history_range, prior, settings.fusion_width, depth),
         JointSteps(division.train),
         joint_training(replace(settings, training=fusion_training(settings)), division),
         key=key_fit,

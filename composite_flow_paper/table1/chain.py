@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from composite_flow.baselines.training import TrainedBaseline, train_baseline
+from composite_flow.baselines.training import TrainedBaseline, building, train_baseline
 from composite_flow.composite.reconstruct import composite_flow
 from composite_flow.data.dataset import JointBatch
 from composite_flow.fusion.chain import ChainNetwork, chain_losses
@@ -50,11 +50,8 @@ def chain(
     steps = JointSteps(division.train)
     _, prior = prior_of_training(division)
 
-    def build(key: PRNGKeyArray) -> ChainNetwork:
-        return ChainNetwork(division.history_range, prior.mean, settings.fusion_width, settings.training.depth, key=key)
-
     return train_baseline(
-        build,
+        building(ChainNetwork, division.history_range, prior.mean, settings.fusion_width, settings.training.depth),
         steps,
         joint_training(settings, division),
         key=key,

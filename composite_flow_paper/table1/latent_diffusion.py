@@ -4,6 +4,7 @@ It has as many weights as fusion. Like joint regression it reads all histories a
 from four times as many joint histories a step. It is judged at its best step on validation episodes.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from composite_flow.analysis.sample_scores import scoring_library
 from composite_flow.baselines.latent_diffusion import LatentDiffusion, diffusion_losses, diffusion_samples
 from composite_flow.baselines.regression import JointPairs, concatenated_histories
-from composite_flow.baselines.training import TrainedBaseline, matching_width, train_baseline
+from composite_flow.baselines.training import TrainedBaseline, building, matching_width, train_baseline
 from composite_flow.data.dataset import JointBatch
 from composite_flow_paper.shared.cells import Progress, Workspace, told_steps
 from composite_flow_paper.table1.battles import Division
@@ -54,14 +55,14 @@ def latent_diffusion(
     low, high = (jnp.tile(limit, division.train.num_agents) for limit in division.history_range)
     scale = jnp.sqrt(jnp.mean(1.0 / prior.precision))
 
-    def build(width: int, key: PRNGKeyArray) -> LatentDiffusion:
-        return LatentDiffusion((low, high), prior.mean, scale, width, settings.training.depth, key=key)
+    def build(width: int) -> Callable[[PRNGKeyArray], LatentDiffusion]:
+        return building(LatentDiffusion, (low, high), prior.mean, scale, width, settings.training.depth)
 
     held_out = division.validation
     stride = max(1, held_out.num_steps // min(_VALIDATION_STEPS, settings.num_histories))
-    width = matching_width(build, parameters_of_fusion(settings, setting, division))
+    width = matching_width(lambda width, key: build(width)(key), parameters_of_fusion(settings, setting, division))
     return train_baseline(
-        lambda key: build(width, key),
+        build(width),
         JointPairs(division.train),
         settings.training,
         key=key,

@@ -34,6 +34,7 @@ from composite_flow.baselines.training import (
     Losses,
     TrainedBaseline,
     Validate,
+    building,
     matching_width,
     num_parameters,
     train_baseline,
@@ -115,9 +116,7 @@ def stronger(
     """The stronger denoiser, of as many units."""
     minimum, maximum = division.history_range
     options = (division.train.state_size, setting.width, settings.training.depth)
-    return _trained(
-        lambda key: ResidualNetwork(minimum, maximum, *options, key=key), settings, division.train, key, progress
-    )
+    return _trained(building(ResidualNetwork, minimum, maximum, *options), settings, division.train, key, progress)
 
 
 def regression(
@@ -133,16 +132,14 @@ def regression(
     minimum, maximum = (jnp.tile(limit, division.train.num_agents) for limit in division.history_range)
     joint = validation_steps(settings, division)
 
-    def build(width: int, key: PRNGKeyArray) -> Network:
-        return joint_regression(minimum, maximum, size, width, settings.training.depth, key=key)
+    def build(width: int) -> Callable[[PRNGKeyArray], Network]:
+        return building(joint_regression, minimum, maximum, size, width, settings.training.depth)
 
     def validate(network: Network) -> float:
-        return float(jnp.mean((_regressed(network, joint.histories) - joint.states) ** 2))
+        return float(_mean_square(network, joint.histories, joint.states))
 
-    width = matching_width(build, parameters)
-    return _trained(
-        lambda key: build(width, key), settings, JointPairs(division.train), key, progress, regression_losses, validate
-    )
+    width = matching_width(lambda width, key: build(width)(key), parameters)
+    return _trained(build(width), settings, JointPairs(division.train), key, progress, regression_losses, validate)
 
 
 def variational(
@@ -151,12 +148,14 @@ def variational(
     """A conditional variational autoencoder with as many parameters as the denoiser."""
     minimum, maximum = division.history_range
 
-    def build(width: int, key: PRNGKeyArray) -> VariationalAutoencoder:
+    def build(width: int) -> Callable[[PRNGKeyArray], VariationalAutoencoder]:
         options = (division.train.state_size, width, settings.training.depth)
-        return VariationalAutoencoder(minimum, maximum, *options, key=key)
+        return building(VariationalAutoencoder, minimum, maximum, *options)
 
-    width = matching_width(build, parameters_of_the_denoiser(settings, setting, division))
-    return _trained(lambda key: build(width, key), settings, division.train, key, progress, evidence_losses)
+    width = matching_width(
+        lambda width, key: build(width)(key), parameters_of_the_denoiser(settings, setting, division)
+    )
+    return _trained(build(width), settings, division.train, key, progress, evidence_losses)
 
 
 def _trained(
@@ -181,6 +180,13 @@ def parameters_of_the_denoiser(settings: Table1Settings, setting: Setting, divis
 @eqx.filter_jit
 def _regressed(network: Network, histories: Float[Array, "steps agents history"]) -> Float[Array, "steps state"]:
     return regression_estimates(network, concatenated_histories(histories))
+
+
+@eqx.filter_jit
+def _mean_square(
+    network: Network, histories: Float[Array, "steps agents history"], states: Float[Array, "steps state"]
+) -> Float[Array, ""]:
+    return jnp.mean((_regressed(network, histories) - states) ** 2)
 
 
 def regressing(trained: TrainedBaseline):

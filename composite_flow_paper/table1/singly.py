@@ -18,7 +18,7 @@ from composite_flow.baselines.singly import (
     own_estimates,
     single_losses,
 )
-from composite_flow.baselines.training import TrainedBaseline, train_baseline
+from composite_flow.baselines.training import TrainedBaseline, building, train_baseline
 from composite_flow.data.dataset import JointBatch
 from composite_flow.fusion.joint_steps import JointSteps
 from composite_flow.fusion.network import AnswerNetwork
@@ -53,12 +53,9 @@ def singly(
     steps = JointSteps(division.train)
     mean_histories, prior = prior_of_training(division)
 
-    def build(key: PRNGKeyArray) -> AnswerNetwork:
-        options = (settings.fusion_width, settings.training.depth)
-        return AnswerNetwork(mean_histories, division.history_range, prior, *options, key=key)
-
+    options = (settings.fusion_width, settings.training.depth)
     return train_baseline(
-        build,
+        building(AnswerNetwork, mean_histories, division.history_range, prior, *options),
         steps,
         joint_training(settings, division),
         key=key,

@@ -4,7 +4,7 @@ It has as many weights as fusion, learns from as many joint histories a step, an
 validation episodes. One cell has learned from whole teams alone, another from teams of every size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from composite_flow.baselines.training import Losses, TrainedBaseline, matching_width, train_baseline
+from composite_flow.baselines.training import Losses, TrainedBaseline, building, matching_width, train_baseline
 from composite_flow.baselines.transformer import AgentTransformer, any_team_losses, whole_team_losses
 from composite_flow.data.dataset import JointBatch
 from composite_flow.fusion.joint_steps import JointSteps
@@ -57,12 +57,12 @@ def _transformer(
     """The transformer with fusion's number of weights, validated on whole teams."""
     _, prior = prior_of_training(division)
 
-    def build(head_width: int, key: PRNGKeyArray) -> AgentTransformer:
-        return AgentTransformer(division.history_range, prior.mean, head_width, key=key)
+    def build(head_width: int) -> Callable[[PRNGKeyArray], AgentTransformer]:
+        return building(AgentTransformer, division.history_range, prior.mean, head_width)
 
-    width = matching_width(build, parameters_of_fusion(settings, setting, division))
+    width = matching_width(lambda width, key: build(width)(key), parameters_of_fusion(settings, setting, division))
     return train_baseline(
-        lambda key: build(width, key),
+        build(width),
         JointSteps(division.train),
         joint_training(settings, division),
         key=key,

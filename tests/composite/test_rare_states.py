@@ -126,7 +126,7 @@ def test_trained_answers_learn_to_count(key):
     network = SensorNetwork(coverages()[4], TARGETS)
     dataset = cf.HistoryDataset(cf.collect(network, 256, key=key), length=1)
     train, validation, _ = dataset.split(key=key)
-    config = cf.TrainingConfig(width=64, batch=128, steps=600, learning_rate=3e-3, learn="fusion")
+    config = cf.TrainingConfig(width=64, batch=128, steps=600, learning_rate=3e-3, learn="fusion", team_denoiser=False)
     model = cf.fit(train, validation, config, key=key, progress=False)
     told = model.fuse_batch(joint_histories(ideal_sensors(network), STATES))
     assert jnp.all(exact_states(told.mean, STATES))

@@ -8,6 +8,7 @@ which is the mean error (Geifman and El-Yaniv, "Selective classification for dee
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -74,7 +75,7 @@ def _running_mean(values: Float[np.ndarray, " values"]) -> Float[np.ndarray, " v
     return np.cumsum(values, dtype=np.float64) / np.arange(1, len(values) + 1)
 
 
-def _verdicts(errors: np.ndarray, accepted: np.ndarray) -> dict[str, float | None]:
+def _verdicts(errors: np.ndarray, accepted: np.ndarray) -> dict[str, Any]:
     def mean(values: np.ndarray) -> float | None:
         return float(values.mean()) if len(values) else None
 

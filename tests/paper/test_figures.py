@@ -44,7 +44,7 @@ def test_figure4(tmp_path):
     # Enough for what is asked: few layers learn it in few steps at a high rate, with averages of as short a memory.
     brief = {"depth": 3, "learning_rate": 8e-3, "warmup": 100, "average": 0.99}
     ours = replace(smoke.ours, training=replace(smoke.ours.training, batch=128, steps=800, **brief))
-    flows = replace(smoke.flows, batch=64, steps=600, **brief)
+    flows = replace(smoke.flows, batch=96, **brief)
     samples = replace(smoke.samples, width=32, steps=120, learning_rate=8e-3)
     paper = replace(smoke.paper, depth=3, batch=128, steps=300)
     settings = replace(smoke, ours=ours, flows=flows, samples=samples, paper=paper)

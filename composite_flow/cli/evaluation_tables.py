@@ -17,7 +17,7 @@ _BY = {"composite": "composite", "fusion": "fusion", "chain": "chain", "mean_of_
 WAYS = {
     "composite": "composite diffusion, single samples",
     "individual_flow": "each agent's own flow",
-    "one_step": "one step an agent from each noise, averaged",
+    "one_step": "one step from each noise, averaged",
     "mean_of_individual_flows": "own flows, averaged",
     "parallel_mean": "all at once, averaged each round",
     "fusion": "fusion",

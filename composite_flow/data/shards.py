@@ -166,7 +166,7 @@ def _dataset(file: Any, name: str) -> Any:
 
 def shard_image(
     collection: str, number: int, total: int | None, arrays: dict[str, np.ndarray], description: dict[str, Any]
-) -> memoryview:
+) -> bytes:
     """The bytes of a shard's file, built in memory, so that HDF5 never writes to a full disk itself."""
     import h5py
 
@@ -181,7 +181,7 @@ def shard_image(
             packed = {"chunks": chunks, "shuffle": True, "compression": 1, "fletcher32": True} if array.size else {}
             file.create_dataset(name, data=array, **packed)
     seal(buffer)
-    return buffer.getbuffer()
+    return buffer.getvalue()  # no view of it: a buffer that is viewed complains when both are collected as garbage
 
 
 def shard_name(number: int) -> str:

@@ -1,6 +1,7 @@
 """Episodes come back from disk bit for bit, whole or read lazily, and every fault has its sentence."""
 
 import errno
+import gc
 import os
 
 import h5py
@@ -11,6 +12,7 @@ from unseal import unseal
 
 from composite_flow.data import Episodes, Scaling
 from composite_flow.data.episodes import ARRAYS
+from composite_flow.data.shards import shard_image
 from composite_flow.errors import FileError, InputError
 
 
@@ -188,6 +190,17 @@ def test_a_full_disk_leaves_the_old_data_and_no_leftovers(tmp_path, monkeypatch)
         Episodes.from_arrays(**logs(seed=1)).save(tmp_path / "a", overwrite=True, shard_bytes=1)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert_same(Episodes.load(tmp_path / "a"), EPISODES)
+
+
+def test_the_bytes_of_a_shard_are_collected_as_garbage_in_silence():
+    """Since Python 3.13 a buffer complains where a view of it is in the same cycle, as one in a traceback can be."""
+    arrays = {name: np.asarray(getattr(EPISODES, name)[:]) for name in ARRAYS}
+    image = shard_image("a", 0, 1, arrays, {})
+    assert isinstance(image, bytes)
+    cycle = [image]
+    cycle.append(cycle)
+    del image, cycle
+    gc.collect()
 
 
 def test_a_save_killed_between_its_renames_is_made_good(tmp_path):

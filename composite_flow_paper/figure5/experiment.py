@@ -18,7 +18,11 @@ from functools import partial
 
 from composite_flow.policy.config import InferenceConfig, MappoConfig
 from composite_flow_paper.experiment import Experiment
-from composite_flow_paper.figure5.cell import (
+from composite_flow_paper.figure5.cell import compute
+from composite_flow_paper.figure5.plot import draw
+from composite_flow_paper.figure5.report import summarise
+from composite_flow_paper.figure5.tables import tables
+from composite_flow_paper.figure5.team import (
     CURVES,
     MATCHED,
     REMEMBERING,
@@ -26,12 +30,8 @@ from composite_flow_paper.figure5.cell import (
     Figure5Settings,
     Panel,
     Team,
-    compute,
     group_of,
 )
-from composite_flow_paper.figure5.plot import draw
-from composite_flow_paper.figure5.report import summarise
-from composite_flow_paper.figure5.tables import tables
 from composite_flow_paper.shared.cells import Cell
 
 WEIGHING = ("mean", "quantile", "cvar")

@@ -28,6 +28,11 @@ STYLES: dict[str, dict[str, Any]] = {
     "agent": {"color": ORANGE},
     "matched": {"color": ORANGE, "linestyle": "--"},
     "remembering": {"color": RED, "linestyle": "--"},
+    "composite-shared": {"color": PURPLE, "linestyle": "--"},
+    "belief": {"color": BLUE},
+    "remembering-belief": {"color": BLUE, "linestyle": "--"},
+    "own-belief": {"color": SKY},
+    "learned-messages": {"color": RED},
     "observations": {"color": GREEN},
     "state": {"color": INK},
     "denoised": {"color": BLUE},
@@ -45,13 +50,20 @@ def draw(result: Result, out: Path) -> list[Path]:
     worlds = {name: world for name, world in result.summary["worlds"].items() if world["curves"]}
     with styled():
         paths = [
-            *_figure(worlds, "learning", out / "figure5"),
-            *_figure(worlds, "psnr", out / "figure5_psnr"),
+            *draw_worlds(worlds, "learning", out / "figure5"),
+            *draw_worlds(worlds, "psnr", out / "figure5_psnr"),
         ]
     return paths
 
 
-def _figure(worlds: dict[str, Any], drawn: str, stem: Path) -> list[Path]:
+def draw_worlds(worlds: dict[str, Any], drawn: str, stem: Path) -> list[Path]:
+    """A figure of a panel per world.
+
+    Args:
+        worlds: of the summary, by their names.
+        drawn: "learning", or "psnr" of the inferred states.
+        stem: of the files' paths.
+    """
     across = len(worlds) if len(worlds) <= _ACROSS else math.ceil(len(worlds) / 2)
     down = math.ceil(len(worlds) / across)
     width, height = max(5.5, 3.7 * across), down * (3.6 if drawn == "learning" else 2.6)

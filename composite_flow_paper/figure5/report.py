@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from composite_flow_paper.figure5.cell import MATCHED, REMEMBERING, Figure5Settings, Panel, group_of
+from composite_flow_paper.figure5.team import MATCHED, REMEMBERING, Figure5Settings, Panel, group_of
 from composite_flow_paper.shared.cells import Results, of_group
 from composite_flow_paper.shared.interquartile import (
     Contrast,
@@ -63,18 +63,18 @@ def summarise(settings: Figure5Settings, results: Results) -> dict[str, Any]:
 def _world(world: Panel, cells: Mapping[str, Mapping[str, list[Any]]]) -> dict[str, Any]:
     here = {curve: parts for curve, parts in cells[world.name].items() if parts}
     measure = next((parts[0]["measure"] for parts in here.values()), None)
-    compared = {f"{first} over {second}": _compared(here, first, second) for first, second in COMPARED}
+    pairs = {f"{first} over {second}": compared(here, first, second) for first, second in COMPARED}
     return {
         "problem": world.problem,
         "measure": measure,
-        "curves": {curve: _curve(parts) for curve, parts in here.items()},
-        "compared": {name: both for name, both in compared.items() if both},
+        "curves": {curve: curve_summary(parts) for curve, parts in here.items()},
+        "compared": {name: both for name, both in pairs.items() if both},
         "ordering": {moment: ordering(here, moment) for moment in MOMENTS},
         "less_seen": _less_seen(here, cells.get(world.more_seen or "", {}), world.more_seen),
     }
 
 
-def _curve(parts: list[Mapping[str, Any]]) -> dict[str, Any]:
+def curve_summary(parts: list[Mapping[str, Any]]) -> dict[str, Any]:
     """One curve of one world, over its seeds."""
     measure, finals = parts[0]["measure"], [part["final"] for part in parts]
     return {
@@ -161,7 +161,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 # --- comparisons
 
 
-def _compared(here: Mapping[str, list[Any]], first: str, second: str) -> dict[str, Any] | None:
+def compared(here: Mapping[str, list[Any]], first: str, second: str) -> dict[str, Any] | None:
     """By how much the first is above the second, where both are there."""
     if not (here.get(first) and here.get(second)):
         return None
@@ -173,7 +173,7 @@ def _compared(here: Mapping[str, list[Any]], first: str, second: str) -> dict[st
 
 def ordering(here: Mapping[str, list[Any]], moment: str) -> dict[str, Any]:
     """The paper's order: confirmed where both differences are, contradicted where one is, else undecided."""
-    found = {f"{first} ≥ {second}": _compared(here, first, second) for first, second in ORDER}
+    found = {f"{first} ≥ {second}": compared(here, first, second) for first, second in ORDER}
     parts = {claim: both[moment] for claim, both in found.items() if both}
     verdict = _verdict([part["verdict"] for part in parts.values()])
     said = [f"{claim} is {part['verdict']}: {signed(part)}" for claim, part in parts.items()]

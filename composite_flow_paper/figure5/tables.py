@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from composite_flow.files.plain_table import PlainTable
-from composite_flow_paper.figure5.cell import MATCHED, REMEMBERING
 from composite_flow_paper.figure5.report import MOMENTS, signed
+from composite_flow_paper.figure5.team import MATCHED, REMEMBERING
 
 TITLES = {
     "agent": "own observation",
@@ -15,6 +15,11 @@ TITLES = {
     "state": "true state",
     "denoised": "inferred state",
     "composite": "inferred together",
+    "composite-shared": "inferred together, all act on the last",
+    "belief": "carried by the team",
+    "remembering-belief": "carried by the team, recurrent",
+    "own-belief": "carried by each agent",
+    "learned-messages": "taught by the policy's gradient",
     "safe": "inferred, least V",
     "mean": "inferred, mean Q",
     "quantile": "inferred, quantile of Q",
@@ -28,7 +33,7 @@ def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
     found = []
     for name, world in summary["worlds"].items():
         if world["curves"]:
-            found += [_reached_content(name, world), _compared_content(name, world)]
+            found += [reached_content(name, world), _compared_content(name, world)]
             changes = [change for curve in world["curves"].values() for change in curve["changed"]]
             found += [_changed_content(name, world, list(dict.fromkeys(changes)))] if changes else []
     found += [_corrected_content(summary["corrected"])] if summary["corrected"] else []
@@ -57,13 +62,13 @@ def _overall_content(overall: Mapping[str, Any]) -> PlainTable:
         "IQM over worlds and seeds, with its bootstrap over the seeds of each world."
     )
     rows = [
-        [_title(curve), within({"mean": part["interquartile_mean"], "interval": part["bootstrap"]})]
+        [curve_title(curve), within({"mean": part["interquartile_mean"], "interval": part["bootstrap"]})]
         for curve, part in overall.items()
     ]
     return title, ["", "share"], rows
 
 
-def _reached_content(name: str, world: Mapping[str, Any]) -> PlainTable:
+def reached_content(name: str, world: Mapping[str, Any]) -> PlainTable:
     measure = MEASURES[world["measure"]]
     unseen = "Not collectively observable: some living enemy is often seen by nobody.\n"
     title = (
@@ -74,7 +79,7 @@ def _reached_content(name: str, world: Mapping[str, Any]) -> PlainTable:
     header = ["", "seeds", "weights", measure, "IQM", "PSNR", "certain", "right then", "messages", "bytes", "steps/s"]
     rows = [
         [
-            _title(curve), part["seeds"], f"{part['weights']:,}", within(part["final"]),
+            curve_title(curve), part["seeds"], f"{part['weights']:,}", within(part["final"]),
             within({"mean": part["final"]["interquartile_mean"], "interval": part["final"]["bootstrap"]}),
             _number(part["final_psnr"], ".1f"), _number(part["final_certain"], ".0%"),
             _number(part["final_right_when_certain"], ".0%"), _number(part["messages"] or None, "g"),
@@ -93,7 +98,7 @@ def _compared_content(name: str, world: Mapping[str, Any]) -> PlainTable:
         ]
     )
     rows = [
-        [f"{_title(pair.split(' over ')[0])} above {_title(pair.split(' over ')[1])}", *_both(part)]
+        [f"{curve_title(pair.split(' over ')[0])} above {curve_title(pair.split(' over ')[1])}", *_both(part)]
         for pair, part in world["compared"].items()
     ]
     if world["less_seen"]:
@@ -108,14 +113,14 @@ def _both(part: Mapping[str, Any]) -> list[str]:
 def _changed_content(name: str, world: Mapping[str, Any], changes: list[str]) -> PlainTable:
     title = f"{name}: {MEASURES[world['measure']]} where something is changed at execution"
     rows = [
-        [_title(curve), within(part["final"]), *(within(part["changed"].get(change)) for change in changes)]
+        [curve_title(curve), within(part["final"]), *(within(part["changed"].get(change)) for change in changes)]
         for curve, part in world["curves"].items()
         if part["changed"]
     ]
     return title, ["", "as trained", *changes], rows
 
 
-def _title(curve: str) -> str:
+def curve_title(curve: str) -> str:
     return f"{curve} ({TITLES[curve]})"
 
 

@@ -13,15 +13,16 @@ from composite_flow.files.plain_json import read_json
 from composite_flow.policy.evaluation import PolicyEvaluation, evaluate_policy
 from composite_flow_paper.experiment import run
 from composite_flow_paper.figure5 import cell as figure5
-from composite_flow_paper.figure5.cell import MATCHED, REMEMBERING, config_of, num_weights, thinned
+from composite_flow_paper.figure5.cell import thinned
 from composite_flow_paper.figure5.experiment import EXPERIMENT
 from composite_flow_paper.figure5.report import corrected, ordering, smoothed
+from composite_flow_paper.figure5.team import MATCHED, REMEMBERING, EvaluationSettings, config_of, num_weights
 from composite_flow_paper.shared.interquartile import Runs, contrast, holm, interquartile_mean, stratified_interval
 
 SMOKE = EXPERIMENT.presets["smoke"]
 WORLD = replace(SMOKE.worlds[0], policy=replace(SMOKE.worlds[0].policy, checkpoint_seconds=0.0), also=(REMEMBERING,))
 SETTINGS = replace(
-    SMOKE, worlds=(WORLD,), curves=("agent", "denoised"), evaluation=figure5.EvaluationSettings(episodes=64, samples=0)
+    SMOKE, worlds=(WORLD,), curves=("agent", "denoised"), evaluation=EvaluationSettings(episodes=64, samples=0)
 )
 
 
@@ -211,7 +212,7 @@ def test_teams_are_also_evaluated_with_less_sight_and_without_some_messages(monk
     monkeypatch.setattr(figure5, "OtherSight", lambda problem, sight: sight)
     world = replace(WORLD, sights=(2.0,))
     problem = cf.problem_from_text(world.problem)
-    settings = figure5.EvaluationSettings(episodes=7, samples=3, lost=(0.1,))
+    settings = EvaluationSettings(episodes=7, samples=3, lost=(0.1,))
     found = {}
     for curve in ("state", "agent", "composite"):
         team = figure5.Team(world, curve, 0, settings)

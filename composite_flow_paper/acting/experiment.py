@@ -1,0 +1,64 @@
+"""Beyond Figure 5: ways to act that the paper does not have, beside its own, where sensors overlook what passes.
+
+A cell is one world, one way to act, one seed: a team of Figure 5 (`figure5/cell.py`) whose agents learn to infer
+before they learn to act. The sensors cannot be moved, so that a discount of 0 loses nothing. Settings of MAPPO are
+those of Figure 5's sensors but for the discount and the number of steps, which are those of `over_time`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from composite_flow.policy.pretraining import Pretraining
+from composite_flow_paper.acting.plot import draw
+from composite_flow_paper.acting.report import summarise
+from composite_flow_paper.acting.settings import ActingSettings, Comparison
+from composite_flow_paper.acting.tables import tables
+from composite_flow_paper.experiment import Experiment
+from composite_flow_paper.figure5.cell import compute
+from composite_flow_paper.figure5.experiment import PRESETS as OF_FIGURE_5
+from composite_flow_paper.figure5.team import EvaluationSettings, Panel, Team, group_of
+from composite_flow_paper.shared.cells import Cell
+
+_SMALL = OF_FIGURE_5["smoke"].worlds[0].policy
+_SENSORS = replace(OF_FIGURE_5["laptop"].worlds[-1].policy, discount=0.0, steps=600_000)
+_NINE, _MANY = "sensors3x3-miss-discount0", "sensors5x5-miss-discount0"
+
+PRESETS = {
+    "smoke": ActingSettings(
+        worlds=(Panel("sensors2x2-miss", "sensor:2x2,steps=4,miss=0.5", replace(_SMALL, discount=0.0)),),
+        ways=("agent", "belief"),
+        comparisons=(Comparison("sensors2x2-miss", "belief", "agent"),),
+        pretraining=Pretraining(pretrain=64, pretrain_steps=200),
+        evaluation=EvaluationSettings(episodes=200, samples=0, robust=(), lost=()),
+        points=10,
+        num_seeds=2,
+    ),
+    "laptop": ActingSettings(
+        worlds=(
+            Panel(_NINE, "sensor:3x3,targets=2,miss=0.5", _SENSORS),
+            Panel(_MANY, "sensor:5x5,targets=2,miss=0.5", _SENSORS),
+        ),
+        comparisons=(
+            Comparison(_NINE, "belief", "remembering"),
+            Comparison(_NINE, "belief", "composite"),
+            Comparison(_NINE, "belief", "learned-messages"),
+            Comparison(_MANY, "belief", "remembering"),
+        ),
+    ),
+}
+PRESETS["paper"] = replace(PRESETS["laptop"], num_seeds=10)
+
+
+def cells(settings: ActingSettings, seed: int) -> Sequence[Cell]:
+    """World by world, and seed by seed within."""
+    teams = [
+        Team(world, way, one, settings.evaluation, settings.points, settings.pretraining)
+        for world in settings.worlds
+        for one in range(seed, seed + settings.num_seeds)
+        for way in settings.ways
+    ]
+    return [Cell(group_of(team.world.name, team.curve), team.seed, team, partial(compute, team)) for team in teams]
+
+
+EXPERIMENT = Experiment("acting", PRESETS, cells, summarise, tables, draw)

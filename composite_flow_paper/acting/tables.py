@@ -36,7 +36,8 @@ def _reached(name: str, world: Mapping[str, Any]) -> PlainTable:
 def _compared(comparisons: Sequence[Mapping[str, Any]]) -> PlainTable:
     title = (
         "Comparisons that were named before any cell was computed, at the end of training\n"
-        f"Welch's test on the means of seeds; p-values are adjusted for {len(comparisons)} by Holm's rule, and decided below {LEVEL}."
+        f"Welch's test on the means of seeds; p-values are adjusted for {len(comparisons)} comparisons by Holm's rule, "
+        f"and decided below {LEVEL}."
     )
     rows = [
         [

@@ -1,9 +1,8 @@
 """A cell of this experiment: a policy learns to act on what is carried, by a chain that was learned before it.
 
-What is carried is the team's, with messages lost as well, or each agent's own, with nothing said. Beside them agents
-learn what to tell each other by the policy's own gradient, in messages of the same size, and carry nothing. Settings of
-MAPPO are those of Figure 5's sensors. Where actions leave the future as it is, as with sensors that cannot be moved, a
-discount of 0 loses nothing, and returns vary less.
+What is carried is the team's, with messages lost as well, or each agent's own, with nothing said. Settings of MAPPO are
+those of Figure 5's sensors. Where actions leave the future as it is, as with sensors that cannot be moved, a discount
+of 0 loses nothing, and returns vary less. Other ways to act stand beside these in the experiment `acting`.
 """
 
 import time
@@ -17,7 +16,6 @@ from composite_flow.files.plain_json import LATER
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.evaluation import evaluate_policy
 from composite_flow.policy.run import train_policy
-from composite_flow.policy.sequence_network import MemoryKind
 from composite_flow.problems.kinds import problem_from_text
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow_paper.over_time.cell import WORLDS, OverTimeSettings, learn
@@ -47,7 +45,7 @@ class ActingSettings:
         num_seeds: of each discount; data, chain and policy are new in each.
         by_gated: discounts with which policies also act on what a gated chain carries.
         lost: shares of the messages that are lost, to each receiver by itself; chain and policy are learned so.
-        others: further ways to act, by their names in `OTHERS`.
+        alone: discounts with which agents also act on what each carries by itself, by a gated chain.
         num_exact: episodes of those who act on exact filters of what arrives.
     """
 
@@ -57,7 +55,7 @@ class ActingSettings:
     num_seeds: int = 5
     by_gated: tuple[float, ...] = field(default=(0.0,), metadata=LATER)
     lost: tuple[float, ...] = field(default=(0.1, 0.5), metadata=LATER)
-    others: tuple[str, ...] = field(default=("own", "memory", "messages"), metadata=LATER)
+    alone: tuple[float, ...] = field(default=(0.0,), metadata=LATER)
     num_exact: int = field(default=4_000, metadata=LATER)
 
     @property
@@ -67,7 +65,7 @@ class ActingSettings:
             *(Acting("residual", discount) for discount in self.steps),
             *(Acting("gated", discount) for discount in self.by_gated),
             *(Acting("gated_lost", 0.0, lost=lost) for lost in self.lost),
-            *(OTHERS[name] for name in self.others),
+            *(Acting("gated_alone", discount, inputs="own-belief") for discount in self.alone),
         ]
 
 
@@ -76,33 +74,23 @@ class Acting:
     """One way to act.
 
     Attributes:
-        chain: by its name in `WAYS`; None where nothing is inferred.
+        chain: by its name in `WAYS`.
         discount: of the policy.
         lost: share of the messages that are lost.
         inputs: of the actor.
-        memory: of actor and critic.
     """
 
-    chain: str | None
+    chain: str
     discount: float
     lost: float = 0.0
     inputs: str = "belief"
-    memory: MemoryKind = "none"
 
     @property
     def group(self) -> str:
         """What its cells are called."""
-        chain = "" if self.chain == "residual" else f"-{self.chain or self.inputs}"
+        chain = "" if self.chain == "residual" else f"-{self.chain}"
         lost = f"-lost{self.lost:g}" if self.lost else ""
-        memory = "" if self.memory == "none" else f"-{self.memory}"
-        return f"acting{chain}{memory}-discount{self.discount:g}{lost}"
-
-
-OTHERS = {
-    "own": Acting("gated_alone", 0.0, inputs="own-belief"),
-    "memory": Acting("gated", 0.0, memory="gru"),
-    "messages": Acting(None, 0.0, inputs="learned-messages"),
-}
+        return f"acting{chain}-discount{self.discount:g}{lost}"
 
 
 @dataclass(frozen=True)
@@ -119,12 +107,9 @@ class OverTimeAndActing:
 
 
 def act(settings: OverTimeAndActing, way: Acting, seed: int, workspace: Workspace) -> dict[str, Any]:
-    """Learn a chain on 3×3 sensors, unless none is needed, then a policy; what it earns in training's last tenth, and
-    after it."""
+    """Learn a chain on 3×3 sensors, then a policy; what it earns in training's last tenth, and after it."""
     started, acting = time.process_time(), settings.acting
-    model = None
-    if way.chain is not None:
-        model = learn(settings.filters, "3x3", way.chain, seed, workspace.progress).model
+    model = learn(settings.filters, "3x3", way.chain, seed, workspace.progress).model
     taught = time.process_time() - started
     problem, config = problem_from_text(WORLDS["3x3"]), _config(acting, way)
     key_train, key_judge = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))
@@ -156,5 +141,5 @@ def act(settings: OverTimeAndActing, way: Acting, seed: int, workspace: Workspac
 
 
 def _config(acting: ActingSettings, way: Acting) -> MappoConfig:
-    told = {"discount": way.discount, "inputs": way.inputs, "memory": way.memory, "steps": acting.steps[way.discount]}
+    told = {"discount": way.discount, "inputs": way.inputs, "steps": acting.steps[way.discount]}
     return replace(acting.learning, **told, inference=replace(acting.learning.inference, lost=way.lost))

@@ -52,8 +52,7 @@ def told_of(way: Acting) -> dict[str, Any]:
 def summarise_acting(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean of the last tenth's returns over the seeds, with Student's 95% interval; means of what else is told."""
     last = [cell["last_tenth"] for cell in cells]
-    names = [name for name in ("return", "psnr", "messages", "seconds") if cells[0][name] is not None]
-    means = {name: float(np.mean([cell[name] for cell in cells])) for name in names}
+    means = {name: float(np.mean([cell[name] for cell in cells])) for name in ("return", "psnr", "messages", "seconds")}
     told = {"last_tenth": float(np.mean(last)), "interval": t_interval(last), "last_tenths": last}
     if "exact_return" in cells[0]:
         exact = float(np.mean([cell["exact_return"] for cell in cells]))
@@ -123,12 +122,9 @@ def acting_table(acting: Sequence[Mapping[str, Any]]) -> PlainTable:
 
 def way_in_words(found: Mapping[str, Any]) -> str:
     """Whose chain it is, and what else differs."""
-    if found["chain"] is None:
-        return f"messages that the policy's gradient teaches, discount {found['discount']:g}"
     whose = "each agent's own " if found.get("inputs") == "own-belief" else ""
-    memory = ", actor with a memory" if "memory" in found else ""
     lost = f", {found['lost']:.0%} lost" if "lost" in found else ""
-    return f"{whose}{WAYS[found['chain']].kind} chain{memory}, discount {found['discount']:g}{lost}"
+    return f"{whose}{WAYS[found['chain']].kind} chain, discount {found['discount']:g}{lost}"
 
 
 def world_table(name: str, world: Mapping[str, Any]) -> PlainTable:

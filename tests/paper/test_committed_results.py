@@ -20,7 +20,7 @@ from composite_flow_paper.experiment import load_experiment, read_result, tables
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 NAMES = sorted(set(experiments()) - {"demo"})  # whose numbers alone are committed
 STILL_TO_COMPUTE = {
-    "over_time": ("acting-gated-gru-*", "acting-learned-messages-*-seed[1-4]"),  # several core-minutes each
+    "acting": ("*",),  # minutes each
     "figure4": ("paper_steady-*",),  # 40 minutes of two cores each
     "scale": ("fusion-32-targets-32-misses-*",),
     "table1": (

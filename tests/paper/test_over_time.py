@@ -122,17 +122,15 @@ def test_seeds_are_averaged_and_kept():
     assert found["excess"] == pytest.approx(0.02) and found["excess_of_seeds"] == [0.01, 0.03]
 
 
-def test_messages_that_the_gradient_teaches_are_told_beside_chains():
-    """Nothing is inferred there, so that no quality of inferred states is told."""
+def test_every_way_to_act_has_a_name_and_a_row_of_its_own():
     ways = {way.group: way for way in ActingSettings().ways}
-    found = {"last_tenth": 12.0, "return": 12.5, "psnr": None, "messages": 16.0, "seconds": 50.0}
-    summary = {**told_of(ways["acting-learned-messages-discount0"]), **summarise_acting([found])}
-    assert way_in_words(summary) == "messages that the policy's gradient teaches, discount 0" and "psnr" not in summary
-    chain = {**told_of(ways["acting-gated-discount0"]), **summarise_acting([{**found, "psnr": 16.0}])}
-    assert way_in_words(chain) == "gated chain, discount 0" and chain["psnr"] == 16.0
-    assert ways["acting-gated-gru-discount0"].memory == "gru" and len(ways) == len(ActingSettings().ways)
-    _, _, rows = acting_table([summary, chain])
-    assert [row[1] for row in rows] == ["12.00", "12.00"]
+    assert len(ways) == len(ActingSettings().ways)
+    found = {"last_tenth": 12.0, "return": 12.5, "psnr": 16.0, "messages": 16.0, "seconds": 50.0}
+    told = {name: {**told_of(way), **summarise_acting([found])} for name, way in ways.items()}
+    assert way_in_words(told["acting-gated-discount0"]) == "gated chain, discount 0"
+    assert way_in_words(told["acting-gated_alone-discount0"]) == "each agent's own gated chain, discount 0"
+    _, _, rows = acting_table([*told.values()])
+    assert len({row[0] for row in rows}) == len(ways) and {row[1] for row in rows} == {"12.00"}
 
 
 def test_the_interval_is_students():

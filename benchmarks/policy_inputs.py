@@ -175,7 +175,7 @@ def _teaching(problem, config, setup, key) -> Call:
 
     @eqx.filter_jit(donate="all-except-first")
     def lesson(given, teaching):
-        return taught(config, given[0], teaching, given[1])
+        return taught(config, setup, given[0], teaching, given[1])
 
     def call():
         nonlocal teaching

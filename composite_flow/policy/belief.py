@@ -20,6 +20,7 @@ def belief_of(model: Model | None, kind: str = "belief") -> tuple[FilterDenoiser
     if fusion is None or not isinstance(fusion.over_time, ChainFilter):
         raise InputError(
             f"The input '{kind}' needs a chain that was learned over time: give the folder of a run of `composite-flow "
-            "train DATA --learn fusion --over-time residual --history 1`."
+            "train DATA --learn fusion --over-time residual --history 1`, or let agents learn one before: `--pretrain "
+            "EPISODES`."
         )
     return filter_rule(fusion)

@@ -26,6 +26,8 @@ from composite_flow.files.plain_json import LATER, jsonable
 from composite_flow.policy.inputs import OWN_ALONE, input_class
 from composite_flow.policy.sequence_network import MemoryKind
 
+_MAY_BE_ZERO = ("warm", "lost", "denoiser_updates", "chain_updates", "denoiser_average")
+
 
 @dataclasses.dataclass(frozen=True)
 class InferenceConfig:
@@ -53,6 +55,8 @@ class InferenceConfig:
     """Number of its hidden layers."""
     denoiser_updates: float = 0.0025
     """Steps of its optimiser per step of the environment; with 0 a denoiser that was given stays as it is."""
+    chain_updates: float = dataclasses.field(default=0.0, metadata=LATER)
+    """The same of a chain over time, which stays as it was learned before where this is 0."""
     denoiser_batch: int = 256
     """Pairs (history, state) per step of its optimiser."""
     denoiser_learning_rate: float = 1e-3
@@ -67,7 +71,7 @@ class InferenceConfig:
             value = getattr(self, field.name)
             if not math.isfinite(value) or value < 0:
                 raise InputError(f"The setting {field.name} must be finite and not negative, not {value}.")
-            if value == 0 and field.name not in ("warm", "lost", "denoiser_updates", "denoiser_average"):
+            if value == 0 and field.name not in _MAY_BE_ZERO:
                 raise InputError(f"The setting {field.name} must be positive.")
         for name in ("lost", "level", "denoiser_average"):
             if getattr(self, name) >= 1:

@@ -22,7 +22,7 @@ from composite_flow.policy.rollout import Finished, Live, Piece, play, start_wor
 from composite_flow.policy.sequence_network import Networks, SequenceNetwork
 from composite_flow.policy.setup import Setup
 from composite_flow.policy.talking import new_actor
-from composite_flow.policy.teaching import Teaching, new_teaching, taught
+from composite_flow.policy.teaching import Teaching, new_teaching, taught, taught_denoiser
 from composite_flow.policy.team import Team, entropy, has_choice, log_probability
 from composite_flow.problems.base import Problem
 
@@ -103,7 +103,7 @@ def new_networks(
 
 def team_of(setup: Setup, networks: Networks, teaching: Teaching | None) -> Team:
     """Who acts: with the denoiser as it stands."""
-    return Team(networks, setup.inputs, setup.denoiser if teaching is None else teaching.training.denoiser)
+    return Team(networks, setup.inputs, taught_denoiser(setup, teaching))
 
 
 @eqx.filter_jit
@@ -160,7 +160,7 @@ def _update(
     live, pieces, finished = play(problem, team, learner.live, key_play, pieces_in_time, config.piece_length)
     teaching, denoiser_loss = learner.teaching, jnp.float32(0.0)
     if teaching is not None:
-        teaching = taught(config, jax.random.fold_in(key, _DENOISER), teaching, pieces.steps)
+        teaching = taught(config, setup, jax.random.fold_in(key, _DENOISER), teaching, pieces.steps)
         denoiser_loss = teaching.training.loss_sum
     next_values = jax.vmap(lambda one: state_value(problem, team, one))(live)
     lesson = _lesson(config, pieces, next_values, learner.value_norm)

@@ -16,6 +16,7 @@ from composite_flow.files.plain_json import LATER
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.evaluation import evaluate_policy
 from composite_flow.policy.run import train_policy
+from composite_flow.policy.setup import PROBE_EPISODES
 from composite_flow.problems.kinds import problem_from_text
 from composite_flow.problems.sensor import SensorNetwork
 from composite_flow_paper.over_time.cell import WORLDS, OverTimeSettings, learn
@@ -46,6 +47,7 @@ class ActingSettings:
         by_gated: discounts with which policies also act on what a gated chain carries.
         lost: shares of the messages that are lost, to each receiver by itself; chain and policy are learned so.
         alone: discounts with which agents also act on what each carries by itself, by a gated chain.
+        beside: discounts with which the gated chain also learns beside the policy, from its steps, and not before it.
         num_exact: episodes of those who act on exact filters of what arrives.
     """
 
@@ -56,6 +58,7 @@ class ActingSettings:
     by_gated: tuple[float, ...] = field(default=(0.0,), metadata=LATER)
     lost: tuple[float, ...] = field(default=(0.1, 0.5), metadata=LATER)
     alone: tuple[float, ...] = field(default=(0.0,), metadata=LATER)
+    beside: tuple[float, ...] = field(default=(0.0,), metadata=LATER)
     num_exact: int = field(default=4_000, metadata=LATER)
 
     @property
@@ -66,6 +69,7 @@ class ActingSettings:
             *(Acting("gated", discount) for discount in self.by_gated),
             *(Acting("gated_lost", 0.0, lost=lost) for lost in self.lost),
             *(Acting("gated_alone", discount, inputs="own-belief") for discount in self.alone),
+            *(Acting("gated", discount, beside=True) for discount in self.beside),
         ]
 
 
@@ -78,19 +82,21 @@ class Acting:
         discount: of the policy.
         lost: share of the messages that are lost.
         inputs: of the actor.
+        beside: whether the chain learns beside the policy, in as many steps of the optimiser as else before it.
     """
 
     chain: str
     discount: float
     lost: float = 0.0
     inputs: str = "belief"
+    beside: bool = False
 
     @property
     def group(self) -> str:
         """What its cells are called."""
         chain = "" if self.chain == "residual" else f"-{self.chain}"
         lost = f"-lost{self.lost:g}" if self.lost else ""
-        return f"acting{chain}-discount{self.discount:g}{lost}"
+        return f"acting{chain}{'-beside' * self.beside}-discount{self.discount:g}{lost}"
 
 
 @dataclass(frozen=True)
@@ -109,9 +115,10 @@ class OverTimeAndActing:
 def act(settings: OverTimeAndActing, way: Acting, seed: int, workspace: Workspace) -> dict[str, Any]:
     """Learn a chain on 3×3 sensors, then a policy; what it earns in training's last tenth, and after it."""
     started, acting = time.process_time(), settings.acting
-    model = learn(settings.filters, "3x3", way.chain, seed, workspace.progress).model
+    filters = untaught(settings.filters) if way.beside else settings.filters
+    model = learn(filters, "3x3", way.chain, seed, workspace.progress).model
     taught = time.process_time() - started
-    problem, config = problem_from_text(WORLDS["3x3"]), _config(acting, way)
+    problem, config = problem_from_text(WORLDS["3x3"]), _config(settings, way)
     key_train, key_judge = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1))
 
     def tell(steps: int, total: int, rows: Any) -> None:
@@ -140,6 +147,13 @@ def act(settings: OverTimeAndActing, way: Acting, seed: int, workspace: Workspac
     }
 
 
-def _config(acting: ActingSettings, way: Acting) -> MappoConfig:
-    told = {"discount": way.discount, "inputs": way.inputs, "steps": acting.steps[way.discount]}
-    return replace(acting.learning, **told, inference=replace(acting.learning.inference, lost=way.lost))
+def untaught(filters: OverTimeSettings) -> OverTimeSettings:
+    """Settings of a chain that knows the ranges of what is seen, from a few episodes, and has learned for one step."""
+    return replace(filters, num_episodes=PROBE_EPISODES, training=replace(filters.training, steps=1))
+
+
+def _config(settings: OverTimeAndActing, way: Acting) -> MappoConfig:
+    acting, steps = settings.acting, settings.acting.steps[way.discount]
+    updates = (settings.filters.training.steps or 0) / steps if way.beside else 0.0
+    inference = replace(acting.learning.inference, lost=way.lost, chain_updates=updates)
+    return replace(acting.learning, discount=way.discount, inputs=way.inputs, steps=steps, inference=inference)

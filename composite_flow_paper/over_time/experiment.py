@@ -21,7 +21,7 @@ PRESETS = {
     "smoke": OverTimeAndActing(
         OverTimeSettings({"3x3": ("residual",)}, _SHORT, num_episodes=100, num_test=20, num_seeds=1),
         ActingSettings(
-            {0.0: 640}, _BRIEF, num_episodes=8, num_seeds=1, by_gated=(), lost=(0.5,), alone=(), num_exact=8
+            {0.0: 640}, _BRIEF, num_episodes=8, num_seeds=1, by_gated=(), lost=(0.5,), alone=(), beside=(), num_exact=8
         ),
     ),
     "laptop": OverTimeAndActing(),
@@ -34,7 +34,7 @@ def cells(settings: OverTimeAndActing, seed: int) -> Sequence[Cell]:
     filters, acting = settings.filters, settings.acting
     alone = replace(filters, ways={}, num_seeds=1)
     usual = ActingSettings()
-    ways = {"by_gated": usual.by_gated, "lost": usual.lost, "alone": usual.alone}
+    ways = {"by_gated": usual.by_gated, "lost": usual.lost, "alone": usual.alone, "beside": usual.beside}
     both = OverTimeAndActing(alone, replace(acting, steps={}, num_seeds=1, **ways))
     followed = [
         Cell(f"{world}-{name}", one, alone, partial(compute, filters, world, name, one))

@@ -124,7 +124,8 @@ def way_in_words(found: Mapping[str, Any]) -> str:
     """Whose chain it is, and what else differs."""
     whose = "each agent's own " if found.get("inputs") == "own-belief" else ""
     lost = f", {found['lost']:.0%} lost" if "lost" in found else ""
-    return f"{whose}{WAYS[found['chain']].kind} chain, discount {found['discount']:g}{lost}"
+    beside = ", learned beside the policy" if "beside" in found else ""
+    return f"{whose}{WAYS[found['chain']].kind} chain{beside}, discount {found['discount']:g}{lost}"
 
 
 def world_table(name: str, world: Mapping[str, Any]) -> PlainTable:

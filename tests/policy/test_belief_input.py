@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +12,13 @@ import composite_flow as cf
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.over_time import build_filter, follow
+from composite_flow.fusion.over_time.segments import Segment, segment_losses
 from composite_flow.policy.belief import belief_of
 from composite_flow.policy.config import InferenceConfig
 from composite_flow.policy.inference import Inference, after_actions, fresh_recollection, infer
 from composite_flow.policy.run import train_policy
 from composite_flow.policy.setup import prepare
+from composite_flow.policy.teaching import chain_losses
 
 PROBLEM = cf.problem_from_text("sensor:2x2,targets=1,miss=0.3,steps=4")
 SMALL = dict(steps=64, worlds=4, rollout=8, piece=4, width=8, memory="none", epochs=1)
@@ -152,9 +155,10 @@ def test_who_sends_nothing_loses_nothing(model, key, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "messages"), [("belief", 7), ("own-belief", 0)])
-def test_a_policy_on_a_belief_comes_back_from_its_folder(model, key, tmp_path, kind, messages):
-    config = cf.MappoConfig(inputs=kind, discount=0.0, **SMALL)
+@pytest.mark.parametrize(("kind", "messages", "updates"), [("belief", 7, 0.1), ("own-belief", 0, 0.0)])
+def test_a_policy_on_a_belief_comes_back_from_its_folder(model, key, tmp_path, kind, messages, updates):
+    """With its chain, which has learned beside it where that was asked for, but for what an episode begins with."""
+    config = cf.MappoConfig(inputs=kind, discount=0.0, inference=InferenceConfig(chain_updates=updates), **SMALL)
     trained = train_policy(PROBLEM, config, key=key, denoiser=model, folder=tmp_path, progress=None)
     loaded = cf.load_policy(tmp_path)
     scores = [
@@ -162,7 +166,23 @@ def test_a_policy_on_a_belief_comes_back_from_its_folder(model, key, tmp_path, k
     ]
     assert scores[0] == scores[1]
     assert scores[0]["messages"] == messages and scores[0]["certain"] is None and scores[0]["psnr"] > 0
-    assert cf.load(tmp_path).fusion.over_time is not None
+    before, after = model.fusion.over_time, cf.load(tmp_path).fusion.over_time
+    np.testing.assert_array_equal(after.prior.mean, before.prior.mean)
+    changed = {np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, (before.reader, after.reader)), strict=True)}
+    assert changed == ({True, False} if updates else {True}), "the range of the histories stays"
+    assert (trained.curves[-1]["denoiser_loss"] or 0.0) > 0.0 or not updates
+
+
+def test_a_chain_learns_beside_a_policy_what_an_agent_hears_as_it_is_used(model, key):
+    """By the loss of filters, of the team or of each agent alone; gradients leave what an episode begins with."""
+    chain = model.fusion.over_time
+    histories = jax.random.uniform(key, (3, 2, 4, model.layout.size))
+    segments, states = Segment(histories, jnp.ones((3, 2), bool)), jax.random.uniform(key, (3, 2, 4))
+    for alone in (0.0, 1.0):
+        expected = segment_losses(chain, segments, states, key, 0.5, alone)
+        np.testing.assert_allclose(chain_losses(chain, segments, states, key, 0.5, alone), expected)
+    gradient = eqx.filter_grad(lambda one: jnp.sum(chain_losses(one, segments, states, key)))(chain)
+    assert not np.any(gradient.prior.mean) and np.any(gradient.change_weights)
 
 
 @pytest.mark.slow

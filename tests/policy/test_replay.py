@@ -7,7 +7,7 @@ import numpy as np
 
 from composite_flow.data.scaling import Scaling
 from composite_flow.history import HistoryLayout
-from composite_flow.policy.teaching import empty_replay
+from composite_flow.policy.replay import ReplaySegments, empty_replay
 
 LAYOUT = HistoryLayout(length=3, observation_size=2, num_actions=4, num_agents=2)
 WORLDS, ROLLOUT, ROLLOUTS = 3, 4, 3
@@ -55,3 +55,33 @@ def test_histories_are_those_of_the_episodes(key):
         assert found <= set(pairs) and len(found) > 0.9 * len(pairs)
         for history, state in zip(histories, drawn, strict=True):
             np.testing.assert_allclose(state, pairs[np.asarray(history).tobytes()], rtol=1e-6)
+
+
+def test_segments_are_consecutive_steps_of_what_is_kept(key):
+    """All agents' histories and the state at each step; steps count while they are of the episode that began it."""
+    rng, length, layout = np.random.default_rng(1), 3, HistoryLayout(1, 2, 4, 2)
+    observations, actions, states, ages = walk(rng, 5 * ROLLOUT)
+    replay = empty_replay(layout, Scaling(jnp.zeros(5), jnp.full(5, 2.0)), WORLDS, ROLLOUTS * ROLLOUT)
+    sample = eqx.filter_jit(ReplaySegments.sample)
+    for first in range(0, 5 * ROLLOUT, ROLLOUT):
+        part = slice(first, first + ROLLOUT)
+        replay = replay.extended(*(jnp.asarray(record[:, part]) for record in (observations, actions, states, ages)))
+        segments, drawn = sample(ReplaySegments(replay, length), jax.random.fold_in(key, first), 400)
+        stop = first + ROLLOUT
+        begins = {
+            states[world, time].tobytes(): (world, time)
+            for world in range(WORLDS)
+            for time in range(max(0, stop - ROLLOUTS * ROLLOUT), stop - length + 1)
+        }
+        found = [begins[np.asarray(2.0 * state[0]).astype(np.float32).tobytes()] for state in drawn]
+        assert len(set(found)) > 0.9 * len(begins)
+        for (world, time), histories, counts, state in zip(
+            found, segments.histories, segments.counts, drawn, strict=True
+        ):
+            for step in range(length):
+                np.testing.assert_allclose(state[step], states[world, time + step] / 2.0, rtol=1e-6)
+                for agent in range(2):
+                    wanted = [*observations[world, time + step, agent], 1.0, *np.eye(2)[agent]]
+                    np.testing.assert_array_equal(histories[step, agent], np.float32(wanted))
+                same = np.array_equal(ages[world, time : time + step + 1], ages[world, time] + np.arange(step + 1))
+                assert bool(counts[step]) == same

@@ -5,6 +5,7 @@ from typing import Any
 
 from tyro.conf import OmitArgPrefixes
 
+from composite_flow.baselines.linear import LINEAR_FILE
 from composite_flow.cli.options import DataFolder, RunFolder, Shared, refuse_existing
 from composite_flow.cli.reporting import say, show, table
 from composite_flow.errors import InputError
@@ -30,7 +31,8 @@ def calibrate(
         data: folder of new episodes, used for nothing else.
         out: folder for the model with the new radius and intervals.
     """
-    refuse_existing(out / MODEL_FILE, overwrite=shared.overwrite)
+    for name in (MODEL_FILE, LINEAR_FILE):
+        refuse_existing(out / name, overwrite=shared.overwrite)
     opened = open_run(run, data)
     if opened.part == "test":
         raise InputError(f"{run} was trained on {data}; calibrate it on episodes that it did not see.")
@@ -38,7 +40,7 @@ def calibrate(
     model = recalibrate(opened.model, opened.dataset)
     model.save(out, overwrite=shared.overwrite)
     if opened.kept is not None:  # what `evaluate` shows beside
-        opened.kept.save(out, model.description["split"], overwrite=True)
+        opened.kept.save(out, model.description["split"], overwrite=shared.overwrite)
     result: dict[str, Any] = {
         "model": str(out / MODEL_FILE),
         "radius_before": opened.model.radius,

@@ -31,7 +31,7 @@ STANDALONE = ("agent.py", "__main__.py")
 BESIDE = ("answers", "estimate", "exported", "hops", "over_time", "verdict")
 RUNTIME = """
     broadcast bus carrying chained inbox inference ledger loss member memory message names observation payload process
-    ring rounds sent tree
+    ring rounds sent stepping tree
 """.split()
 _HERE = Path(__file__).parent
 

@@ -33,14 +33,13 @@ from composite_flow.model import Model
 from composite_flow.runtime.agent_check import AgentCheck, certificate_of, doubt_of
 from composite_flow.runtime.conversion import gathered, said_by, sent_shape
 from composite_flow.runtime.hops import HopsBy, hops_of
-from composite_flow.runtime.inbox import Inbox
-from composite_flow.runtime.memory import Memory
 from composite_flow.runtime.names import agent_number
 from composite_flow.runtime.over_time import carried_by
 from composite_flow.runtime.sent import Sent, SentShape
+from composite_flow.runtime.stepping import SteppingAgent
 
 
-class Agent:
+class Agent(SteppingAgent):
     """One agent of a team.
 
     Attributes:
@@ -76,8 +75,8 @@ class Agent:
         layout = model.layout
         if max_age < 0:
             raise InputError(f"max_age is a number of steps from 0 on, not {max_age}.")
-        self.model, self.number, self.max_age = model, agent_number(agent, layout.settings), max_age
-        self._memory, self._inbox = Memory(layout.settings, self.number), Inbox(layout.num_agents, self.number, max_age)
+        super().__init__(layout.settings, agent_number(agent, layout.settings), max_age)
+        self.model = model
         self.carried = carried_by(model, self.number, self._inbox, max_age) if over_time else None
         self._hops = hops_of(model, rule, by, self.carried)
         self._found: TeamEstimate | None = None
@@ -86,52 +85,14 @@ class Agent:
     # --- its own history
 
     @property
-    def step(self) -> int:
-        """Number of the present step; −1 before the first."""
-        return self._memory.step
-
-    @property
-    def sees(self) -> bool:
-        """Whether it observed the present step."""
-        return self._memory.sees
-
-    @property
     def history(self) -> Float[Array, " history"]:
         """Its encoded history, by the model's layout."""
         return jnp.asarray(self._memory.history)
 
-    def observe(self, observation, action=None, step: int | None = None, *, begins: bool = False) -> None:
-        """Take in what it sees now; what cannot be used is refused, and leaves everything as it was.
-
-        Args:
-            observation: (observation,), in its own units; what this agent does not observe of it is not read.
-            action: that it took since the last observation, a number, or one for each of its components; needed where
-                histories are longer than one step.
-            step: number of the step; by default the next one. Where steps are left out the history begins anew.
-            begins: whether an episode begins here, and with it the history.
-
-        Raises:
-            InputError: an observation of another size or not finite, no such action, or a step that was observed; over
-                time also an episode of which it did not see the beginning.
-        """
-        if self.carried is not None:
-            self.carried.check(self.step + 1 if step is None else step, begins, first=self.step < 0)
-        self._memory.observe(observation, action, step, begins=begins)
-        self._went_on(begins)
-
-    def miss(self, step: int | None = None, *, begins: bool = False) -> None:
-        """A step at which it sees nothing, says nothing, and its history begins anew; `begins` as in `observe`."""
-        self._memory.miss(step)
-        self._went_on(begins)
-
     def reset(self) -> None:
         """Forget everything, as at the start of an episode."""
-        self._memory = Memory(self.model.layout.settings, self.number)
-        self._inbox.forget()
-        if self.carried is not None:
-            self.carried.forget()
+        super().reset()
         self._found = None
-        self._forget_step()
 
     # --- what it sends
 
@@ -268,21 +229,6 @@ class Agent:
         if self.model.fusion is None:
             raise lacking()
         return self.model.fusion
-
-    def _went_on(self, begins: bool) -> None:
-        if begins:
-            self._inbox.forget(before=self.step)
-        if self.carried is not None:
-            self.carried.follow(self.step, begins)
-        self._forget_step()
-
-    def _forget_step(self) -> None:
-        self._said: Any = None
-        self._hops.forget()
-
-    def _check_sees(self) -> None:
-        if not self._memory.sees:
-            raise InputError("This agent has observed nothing at this step, of which it could say something.")
 
     def _gathered(self, within: int | None) -> tuple[Any, np.ndarray | None, np.ndarray]:
         """What every agent sent, what it said of its history, zeros of those who were not heard; and who was."""

@@ -21,6 +21,10 @@ def summarise(settings: ActingSettings, results: Results) -> dict[str, Any]:
         for world in settings.worlds
     }
     return {
+        "cells": {
+            "done": sum(len(parts) for ways in cells.values() for parts in ways.values()),
+            "planned": settings.num_seeds * sum(map(len, cells.values())),
+        },
         "worlds": {world.name: _world(world, cells[world.name]) for world in settings.worlds},
         "comparisons": decided(settings.comparisons, cells),
     }

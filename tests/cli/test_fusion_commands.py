@@ -212,6 +212,10 @@ def test_the_chain_is_added_by_the_command_that_is_told(runs, capsys):
 def test_a_run_that_is_calibrated_anew_keeps_its_linear_regressions(runs, capsys):
     world = ["sensor:2x2,targets=1,steps=8", "--episodes", 24]
     call(capsys, "collect", *world, "--seed", 11, "--out", runs / "new")
+    (runs / "others").mkdir()
+    (runs / "others" / "linear.safetensors").write_text("somebody's")
+    sentence = refused(capsys, "calibrate", runs / "run", runs / "new", "--out", runs / "others")
+    assert "linear.safetensors already exists" in sentence and len([*(runs / "others").iterdir()]) == 1
     found = call(capsys, "calibrate", runs / "run", runs / "new", "--out", runs / "calibrated")
     assert found["calibration_episodes"] == 24
     call(capsys, "collect", *world, "--seed", 12, "--out", runs / "newer")

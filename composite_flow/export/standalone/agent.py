@@ -20,13 +20,12 @@ from composite_flow.export.standalone.hops import Hops
 from composite_flow.export.standalone.over_time import carried_by
 from composite_flow.export.standalone.verdict import CHECKS, Doubts
 from composite_flow.runtime.chained import Chained, no_answers
-from composite_flow.runtime.inbox import Inbox
-from composite_flow.runtime.memory import Memory
 from composite_flow.runtime.names import agent_number
 from composite_flow.runtime.sent import Sent
+from composite_flow.runtime.stepping import SteppingAgent
 
 
-class Agent:
+class Agent(SteppingAgent):
     """One agent of a team; methods as those of `composite_flow.Agent`."""
 
     def __init__(
@@ -40,50 +39,17 @@ class Agent:
     ):
         """An agent that has seen nothing yet; its hops are by the denoiser or by the chain."""
         self.exported = folder if isinstance(folder, Exported) else Exported(folder)
-        self.layout, self.max_age = self.exported.about["layout"], max_age
-        self.state_names = self.exported.about["state_names"]
-        self.number = agent_number(agent, self.layout)
-        self._memory = Memory(self.layout, self.number)
-        self._inbox = Inbox(self.layout["num_agents"], self.number, max_age)
+        self.layout, self.state_names = self.exported.about["layout"], self.exported.about["state_names"]
+        super().__init__(self.layout, agent_number(agent, self.layout), max_age)
         self.carried = carried_by(self.exported, self.number, self._inbox, max_age) if over_time else None
         self._shapes = self.exported.shapes_of(over_time)
         self._hops = Hops(self.exported, by, self.carried)
         self._forget_step()
 
-    def reset(self) -> None:
-        """Forget everything."""
-        self._memory = Memory(self.layout, self.number)
-        self._inbox.forget()
-        if self.carried is not None:
-            self.carried.forget()
-        self._forget_step()
-
-    @property
-    def step(self) -> int:
-        """Number of the present step; −1 before the first."""
-        return self._memory.step
-
-    @property
-    def sees(self) -> bool:
-        """Whether it observed the present step."""
-        return self._memory.sees
-
     @property
     def history(self) -> np.ndarray:
         """Its history as networks read it."""
         return self._memory.history
-
-    def observe(self, observation, action=None, step: int | None = None, *, begins: bool = False) -> None:
-        """Take in what it sees now."""
-        if self.carried is not None:
-            self.carried.check(self.step + 1 if step is None else step, begins, first=self.step < 0)
-        self._memory.observe(observation, action, step, begins=begins)
-        self._went_on(begins)
-
-    def miss(self, step: int | None = None, *, begins: bool = False) -> None:
-        """A step at which it sees nothing."""
-        self._memory.miss(step)
-        self._went_on(begins)
 
     def answer(self) -> Sent:
         """What its own history says, to be sent to all others."""
@@ -173,18 +139,3 @@ class Agent:
     def intervals(self, found: Estimate, level: float, team: int = 0) -> dict[str, list[float]] | None:
         """Bounds of each number at the next level that was measured; None where none was; `team` as there."""
         return None if self.carried else intervals(self.exported.about, self.exported.measured, found, level, team)
-
-    def _went_on(self, begins: bool) -> None:
-        if begins:
-            self._inbox.forget(before=self.step)
-        if self.carried is not None:
-            self.carried.follow(self.step, begins)
-        self._forget_step()
-
-    def _forget_step(self) -> None:
-        self._said: Sent | None = None
-        self._hops.forget()
-
-    def _check_sees(self) -> None:
-        if not self.sees:
-            raise InputError("This agent has observed nothing at this step, of which it could say something.")

@@ -19,6 +19,7 @@ from composite_flow.policy.run import train_policy
 from composite_flow.policy.setup import PROBE_EPISODES
 from composite_flow.problems.kinds import problem_from_text
 from composite_flow.problems.sensor import SensorNetwork
+from composite_flow_paper.over_time.battles import BattleSettings
 from composite_flow_paper.over_time.cell import WORLDS, OverTimeSettings, learn
 from composite_flow_paper.over_time.exact_acting import exact_acting
 from composite_flow_paper.shared.cells import Workspace
@@ -106,10 +107,12 @@ class OverTimeAndActing:
     Attributes:
         filters: how they are learned and judged.
         acting: how policies learn to act on what a filter carries.
+        battles: how filters are learned and judged there.
     """
 
     filters: OverTimeSettings = field(default_factory=OverTimeSettings)
     acting: ActingSettings = field(default_factory=ActingSettings)
+    battles: BattleSettings = field(default=BattleSettings(), metadata=LATER)
 
 
 def act(settings: OverTimeAndActing, way: Acting, seed: int, workspace: Workspace) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Sensors that overlook half of what passes: filters of every kind beside the exact one, with answers lost as well.
 
-Then policies that act on what the team carries.
+Then policies that act on what the team carries, and battles.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from functools import partial
 
 from composite_flow_paper.experiment import Experiment
 from composite_flow_paper.over_time.acting import LEARNING, ActingSettings, OverTimeAndActing, act
+from composite_flow_paper.over_time.battles import GROUP, BattleSettings, compute_battles
 from composite_flow_paper.over_time.cell import TRAINING, OverTimeSettings, compute
 from composite_flow_paper.over_time.exact_cell import exact_cell
 from composite_flow_paper.over_time.plot import draw
@@ -23,6 +24,7 @@ PRESETS = {
         ActingSettings(
             {0.0: 640}, _BRIEF, num_episodes=8, num_seeds=1, by_gated=(), lost=(0.5,), alone=(), beside=(), num_exact=8
         ),
+        BattleSettings(num_seeds=0),
     ),
     "laptop": OverTimeAndActing(),
     "paper": OverTimeAndActing(OverTimeSettings(num_seeds=10), ActingSettings(num_seeds=10)),
@@ -30,8 +32,8 @@ PRESETS = {
 
 
 def cells(settings: OverTimeAndActing, seed: int) -> Sequence[Cell]:
-    """World by world, filter by filter, seed by seed; then what exact filters earn, and policies, way by way."""
-    filters, acting = settings.filters, settings.acting
+    """World by world, filter by filter, seed by seed; then exact filters, policies way by way, and battles."""
+    filters, acting, battles = settings.filters, settings.acting, settings.battles
     alone = replace(filters, ways={}, num_seeds=1)
     usual = ActingSettings()
     ways = {"by_gated": usual.by_gated, "lost": usual.lost, "alone": usual.alone, "beside": usual.beside}
@@ -48,7 +50,11 @@ def cells(settings: OverTimeAndActing, seed: int) -> Sequence[Cell]:
         for way in acting.ways
         for one in range(seed, seed + acting.num_seeds)
     ]
-    return [*followed, Cell("exact-acting", seed, heard, partial(exact_cell, settings, seed)), *acted]
+    fought = [
+        Cell(GROUP, one, replace(battles, num_seeds=1), partial(compute_battles, battles, one), (battles.policy,))
+        for one in range(seed, seed + battles.num_seeds)
+    ]
+    return [*followed, Cell("exact-acting", seed, heard, partial(exact_cell, settings, seed)), *acted, *fought]
 
 
 EXPERIMENT = Experiment("over_time", PRESETS, cells, summarise, tables, draw)

@@ -8,6 +8,8 @@ import numpy as np
 from composite_flow.files.plain_table import PlainTable
 from composite_flow.metrics import student_half_width
 from composite_flow_paper.over_time.acting import Acting, OverTimeAndActing
+from composite_flow_paper.over_time.battles import GROUP
+from composite_flow_paper.over_time.battles_report import battles_table, summarise_battles
 from composite_flow_paper.over_time.cell import WAYS
 from composite_flow_paper.shared.cells import Results, of_group
 
@@ -38,7 +40,9 @@ def summarise(settings: OverTimeAndActing, results: Results) -> dict[str, Any]:
     ways = {way: of_group(results, way.group) for way in settings.acting.ways}
     earned = [{**told_of(way), **summarise_acting(cells)} for way, cells in ways.items() if cells]
     exact = of_group(results, "exact-acting")
-    told = {"exact_acting": exact[0]["returns"]} if exact else {}
+    told: dict[str, Any] = {"exact_acting": exact[0]["returns"]} if exact else {}
+    if fought := of_group(results, GROUP):
+        told["battles"] = summarise_battles(fought)
     return {"worlds": worlds, "target": TARGET, "best": best(worlds), "acting": earned, **told}
 
 
@@ -102,9 +106,10 @@ def best(worlds: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
-    """A table for each world, and one of what policies earn."""
+    """A table for each world, one of what policies earn, and one of battles."""
     found = [world_table(name, world) for name, world in summary["worlds"].items()]
-    return [*found, acting_table(summary["acting"])] if summary["acting"] else found
+    found += [acting_table(summary["acting"])] if summary["acting"] else []
+    return [*found, battles_table(summary["battles"])] if "battles" in summary else found
 
 
 def acting_table(acting: Sequence[Mapping[str, Any]]) -> PlainTable:

@@ -59,6 +59,8 @@ def prepare(problem: Problem, config: MappoConfig, key: PRNGKeyArray, model: Mod
     if settings.lost and not (chosen.together or config.samples_of == "team"):
         sent = "no message is ever lost" if chosen.talks else "no messages are sent that could be lost"
         raise InputError(f"With the input '{kind}' {sent}; leave lost out.")
+    if settings.chain_updates and not chosen.carries:
+        raise InputError(f"With the input '{kind}' no chain is carried that could learn; leave chain_updates out.")
     if not chosen.infers:
         if model is not None:
             raise InputError(f"The input '{kind}' needs no denoiser; leave it out, or choose another input.")

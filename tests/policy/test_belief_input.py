@@ -154,6 +154,13 @@ def test_who_sends_nothing_loses_nothing(model, key, kind):
         prepare(PROBLEM, config, key, model)
 
 
+@pytest.mark.parametrize("kind", ["agent", "composite"])
+def test_who_carries_no_chain_has_none_that_learns(key, kind):
+    config = cf.MappoConfig(inputs=kind, inference=InferenceConfig(chain_updates=0.1))
+    with pytest.raises(InputError, match="no chain is carried that could learn; leave chain_updates out"):
+        prepare(PROBLEM, config, key)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "messages", "updates"), [("belief", 7, 0.1), ("own-belief", 0, 0.0)])
 def test_a_policy_on_a_belief_comes_back_from_its_folder(model, key, tmp_path, kind, messages, updates):

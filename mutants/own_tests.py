@@ -31,7 +31,7 @@ ELSEWHERE = {
     "fusion/levels.py": ["fusion/trust/test_trust.py"],
     "fusion/loss.py": ["fusion/test_learned_answers.py"],
     "fusion/network.py": ["fusion/test_learned_answers.py"],
-    "fusion/next_agent_loss.py": ["fusion/test_next_agent.py"],
+    "fusion/next_agent_loss.py": ["fusion/test_next_agent.py", "training/test_next_agent_stage.py"],
     "fusion/one_estimate.py": ["fusion/test_model_fuses.py"],
     "fusion/posterior.py": ["fusion/test_fuse.py"],
     "fusion/ranking.py": ["fusion/test_next_agent.py"],

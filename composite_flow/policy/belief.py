@@ -1,7 +1,8 @@
 """A team's belief that is carried over time, as what a policy infers by: a chain that filters, on the rule's contract.
 
 One message goes once through the agents in each step, and on to the next step; all agents act on the last one. The
-chain is learned before the policy (`composite-flow train --over-time residual`) and stays as it is.
+chain is learned before the policy (`composite-flow train --over-time residual`); it stays as it is, or learns on beside
+the policy (`teaching`).
 """
 
 from composite_flow.errors import InputError

@@ -50,7 +50,7 @@ class PolicyInput(eqx.Module):
         infers: of the class, as are all below: agents infer states.
         together: they do so by composite diffusion, instead of each agent alone.
         shared: all act on the team's last message, instead of each on what it sent on.
-        carries: they infer by a chain that was learned over time, which stays as it is.
+        carries: they infer by a chain that was learned over time, and may learn on.
         weighs_samples: each agent draws several states.
         reads_state: the true state is shown, so that such a policy acts in simulators alone.
         needs_state_values: V(s) of single states is used, so that the critic has no memory.

@@ -1,7 +1,7 @@
 """Learning what agents infer by before they learn to act, from episodes under random actions.
 
-A policy that learns beside what it acts on, which changes under it, ends below one whose inference was learned before
-(docs/acting.md). Own episodes serve as well: `composite-flow train` learns from them, and `--denoiser` takes the run.
+What was learned before need not change under a policy that learns to act on it. Own episodes serve as well:
+`composite-flow train` learns from them, and `--denoiser` takes the run.
 """
 
 import dataclasses

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.analysis.feature_errors import FeatureErrors, feature_errors
 from composite_flow.analysis.filtered import filtered_at
@@ -104,20 +104,25 @@ def compare_ways(
     estimates |= {} if linear is None else linear.estimates(dataset, steps)
     ways |= linear_ways(estimates, joint.states, dataset.layout)
     left_out = _NO_LINEAR if linear is None else linear.left_out
-    errors = feature_errors(estimates, joint.states, types, model.scaling, model.state_names, fused)
-    answering = None if fused is None else _answering(model, fused, joint.states)
+    episodes = np.asarray(dataset.windows.episode_of_step)[steps]
+    errors = feature_errors(estimates, joint.states, types, model.scaling, model.state_names, fused, episodes)
+    whole = np.min(np.asarray(joint.structured.mask), axis=(1, 2)) > 0
+    answering = None if fused is None else _answering(model, fused, joint.states, whole)
     return Comparison(ways, {"ridge": left_out} if left_out else {}, errors, answering)
 
 
-def _answering(model: Model, fused: TeamEstimate, states: Float[Array, "joint state"]) -> RiskCoverage:
-    """Of ‖ŝ − s‖, scaled, in the order of what fusion claims."""
+def _answering(
+    model: Model, fused: TeamEstimate, states: Float[Array, "joint state"], whole: Bool[np.ndarray, " joint"]
+) -> RiskCoverage:
+    """Of ‖ŝ − s‖, scaled, in the order of what fusion claims; `whole` says where all histories are."""
     errors = np.asarray(jnp.linalg.norm(model.scaling.scale(fused.mean) - states, axis=1), np.float64)
     uncertainty = np.asarray(fused.uncertainty, np.float64)
     if fused.doubts is None:
         return risk_coverage(errors, uncertainty)
     accepted = np.asarray(fused.accepted)
     reasons = Counter(verdict.reason for verdict in fused.verdicts(np.flatnonzero(~accepted).tolist()))
-    return replace(risk_coverage(errors, uncertainty, accepted), reasons=dict(reasons.most_common()))
+    told = {"reasons": dict(reasons.most_common()), "refused_early": int(np.sum(~accepted & ~whole))}
+    return replace(risk_coverage(errors, uncertainty, accepted), **told)
 
 
 def composite_ways(evaluation: Evaluation) -> dict[str, Way]:

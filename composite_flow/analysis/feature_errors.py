@@ -1,45 +1,61 @@
 """How far estimates lie from the truth, feature by feature and in the state's own units.
 
-numbers            quantiles of |ŝ_k − s_k| over joint histories, samples and agents
+numbers            quantiles of |ŝ_k − s_k| over joint histories, samples and agents; of an angle the angle between
 binary features    share of the estimates on the wrong side of ½
 one of k           share of the estimates whose largest feature is not the true one
 
-Of numbers also how often the stated intervals of fusion contain the truth, and how wide they are.
+Of numbers also how often the stated intervals of fusion contain the truth, and how wide they are; in which of them
+another way errs less, by more than chance; and which features make the squared error.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from composite_flow.data.angles import angles_among
 from composite_flow.data.scaling import Scaling
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.team_estimate import TeamEstimate
 
 QUANTILES = {"median": 0.5, "q90": 0.9, "q99": 0.99}
 LEVELS = (0.8, 0.9, 0.95)
+USED = ("fusion", "composite")
+"""The ways by which a run is used, the first that there is; others are compared with it."""
+_CERTAIN = 2.0  # standard errors over episodes
 
 
 @dataclass(frozen=True)
 class FeatureErrors:
-    """Errors by the names of features and of ways to infer the state.
+    """Errors by the names of features and of ways to infer the state; an angle has its own name, and is in its units.
 
     Attributes:
         numbers: for each number and way the error in its own units that so many of the errors do not exceed.
         wrong: for each other feature and way the share of wrong estimates; a group has its first and last name.
         covered: for each number, and "all numbers", the share of the joint histories whose truth lies in the interval
-            of each level; empty where no intervals are stated.
+            of each level; empty where no intervals are stated. An angle has fewer levels, as each of its intervals is
+            of two.
         half_widths: for each number half the width of these intervals in its own units, in the median.
         wide_half_widths: the same, what one interval in ten exceeds.
+        ranges: of each number in training, in its own units; of angles the full circle.
+        used: the way by which the run is used; None where nothing was learned.
+        shares: of that way's squared error, scaled: what each feature makes of it.
+        better: for each other way the numbers in which its mean error is smaller, by more than two standard errors over
+            episodes; empty where there are too few episodes to tell.
     """
 
     numbers: dict[str, dict[str, dict[str, float]]]
     wrong: dict[str, dict[str, float]]
-    covered: dict[str, dict[str, float]]
-    half_widths: dict[str, dict[str, float]]
-    wide_half_widths: dict[str, dict[str, float]]
+    covered: dict[str, dict[str, float]] = field(default_factory=dict)
+    half_widths: dict[str, dict[str, float]] = field(default_factory=dict)
+    wide_half_widths: dict[str, dict[str, float]] = field(default_factory=dict)
+    ranges: dict[str, float] = field(default_factory=dict)
+    used: str | None = None
+    shares: dict[str, float] = field(default_factory=dict)
+    better: dict[str, list[str]] = field(default_factory=dict)
 
 
 def feature_errors(
@@ -49,6 +65,7 @@ def feature_errors(
     scaling: Scaling,
     names: Sequence[str],
     fused: TeamEstimate | None = None,
+    episodes: Int[np.ndarray, " joint"] | None = None,
 ) -> FeatureErrors:
     """Measure estimates against the truth.
 
@@ -59,25 +76,98 @@ def feature_errors(
         scaling: to the state's own units.
         names: of the features.
         fused: what whole teams say, in the state's own units, whose intervals are held against the truth.
+        episodes: that each joint history is of; each by itself where they are not given.
     """
-    errors = {way: np.abs(_in_units(scaling, found - states[:, None])) for way, found in estimates.items()}
-    numbers = {
-        names[place]: {way: _quantiles(error[..., place]) for way, error in errors.items()}
-        for place in np.flatnonzero(types.is_number).tolist()
-    }
+    measures, truth = number_measures(types, scaling, names), _in_units(scaling, states[:, None])
+    errors = {way: _errors(measures, _in_units(scaling, found), truth) for way, found in estimates.items()}
+    numbers = {name: {way: _quantiles(found[name]) for way, found in errors.items()} for name in measures}
     wrong = {
         name: {way: float(_are_wrong(found, states, first, stop).mean()) for way, found in estimates.items()}
         for name, first, stop in _choices(types, names)
     }
-    levels = [level for level in LEVELS if fused is not None and fused.promises(level)]
-    if fused is None or not levels or not numbers:
-        return FeatureErrors(numbers, wrong, {}, {}, {})
-    return FeatureErrors(numbers, wrong, *_intervals(fused, scaling.unscale(states), levels))
+    used = next((way for way in USED if way in estimates), None)
+    told: dict[str, Any] = {"used": used, "ranges": {name: measure.range for name, measure in measures.items()}}
+    if used is not None:
+        squared = np.asarray(jnp.mean((estimates[used] - states[:, None]) ** 2, axis=(0, 1)), np.float64)
+        total = squared.sum()
+        told["shares"] = dict(zip(names, (squared / total if total > 0 else squared).tolist(), strict=True))
+        told["better"] = _better(errors, used, np.arange(len(states)) if episodes is None else episodes)
+    if fused is not None and measures and any(fused.promises(level) for level in LEVELS):
+        kinds = ("covered", "half_widths", "wide_half_widths")
+        told |= dict(zip(kinds, _intervals(fused, measures, types, truth[:, 0]), strict=True))
+    return FeatureErrors(numbers, wrong, **told)
 
 
-def _in_units(scaling: Scaling, differences: Array) -> np.ndarray:
-    """Differences of scaled states in the state's own units."""
-    return np.asarray(differences, np.float64) * np.asarray(scaling.maximum - scaling.minimum, np.float64)
+@dataclass(frozen=True)
+class Measure:
+    """A number or an angle, and how its errors are measured.
+
+    Attributes:
+        place: of the number, or of the angle's sine, which its cosine follows.
+        range: from the smallest to the largest value in training; of an angle the full circle.
+        units: of an angle in a radian; None of a number.
+    """
+
+    place: int
+    range: float
+    units: float | None = None
+
+    def value(self, values: Float[np.ndarray, "*batch state"]) -> Float[np.ndarray, "*batch"]:
+        """Its values, of states in their own units."""
+        if self.units is None:
+            return values[..., self.place]
+        return self.units * np.arctan2(values[..., self.place], values[..., self.place + 1])
+
+    def apart(
+        self, one: Float[np.ndarray, "*#batch"], other: Float[np.ndarray, "*#batch"]
+    ) -> Float[np.ndarray, "*#batch"]:
+        """How far two values are from each other."""
+        away = np.abs(one - other)
+        return away if self.units is None else np.minimum(away % self.range, -away % self.range)
+
+    def level(self, wanted: float) -> float:
+        """Of the intervals that make one of this level: an angle's is of its sine's and its cosine's."""
+        return wanted if self.units is None else 0.5 + wanted / 2
+
+
+def number_measures(types: FeatureTypes, scaling: Scaling, names: Sequence[str]) -> dict[str, Measure]:
+    """Each number by its name, in order; an angle whose sine and cosine are numbers in their place."""
+    numbers, ranges = set(np.flatnonzero(types.is_number).tolist()), np.asarray(scaling.maximum - scaling.minimum)
+    angles = {place: (name, units) for name, place, units in angles_among(names) if {place, place + 1} <= numbers}
+    found = {}
+    for place in sorted(numbers):
+        if place in angles:
+            name, units = angles[place]
+            found[name] = Measure(place, 2 * np.pi * units, units)
+        elif place - 1 not in angles:
+            found[names[place]] = Measure(place, float(ranges[place]))
+    return found
+
+
+def _in_units(scaling: Scaling, scaled: Array) -> Float[np.ndarray, "*batch state"]:
+    """Scaled states in the state's own units, in float64."""
+    low, high = (np.asarray(end, np.float64) for end in (scaling.minimum, scaling.maximum))
+    return low + (high - low) * np.asarray(scaled, np.float64)
+
+
+def _errors(measures: Mapping[str, Measure], found: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: one.apart(one.value(found), one.value(truth)) for name, one in measures.items()}
+
+
+def _better(errors: Mapping[str, dict[str, np.ndarray]], used: str, episodes: np.ndarray) -> dict[str, list[str]]:
+    """By the mean of each episode's steps, so that episodes count as the independent units that they are."""
+    _, of = np.unique(episodes, return_inverse=True)
+    counts = np.bincount(of)
+
+    def by_episode(error: np.ndarray) -> np.ndarray:
+        return np.bincount(of, error.mean(axis=1)) / counts
+
+    def certainly_less(way: str, name: str) -> bool:
+        less = by_episode(errors[used][name]) - by_episode(errors[way][name])
+        return len(less) > 1 and less.mean() > _CERTAIN * less.std(ddof=1) / np.sqrt(len(less))
+
+    found = {way: [name for name in errors[way] if certainly_less(way, name)] for way in errors if way != used}
+    return {way: names for way, names in found.items() if names}
 
 
 def _quantiles(errors: np.ndarray) -> dict[str, float]:
@@ -99,22 +189,39 @@ def _are_wrong(found: Array, states: Array, first: int, stop: int) -> np.ndarray
 
 
 def _intervals(
-    fused: TeamEstimate, states: Float[Array, "joint state"], levels: Sequence[float]
+    fused: TeamEstimate, measures: Mapping[str, Measure], types: FeatureTypes, truth: Float[np.ndarray, "joint state"]
 ) -> tuple[dict[str, dict[str, float]], ...]:
     """How often they contain the truth, of each number and of all; half their width, usual and wide."""
-    numbers = np.flatnonzero(fused.types.is_number)
-    names, truth = [fused.state_names[place] for place in numbers], states[:, numbers]
-    inside, half = {}, {}
-    for level in levels:
-        low, high = (jnp.stack(side, -1) for side in zip(*(fused.interval(name, level) for name in names), strict=True))
-        inside[f"{level:.0%}"] = np.asarray((truth >= low) & (truth <= high))
-        half[f"{level:.0%}"] = np.asarray(high - low, np.float64) / 2
-    columns = dict(enumerate(names))
-    covered = {name: {level: float(lies[:, k].mean()) for level, lies in inside.items()} for k, name in columns.items()}
+    covered, usual, wide = {}, {}, {}
+    for name, measure in measures.items():
+        levels = [level for level in LEVELS if fused.promises(level) and fused.promises(measure.level(level))]
+        bounds = {f"{level:.0%}": _bounds(fused, name, level) for level in levels}
+        value, half = measure.value(truth), {level: (high - low) / 2 for level, (low, high) in bounds.items()}
+        covered[name] = {level: float(np.mean(_inside(measure, value, *pair))) for level, pair in bounds.items()}
+        usual[name], wide[name] = (
+            {level: float(np.quantile(one, QUANTILES[share])) for level, one in half.items()}
+            for share in ("median", "q90")
+        )
+    return {"all numbers": _covered_numbers(fused, types, truth), **covered}, usual, wide
 
-    def reached(share: float) -> dict[str, dict[str, float]]:
-        widths = {level: np.quantile(one, share, axis=0) for level, one in half.items()}
-        return {name: {level: float(one[k]) for level, one in widths.items()} for k, name in columns.items()}
 
-    usual, wide = reached(QUANTILES["median"]), reached(QUANTILES["q90"])
-    return {"all numbers": {level: float(lies.mean()) for level, lies in inside.items()}, **covered}, usual, wide
+def _covered_numbers(fused: TeamEstimate, types: FeatureTypes, truth: np.ndarray) -> dict[str, float]:
+    """Of all numbers together, an angle's sine and cosine as two."""
+    places = np.flatnonzero(types.is_number).tolist()
+    found = {}
+    for level in filter(fused.promises, LEVELS):
+        bounds = [_bounds(fused, fused.state_names[place], level) for place in places]
+        lies = [(low <= truth[:, k]) & (truth[:, k] <= high) for k, (low, high) in zip(places, bounds, strict=True)]
+        found[f"{level:.0%}"] = float(np.mean(lies))
+    return found
+
+
+def _bounds(fused: TeamEstimate, name: str, level: float) -> tuple[np.ndarray, np.ndarray]:
+    low, high = fused.interval(name, level)
+    return np.asarray(low, np.float64), np.asarray(high, np.float64)
+
+
+def _inside(measure: Measure, value: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    if measure.units is None:
+        return (low <= value) & (value <= high)
+    return (value - low) % measure.range <= high - low

@@ -30,6 +30,7 @@ class RiskCoverage:
         accepted: share of the estimates that are accepted; None where nobody's reliability was checked.
         error_accepted, error_refused: mean error of these and of all others; None where there are none.
         reasons: how many estimates are refused for each reason.
+        refused_early: how many of them at steps at which histories are not yet whole.
     """
 
     risk: dict[str, float]
@@ -40,6 +41,7 @@ class RiskCoverage:
     error_accepted: float | None = None
     error_refused: float | None = None
     reasons: dict[str, int] = field(default_factory=dict)
+    refused_early: int = 0
 
 
 def risk_coverage(

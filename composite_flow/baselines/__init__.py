@@ -15,7 +15,7 @@ from composite_flow.baselines.flows import (
 )
 from composite_flow.baselines.regression import JointPairs, joint_regression, regression_losses
 from composite_flow.baselines.residual import ResidualNetwork
-from composite_flow.baselines.ridge import Ridge, fit_ridge
+from composite_flow.baselines.ridge import Ridge, RidgeByAge, fit_ridge, fit_ridge_by_age
 from composite_flow.baselines.training import TrainedBaseline, matching_width, num_parameters, train_baseline
 from composite_flow.baselines.variational import VariationalAutoencoder, evidence_losses, prior_samples
 
@@ -27,12 +27,14 @@ __all__ = [
     "JointPairs",
     "ResidualNetwork",
     "Ridge",
+    "RidgeByAge",
     "Trained",
     "TrainedBaseline",
     "VariationalAutoencoder",
     "baseline_batch",
     "evidence_losses",
     "fit_ridge",
+    "fit_ridge_by_age",
     "individual_flow",
     "joint_regression",
     "matching_width",

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from composite_flow.baselines.ridge import Ridge, fit_ridge
+from composite_flow.baselines.ridge import Ridge, RidgeByAge, fit_ridge_by_age
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import FileError, TooLargeError
 from composite_flow.files.checkpoint import load_checkpoint, load_description, save_checkpoint
@@ -23,14 +24,15 @@ class LinearEstimates(eqx.Module):
 
     Attributes:
         mean: s̄ of the training states, scaled.
-        of_all_histories: from all histories side by side; None where they have too many columns.
-        of_own_history: from each agent's own; None likewise.
+        of_all_histories: from all histories side by side, by maps for each number of steps that they hold; earlier
+            versions had one map for all. None where they have too many columns.
+        of_own_history: from each agent's own; likewise.
         left_out: why a regression is None, in a sentence; empty where both are there.
     """
 
     mean: Float[Array, " state"]
-    of_all_histories: Ridge | None
-    of_own_history: Ridge | None
+    of_all_histories: RidgeByAge | Ridge | None
+    of_own_history: RidgeByAge | Ridge | None
     left_out: str = eqx.field(static=True, default="")
 
     def estimates(
@@ -83,8 +85,9 @@ def fit_linear(train: HistoryDataset, validation: HistoryDataset) -> LinearEstim
     found, reasons = {}, []
     for name in _RIDGES:
         try:
-            ridge = fit_ridge(train, validation, together=name == "of_all_histories", most_steps=MOST_STEPS)
-            found[name] = eqx.tree_at(_arrays, ridge, tuple(part.astype(np.float32) for part in _arrays(ridge)))
+            together = name == "of_all_histories"
+            ridge = fit_ridge_by_age(train, validation, together=together, most_steps=MOST_STEPS)
+            found[name] = jax.tree.map(lambda part: part.astype(np.float32), ridge)
         except TooLargeError as error:
             found[name] = None
             reasons.append(str(error))
@@ -102,16 +105,21 @@ def mean_state(train: HistoryDataset) -> Float[Array, " state"]:
     return train.windows.scaled_states(jnp.asarray(total / train.num_steps, jnp.float32))
 
 
-def _arrays(ridge: Ridge):
-    return ridge.centre, ridge.weights, ridge.mean
+def _shapes(ridge: RidgeByAge | Ridge) -> dict[str, Any]:
+    if isinstance(ridge, RidgeByAge):
+        return {"by_age": [_shapes(one) for one in ridge.maps]}
+    arrays = (ridge.centre, ridge.weights, ridge.mean)
+    return {"shapes": [list(part.shape) for part in arrays], "penalty": ridge.penalty}
 
 
-def _shapes(ridge: Ridge) -> dict[str, Any]:
-    return {"shapes": [list(part.shape) for part in _arrays(ridge)], "penalty": ridge.penalty}
-
-
-def _empty_ridge(settings: dict[str, Any] | None) -> Ridge | None:
+def _empty_ridge(settings: dict[str, Any] | None) -> RidgeByAge | Ridge | None:
     if settings is None:
         return None
+    if "by_age" in settings:
+        return RidgeByAge(tuple(map(_empty_map, settings["by_age"])))
+    return _empty_map(settings)
+
+
+def _empty_map(settings: dict[str, Any]) -> Ridge:
     centre, weights, mean = (np.zeros(shape, np.float32) for shape in settings["shapes"])
     return Ridge(centre, weights, mean, settings["penalty"])

@@ -5,6 +5,9 @@
 from the histories of all agents side by side, which shows them to each other, or from each agent's own. α is chosen on
 validation data. Columns that do not vary in training, such as who an agent is, are not read.
 
+Early in an episode histories hold fewer steps, and zeros in the place of those that they lack; one map for all would
+have to serve both. `fit_ridge_by_age` has a map for each number of steps that are known.
+
 Cost: the moments of N training steps, N · columns² products, and for each α a system of as many equations as columns.
 """
 
@@ -50,6 +53,21 @@ class Ridge(eqx.Module):
         """ŝ at steps of a dataset, scaled."""
         together = len(self.centre) == 1
         return np.concatenate([self(columns) for columns, _ in _blocks(dataset, steps, together)])
+
+
+class RidgeByAge(eqx.Module):
+    """Linear estimates, with maps of their own for each number of steps that histories hold.
+
+    Attributes:
+        maps: of 1, 2, …, H known steps.
+    """
+
+    maps: tuple[Ridge, ...]
+
+    def estimates(self, dataset: HistoryDataset, steps: Steps) -> Float[np.ndarray, "steps groups state"]:
+        """ŝ at steps of a dataset, scaled."""
+        known, found = known_steps(dataset, steps), [ridge.estimates(dataset, steps) for ridge in self.maps]
+        return np.stack(found)[known - 1, np.arange(len(steps))]
 
 
 class Moments(eqx.Module):
@@ -125,10 +143,50 @@ def fit_ridge(
     columns = num_agents * own if together else own
     if columns > MOST_COLUMNS:
         raise TooLargeError(f"Ridge regression is fitted to {MOST_COLUMNS:,} columns at most, not to {columns:,}.")
-    groups = 1 if together else num_agents
-    affordable = int(min(most_steps, max(1.0, _MOST_PRODUCTS / (groups * columns**2))))
+    affordable = _affordable(most_steps, columns, 1 if together else num_agents)
     moments = Moments.of(_blocks(train, _some(train, affordable), together))
     return best_ridge(moments, _blocks(validation, _some(validation, _MOST_JUDGED), together))
+
+
+def fit_ridge_by_age(
+    train: HistoryDataset, validation: HistoryDataset, *, together: bool, most_steps: int = MOST_STEPS
+) -> RidgeByAge:
+    """Fit a map for each number of known steps; that of all steps stays where it errs less on validation steps.
+
+    Arguments and errors as in `fit_ridge`.
+    """
+    common = fit_ridge(train, validation, together=together, most_steps=most_steps)
+    if train.layout.length == 1:
+        return RidgeByAge((common,))
+    most = _affordable(most_steps, *common.centre.shape[::-1])
+    steps, held_out = _some(train, most), _some(validation, _MOST_JUDGED)
+    ages, held_out_ages = known_steps(train, steps), known_steps(validation, held_out)
+
+    def of_age(age: int) -> Ridge:
+        ours, judged = steps[ages == age], held_out[held_out_ages == age]
+        if len(ours) < 2 or not len(judged):
+            return common
+        own = best_ridge(Moments.of(_blocks(train, ours, together)), _blocks(validation, judged, together))
+        errors = [_squared_error(ridge, validation, judged, together) for ridge in (own, common)]
+        return own if errors[0] < errors[1] else common
+
+    return RidgeByAge(tuple(of_age(age + 1) for age in range(train.layout.length)))
+
+
+def _affordable(most_steps: int, columns: int, groups: int) -> int:
+    """Training steps whose moments take no more than so many products."""
+    return int(min(most_steps, max(1.0, _MOST_PRODUCTS / (groups * columns**2))))
+
+
+def known_steps(dataset: HistoryDataset, steps: Steps) -> Int[np.ndarray, " steps"]:
+    """How many steps the histories at these steps hold, 1 to H: as many as there were in the episode."""
+    episodes = np.asarray(dataset.windows.episode_of_step)
+    begins = np.searchsorted(episodes, episodes[steps])
+    return np.minimum(np.asarray(steps) - begins + 1, dataset.layout.length)
+
+
+def _squared_error(ridge: Ridge, dataset: HistoryDataset, steps: Steps, together: bool) -> float:
+    return float(sum(np.sum((ridge(columns) - targets) ** 2) for columns, targets in _blocks(dataset, steps, together)))
 
 
 def _blocks(dataset: HistoryDataset, steps: Steps, together: bool) -> Iterator[tuple[Columns, Targets]]:

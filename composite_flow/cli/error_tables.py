@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from composite_flow.analysis.feature_errors import LEVELS
+from composite_flow.analysis.feature_errors import LEVELS, USED
 from composite_flow.certificate.conformal import calibration_episodes_needed
 from composite_flow.cli.reporting import table
 
@@ -47,7 +47,7 @@ def _numbers_table(result: Mapping[str, Any]):
 def ways_of(numbers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The ways whose errors are told: the one that the run is used by, then all others."""
     ways = [way for way in _NAMES if way in next(iter(numbers.values()))]
-    first = next(way for way in ("fusion", "composite", *ways) if way in ways)
+    first = next(way for way in (*USED, *ways) if way in ways)
     return [first, *(way for way in ways if way != first)]
 
 
@@ -63,9 +63,9 @@ def _intervals_table(result: Mapping[str, Any]):
     rows = [
         (
             _with_unit(name, result["units"]),
-            errors["half_widths"][name][shown],
-            errors["wide_half_widths"][name][shown],
-            *(f"{errors['covered'][name][level]:.1%}" for level in levels),
+            errors["half_widths"][name].get(shown),
+            errors["wide_half_widths"][name].get(shown),
+            *(_as_share(errors["covered"][name].get(level)) for level in levels),
         )
         for name in _largest(numbers, "fusion")
     ]
@@ -73,8 +73,20 @@ def _intervals_table(result: Mapping[str, Any]):
     title = "Intervals of fusion, estimate ±: each estimate has its own; and how often the truth lies inside"
     title += f"\n{_calibrated(result, shown)}\nMore often than stated: wider than needed; less often: too narrow. "
     title += f"Measured on {result['episodes']:,} episodes: the fewer, the more these shares scatter."
+    title += _whole_range(errors, shown)
     columns = (f"± ({shown}) median", f"± ({shown}) one in ten is wider than")
     return table(title, ("", *columns, *(f"truth inside {level}" for level in levels)), rows)
+
+
+def _as_share(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1%}"
+
+
+def _whole_range(errors: Mapping[str, Any], level: str) -> str:
+    """The numbers of which an interval says no more than that they lie in their range."""
+    widths = errors["half_widths"]
+    names = [name for name, width in errors["ranges"].items() if 2 * widths[name].get(level, 0.0) >= width > 0]
+    return f"\nAs wide as all that was seen in training, so that it is not known: {', '.join(names)}." if names else ""
 
 
 def _calibrated(result: Mapping[str, Any], level: str) -> str:

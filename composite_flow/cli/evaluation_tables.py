@@ -13,6 +13,7 @@ from composite_flow.cli.reporting import table
 _TELLS_LITTLE, _TELLS_NOTHING = 0.5, 0.95  # where a guess is right as often, "right" says so much of an estimate
 _CLOSE = 0.5  # decibels
 _MOST_NAMES = 12
+_LARGE = 0.3  # share of the squared error from which a feature is said to make it
 _BY = {"composite": "composite", "fusion": "fusion", "chain": "chain", "mean_of_joint_samples": "samples"}
 WAYS = {
     "composite": "composite diffusion, single samples",
@@ -46,17 +47,17 @@ def _ways_table(result: Mapping[str, Any]):
     columns = ["psnr", *(["exact_rate"] if binary else []), "calls", "messages", "message_bytes"]
     rows = [(WAYS[name], *(way[column] for column in columns)) for name, way in result["ways"].items()]
     title = f"How near each way comes to the true state, at {_moments(result)} (the more dB, the nearer)"
-    title += f"\n{_advice(result['ways'])}{_better_elsewhere(result['errors']['numbers'])}"
+    title += f"\n{_advice(result['ways'])}{_largest_parts(result['errors'])}{_better_elsewhere(result['errors'])}"
     title += "".join(f"\n{reason}" for reason in result["left_out"].values())
     heads = {"psnr": "PSNR (dB)", "exact_rate": "exact states", "message_bytes": "bytes each"}
     return table(title, ("", *(heads.get(column, column) for column in columns)), rows)
 
 
 def _moments(result: Mapping[str, Any]) -> str:
-    """Where it was measured: joint histories, each with its state, of so many episodes."""
+    """Where it was measured: joint histories that were drawn, each with its state, and from how many episodes."""
     count, episodes = result["joint_histories"], result["episodes"]
     histories = f"{count:,} joint {'history' if count == 1 else 'histories'}"
-    return f"{histories} of {episodes:,} episode{'s' if episodes != 1 else ''}"
+    return f"{histories} drawn from {episodes:,} episode{'s' if episodes != 1 else ''}"
 
 
 def _advice(ways: Mapping[str, Mapping[str, Any]]) -> str:
@@ -69,17 +70,27 @@ def _advice(ways: Mapping[str, Mapping[str, Any]]) -> str:
     return f"Best here, over all features together: {WAYS[best]}.{close}{use}"
 
 
-def _better_elsewhere(numbers: Mapping[str, Mapping[str, Any]]) -> str:
-    """The features in which another way errs less than the one that the run is used by."""
-    if not numbers:
+def _largest_parts(errors: Mapping[str, Any]) -> str:
+    """The features that make most of the squared error, of which PSNR then speaks; nothing where none stands out."""
+    shares = sorted(errors["shares"].items(), key=lambda item: item[1], reverse=True)
+    if len(shares) < 3 or shares[0][1] < max(_LARGE, 3 / len(shares)):
         return ""
-    (first, *others), told = ways_of(numbers), ""
-    for way in others:
-        names = [name for name, found in numbers.items() if found[way]["q90"] < found[first]["q90"]]
+    largest = ", ".join(f"{name} {share:.0%}" for name, share in shares[:3] if share >= _LARGE / 3)
+    told = "PSNR is over all features, scaled, and speaks mostly of those that make the squared error of"
+    return f"\n{told} {WAYS[errors['used']]}: {largest}."
+
+
+def _better_elsewhere(errors: Mapping[str, Any]) -> str:
+    """The features in which another way errs less than the one that the run is used by, by more than chance."""
+    numbers, told = errors["numbers"], ""
+    if not errors["better"]:
+        return told
+    first, *others = ways_of(numbers)
+    for way in (way for way in others if way in errors["better"]):
+        names = errors["better"][way]
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        if names:
-            told += f"\nBut {WAYS[way]}: smaller errors than {WAYS[first]} (what 90% of them stay below) in "
-            told += f"{len(names)} of {len(numbers)} features, {', '.join(names[:_MOST_NAMES])}{more}."
+        told += f"\nBut {WAYS[way]}: smaller mean error than {WAYS[first]}, by more than chance, in "
+        told += f"{len(names)} of {len(numbers)} features, {', '.join(names[:_MOST_NAMES])}{more}."
     return told
 
 
@@ -114,7 +125,9 @@ def _answering_table(found: Mapping[str, Any], count: int):
         reasons = ", ".join(f"{number} {reason}" for reason, number in found["reasons"].items())
         title += "\nIts own verdict (sensors sound, histories like those of training, intervals narrow enough): "
         title += f"{round(count * found['accepted']):,} of {count:,} accepted{errors}"
-        title += f". Refused: {reasons}." if reasons else "."
+        early = f", {found['refused_early']} of all these before histories are whole" if found["refused_early"] else ""
+        title += f". Refused: {reasons}{early}." if reasons else "."
+        title += "\nIt looks for what is broken, and need not lower the error where all is sound."
     return table(title, ("share answered", "error"), list(found["risk"].items()))
 
 

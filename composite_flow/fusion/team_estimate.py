@@ -112,8 +112,12 @@ class TeamEstimate(eqx.Module):
         """
         angle = find_angle(self.state_names, name)
         if angle is not None:
-            names = (self.state_names[angle[0] + k] for k in (0, 1))
-            sine, cosine = (self.interval(one, 0.5 + level / 2, over, team) for one in names)
+            names, each = (self.state_names[angle[0] + k] for k in (0, 1)), 0.5 + level / 2
+            try:
+                sine, cosine = (self.interval(one, each, over, team) for one in names)
+            except InputError as error:
+                told = f"An angle's interval at {level:g} is made of its sine's and its cosine's at {each:g}. {error}"
+                raise InputError(told) from error
             return angle_bounds(sine, cosine, angle[1])
         place = self._number(name)
         if self.calibration is not None:

@@ -1,10 +1,12 @@
 """Linear estimates of a linear world are exact, and come back as they were kept."""
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
 
 from composite_flow.baselines.linear import LINEAR_FILE, fit_linear, load_linear, takes_long
+from composite_flow.baselines.ridge import Ridge, RidgeByAge
 from composite_flow.data import Episodes, HistoryDataset
 from composite_flow.errors import FileError
 from composite_flow.files.checkpoint import save_checkpoint
@@ -59,6 +61,17 @@ def test_what_is_kept_comes_back_for_the_same_training_data_alone(fitted, tmp_pa
     save_checkpoint(tmp_path / LINEAR_FILE, {}, {"kind": "other"}, overwrite=True)
     with pytest.raises(FileError, match="no linear estimates"):
         load_linear(tmp_path, {"data": "a"})
+
+
+def test_one_map_for_all_steps_is_read_as_earlier_versions_kept_it(fitted, tmp_path):
+    linear, _, test = fitted
+    steps = np.asarray(test.steps)
+    before = eqx.tree_at(lambda one: one.of_all_histories, linear, linear.of_all_histories.maps[0])
+    before.save(tmp_path, {"data": "a"})
+    again = load_linear(tmp_path, {"data": "a"})
+    assert isinstance(again.of_all_histories, Ridge) and isinstance(again.of_own_history, RidgeByAge)
+    for name, estimates in before.estimates(test, steps).items():
+        np.testing.assert_array_equal(again.estimates(test, steps)[name], estimates)
 
 
 def test_what_takes_long_is_known_before(fitted, monkeypatch):

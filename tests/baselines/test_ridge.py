@@ -1,11 +1,13 @@
 """Ridge regression is the closed form, reads what it says it reads, and is refused where it would take too long."""
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import composite_flow as cf
 from composite_flow.baselines import ridge
-from composite_flow.baselines.ridge import PENALTIES, fit_ridge
+from composite_flow.baselines.ridge import PENALTIES, fit_ridge, fit_ridge_by_age, known_steps
 from composite_flow.errors import TooLargeError
 
 STEPS, AGENTS, SIZE = 300, 2, 3
@@ -19,14 +21,14 @@ def seen():
     return numbers
 
 
-def dataset_of(seen, states):
+def dataset_of(seen, states, length=1):
     episodes = cf.Episodes.from_arrays(
         observations=seen,
         actions=np.zeros((len(seen), AGENTS), np.int32),
         states=np.asarray(states, np.float32),
         ends=np.arange(len(seen)) % 10 == 9,
     )
-    return cf.HistoryDataset(episodes)
+    return cf.HistoryDataset(episodes, length)
 
 
 def halves(dataset):
@@ -89,3 +91,34 @@ def test_fewer_steps_are_read_where_columns_are_many(seen, monkeypatch):
     some = fit_ridge(train, validation, together=True)
     monkeypatch.setattr(ridge, "_MOST_PRODUCTS", 1e12)
     assert not np.allclose(some.mean, fit_ridge(train, validation, together=True).mean)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_early_steps_have_maps_of_their_own(seen, together):
+    """Of a state that changes are part of: with whole histories it is exact, as one map for all steps is not; where an
+    episode begins it is what was fitted to beginnings alone."""
+    changes = np.diff(seen[:, :, 0], axis=0, prepend=seen[:1, :, 0])
+    states = np.stack([changes.sum(axis=1), seen[:, 0, 0], changes[:, 0]], axis=1)
+    states[::10] = seen[::10, 0, :1] * 3.0 + 1.0  # nothing is known of a change
+    train, test = halves(dataset_of(seen, states, length=2))
+    steps = np.asarray(test.steps)
+    truth, known = np.asarray(test.joint(steps).states), known_steps(test, steps)
+    np.testing.assert_array_equal(known, np.where(steps % 10 == 0, 1, 2))
+    found = fit_ridge_by_age(train, test, together=together)
+    own, common = (ridge.estimates(test, steps)[:, 0] for ridge in (found, fit_ridge(train, test, together=together)))
+    exact = [0, 1, 2] if together else [1, 2]
+    whole = known == 2
+    np.testing.assert_allclose(own[whole][:, exact], truth[whole][:, exact], atol=2e-4)
+    assert np.abs(common - truth)[whole][:, exact].max() > 0.01
+    np.testing.assert_allclose(own[~whole][:, 1], truth[~whole][:, 1], atol=2e-4)
+
+
+def test_where_too_little_is_seen_of_beginnings_the_common_map_stays(seen):
+    """Validation steps none of which begins an episode judge no map of beginnings; histories of one step need none."""
+    states = seen[:, :, 0] @ np.ones((2, SIZE))
+    train, validation = halves(dataset_of(seen, states, length=2))
+    steps = np.asarray(validation.steps)
+    later = eqx.tree_at(lambda part: part.listed_steps, validation, jnp.asarray(steps[steps % 10 > 0]))
+    found, common = fit_ridge_by_age(train, later, together=True), fit_ridge(train, later, together=True)
+    np.testing.assert_array_equal(found.maps[0].weights, common.weights)
+    assert len(fit_ridge_by_age(*halves(dataset_of(seen, states)), together=True).maps) == 1

@@ -16,6 +16,10 @@ ERRORS = {
     "covered": {"all numbers": {"80%": 0.7, "90%": 0.985}, "x": {"80%": 0.7, "90%": 0.985}},
     "half_widths": {"x": {"80%": 4.25, "90%": 7.75}},
     "wide_half_widths": {"x": {"80%": 14.25, "90%": 17.75}},
+    "ranges": {"x": 90.0},
+    "used": "fusion",
+    "shares": {"x": 1.0},
+    "better": {},
 }
 CHECKS = {
     "psnr_composite": 21.0,
@@ -23,10 +27,16 @@ CHECKS = {
     "right_means": "it is near",
     "exact_rate_unseen_states": None,
 }
-VERDICTS = {"accepted": 0.975, "error_accepted": 0.1, "error_refused": 0.4, "reasons": {"too wide": 5}}
+VERDICTS = {
+    "accepted": 0.975,
+    "error_accepted": 0.1,
+    "error_refused": 0.4,
+    "reasons": {"too wide": 5},
+    "refused_early": 0,
+}
 
 
-def said(ways=BY_NAME, guessing=1.0, exact_rate=None, area=0.2, errors=ERRORS, passed=0.685):
+def said(ways=BY_NAME, guessing=1.0, exact_rate=None, area=0.2, errors=ERRORS, passed=0.685, verdicts=VERDICTS):
     """All that is printed."""
     costs = {"exact_rate": exact_rate, "calls": 1, "messages": 4, "message_bytes": 8}
     result = {
@@ -36,7 +46,7 @@ def said(ways=BY_NAME, guessing=1.0, exact_rate=None, area=0.2, errors=ERRORS, p
         "left_out": {},
         "errors": errors,
         "units": {"x": "m"},
-        "answering": {"area": area, "area_best": 0.1, "area_random": 0.3, "risk": {"50%": 0.2}, **VERDICTS},
+        "answering": {"area": area, "area_best": 0.1, "area_random": 0.3, "risk": {"50%": 0.2}, **verdicts},
         "right_by_guessing": guessing,
         "joint_histories": 200,
         "episodes": 30,
@@ -51,7 +61,7 @@ def said(ways=BY_NAME, guessing=1.0, exact_rate=None, area=0.2, errors=ERRORS, p
 def test_the_best_way_is_named_with_those_close_behind_and_the_option_that_has_it():
     told = said()
     assert "over all features together: fusion. Close behind (within 0.5 dB): ridge regression, all histories." in told
-    assert "`reconstruct RUN DATA --by fusion`" in told and "200 joint histories of 30 episodes" in told
+    assert "`reconstruct RUN DATA --by fusion`" in told and "200 joint histories drawn from 30 episodes" in told
     told = said({"fusion": 20.0, "ridge_of_all_histories": 32.6, "composite": 21.0})
     assert "together: ridge regression, all histories. To infer states" in told and "--by composite`" in told
 
@@ -84,13 +94,35 @@ def test_checks_that_even_a_guess_passes_tell_nothing():
 
 def test_a_way_that_errs_less_in_some_features_is_named_with_them():
     assert "But" not in said()
-    less = {**ERRORS["numbers"]["x"], "ridge_of_all_histories": {"median": 9.0, "q90": 1.5, "q99": 9.0}}
-    told = said(errors={**ERRORS, "numbers": {**ERRORS["numbers"], "y": less}, "covered": {}})
-    assert "But ridge regression, all histories: smaller errors than fusion" in told
+    numbers = {**ERRORS["numbers"], "y": ERRORS["numbers"]["x"]}
+    told = said(errors={**ERRORS, "numbers": numbers, "better": {"ridge_of_all_histories": ["y"]}, "covered": {}})
+    assert "But ridge regression, all histories: smaller mean error than fusion, by more than chance" in told
     assert "in 1 of 2 features, y." in told and "constant" not in told
+
+
+def test_features_that_make_most_of_the_squared_error_are_named():
+    assert "squared error of" not in said()
+    shares = {"x": 0.02, "battery": 0.82, "gas": 0.15, "speed": 0.01}
+    assert "squared error of fusion: battery 82%, gas 15%." in said(errors={**ERRORS, "shares": shares})
+    assert "squared error of" not in said(errors={**ERRORS, "shares": dict.fromkeys("abcd", 0.25)})
+
+
+def test_intervals_as_wide_as_all_that_was_seen_are_named():
+    assert "it is not known" not in said()
+    assert "so that it is not known: x." in said(errors={**ERRORS, "ranges": {"x": 15.0}})
+
+
+def test_an_angle_has_no_interval_at_a_level_of_which_its_parts_have_none():
+    angle = {name: {**ERRORS[name], "angle": {"80%": 3.5}} for name in ("covered", "half_widths", "wide_half_widths")}
+    numbers = {**ERRORS["numbers"], "angle": ERRORS["numbers"]["x"]}
+    told = said(errors={**ERRORS, **angle, "numbers": numbers, "ranges": {"x": 90.0, "angle": 360.0}})
+    (row,) = (line for line in told.split("Intervals of fusion")[1].splitlines() if line.strip().startswith("angle"))
+    assert row.split() == ["angle", "–", "–", "350.0%", "–"]
 
 
 def test_the_verdict_is_told_in_numbers_with_its_reasons():
     told = said()
     assert "195 of 200 accepted, error of those accepted 0.1, error of those refused 0.4." in told
-    assert "Refused: 5 too wide." in told
+    assert "Refused: 5 too wide." in told and "before histories" not in told
+    told = said(verdicts={**VERDICTS, "refused_early": 4})
+    assert "Refused: 5 too wide, 4 of all these before histories are whole." in told

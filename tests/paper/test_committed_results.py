@@ -30,7 +30,6 @@ STILL_TO_COMPUTE = {
         "*-belief-seed0",
         "*-state-seed0",
     ),
-    "over_time": ("battles-*",),
     "figure4": ("paper_steady-*",),  # 40 minutes of two cores each
     "scale": ("fusion-32-targets-32-misses-*",),
     "table1": (

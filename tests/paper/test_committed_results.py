@@ -26,8 +26,8 @@ STILL_TO_COMPUTE = {
         "*-observations-seed0",
         "*-learned-messages-seed0",
         "*-composite*-seed0",
-        "*-own-belief-seed0",
-        "*-belief-seed0",
+        "*-discount0-belief-seed0",
+        "*-remembering-belief-seed0",
         "*-state-seed0",
     ),
     "figure4": ("paper_steady-*",),  # 40 minutes of two cores each

@@ -17,6 +17,7 @@ from composite_flow.analysis.feature_errors import FeatureErrors, feature_errors
 from composite_flow.analysis.filtered import filtered_at
 from composite_flow.analysis.risk_coverage import RiskCoverage, risk_coverage
 from composite_flow.baselines.linear import LinearEstimates
+from composite_flow.baselines.ridge import known_steps
 from composite_flow.composite.rule import DEFINITION_6, ParallelMean, message_bytes
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.evaluation import Evaluation, scores_of
@@ -106,7 +107,7 @@ def compare_ways(
     left_out = _NO_LINEAR if linear is None else linear.left_out
     episodes = np.asarray(dataset.windows.episode_of_step)[steps]
     errors = feature_errors(estimates, joint.states, types, model.scaling, model.state_names, fused, episodes)
-    whole = np.min(np.asarray(joint.structured.mask), axis=(1, 2)) > 0
+    whole = known_steps(dataset, steps) == dataset.layout.length
     answering = None if fused is None else _answering(model, fused, joint.states, whole)
     return Comparison(ways, {"ridge": left_out} if left_out else {}, errors, answering)
 

@@ -78,7 +78,7 @@ def feature_errors(
         fused: what whole teams say, in the state's own units, whose intervals are held against the truth.
         episodes: that each joint history is of; each by itself where they are not given.
     """
-    measures, truth = number_measures(types, scaling, names), _in_units(scaling, states[:, None])
+    measures, truth = _measures(types, scaling, names), _in_units(scaling, states[:, None])
     errors = {way: _errors(measures, _in_units(scaling, found), truth) for way, found in estimates.items()}
     numbers = {name: {way: _quantiles(found[name]) for way, found in errors.items()} for name in measures}
     wrong = {
@@ -130,7 +130,7 @@ class Measure:
         return wanted if self.units is None else 0.5 + wanted / 2
 
 
-def number_measures(types: FeatureTypes, scaling: Scaling, names: Sequence[str]) -> dict[str, Measure]:
+def _measures(types: FeatureTypes, scaling: Scaling, names: Sequence[str]) -> dict[str, Measure]:
     """Each number by its name, in order; an angle whose sine and cosine are numbers in their place."""
     numbers, ranges = set(np.flatnonzero(types.is_number).tolist()), np.asarray(scaling.maximum - scaling.minimum)
     angles = {place: (name, units) for name, place, units in angles_among(names) if {place, place + 1} <= numbers}
@@ -202,18 +202,27 @@ def _intervals(
             {level: float(np.quantile(one, QUANTILES[share])) for level, one in half.items()}
             for share in ("median", "q90")
         )
-    return {"all numbers": _covered_numbers(fused, types, truth), **covered}, usual, wide
+    return {"all numbers": _covered_numbers(fused, measures, covered, types, truth), **covered}, usual, wide
 
 
-def _covered_numbers(fused: TeamEstimate, types: FeatureTypes, truth: np.ndarray) -> dict[str, float]:
-    """Of all numbers together, an angle's sine and cosine as two."""
-    places = np.flatnonzero(types.is_number).tolist()
-    found = {}
-    for level in filter(fused.promises, LEVELS):
-        bounds = [_bounds(fused, fused.state_names[place], level) for place in places]
-        lies = [(low <= truth[:, k]) & (truth[:, k] <= high) for k, (low, high) in zip(places, bounds, strict=True)]
-        found[f"{level:.0%}"] = float(np.mean(lies))
-    return found
+def _covered_numbers(
+    fused: TeamEstimate,
+    measures: Mapping[str, Measure],
+    covered: Mapping[str, Mapping[str, float]],
+    types: FeatureTypes,
+    truth: Float[np.ndarray, "joint state"],
+) -> dict[str, float]:
+    """Of all numbers together: of each what was measured, of an angle's sine and cosine as of two."""
+    known = {measure.place: covered[name] for name, measure in measures.items() if measure.units is None}
+
+    def of_number(place: int, level: float) -> float:
+        if place in known:
+            return known[place][f"{level:.0%}"]
+        low, high = _bounds(fused, fused.state_names[place], level)
+        return float(np.mean((low <= truth[:, place]) & (truth[:, place] <= high)))
+
+    places, levels = np.flatnonzero(types.is_number).tolist(), filter(fused.promises, LEVELS)
+    return {f"{level:.0%}": float(np.mean([of_number(place, level) for place in places])) for level in levels}
 
 
 def _bounds(fused: TeamEstimate, name: str, level: float) -> tuple[np.ndarray, np.ndarray]:

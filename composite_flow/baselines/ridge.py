@@ -180,9 +180,7 @@ def _affordable(most_steps: int, columns: int, groups: int) -> int:
 
 def known_steps(dataset: HistoryDataset, steps: Steps) -> Int[np.ndarray, " steps"]:
     """How many steps the histories at these steps hold, 1 to H: as many as there were in the episode."""
-    episodes = np.asarray(dataset.windows.episode_of_step)
-    begins = np.searchsorted(episodes, episodes[steps])
-    return np.minimum(np.asarray(steps) - begins + 1, dataset.layout.length)
+    return np.minimum(np.asarray(steps) - np.asarray(dataset.windows.starts)[steps] + 1, dataset.layout.length)
 
 
 def _squared_error(ridge: Ridge, dataset: HistoryDataset, steps: Steps, together: bool) -> float:

@@ -65,7 +65,7 @@ def _intervals_table(result: Mapping[str, Any]):
             _with_unit(name, result["units"]),
             errors["half_widths"][name].get(shown),
             errors["wide_half_widths"][name].get(shown),
-            *(_as_share(errors["covered"][name].get(level)) for level in levels),
+            *(as_share(errors["covered"][name].get(level)) for level in levels),
         )
         for name in _largest(numbers, "fusion")
     ]
@@ -78,7 +78,8 @@ def _intervals_table(result: Mapping[str, Any]):
     return table(title, ("", *columns, *(f"truth inside {level}" for level in levels)), rows)
 
 
-def _as_share(value: float | None) -> str | None:
+def as_share(value: float | None) -> str | None:
+    """In percent, where there is one."""
     return None if value is None else f"{value:.1%}"
 
 

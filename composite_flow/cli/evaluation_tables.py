@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from composite_flow.analysis.comparison import JOINT_SAMPLES
-from composite_flow.cli.error_tables import error_tables, ways_of
+from composite_flow.cli.error_tables import as_share, error_tables, ways_of
 from composite_flow.cli.reporting import table
 
 _TELLS_LITTLE, _TELLS_NOTHING = 0.5, 0.95  # where a guess is right as often, "right" says so much of an estimate
@@ -153,7 +153,7 @@ def _checks_table(result: Mapping[str, Any]):
     title += _worth_of_checks(guessing, passed)
     rows = [
         ("estimates that pass", f"{passed:.1%}"),
-        ("wrong among these", "tells nothing" if guessing >= _TELLS_NOTHING else _as_share(wrong)),
+        ("wrong among these", "tells nothing" if guessing >= _TELLS_NOTHING else as_share(wrong)),
         *([] if unseen is None else [("exact in states withheld from training", f"{unseen:.1%}")]),
     ]
     return table(title, ("", "share"), rows)
@@ -168,7 +168,3 @@ def _worth_of_checks(guessing: float, passed: float) -> str:
     if guessing >= _TELLS_LITTLE:
         return f"{by_guess} being right says little."
     return "\nNo estimate passes: at this radius the checks refuse everything." if passed == 0.0 else ""
-
-
-def _as_share(value: float | None) -> str | None:
-    return None if value is None else f"{value:.1%}"

@@ -1,21 +1,18 @@
 """What agents of `train-policy` infer by: a run that has learned, or one that learns first, in the policy's folder."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from composite_flow.cli.reporting import progress_bar
 from composite_flow.errors import InputError
-from composite_flow.model import MODEL_FILE, Model, load
+from composite_flow.model import Model, load
 from composite_flow.page.live.policy import PolicyPage
-from composite_flow.policy.pretraining import check_pretraining, pretrained
+from composite_flow.policy.pretraining import check_pretraining, pretrained_in
 from composite_flow.policy.saving import PolicySettings
 from composite_flow.policy.setup import prepare
 from composite_flow.problems import Problem
-
-INFERENCE_FOLDER = "inference"
-"""In a policy's run, the run of what its agents infer by."""
-_PRETRAIN = 2**32 - 7  # folded into the key; no update has this number
 
 
 def check_trainable(world: Problem, given: PolicySettings) -> None:
@@ -47,10 +44,6 @@ def model_of(
         return load(settings.denoiser)
     if not settings.pretraining.pretrain:
         return None
-    folder, key = out / INFERENCE_FOLDER, jax.random.fold_in(jax.random.key(settings.seed), _PRETRAIN)
-    if resume and (folder / MODEL_FILE).exists():
-        return load(folder)
-    told = {"resume": resume, "overwrite": overwrite, "listener": page}
     with progress_bar("learning to infer") as advance:
 
         def tell(step: int, total: int, loss: float) -> None:
@@ -58,4 +51,5 @@ def model_of(
             if page is not None:
                 page.progress(step, total, f"loss {loss:.4f}. Agents learn to infer, before they learn to act.")
 
-        return pretrained(world, settings.training, settings.pretraining, key=key, folder=folder, progress=tell, **told)
+        told: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "progress": tell, "listener": page}
+        return pretrained_in(out, world, settings.training, settings.pretraining, settings.seed, **told)

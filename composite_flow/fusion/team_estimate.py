@@ -1,7 +1,6 @@
 """What a team says together: a mean and a variance of each feature, and intervals."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -116,8 +115,7 @@ class TeamEstimate(eqx.Module):
             try:
                 sine, cosine = (self.interval(one, each, over, team) for one in names)
             except InputError as error:
-                told = f"An angle's interval at {level:g} is made of its sine's and its cosine's at {each:g}. {error}"
-                raise InputError(told) from error
+                raise InputError(f"An angle at {level:g} takes its sine and cosine at {each:g}. {error}") from error
             return angle_bounds(sine, cosine, angle[1])
         place = self._number(name)
         if self.calibration is not None:
@@ -128,7 +126,9 @@ class TeamEstimate(eqx.Module):
             reach = self.quantiles.at(level, self.messages)
         mean, variance = self.mean[..., place], self.variance[..., place]
         if isinstance(self.mean, np.ndarray):  # in float64
-            return _in_64_bits(mean, np.asarray(reach) * np.sqrt(variance))
+            reach = np.asarray(reach) * np.sqrt(variance)
+            bounds: Any = np.asarray(mean - reach), np.asarray(mean + reach)
+            return bounds
         reach = reach * jnp.sqrt(variance)
         return mean - reach, mean + reach
 
@@ -291,11 +291,6 @@ def that_names_next(network: NextAgentNetwork | None, estimate: TeamEstimate) ->
     if network is not None:
         object.__setattr__(estimate, "asking", network)
     return estimate
-
-
-def _in_64_bits(mean: Any, reach: Any) -> Any:
-    """mean ± reach, of NumPy."""
-    return np.asarray(mean - reach), np.asarray(mean + reach)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -6,6 +6,8 @@ What was learned before need not change under a policy that learns to act on it.
 
 import dataclasses
 import os
+from pathlib import Path
+from typing import Any
 
 import jax
 from jaxtyping import PRNGKeyArray
@@ -14,7 +16,7 @@ from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import InputError
 from composite_flow.files.plain_json import jsonable
-from composite_flow.model import Model
+from composite_flow.model import MODEL_FILE, Model, load
 from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.inputs import input_class
 from composite_flow.policy.watch import PolicyListener
@@ -23,6 +25,9 @@ from composite_flow.training.config import TrainingConfig
 from composite_flow.training.fit import fit
 from composite_flow.training.progress import Progress
 
+INFERENCE_FOLDER = "inference"
+"""In a policy's run, the run of what its agents infer by."""
+_PRETRAIN = 2**32 - 7  # folded into the key; no update has this number
 _LOST = 0.5  # most of the answers that a chain loses in training, where messages are lost to the policy
 
 
@@ -92,6 +97,34 @@ def pretrained(
         record=None if listener is None else listener.curve,
         description={"problem": jsonable(problem.description)},
     )
+
+
+def pretrained_in(
+    run: Path,
+    problem: Problem,
+    config: MappoConfig,
+    pretraining: Pretraining,
+    seed: int,
+    *,
+    resume: bool,
+    overwrite: bool,
+    progress: Progress,
+    listener: PolicyListener | None = None,
+) -> Model:
+    """What a policy's run infers by: as its folder has it where it is resumed, or learned now.
+
+    Args:
+        run: folder of the policy's run.
+        problem, config, pretraining, progress, listener: as of `pretrained`.
+        seed: of the policy's run.
+        resume: go on with what is there.
+        overwrite: what is there may be replaced.
+    """
+    folder, key = run / INFERENCE_FOLDER, jax.random.fold_in(jax.random.key(seed), _PRETRAIN)
+    if resume and (folder / MODEL_FILE).exists():
+        return load(folder)
+    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "progress": progress, "listener": listener}
+    return pretrained(problem, config, pretraining, key=key, folder=folder, **options)
 
 
 def check_pretraining(config: MappoConfig, pretraining: Pretraining) -> None:

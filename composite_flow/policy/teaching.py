@@ -19,11 +19,11 @@ from composite_flow.policy.config import MappoConfig
 from composite_flow.policy.replay import Replay, ReplaySegments, empty_replay
 from composite_flow.policy.rollout import Step
 from composite_flow.policy.setup import Setup
+from composite_flow.training.config import TrainingConfig
 from composite_flow.training.optimiser import Schedule, Task, TrainingState, initial_state, train_step
+from composite_flow.training.over_time_stage import FEWEST_SEGMENTS
 
 _WARMUP = 200.0  # steps in which the rate rises
-_SEGMENT = 5  # steps of a segment, from which a chain learns
-_LEAST = 24  # segments of a step of the optimiser
 
 
 class Teaching(eqx.Module):
@@ -84,12 +84,13 @@ def taught(config: MappoConfig, setup: Setup, key: PRNGKeyArray, teaching: Teach
     schedule = Schedule(
         jnp.float32(settings.denoiser_learning_rate), jnp.float32(_WARMUP), jnp.float32(0.0), jnp.float32(0.0)
     )
-    task = Task(replay, key, schedule, settings.denoiser_batch, settings.denoiser_average)
     if setup.inputs.carries:
-        alone, drawn = 0.0 if setup.inputs.together else 1.0, max(_LEAST, settings.denoiser_batch // _SEGMENT)
-        losses = eqx.Partial(chain_losses, lost=settings.lost, alone=alone)
-        segments = ReplaySegments(replay, min(_SEGMENT, config.rollout))
+        losses = eqx.Partial(chain_losses, lost=settings.lost, alone=0.0 if setup.inputs.together else 1.0)
+        drawn = max(FEWEST_SEGMENTS, settings.denoiser_batch // TrainingConfig.segment)
+        segments = ReplaySegments(replay, min(TrainingConfig.segment, config.rollout))
         task = Task(segments, key, schedule, drawn, settings.denoiser_average, losses)
+    else:
+        task = Task(replay, key, schedule, settings.denoiser_batch, settings.denoiser_average)
     count = max(1, round(updates_of(setup, config) * config.steps_per_update))
     training = eqx.tree_at(lambda state: state.loss_sum, teaching.training, jnp.float32(0.0))
     training = jax.lax.fori_loop(0, count, lambda _, state: train_step(task, state), training)

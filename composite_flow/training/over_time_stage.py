@@ -16,7 +16,7 @@ from composite_flow.training.config import TrainingConfig
 from composite_flow.training.loss import Pairs, arrays_of
 from composite_flow.training.stage import HistoryRange, Stage
 
-_FEWEST = 24  # segments of a step: gradients of fewer are too noisy
+FEWEST_SEGMENTS = 24  # of a step: gradients of fewer are too noisy
 _JUDGED = 256  # segments
 
 
@@ -54,7 +54,7 @@ def over_time_stage(
         samples=Segments(train, config.segment),
         build=eqx.Partial(_new_filter, config, limits, prior),
         losses=eqx.Partial(segment_losses, lost=config.lost, alone=config.alone),
-        drawn=-(-max(_FEWEST, joint // config.segment) // jax.device_count()) * jax.device_count(),
+        drawn=-(-max(FEWEST_SEGMENTS, joint // config.segment) // jax.device_count()) * jax.device_count(),
         judge=eqx.Partial(_judge, config.segment),
     )
 

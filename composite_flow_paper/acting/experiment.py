@@ -12,7 +12,7 @@ from functools import partial
 from composite_flow.policy.pretraining import Pretraining
 from composite_flow_paper.acting.plot import draw
 from composite_flow_paper.acting.report import summarise
-from composite_flow_paper.acting.settings import ActingSettings, Comparison
+from composite_flow_paper.acting.settings import Comparison, WaysSettings
 from composite_flow_paper.acting.tables import tables
 from composite_flow_paper.experiment import Experiment
 from composite_flow_paper.figure5.cell import compute
@@ -25,7 +25,7 @@ _SENSORS = replace(OF_FIGURE_5["laptop"].worlds[-1].policy, discount=0.0, steps=
 _NINE, _MANY = "sensors3x3-miss-discount0", "sensors5x5-miss-discount0"
 
 PRESETS = {
-    "smoke": ActingSettings(
+    "smoke": WaysSettings(
         worlds=(Panel("sensors2x2-miss", "sensor:2x2,steps=4,miss=0.5", replace(_SMALL, discount=0.0)),),
         ways=("agent", "belief"),
         comparisons=(Comparison("sensors2x2-miss", "belief", "agent"),),
@@ -34,7 +34,7 @@ PRESETS = {
         points=10,
         num_seeds=2,
     ),
-    "laptop": ActingSettings(
+    "laptop": WaysSettings(
         worlds=(
             Panel(_NINE, "sensor:3x3,targets=2,miss=0.5", _SENSORS),
             Panel(_MANY, "sensor:5x5,targets=2,miss=0.5", _SENSORS),
@@ -50,7 +50,7 @@ PRESETS = {
 PRESETS["paper"] = replace(PRESETS["laptop"], num_seeds=10)
 
 
-def cells(settings: ActingSettings, seed: int) -> Sequence[Cell]:
+def cells(settings: WaysSettings, seed: int) -> Sequence[Cell]:
     """World by world, and seed by seed within."""
     teams = [
         Team(world, way, one, settings.evaluation, settings.points, settings.pretraining)

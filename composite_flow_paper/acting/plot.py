@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from composite_flow.plots.style import styled
-from composite_flow_paper.acting.settings import ActingSettings
+from composite_flow_paper.acting.settings import WaysSettings
 from composite_flow_paper.experiment import Result
 from composite_flow_paper.figure5.plot import draw_worlds
 
 
-def draw(result: Result[ActingSettings], out: Path) -> list[Path]:
+def draw(result: Result[WaysSettings], out: Path) -> list[Path]:
     """Write acting.svg and acting.png."""
     worlds = {name: world for name, world in result.summary["worlds"].items() if world["curves"]}
     with styled():

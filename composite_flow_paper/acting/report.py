@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from composite_flow_paper.acting.settings import ActingSettings, Comparison
+from composite_flow_paper.acting.settings import Comparison, WaysSettings
 from composite_flow_paper.figure5.report import compared, curve_summary
 from composite_flow_paper.figure5.team import Panel, group_of
 from composite_flow_paper.shared.cells import Results, of_group
@@ -14,7 +14,7 @@ LEVEL = 0.05
 _UNKNOWN = {"difference": None, "interval": None, "p_value": None, "adjusted": None, "verdict": "not measured"}
 
 
-def summarise(settings: ActingSettings, results: Results) -> dict[str, Any]:
+def summarise(settings: WaysSettings, results: Results) -> dict[str, Any]:
     """Everything that tables and pictures show, of the cells that are there."""
     cells = {
         world.name: {way: of_group(results, group_of(world.name, way)) for way in settings.ways}

@@ -34,7 +34,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class ActingSettings:
+class WaysSettings:
     """What the experiment depends on.
 
     Attributes:

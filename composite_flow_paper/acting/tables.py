@@ -6,7 +6,7 @@ from typing import Any
 from composite_flow.files.plain_table import PlainTable
 from composite_flow_paper.acting.report import LEVEL
 from composite_flow_paper.figure5.report import signed
-from composite_flow_paper.figure5.tables import MEASURES, curve_title, within
+from composite_flow_paper.figure5.tables import MEASURES, curve_title, number_or_none, within
 
 
 def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
@@ -25,8 +25,8 @@ def _reached(name: str, world: Mapping[str, Any]) -> PlainTable:
     rows = [
         [
             curve_title(way), part["seeds"], f"{part['weights']:,}", within(part["final"]),
-            _number(part["final_psnr"], ".1f"), _number(part["messages"] or None, "g"),
-            _number(part["message_bytes"] or None, ",g"), f"{part['steps_per_second']:,.0f}",
+            number_or_none(part["final_psnr"], ".1f"), number_or_none(part["messages"] or None, "g"),
+            number_or_none(part["message_bytes"] or None, ",g"), f"{part['steps_per_second']:,.0f}",
         ]
         for way, part in world["curves"].items()
     ]  # fmt: skip
@@ -50,7 +50,3 @@ def _compared(comparisons: Sequence[Mapping[str, Any]]) -> PlainTable:
         for one in comparisons
     ]  # fmt: skip
     return title, ["world", "claim", "difference", "p", "adjusted", "corrected"], rows
-
-
-def _number(value: float | None, form: str) -> str | None:
-    return None if value is None else format(value, form)

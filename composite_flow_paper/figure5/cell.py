@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from composite_flow.metrics import decibels
-from composite_flow.model import MODEL_FILE, Model, load
+from composite_flow.model import Model
 from composite_flow.policy.curves import Row, recent
 from composite_flow.policy.evaluation import PolicyEvaluation, evaluate_policy
-from composite_flow.policy.pretraining import pretrained
+from composite_flow.policy.pretraining import pretrained_in
 from composite_flow.policy.run import train_policy
 from composite_flow.policy.saving import start_or_resume
 from composite_flow.policy.trained import TrainedPolicy
@@ -23,10 +23,6 @@ from composite_flow.problems.base import Problem, tells_wins
 from composite_flow.problems.smax_sight import OtherSight
 from composite_flow_paper.figure5.team import Team, weights_that_act
 from composite_flow_paper.shared.cells import Progress, Workspace, told_steps
-
-INFERENCE_FOLDER = "inference"
-"""In a policy's run, the run of what its agents infer by, where that learns before the policy."""
-_PRETRAIN = 2**32 - 7  # folded into the key; no update has this number
 
 
 def compute(team: Team, workspace: Workspace) -> dict[str, Any]:
@@ -56,15 +52,12 @@ def compute(team: Team, workspace: Workspace) -> dict[str, Any]:
 
 
 def learned_before(team: Team, problem: Problem, workspace: Workspace) -> Model | None:
-    """What a team infers by, where it learns before the policy: as the run's folder has it, or learned now."""
+    """What a team infers by, where it learns before the policy."""
     if not team.learns_before:
         return None
-    folder, key = team.folder(workspace.folder) / INFERENCE_FOLDER, jax.random.key(team.seed)
-    if not workspace.overwrite and (folder / MODEL_FILE).exists():
-        return load(folder)
     options: dict[str, Any] = {"resume": not workspace.overwrite, "overwrite": workspace.overwrite}
-    options |= {"folder": folder, "progress": told_steps(workspace.progress)}
-    return pretrained(problem, team.config, team.pretraining, key=jax.random.fold_in(key, _PRETRAIN), **options)
+    run, progress = team.folder(workspace.folder), told_steps(workspace.progress)
+    return pretrained_in(run, problem, team.config, team.pretraining, team.seed, progress=progress, **options)
 
 
 def measure_of(problem: Problem) -> str:

@@ -33,7 +33,7 @@ def tables(summary: Mapping[str, Any]) -> Sequence[PlainTable]:
     found = []
     for name, world in summary["worlds"].items():
         if world["curves"]:
-            found += [reached_content(name, world), _compared_content(name, world)]
+            found += [_reached_content(name, world), _compared_content(name, world)]
             changes = [change for curve in world["curves"].values() for change in curve["changed"]]
             found += [_changed_content(name, world, list(dict.fromkeys(changes)))] if changes else []
     found += [_corrected_content(summary["corrected"])] if summary["corrected"] else []
@@ -68,7 +68,7 @@ def _overall_content(overall: Mapping[str, Any]) -> PlainTable:
     return title, ["", "share"], rows
 
 
-def reached_content(name: str, world: Mapping[str, Any]) -> PlainTable:
+def _reached_content(name: str, world: Mapping[str, Any]) -> PlainTable:
     measure = MEASURES[world["measure"]]
     unseen = "Not collectively observable: some living enemy is often seen by nobody.\n"
     title = (
@@ -81,9 +81,9 @@ def reached_content(name: str, world: Mapping[str, Any]) -> PlainTable:
         [
             curve_title(curve), part["seeds"], f"{part['weights']:,}", within(part["final"]),
             within({"mean": part["final"]["interquartile_mean"], "interval": part["final"]["bootstrap"]}),
-            _number(part["final_psnr"], ".1f"), _number(part["final_certain"], ".0%"),
-            _number(part["final_right_when_certain"], ".0%"), _number(part["messages"] or None, "g"),
-            _number(part["message_bytes"] or None, ",g"), f"{part['steps_per_second']:,.0f}",
+            number_or_none(part["final_psnr"], ".1f"), number_or_none(part["final_certain"], ".0%"),
+            number_or_none(part["final_right_when_certain"], ".0%"), number_or_none(part["messages"] or None, "g"),
+            number_or_none(part["message_bytes"] or None, ",g"), f"{part['steps_per_second']:,.0f}",
         ]
         for curve, part in world["curves"].items()
     ]  # fmt: skip
@@ -121,6 +121,7 @@ def _changed_content(name: str, world: Mapping[str, Any], changes: list[str]) ->
 
 
 def curve_title(curve: str) -> str:
+    """A curve's name, and what its actors see."""
     return f"{curve} ({TITLES[curve]})"
 
 
@@ -132,5 +133,6 @@ def within(part: Mapping[str, Any] | None) -> str | None:
     return f"{part['mean']:.3g}" + ("" if low is None else f" ({low:.3g} to {high:.3g})")
 
 
-def _number(value: float | None, form: str) -> str | None:
+def number_or_none(value: float | None, form: str) -> str | None:
+    """A number in this form, where there is one."""
     return None if value is None else format(value, form)

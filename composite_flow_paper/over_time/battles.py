@@ -1,6 +1,6 @@
 """A cell of this experiment: what carrying the team's last estimate adds in battles, where no exact filter is known.
 
-Each network hears all living agents of the same new episodes: a chain that carries and reads histories of one step,
+Each network hears all agents of the same new episodes: a chain that carries and reads histories of one step,
 fusion of histories of one step, and fusion of as long histories as Table 1's.
 """
 

@@ -9,6 +9,7 @@ import pytest
 import composite_flow as cf
 from composite_flow.baselines.training import num_parameters
 from composite_flow.files.plain_json import read_json
+from composite_flow.policy import pretraining
 from composite_flow.policy.evaluation import evaluate_policy
 from composite_flow_paper.acting.experiment import EXPERIMENT
 from composite_flow_paper.acting.report import decided
@@ -91,8 +92,8 @@ def test_a_team_learns_to_infer_and_then_to_act_and_goes_on_where_it_was_killed(
         learned.append(before(*arguments, **options))
         return learned[-1]
 
-    before = figure5.pretrained
-    monkeypatch.setattr(figure5, "pretrained", pretrain)
+    before = pretraining.pretrained
+    monkeypatch.setattr(pretraining, "pretrained", pretrain)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(figure5, "train_policy", kill)
         run(EXPERIMENT, settings, tmp_path, progress=quiet)

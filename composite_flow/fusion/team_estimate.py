@@ -1,6 +1,7 @@
 """What a team says together: a mean and a variance of each feature, and intervals."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax

@@ -64,10 +64,17 @@ class RidgeByAge(eqx.Module):
 
     maps: tuple[Ridge, ...]
 
+    def __call__(self, columns: Columns, known: Int[np.ndarray, " rows"]) -> Float[np.ndarray, "rows groups targets"]:
+        """ŝ of each row, by the maps of as many known steps as it has, 1 to H."""
+        found = np.stack([ridge(columns) for ridge in self.maps])
+        return found[known - 1, np.arange(len(columns))]
+
     def estimates(self, dataset: HistoryDataset, steps: Steps) -> Float[np.ndarray, "steps groups state"]:
         """ŝ at steps of a dataset, scaled."""
-        known, found = known_steps(dataset, steps), [ridge.estimates(dataset, steps) for ridge in self.maps]
-        return np.stack(found)[known - 1, np.arange(len(steps))]
+        known, together = known_steps(dataset, steps), len(self.maps[0].centre) == 1
+        places = range(0, len(steps), _AT_ONCE)
+        blocks = zip(places, _blocks(dataset, steps, together), strict=True)
+        return np.concatenate([self(columns, known[first : first + len(columns)]) for first, (columns, _) in blocks])
 
 
 class Moments(eqx.Module):

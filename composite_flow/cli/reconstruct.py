@@ -53,6 +53,7 @@ def reconstruct(
     target = out / ESTIMATES_FILE
     refuse_existing(target, overwrite=shared.overwrite)
     opened = open_run(run, data)
+    chosen_by_itself = by is None
     by = by or ("composite" if opened.model.has_denoiser else "fusion")
     steps = choose_steps(opened.dataset, opened.dataset.num_steps if joint is None else joint, shared.seed)
     about = {"run": str(run), "data": str(data), "part": opened.part, "seed": shared.seed, "by": by}
@@ -70,6 +71,8 @@ def reconstruct(
     if by == "composite":
         result["accepted"] = accepted / done
     rows = [(name.replace("_", " "), value) for name, value in result.items()]
+    if chosen_by_itself and by == "composite" and opened.model.fusion is not None:
+        rows.append(("learned as well", "--by fusion, in one message an agent; `evaluate` tells which errs less"))
     show(result, [table(f"Reconstructed {part_in_words(opened)} of {data}", ("", "value"), rows)], as_json=shared.json)
 
 

@@ -1,4 +1,7 @@
-"""Ridge regression at Table 1's default, beside fusion: linear, of all histories and of each agent's own."""
+"""Ridge regression at Table 1's default, beside fusion: linear, of all histories and of each agent's own.
+
+There is a map for each number of steps that histories hold, as early in a battle they hold fewer.
+"""
 
 from typing import Any
 
@@ -6,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from composite_flow.baselines.ridge import fit_ridge
+from composite_flow.baselines.ridge import RidgeByAge, fit_ridge_by_age
 from composite_flow.data.dataset import JointBatch
 from composite_flow_paper.shared.cells import Workspace
 from composite_flow_paper.table1.cell import Setting, Table1Settings, divided, judged
@@ -17,17 +20,22 @@ def compute_ridge(settings: Table1Settings, setting: Setting, seed: int, workspa
     played, division = divided(settings.worlds, setting, seed, workspace)
     layout = division.train.layout
     options = {"most_steps": setting.samples}
-    together = fit_ridge(division.train, division.validation, together=True, **options)
-    each = fit_ridge(division.train, division.validation, together=False, **options)
+    together = fit_ridge_by_age(division.train, division.validation, together=True, **options)
+    each = fit_ridge_by_age(division.train, division.validation, together=False, **options)
 
     def estimate(joint: JointBatch) -> dict[str, Float[Array, "steps _ state"]]:
         own = np.asarray(layout.encode_own(joint.structured), np.float64)
-        found = {"joint": together(own.reshape(len(own), 1, -1)), "individual": each(own)}
+        known = np.asarray(joint.structured.mask).any(axis=1).sum(axis=1)
+        found = {"joint": together(own.reshape(len(own), 1, -1), known), "individual": each(own, known)}
         return {name: jnp.asarray(values, jnp.float32) for name, values in found.items()}
 
     return {
         "world": played.facts,
-        "parameters": together.weights.size + together.mean.size,
-        "penalties": {"joint": together.penalty, "individual": each.penalty},
+        "parameters": sum(ridge.weights.size + ridge.mean.size for ridge in together.maps),
+        "penalties": {"joint": _penalties(together), "individual": _penalties(each)},
         **judged(settings, division, seed, estimate, None),
     }
+
+
+def _penalties(ridge: RidgeByAge) -> list[float]:
+    return [one.penalty for one in ridge.maps]

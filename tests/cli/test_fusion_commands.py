@@ -179,6 +179,13 @@ def test_the_default_is_composite_diffusion_where_there_is_a_denoiser(runs, ever
     assert call(capsys, "reconstruct", everything, runs / "data", "--joint", 2, "--out", out)["by"] == "composite"
 
 
+@pytest.mark.parametrize("by", [(), ("--by", "composite")])
+def test_whoever_did_not_choose_hears_that_fusion_was_learned_as_well(runs, everything, capsys, by):
+    arguments = ["reconstruct", everything, runs / "data", "--joint", 2, "--out", runs / f"told-{len(by)}", *by]
+    assert cli.main(list(map(str, arguments))) == 0
+    assert ("--by fusion" in " ".join(capsys.readouterr().out.split())) == (not by)
+
+
 @pytest.mark.parametrize(
     ("by", "sentence"),
     [

@@ -11,12 +11,15 @@ keeps the two together. The denoiser is conditioned on both. That much is taken 
 open or what differs here:
 
 - e reads the histories of all agents (GlobeDiff: an agent's observations, or what it gets from others).
-- D is fully connected, in the place of a U-Net, and has Karras's form (Karras et al. 2022): with centred
-  states of standard deviation ς, D = s̄ + c y + ς σ F/√(σ² + ς²), c = ς²/(σ² + ς²), and w such that F's error counts
-  alike at every σ. log σ is uniform in [log 0.05, log 3]; GlobeDiff's noise levels are discrete.
+- D is fully connected, in the place of a U-Net, and has Karras's form (Karras et al. 2022) about a mean m and a
+  variance v of each feature, linear and log-linear in (e, z), which start at the states' own:
+  D = m + c (y − m) + √v σ F/√(σ² + v), c = v/(σ² + v). About the states' own mean and variance throughout samples
+  are five decibels worse in battles: F has to take out again the noise that c lets through.
+  log σ is uniform in [log 0.05, log 3]; GlobeDiff's noise levels are discrete.
 - In the continuous limit ½ ∫ d(1/σ²) ‖s − D‖² is the diffusion's part of the variational bound, which for log σ uniform
   is log(σ_max/σ_min) E_σ ‖s − D‖²/σ². With the weight of the divergence above the loss is that bound, in other units,
-  but for w(σ) = 1/σ² + 1/ς², which counts large noise more. GlobeDiff's own weight is not known to us.
+  but for w(σ) = 1/σ² + 1/ς², which counts large noise more; ς is the states' standard deviation. GlobeDiff's own weight
+  is not known to us.
 - Samples are drawn by 30 ancestral steps (`fusion/team_sampling.py`).
 """
 
@@ -33,9 +36,12 @@ from composite_flow.network import check_sizes, scaling_range, uniform_weights
 
 _LOG_RANGE = (math.log(LAST_SIGMA), math.log(LARGEST_SIGMA))
 _LARGEST_LOG = 5.0  # of the latent's standard deviations; no fit needs more
+_VARIANCES = (-8.0, 4.0)  # of log v/ς²
 
 Gaussian = tuple[Float[Array, " latent"], Float[Array, " latent"]]
 """A mean and the logarithm of a standard deviation, of each of the latent's numbers."""
+Conditioned = tuple[Float[Array, "depth width"], Float[Array, " state"], Float[Array, " state"]]
+"""The denoiser's biases, m and v."""
 
 
 class LatentDiffusion(eqx.Module):
@@ -47,6 +53,7 @@ class LatentDiffusion(eqx.Module):
         prior: weights of μ and log ρ, linear in e.
         posterior: e and s to δ and log κ.
         denoiser: (e, z) and (y, log σ) to F.
+        moments, variance_bias: weights of (m − s̄)/ς and of log v/ς², side by side, and the bias of the latter.
         mean, scale: s̄ and ς of the training states; not trained.
         history_minimum, history_maximum: range of each column of all histories side by side; not trained.
     """
@@ -56,6 +63,8 @@ class LatentDiffusion(eqx.Module):
     prior: Float[Array, "width latent_twice"]
     posterior: MessageNetwork
     denoiser: MessageNetwork
+    moments: Float[Array, "message two_state"]
+    variance_bias: Float[Array, " state"]
     mean: Float[Array, " state"]
     scale: Float[Array, ""]
     history_minimum: Float[Array, " joint"]
@@ -72,7 +81,8 @@ class LatentDiffusion(eqx.Module):
         *,
         key: PRNGKeyArray,
     ):
-        """Draw the weights from U[−1, 1] / √fan_in; the prior starts at N(0, I), the posterior at the prior, F at 0.
+        """Draw the weights from U[−1, 1] / √fan_in; the prior starts at N(0, I), the posterior at the prior, F at 0,
+        m and v at s̄ and ς².
 
         Args:
             history_range: smallest and largest value of each column of all histories side by side.
@@ -92,6 +102,7 @@ class LatentDiffusion(eqx.Module):
         self.encoder_biases, self.prior = jnp.zeros((2, width)), jnp.zeros((width, 2 * latent_size))
         self.posterior = MessageNetwork(width, state_size, 2 * latent_size, width, 2, key=key_posterior)
         self.denoiser = MessageNetwork(width + latent_size, state_size + 1, state_size, width, depth, key=key_denoiser)
+        self.moments, self.variance_bias = jnp.zeros((width + latent_size, 2 * state_size)), jnp.zeros(state_size)
         self.mean, self.scale = mean, scale
         self.history_minimum, self.history_maximum = scaling_range(*history_range)
 
@@ -120,23 +131,27 @@ class LatentDiffusion(eqx.Module):
         moved, narrowed = jnp.split(self.posterior(self.posterior.condition(encoded), self._centred(state)), 2)
         return mean + moved, jnp.clip(log_scale + narrowed, -_LARGEST_LOG, _LARGEST_LOG)
 
-    def condition(self, history: Float[Array, " message"]) -> Float[Array, "depth width"]:
+    def condition(self, history: Float[Array, " message"]) -> Conditioned:
         """What depends on (e, z), which stand in the place of the history."""
-        return self.denoiser.condition(history)
+        moved, log_ratio = jnp.split(history @ self.moments, 2)
+        log_ratio = jnp.clip(log_ratio + self.variance_bias, *_VARIANCES)
+        mean, scale = jax.lax.stop_gradient((self.mean, self.scale))
+        return self.denoiser.condition(history), mean + scale * moved, scale**2 * jnp.exp(log_ratio)
 
     def at(self, sigma: float | Float[Array, ""]) -> "LatentDenoiser":
         """D(e, z, ·, σ)."""
         return LatentDenoiser(self, sigma)
 
-    def outputs(
-        self, context: Float[Array, "depth width"], y: Float[Array, " state"], sigma: float | Float[Array, ""]
-    ) -> tuple[Float[Array, " state"], Float[Array, " state"]]:
-        """c (y − s̄), and ς σ F/√(σ² + ς²) beside it."""
-        scale = jax.lax.stop_gradient(self.scale)
-        total = sigma**2 + scale**2
-        centred = y - jax.lax.stop_gradient(self.mean)
-        inputs = jnp.append(centred / jnp.sqrt(total), jnp.log(sigma))
-        return scale**2 / total * centred, scale * sigma / jnp.sqrt(total) * self.denoiser(context, inputs)
+    def denoised(
+        self, context: Conditioned, y: Float[Array, " state"], sigma: float | Float[Array, ""]
+    ) -> Float[Array, " state"]:
+        """D(e, z, y, σ)."""
+        biases, mean, variance = context
+        spread = jnp.sqrt(1.0 + (sigma / jax.lax.stop_gradient(self.scale)) ** 2)
+        inputs = jnp.append(self._centred(y) / spread, jnp.log(sigma))
+        total = sigma**2 + variance
+        kept = variance / total * (y - mean)
+        return mean + kept + sigma * jnp.sqrt(variance / total) * self.denoiser(biases, inputs)
 
     def _centred(self, state: Float[Array, " state"]) -> Float[Array, " state"]:
         return (state - jax.lax.stop_gradient(self.mean)) / jax.lax.stop_gradient(self.scale)
@@ -158,14 +173,13 @@ class LatentDenoiser(eqx.Module):
         """Number of features of the state."""
         return self.model.state_size
 
-    def condition(self, history: Float[Array, " message"]) -> Float[Array, "depth width"]:
+    def condition(self, history: Float[Array, " message"]) -> Conditioned:
         """What depends on (e, z)."""
         return self.model.condition(history)
 
-    def denoise(self, context: Float[Array, "depth width"], y: Float[Array, " state"]) -> Float[Array, " state"]:
+    def denoise(self, context: Conditioned, y: Float[Array, " state"]) -> Float[Array, " state"]:
         """E[s | y, e, z, σ]."""
-        kept, said = self.model.outputs(context, y, self.sigma)
-        return jax.lax.stop_gradient(self.model.mean) + kept + said
+        return self.model.denoised(context, y, self.sigma)
 
 
 def latent_divergence(posterior: Gaussian, prior: Gaussian) -> Float[Array, ""]:

@@ -74,6 +74,19 @@ def test_a_silent_denoiser_is_the_gaussian_one(key):
         np.testing.assert_allclose(built.at(sigma).denoise(context, y), expected, rtol=1e-5)
 
 
+def test_a_silent_denoiser_is_the_gaussian_one_about_what_histories_and_latent_say(key):
+    """With F = 0: E[s | y] of states N(m, v), (m − s̄)/ς and log v/ς² linear in (e, z)."""
+    built = LatentDiffusion(LIMITS, MEAN, SCALE, 8, 2, 4, key=key)
+    moments, bias = 0.1 * jax.random.normal(key, (12, 4)), jnp.array([-1.0, 0.5])
+    built = eqx.tree_at(lambda m: (m.moments, m.variance_bias), built, (moments, bias))
+    message, y = jnp.linspace(-1.0, 1.0, 12), np.array([1.0, -0.5])
+    said = np.asarray(message @ moments, np.float64)
+    m, v = np.asarray(MEAN) + 0.3 * said[:2], 0.09 * np.exp(said[2:] + np.asarray(bias))
+    for sigma in (0.05, 0.3, 3.0):
+        expected = (m / v + y / sigma**2) / (1 / v + 1 / sigma**2)
+        np.testing.assert_allclose(built.at(sigma).denoise(built.condition(message), y), expected, rtol=1e-4)
+
+
 def test_every_noise_level_counts_alike_in_the_loss(key):
     """With F = 0 and q = p: w(σ) ‖s − D‖² = ‖target of F‖², of mean 2 where states are N(s̄, ς²), whatever σ is."""
     built = LatentDiffusion(LIMITS, MEAN, SCALE, 8, 2, 4, key=key)
@@ -110,7 +123,7 @@ def test_samples_are_in_both_modes_and_nowhere_else(key):
     trained = train_baseline(
         lambda key: LatentDiffusion((history, history), jnp.full(2, 0.5), jnp.array(0.5), 32, 2, 2, key=key),
         JointPairs(dataset),
-        TrainingConfig(batch=128, steps=1000, learning_rate=4e-3, warmup=50, average=0.99, evaluate_every=1000),
+        TrainingConfig(batch=128, steps=2000, learning_rate=4e-3, warmup=50, average=0.99),
         key=key,
         losses=diffusion_losses,
     )

@@ -108,8 +108,7 @@ def mean_state(train: HistoryDataset) -> Float[Array, " state"]:
 def _shapes(ridge: RidgeByAge | Ridge) -> dict[str, Any]:
     if isinstance(ridge, RidgeByAge):
         return {"by_age": [_shapes(one) for one in ridge.maps]}
-    arrays = (ridge.centre, ridge.weights, ridge.mean)
-    return {"shapes": [list(part.shape) for part in arrays], "penalty": ridge.penalty}
+    return {"shapes": [list(part.shape) for part in jax.tree.leaves(ridge)]}
 
 
 def _empty_ridge(settings: dict[str, Any] | None) -> RidgeByAge | Ridge | None:
@@ -121,5 +120,4 @@ def _empty_ridge(settings: dict[str, Any] | None) -> RidgeByAge | Ridge | None:
 
 
 def _empty_map(settings: dict[str, Any]) -> Ridge:
-    centre, weights, mean = (np.zeros(shape, np.float32) for shape in settings["shapes"])
-    return Ridge(centre, weights, mean, settings["penalty"])
+    return Ridge(*(np.zeros(shape, np.float32) for shape in settings["shapes"]))

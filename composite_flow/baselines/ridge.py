@@ -3,7 +3,8 @@
     ŝ = s̄ + (x − x̄) W,      W = argmin Σ ‖s − ŝ‖² / N + α Σ_j v_j ‖W_j‖²,      v_j the variance of column j
 
 from the histories of all agents side by side, which shows them to each other, or from each agent's own. α is chosen on
-validation data. Columns that do not vary in training, such as who an agent is, are not read.
+validation data, of each feature by itself: a feature that nobody knows would choose it for all others. Columns that do
+not vary in training, such as who an agent is, are not read.
 
 Early in an episode histories hold fewer steps, and zeros in the place of those that they lack; one map for all would
 have to serve both. `fit_ridge_by_age` has a map for each number of steps that are known.
@@ -11,11 +12,12 @@ have to serve both. `fit_ridge_by_age` has a map for each number of steps that a
 Cost: the moments of N training steps, N · columns² products, and for each α a system of as many equations as columns.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from composite_flow.data.dataset import HistoryDataset
 from composite_flow.errors import InputError, TooLargeError
@@ -36,13 +38,13 @@ class Ridge(eqx.Module):
         centre: x̄.
         weights: W.
         mean: s̄, one for all groups where they have the same targets.
-        penalty: α.
+        penalties: α of each feature, by group; None of maps that were kept before these were chosen one by one.
     """
 
     centre: Float[np.ndarray, "groups columns"]
     weights: Float[np.ndarray, "groups columns targets"]
     mean: Float[np.ndarray, "groups_or_one targets"]
-    penalty: float = eqx.field(static=True)
+    penalties: Float[np.ndarray, "groups targets"] | None = None
 
     def __call__(self, columns: Columns) -> Float[np.ndarray, "rows groups targets"]:
         """ŝ of each row, by each map."""
@@ -119,16 +121,37 @@ class Moments(eqx.Module):
         ridge = penalty * np.eye(scale.shape[1])[None]
         correlation = self.products / scale[:, :, None] / scale[:, None, :]
         weights = np.linalg.solve(correlation + ridge, self.with_targets / scale[:, :, None]) / scale[:, :, None]
-        return Ridge(self.centre, weights, self.mean, penalty)
+        return Ridge(self.centre, weights, self.mean, np.full((len(weights), weights.shape[2]), penalty))
 
 
 def best_ridge(moments: Moments, held_out: Iterable[tuple[Columns, Targets]]) -> Ridge:
-    """The minimum for the α that errs least on held-out rows."""
+    """The minimum for the α by which each feature errs least on held-out rows."""
     found = [moments.solved(penalty) for penalty in PENALTIES]
-    errors = np.zeros(len(found))
+    chosen = np.argmin(squared_errors(found, held_out), axis=0)
+    places = np.ix_(*map(np.arange, chosen.shape))
+    weights = np.stack([np.swapaxes(ridge.weights, 1, 2) for ridge in found])[chosen, *places]
+    return Ridge(moments.centre, np.swapaxes(weights, 1, 2), moments.mean, np.asarray(PENALTIES)[chosen])
+
+
+def squared_errors(
+    ridges: Sequence[Ridge], held_out: Iterable[tuple[Columns, Targets]]
+) -> Float[np.ndarray, "ridges groups targets"]:
+    """Of each ridge, group and feature the sum over held-out rows."""
+    totals: Any = 0.0
     for columns, targets in held_out:
-        errors += [np.sum((ridge(columns) - targets) ** 2) for ridge in found]
-    return found[int(np.argmin(errors))]
+        totals = totals + np.stack([np.sum((ridge(columns) - targets) ** 2, axis=0) for ridge in ridges])
+    return totals
+
+
+def best_of_each(own: Ridge, other: Ridge, own_is_better: Bool[np.ndarray, "groups targets"]) -> Ridge:
+    """One map that estimates each feature as the better of two does."""
+    weights = np.where(own_is_better[:, None], own.weights, other.weights)
+    # what the other says at this centre, so that one centre serves both
+    mean = np.where(own_is_better, own.mean, other(own.centre[None])[0])
+    if own.penalties is None or other.penalties is None:
+        return Ridge(own.centre, weights, mean)
+    penalties = np.where(own_is_better, own.penalties, other.penalties)
+    return Ridge(own.centre, weights, mean, penalties)
 
 
 def fit_ridge(
@@ -158,7 +181,7 @@ def fit_ridge(
 def fit_ridge_by_age(
     train: HistoryDataset, validation: HistoryDataset, *, together: bool, most_steps: int = MOST_STEPS
 ) -> RidgeByAge:
-    """Fit a map for each number of known steps; that of all steps stays where it errs less on validation steps.
+    """Fit a map for each number of known steps; of each feature that of all steps stays where it errs less there.
 
     Arguments and errors as in `fit_ridge`.
     """
@@ -174,8 +197,8 @@ def fit_ridge_by_age(
         if len(ours) < 2 or not len(judged):
             return common
         own = best_ridge(Moments.of(_blocks(train, ours, together)), _blocks(validation, judged, together))
-        errors = [_squared_error(ridge, validation, judged, together) for ridge in (own, common)]
-        return own if errors[0] < errors[1] else common
+        errors = squared_errors((own, common), _blocks(validation, judged, together))
+        return best_of_each(own, common, errors[0] < errors[1])
 
     return RidgeByAge(tuple(of_age(age + 1) for age in range(train.layout.length)))
 
@@ -188,10 +211,6 @@ def _affordable(most_steps: int, columns: int, groups: int) -> int:
 def known_steps(dataset: HistoryDataset, steps: Steps) -> Int[np.ndarray, " steps"]:
     """How many steps the histories at these steps hold, 1 to H: as many as there were in the episode."""
     return np.minimum(np.asarray(steps) - np.asarray(dataset.windows.starts)[steps] + 1, dataset.layout.length)
-
-
-def _squared_error(ridge: Ridge, dataset: HistoryDataset, steps: Steps, together: bool) -> float:
-    return float(sum(np.sum((ridge(columns) - targets) ** 2) for columns, targets in _blocks(dataset, steps, together)))
 
 
 def _blocks(dataset: HistoryDataset, steps: Steps, together: bool) -> Iterator[tuple[Columns, Targets]]:

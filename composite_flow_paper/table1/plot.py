@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from composite_flow.plots.style import BLUE, FAINT, INK, MUTED, ORANGE, save_figure, styled
 from composite_flow_paper.experiment import Result
+from composite_flow_paper.table1.beside import draw_beside
 
 TITLES = {
     "width": "network width",
@@ -25,6 +26,11 @@ HIGHEST = 16.0
 
 
 def draw(result: Result, out: Path) -> list[Path]:
+    """The columns; and, beyond the paper, what reads the same histories as fusion."""
+    return [*draw_columns(result, out), *draw_beside(result.summary["beyond"], out)]
+
+
+def draw_columns(result: Result, out: Path) -> list[Path]:
     """A panel for each group of columns; the gaps of train and test with intervals, the paper's beside them."""
     columns = result.summary["columns"]
     panels = [(name, list(group)) for name, group in groupby(columns, key=lambda column: column["panel"])]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from composite_flow.baselines.ridge import RidgeByAge, fit_ridge_by_age
+from composite_flow.baselines.ridge import fit_ridge_by_age
 from composite_flow.data.dataset import JointBatch
 from composite_flow_paper.shared.cells import Workspace
 from composite_flow_paper.table1.cell import Setting, Table1Settings, divided, judged
@@ -32,10 +32,5 @@ def compute_ridge(settings: Table1Settings, setting: Setting, seed: int, workspa
     return {
         "world": played.facts,
         "parameters": sum(ridge.weights.size + ridge.mean.size for ridge in together.maps),
-        "penalties": {"joint": _penalties(together), "individual": _penalties(each)},
         **judged(settings, division, seed, estimate, None),
     }
-
-
-def _penalties(ridge: RidgeByAge) -> list[float]:
-    return [one.penalty for one in ridge.maps]

@@ -7,7 +7,7 @@ import pytest
 
 import composite_flow as cf
 from composite_flow.baselines import ridge
-from composite_flow.baselines.ridge import PENALTIES, fit_ridge, fit_ridge_by_age, known_steps
+from composite_flow.baselines.ridge import PENALTIES, Ridge, best_of_each, fit_ridge, fit_ridge_by_age, known_steps
 from composite_flow.errors import TooLargeError
 
 STEPS, AGENTS, SIZE = 300, 2, 3
@@ -42,7 +42,7 @@ def test_a_state_that_is_linear_in_all_histories_is_found_by_these_alone(seen):
     train, test = halves(dataset_of(seen, states))
     joint = test.joint(test.steps)
     found = fit_ridge(train, test, together=True)
-    assert found.penalty == PENALTIES[0]
+    assert np.all(found.penalties == PENALTIES[0])
     np.testing.assert_allclose(found.estimates(test, np.asarray(test.steps))[:, 0], joint.states, atol=1e-4)
     own = fit_ridge(train, test, together=False).estimates(test, np.asarray(test.steps))
     assert own.shape == (test.num_steps, AGENTS, SIZE)
@@ -74,7 +74,19 @@ def test_the_penalty_is_the_best_on_validation_data(seen):
     """States that have nothing to do with histories want the largest."""
     states = np.random.default_rng(1).random((STEPS, SIZE))
     train, validation = halves(dataset_of(seen, states))
-    assert fit_ridge(train, validation, together=True).penalty == PENALTIES[-1]
+    assert np.all(fit_ridge(train, validation, together=True).penalties == PENALTIES[-1])
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_feature_that_nobody_knows_chooses_no_penalty_for_others(seen, together):
+    """Large noise wants the largest penalty, beside it what is linear in histories the smallest; each is as alone."""
+    noise = np.random.default_rng(1).random(STEPS)
+    train, validation = halves(dataset_of(seen, np.stack([noise, seen[:, 0, 0]], axis=1)))
+    found, steps = fit_ridge(train, validation, together=together), np.asarray(validation.steps)
+    np.testing.assert_array_equal(found.penalties[0], [PENALTIES[-1], PENALTIES[0]])
+    alone = halves(dataset_of(seen, seen[:, 0, :1]))
+    expected = fit_ridge(*alone, together=together).estimates(alone[1], steps)[:, 0, 0]
+    np.testing.assert_allclose(found.estimates(validation, steps)[:, 0, 1], expected, atol=1e-5)
 
 
 def test_too_many_columns_are_refused(seen, monkeypatch):
@@ -122,3 +134,17 @@ def test_where_too_little_is_seen_of_beginnings_the_common_map_stays(seen):
     found, common = fit_ridge_by_age(train, later, together=True), fit_ridge(train, later, together=True)
     np.testing.assert_array_equal(found.maps[0].weights, common.weights)
     assert len(fit_ridge_by_age(*halves(dataset_of(seen, states)), together=True).maps) == 1
+
+
+def test_each_feature_is_of_the_better_of_two_maps():
+    """ŝ of each feature by its own map, whatever centre the maps have."""
+    random = np.random.default_rng(0)
+    one, other = (
+        Ridge(random.normal(size=(2, 4)), random.normal(size=(2, 4, 3)), random.normal(size=(1, 3)), np.full((2, 3), p))
+        for p in (0.1, 0.2)
+    )
+    better = random.random((2, 3)) < 0.5
+    columns = random.normal(size=(5, 2, 4))
+    found = best_of_each(one, other, better)
+    np.testing.assert_allclose(found(columns), np.where(better, one(columns), other(columns)), atol=1e-12)
+    np.testing.assert_array_equal(found.penalties, np.where(better, 0.1, 0.2))

@@ -325,7 +325,8 @@ def test_every_table_says_what_nobody_sees(swept, episodes):
     assert (
         text.count("not collectively observable") == 2 and "Common information" in text and f"| {share:.0%} |" in text
     )
-    assert all((out / f"table1.{kind}").stat().st_size > 10_000 for kind in ("svg", "png"))
+    pictures = [out / f"{name}.{kind}" for name in ("table1", "beside") for kind in ("svg", "png")]
+    assert all(path.stat().st_size > 10_000 for path in pictures)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ nobody. Some of them also feature by feature, in the state's own units.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -16,10 +16,12 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from composite_flow.analysis.feature_errors import FeatureErrors, feature_errors
 from composite_flow.analysis.filtered import filtered_at
 from composite_flow.analysis.risk_coverage import RiskCoverage, risk_coverage
+from composite_flow.analysis.telling_apart import ToldApart, tell_apart
 from composite_flow.baselines.linear import LinearEstimates
 from composite_flow.baselines.ridge import known_steps
 from composite_flow.composite.rule import DEFINITION_6, ParallelMean, message_bytes
 from composite_flow.data.dataset import HistoryDataset
+from composite_flow.data.scaling import Scaling
 from composite_flow.evaluation import Evaluation, scores_of
 from composite_flow.fusion.chain_estimate import pass_on, random_orders
 from composite_flow.fusion.evaluation import FusionEvaluation
@@ -61,13 +63,19 @@ class Comparison:
         ways: what was measured.
         left_out: what was not, and why.
         errors: of some of them, feature by feature.
-        answering: what is gained where fusion answers only if it is sure; None where it was not learned.
+        apart: which of them these joint histories tell apart, and which features nobody knows.
+        answering: what is gained where fusion answers only if it is sure, in the features that are known; None where it
+            was not learned.
+        sample_spread: of joint samples √((1 + 1/S) Σ σ²/Σ e²), with σ² the variance of S samples of a joint history
+            and e the error of their mean: 1 of samples of the exact posterior, less where they are surer than right.
     """
 
     ways: dict[str, Way]
     left_out: dict[str, str]
     errors: FeatureErrors
+    apart: ToldApart
     answering: RiskCoverage | None = None
+    sample_spread: float | None = None
 
 
 def compare_ways(
@@ -94,9 +102,10 @@ def compare_ways(
     joint = dataset.joint(steps)
     ways = {} if evaluation is None else composite_ways(evaluation)
     estimates = {} if evaluation is None else {"composite": evaluation.estimates.samples}
-    types, fused = find_types(np.asarray(joint.states), dataset.windows.declared_types), None
+    types, fused, spread = find_types(np.asarray(joint.states), dataset.windows.declared_types), None, None
     if model.fusion is not None and fusion is not None:
-        ways |= fusion_ways(model.fusion, fusion, joint.histories, joint.states, key=key)
+        found, spread = fusion_ways(model.fusion, fusion, joint.histories, joint.states, key=key)
+        ways |= found
         ways |= filter_way(model.fusion, dataset, steps, joint.states, key=jax.random.fold_in(key, 1))
         types = model.fusion.answers.prior.types
         fused = model.fuse_batch(joint.histories, check=model.fusion.is_watched)
@@ -107,23 +116,37 @@ def compare_ways(
     left_out = _NO_LINEAR if linear is None else linear.left_out
     episodes = np.asarray(dataset.windows.episode_of_step)[steps]
     errors = feature_errors(estimates, joint.states, types, model.scaling, model.state_names, fused, episodes)
+    apart = tell_apart(estimates, joint.states, model.state_names, errors.used, episodes)
     whole = known_steps(dataset, steps) == dataset.layout.length
-    answering = None if fused is None else _answering(model, fused, joint.states, whole)
-    return Comparison(ways, {"ridge": left_out} if left_out else {}, errors, answering)
+    answering = None if fused is None else _answering(model, fused, joint.states, apart.known_places, whole, episodes)
+    return Comparison(ways, {"ridge": left_out} if left_out else {}, errors, apart, answering, spread)
 
 
 def _answering(
-    model: Model, fused: TeamEstimate, states: Float[Array, "joint state"], whole: Bool[np.ndarray, " joint"]
+    model: Model,
+    fused: TeamEstimate,
+    states: Float[Array, "joint state"],
+    known: Sequence[int],
+    whole: Bool[np.ndarray, " joint"],
+    episodes: Int[np.ndarray, " joint"],
 ) -> RiskCoverage:
-    """Of ‖ŝ − s‖, scaled, in the order of what fusion claims; `whole` says where all histories are."""
-    errors = np.asarray(jnp.linalg.norm(model.scaling.scale(fused.mean) - states, axis=1), np.float64)
-    uncertainty = np.asarray(fused.uncertainty, np.float64)
+    """Of ‖ŝ − s‖ over known features, scaled, in the order of what fusion claims; `whole` says where histories are."""
+    apart, span = np.asarray(model.scaling.scale(fused.mean) - states, np.float64), _span(model.scaling)
+    claimed = np.asarray(fused.variance, np.float64) / span**2
+    errors, uncertainty = (np.sqrt(np.sum(part[:, list(known)], axis=1)) for part in (apart**2, claimed))
     if fused.doubts is None:
         return risk_coverage(errors, uncertainty)
     accepted = np.asarray(fused.accepted)
     reasons = Counter(verdict.reason for verdict in fused.verdicts(np.flatnonzero(~accepted).tolist()))
     told = {"reasons": dict(reasons.most_common()), "refused_early": int(np.sum(~accepted & ~whole))}
+    told["refused_episodes"] = len(np.unique(episodes[~accepted]))
     return replace(risk_coverage(errors, uncertainty, accepted), **told)
+
+
+def _span(scaling: Scaling) -> Float[np.ndarray, " state"]:
+    """The range of each feature, by which scaled variances are those in its own units; 1 of constants."""
+    span = np.asarray(scaling.maximum, np.float64) - np.asarray(scaling.minimum, np.float64)
+    return np.where(span > 0, span, 1.0)
 
 
 def composite_ways(evaluation: Evaluation) -> dict[str, Way]:
@@ -151,8 +174,8 @@ def fusion_ways(
     states: Float[Array, "joint state"],
     *,
     key: PRNGKeyArray,
-) -> dict[str, Way]:
-    """Whole teams by summed answers, and by the chain and joint samples where these were learned.
+) -> tuple[dict[str, Way], float | None]:
+    """Whole teams by summed answers, and by the chain and joint samples where these were learned; the samples' spread.
 
     Args:
         fusion: what was learned.
@@ -166,11 +189,20 @@ def fusion_ways(
     if (chain := fusion.chain) is not None:
         means = pass_on(chain, histories, random_orders(key_orders, len(states), num_agents))
         found["chain"] = _way(means, states, num_agents, num_agents, message_bytes(chain.rule, chain.state_size))
+    spread = None
     if fusion.team_denoiser is not None:
-        means = jnp.mean(fusion.sample_each(histories, JOINT_SAMPLES, key_samples), axis=1)
+        samples = fusion.sample_each(histories, JOINT_SAMPLES, key_samples)
+        means, spread = jnp.mean(samples, axis=1), spread_of(samples, states)
         calls, sent = num_agents + JOINT_SAMPLES * _SAMPLER_STEPS, 4 * fusion.team_denoiser.values_sent
         found["mean_of_joint_samples"] = _way(means, states, calls, num_agents, sent)
-    return found
+    return found, spread
+
+
+def spread_of(samples: Float[Array, "joint samples state"], states: Float[Array, "joint state"]) -> float | None:
+    """`Comparison.sample_spread`; None where no mean errs."""
+    error = float(jnp.sum((jnp.mean(samples, axis=1) - states) ** 2))
+    variance = float(jnp.sum(jnp.var(samples, axis=1, ddof=1)))
+    return float(np.sqrt((1 + 1 / samples.shape[1]) * variance / error)) if error > 0 else None
 
 
 def filter_way(

@@ -5,7 +5,7 @@ binary features    share of the estimates on the wrong side of ½
 one of k           share of the estimates whose largest feature is not the true one
 
 Of numbers also how often the stated intervals of fusion contain the truth, and how wide they are; in which of them
-another way errs less, by more than chance; and which features make the squared error.
+another way errs less or more, by more than chance; and which features make the squared error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from composite_flow.analysis.telling_apart import by_episode, certainly_less
 from composite_flow.data.angles import angles_among
 from composite_flow.data.scaling import Scaling
 from composite_flow.fusion.features import FeatureTypes
@@ -25,7 +26,6 @@ QUANTILES = {"median": 0.5, "q90": 0.9, "q99": 0.99}
 LEVELS = (0.8, 0.9, 0.95)
 USED = ("fusion", "composite")
 """The ways by which a run is used, the first that there is; others are compared with it."""
-_CERTAIN = 2.0  # standard errors over episodes
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,10 @@ class FeatureErrors:
             of two.
         half_widths: for each number half the width of these intervals in its own units, in the median.
         wide_half_widths: the same, what one interval in ten exceeds.
-        ranges: of each number in training, in its own units; of angles the full circle.
         used: the way by which the run is used; None where nothing was learned.
         shares: of that way's squared error, scaled: what each feature makes of it.
-        better: for each other way the numbers in which its mean error is smaller, by more than two standard errors over
-            episodes; empty where there are too few episodes to tell.
+        better, worse: for each other way the numbers in which its mean error is smaller, and larger, by more than two
+            standard errors over episodes; empty where there are too few episodes to tell.
     """
 
     numbers: dict[str, dict[str, dict[str, float]]]
@@ -52,10 +51,10 @@ class FeatureErrors:
     covered: dict[str, dict[str, float]] = field(default_factory=dict)
     half_widths: dict[str, dict[str, float]] = field(default_factory=dict)
     wide_half_widths: dict[str, dict[str, float]] = field(default_factory=dict)
-    ranges: dict[str, float] = field(default_factory=dict)
     used: str | None = None
     shares: dict[str, float] = field(default_factory=dict)
     better: dict[str, list[str]] = field(default_factory=dict)
+    worse: dict[str, list[str]] = field(default_factory=dict)
 
 
 def feature_errors(
@@ -86,12 +85,12 @@ def feature_errors(
         for name, first, stop in _choices(types, names)
     }
     used = next((way for way in USED if way in estimates), None)
-    told: dict[str, Any] = {"used": used, "ranges": {name: measure.range for name, measure in measures.items()}}
+    told: dict[str, Any] = {"used": used}
     if used is not None:
         squared = np.asarray(jnp.mean((estimates[used] - states[:, None]) ** 2, axis=(0, 1)), np.float64)
         total = squared.sum()
         told["shares"] = dict(zip(names, (squared / total if total > 0 else squared).tolist(), strict=True))
-        told["better"] = _better(errors, used, np.arange(len(states)) if episodes is None else episodes)
+        told |= _compared(errors, used, np.arange(len(states)) if episodes is None else episodes)
     if fused is not None and measures and any(fused.promises(level) for level in LEVELS):
         kinds = ("covered", "half_widths", "wide_half_widths")
         told |= dict(zip(kinds, _intervals(fused, measures, types, truth[:, 0]), strict=True))
@@ -154,20 +153,21 @@ def _errors(measures: Mapping[str, Measure], found: np.ndarray, truth: np.ndarra
     return {name: one.apart(one.value(found), one.value(truth)) for name, one in measures.items()}
 
 
-def _better(errors: Mapping[str, dict[str, np.ndarray]], used: str, episodes: np.ndarray) -> dict[str, list[str]]:
-    """By the mean of each episode's steps, so that episodes count as the independent units that they are."""
-    _, of = np.unique(episodes, return_inverse=True)
-    counts = np.bincount(of)
-
-    def by_episode(error: np.ndarray) -> np.ndarray:
-        return np.bincount(of, error.mean(axis=1)) / counts
-
-    def certainly_less(way: str, name: str) -> bool:
-        less = by_episode(errors[used][name]) - by_episode(errors[way][name])
-        return len(less) > 1 and less.mean() > _CERTAIN * less.std(ddof=1) / np.sqrt(len(less))
-
-    found = {way: [name for name in errors[way] if certainly_less(way, name)] for way in errors if way != used}
-    return {way: names for way, names in found.items() if names}
+def _compared(
+    errors: Mapping[str, dict[str, np.ndarray]], used: str, episodes: np.ndarray
+) -> dict[str, dict[str, list[str]]]:
+    """The numbers in which each other way errs less than the one that is used, and more, by more than chance."""
+    means = {
+        way: {name: by_episode(error.mean(axis=1), episodes) for name, error in found.items()}
+        for way, found in errors.items()
+    }
+    others = [way for way in means if way != used]
+    better = {way: [n for n, error in means[way].items() if certainly_less(error, means[used][n])] for way in others}
+    worse = {way: [n for n, error in means[way].items() if certainly_less(means[used][n], error)] for way in others}
+    return {
+        kind: {way: names for way, names in found.items() if names}
+        for kind, found in (("better", better), ("worse", worse))
+    }
 
 
 def _quantiles(errors: np.ndarray) -> dict[str, float]:

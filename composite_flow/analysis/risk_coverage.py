@@ -31,6 +31,7 @@ class RiskCoverage:
         error_accepted, error_refused: mean error of these and of all others; None where there are none.
         reasons: how many estimates are refused for each reason.
         refused_early: how many of them at steps at which histories are not yet whole.
+        refused_episodes: of how many episodes they are.
     """
 
     risk: dict[str, float]
@@ -42,6 +43,7 @@ class RiskCoverage:
     error_refused: float | None = None
     reasons: dict[str, int] = field(default_factory=dict)
     refused_early: int = 0
+    refused_episodes: int = 0
 
 
 def risk_coverage(

@@ -1,7 +1,7 @@
 """What a file or folder of this library holds, as it says itself: read from descriptions, nothing is computed."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +116,15 @@ def _model(stored: Contents, shapes: dict[str, tuple[int, ...]]) -> Contents:
         "checks": {"radius": stored["radius"]},
         "last_point": _last(stored),
         "split": split,
+        "agent_names": _numbered(layout.get("agent_names")),
         "state_names": stored["state_names"],
         "units": about.get("units") or None,
     }
+
+
+def _numbered(names: Sequence[str] | None) -> list[str] | None:
+    """Agents as sentences and arrays number them, from 0."""
+    return None if names is None else [f"{number} {name}" for number, name in enumerate(names)]
 
 
 def _policy(stored: Contents, shapes: dict[str, tuple[int, ...]]) -> Contents:
@@ -161,6 +167,7 @@ def _episodes(folder: Path) -> Contents:
         "problem": episodes.description,
         "collected_by": dict(episodes.policy),
         "sizes": sizes,
+        "agent_names": _numbered(episodes.columns.layout.get("agent_names")),
         "state_names": list(episodes.state_names),
         "units": dict(episodes.columns.units) or None,
         "shards": len(headers),

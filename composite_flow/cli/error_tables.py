@@ -9,6 +9,8 @@ from composite_flow.cli.reporting import table
 
 _MOST_ROWS = 20
 _LEVEL = "90%"
+_CALIBRATE = "`composite-flow calibrate RUN DATA --out NEW`"
+_FEW = 50  # calibration episodes, of which intervals are visibly wider than needed
 _NAMES = {
     "composite": "diffusion",
     "fusion": "fusion",
@@ -39,7 +41,9 @@ def _numbers_table(result: Mapping[str, Any]):
         )
         for name in _largest(numbers, best)
     ]
-    title = f"Absolute errors in the state's own units: what so many of a way's errors stay below{_left_out(numbers)}"
+    title = "Absolute errors in the state's own units: half, 90% and 99% of a way's errors are smaller"
+    title += f"\nOf {result['episodes']:,} episodes: differences may be chance, and 99% speaks of very few errors."
+    title += _left_out(numbers)
     columns = (*(f"{_NAMES[best]} {of}" for of in ("median", "90%", "99%")), *(f"{_NAMES[way]} 90%" for way in others))
     return table(title, ("", *columns), rows)
 
@@ -63,19 +67,26 @@ def _intervals_table(result: Mapping[str, Any]):
     rows = [
         (
             _with_unit(name, result["units"]),
-            errors["half_widths"][name].get(shown),
-            errors["wide_half_widths"][name].get(shown),
+            *(_width(errors[kind][name], shown) for kind in ("half_widths", "wide_half_widths")),
             *(as_share(errors["covered"][name].get(level)) for level in levels),
         )
         for name in _largest(numbers, "fusion")
     ]
-    rows.append(("all numbers", None, None, *(f"{share:.1%}" for share in errors["covered"]["all numbers"].values())))
+    whole = errors["covered"]["all numbers"]
+    rows.append(("all, an angle as its sine and cosine", None, None, *(f"{share:.1%}" for share in whole.values())))
     title = "Intervals of fusion, estimate ±: each estimate has its own; and how often the truth lies inside"
-    title += f"\n{_calibrated(result, shown)}\nMore often than stated: wider than needed; less often: too narrow. "
-    title += f"Measured on {result['episodes']:,} episodes: the fewer, the more these shares scatter."
-    title += _whole_range(errors, shown)
+    title += f"\n{_calibrated(result, shown)}\nShares are of {result['episodes']:,} episodes, and scatter with these: "
+    title += "do not narrow or widen intervals by them."
     columns = (f"± ({shown}) median", f"± ({shown}) one in ten is wider than")
     return table(title, ("", *columns, *(f"truth inside {level}" for level in levels)), rows)
+
+
+def _width(widths: Mapping[str, float], shown: str) -> float | str | None:
+    """At the level that is shown, or else, as of some angles, at the highest that there is."""
+    if shown in widths or not widths:
+        return widths.get(shown)
+    level, width = list(widths.items())[-1]
+    return f"{width:.4g} at {level}"
 
 
 def as_share(value: float | None) -> str | None:
@@ -83,25 +94,21 @@ def as_share(value: float | None) -> str | None:
     return None if value is None else f"{value:.1%}"
 
 
-def _whole_range(errors: Mapping[str, Any], level: str) -> str:
-    """The numbers of which an interval says no more than that they lie in their range."""
-    widths = errors["half_widths"]
-    names = [name for name, width in errors["ranges"].items() if 2 * widths[name].get(level, 0.0) >= width > 0]
-    return f"\nAs wide as all that was seen in training, so that it is not known: {', '.join(names)}." if names else ""
-
-
 def _calibrated(result: Mapping[str, Any], level: str) -> str:
     """Of how many episodes the intervals are, what that makes of a promise, and what is to be done about it."""
     count = result["calibration_episodes"]
     if count is None:
-        return "From validation errors, not calibrated: `composite-flow calibrate` makes promises of them."
-    most = min(1.0, float(level.rstrip("%")) / 100 + 1 / (count + 1))
-    told = f"Calibrated on {count:,} episodes: on average over such calibrations {level} of the truth lies inside"
-    told += f", or up to {most:.1%}, as so few show no finer shares. `composite-flow calibrate` takes more episodes."
+        return f"From validation errors, not calibrated: {_CALIBRATE} makes promises of them."
+    told, most = f"Calibrated on {count:,} episodes.", min(1.0, float(level.rstrip("%")) / 100 + 1 / (count + 1))
     levels = result["errors"]["covered"]["all numbers"]
     lacking = [wanted for wanted in LEVELS if f"{wanted:.0%}" not in levels]
     needs = (f"{wanted:.0%} needs {calibration_episodes_needed(1.0 - wanted)}" for wanted in lacking)
-    return told + (f" ({', '.join(needs)}.)" if lacking else "")
+    if lacking or count < _FEW:
+        told = f"Calibrated on {count:,} episodes only: {level} intervals hold between {level} and {most:.1%} of the "
+        told += "truth, averaged over such calibrations, and mostly near the upper end: they are wider than needed."
+        told += f" {', '.join(needs)}." if lacking else ""
+        told += " More episodes: `composite-flow calibrate RUN DATA --out NEW`."
+    return told
 
 
 def _left_out(features: Mapping[str, Any]) -> str:

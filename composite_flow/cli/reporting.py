@@ -18,6 +18,8 @@ from composite_flow.training.progress import Advance, progress_bar, say
 
 __all__ = ["Advance", "progress_bar", "say", "show", "show_table", "status", "table"]
 
+_LONGEST_WORD = 30
+
 
 def show(result: dict[str, Any], tables: Sequence[Table], *, as_json: bool) -> None:
     """Print a command's result: one JSON object, or tables for people."""
@@ -42,11 +44,15 @@ def show_table(console: Console, drawn: Table, *, apart: bool = False) -> None:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[TableValue]]) -> Table:
     """A table whose first column holds names and whose other columns hold numbers."""
     drawn = Table(title=title, header_style="bold", box=None, padding=(0, 1))
+    cells = [[text(value) for value in row] for row in rows]
     for place, column in enumerate(columns):
-        longest = max(map(len, column.split()), default=0)  # where space is short, a head is broken between words
+        # where space is short, lines break between words: of a name or a number that is cut nobody knows which it is
+        told = [column, *(cell for row in cells for cell in row[place : place + 1])]
+        words = [word for cell in told for word in cell.split()]
+        longest = min(_LONGEST_WORD, max(map(len, words), default=0))
         drawn.add_column(column, justify="left" if place == 0 else "right", min_width=longest)
-    for row in rows:
-        drawn.add_row(*(text(value) for value in row))
+    for row in cells:
+        drawn.add_row(*row)
     return drawn
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from composite_flow.certificate.conformal import calibration_episodes_needed
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Prior
 from composite_flow.fusion.consistency import Consistency
@@ -108,9 +109,9 @@ class Watch(eqx.Module):
         measured = next_level(level)
         found = float(self.bounds[LEVELS.index(measured)])
         if not np.isfinite(found):
-            raise InputError(
-                f"{self.num_episodes} calibration episodes are too few to tell what {measured:g} of them do."
-            )
+            told = f"{self.num_episodes} calibration episodes are too few to tell what {measured:g} of them do"
+            needed = calibration_episodes_needed(1.0 - measured)
+            raise InputError(f"{told}, which takes {needed}: name a lower level, or `calibrate` on more episodes.")
         return found
 
 

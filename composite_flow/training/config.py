@@ -38,7 +38,8 @@ class TrainingConfig:
 
     learn: Learn = dataclasses.field(default="denoiser", metadata=LATER)
     """What is learned: the denoiser of composite diffusion, fusion (what each agent answers, and adds up), or both,
-    one after the other. Each has the whole budget in steps or epochs; minutes are divided among them."""
+    one after the other. Each part, also the samples of fusion, has the whole budget in steps or epochs; minutes are
+    divided among them."""
     width: int = 1024
     """Units of each hidden layer."""
     depth: int = 6
@@ -67,7 +68,8 @@ class TrainingConfig:
     fusion_steps: int | None = dataclasses.field(default=None, metadata=LATER)
     """Budget of fusion in optimiser steps, where it is another: answers learn in fewer steps than a denoiser."""
     team_denoiser: bool = dataclasses.field(default=True, metadata=LATER)
-    """Whether fusion also learns to draw samples of what the team knows together; not for large states."""
+    """Fusion also learns to draw samples of what the team knows together, in as many steps again (the default); or it
+    does not. Never for large states."""
     chain: bool = dataclasses.field(default=False, metadata=LATER)
     """Whether fusion also learns the gated chain: one message of the state's size goes through the agents in turn."""
     over_time: Literal["none", "residual", "gated", "product"] = dataclasses.field(default="none", metadata=LATER)

@@ -16,11 +16,12 @@ ERRORS = {
     "covered": {"all numbers": {"80%": 0.7, "90%": 0.985}, "x": {"80%": 0.7, "90%": 0.985}},
     "half_widths": {"x": {"80%": 4.25, "90%": 7.75}},
     "wide_half_widths": {"x": {"80%": 14.25, "90%": 17.75}},
-    "ranges": {"x": 90.0},
     "used": "fusion",
     "shares": {"x": 1.0},
     "better": {},
+    "worse": {},
 }
+APART = {"level": {name: [] for name in BY_NAME}, "unknown": [], "known_places": [0], "psnr_of_known": {}}
 CHECKS = {
     "psnr_composite": 21.0,
     "wrong_among_accepted": 0.125,
@@ -33,10 +34,13 @@ VERDICTS = {
     "error_refused": 0.4,
     "reasons": {"too wide": 5},
     "refused_early": 0,
+    "refused_episodes": 3,
 }
 
 
-def said(ways=BY_NAME, guessing=1.0, exact_rate=None, area=0.2, errors=ERRORS, passed=0.685, verdicts=VERDICTS):
+def said(
+    ways=BY_NAME, guessing=1.0, exact_rate=None, area=0.2, errors=ERRORS, passed=0.685, verdicts=VERDICTS, **others
+):
     """All that is printed."""
     costs = {"exact_rate": exact_rate, "calls": 1, "messages": 4, "message_bytes": 8}
     result = {
@@ -51,6 +55,9 @@ def said(ways=BY_NAME, guessing=1.0, exact_rate=None, area=0.2, errors=ERRORS, p
         "joint_histories": 200,
         "episodes": 30,
         "calibration_episodes": 15,
+        "apart": APART,
+        "sample_spread": None,
+        **others,
     }
     console = Console(width=250, file=StringIO())
     for table in evaluation_tables(result):
@@ -63,7 +70,29 @@ def test_the_best_way_is_named_with_those_close_behind_and_the_option_that_has_i
     assert "over all features together: fusion. Close behind (within 0.5 dB): ridge regression, all histories." in told
     assert "`reconstruct RUN DATA --by fusion`" in told and "200 joint histories drawn from 30 episodes" in told
     told = said({"fusion": 20.0, "ridge_of_all_histories": 32.6, "composite": 21.0})
-    assert "together: ridge regression, all histories. To infer states" in told and "--by composite`" in told
+    assert "together: ridge regression, all histories. No command infers states by ridge regression" in told
+    assert "of those that do the best is `reconstruct RUN DATA --by composite`" in told
+
+
+def test_ways_that_the_episodes_do_not_tell_apart_are_both_best():
+    level = {**APART["level"], "fusion": ["ridge_of_all_histories"]}
+    told = said(apart={**APART, "level": level})
+    assert "and not told apart by 30 episodes: fusion, ridge regression, all histories. To infer" in told
+    assert "Close behind" not in told
+
+
+def test_features_that_nobody_knows_are_named_and_what_is_left_has_a_column():
+    assert "Not known" not in said() and "known features" not in said()
+    told = said(apart={**APART, "unknown": ["cargo"], "psnr_of_known": {"fusion": 41.5, "constant": 12.25}})
+    assert "fusion is no nearer than the mean state, by more than chance, in cargo." in told
+    rows = {line.split("  ")[0].strip(): line for line in told.splitlines()}
+    assert "41.5" in rows["fusion"] and "12.25" in rows["mean state, whatever is seen"]
+    assert "of known features, scaled" in told
+
+
+@pytest.mark.parametrize("spread, surer", [(None, False), (0.9, False), (0.54, True)])
+def test_samples_that_are_surer_than_right_are_told(spread, surer):
+    assert ("spread by 54% of what their errors ask for" in said(sample_spread=spread)) == surer
 
 
 def test_exact_states_have_a_column_where_there_are_some():
@@ -73,8 +102,17 @@ def test_exact_states_have_a_column_where_there_are_some():
 def test_intervals_are_told_with_their_width_and_of_how_many_episodes_they_are():
     told = said()
     assert "7.75" in told and "17.75" in told and "4.25" not in told and "98.5%" in told
-    assert "Calibrated on 15 episodes: " in told and "90% of the truth lies inside, or up to 96.2%" in told
-    assert "(95% needs 19.)" in told and "Measured on 30 episodes" in told
+    assert "Calibrated on 15 episodes only: 90% intervals hold between 90% and 96.2% of the truth" in told
+    assert "95% needs 19." in told and "Shares are of 30 episodes" in told
+    assert "in more than one sound step in a hundred: that takes 99 (" in told
+    told = said(calibration_episodes=400, errors=with_every_level())
+    assert "Calibrated on 400 episodes.\n" in told and "episodes only" not in told and "in a hundred" not in told
+
+
+def with_every_level():
+    """The same errors, with intervals at 95% as well."""
+    kinds = ("covered", "half_widths", "wide_half_widths")
+    return {**ERRORS, **{kind: {name: {**ERRORS[kind][name], "95%": 0.5} for name in ERRORS[kind]} for kind in kinds}}
 
 
 @pytest.mark.parametrize("area, words", [(0.29, "hardly tells good answers from bad"), (0.2, "gains 50%")])
@@ -95,34 +133,30 @@ def test_checks_that_even_a_guess_passes_tell_nothing():
 def test_a_way_that_errs_less_in_some_features_is_named_with_them():
     assert "But" not in said()
     numbers = {**ERRORS["numbers"], "y": ERRORS["numbers"]["x"]}
-    told = said(errors={**ERRORS, "numbers": numbers, "better": {"ridge_of_all_histories": ["y"]}, "covered": {}})
+    better, worse = {"ridge_of_all_histories": ["y"]}, {"ridge_of_all_histories": ["x"], "constant": ["x", "y"]}
+    told = said(errors={**ERRORS, "numbers": numbers, "better": better, "worse": worse, "covered": {}})
     assert "But ridge regression, all histories: smaller mean error than fusion, by more than chance" in told
-    assert "in 1 of 2 features, y." in told and "constant" not in told
+    assert "in 1 of 2 features: y; larger in 1: x." in told and "But mean state" not in told
 
 
 def test_features_that_make_most_of_the_squared_error_are_named():
     assert "squared error of" not in said()
     shares = {"x": 0.02, "battery": 0.82, "gas": 0.15, "speed": 0.01}
-    assert "squared error of fusion: battery 82%, gas 15%." in said(errors={**ERRORS, "shares": shares})
+    assert "Most of the squared error of fusion: battery 82%, gas 15%." in said(errors={**ERRORS, "shares": shares})
     assert "squared error of" not in said(errors={**ERRORS, "shares": dict.fromkeys("abcd", 0.25)})
-
-
-def test_intervals_as_wide_as_all_that_was_seen_are_named():
-    assert "it is not known" not in said()
-    assert "so that it is not known: x." in said(errors={**ERRORS, "ranges": {"x": 15.0}})
 
 
 def test_an_angle_has_no_interval_at_a_level_of_which_its_parts_have_none():
     angle = {name: {**ERRORS[name], "angle": {"80%": 3.5}} for name in ("covered", "half_widths", "wide_half_widths")}
     numbers = {**ERRORS["numbers"], "angle": ERRORS["numbers"]["x"]}
-    told = said(errors={**ERRORS, **angle, "numbers": numbers, "ranges": {"x": 90.0, "angle": 360.0}})
+    told = said(errors={**ERRORS, **angle, "numbers": numbers})
     (row,) = (line for line in told.split("Intervals of fusion")[1].splitlines() if line.strip().startswith("angle"))
-    assert row.split() == ["angle", "–", "–", "350.0%", "–"]
+    assert row.split() == ["angle", *"3.5 at 80%".split(), *"3.5 at 80%".split(), "350.0%", "–"]
 
 
 def test_the_verdict_is_told_in_numbers_with_its_reasons():
     told = said()
     assert "195 of 200 accepted, error of those accepted 0.1, error of those refused 0.4." in told
-    assert "Refused: 5 too wide." in told and "before histories" not in told
+    assert "Refused, from 3 episodes: 5 too wide." in told and "before histories" not in told
     told = said(verdicts={**VERDICTS, "refused_early": 4})
-    assert "Refused: 5 too wide, 4 of all these before histories are whole." in told
+    assert "Refused, from 3 episodes: 5 too wide, 4 of all these before histories are whole." in told

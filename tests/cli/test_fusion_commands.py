@@ -51,7 +51,7 @@ def test_fusion_is_measured_by_size_of_team(runs, capsys):
     told = call(capsys, "inspect", runs / "run")
     assert told["answers"] == "dense" and told["sizes"]["parameters"] == 0
     assert told["sizes"]["fusion_parameters"] > 0 and told["sizes"]["team_denoiser_parameters"] == 0
-    told = {"part", "joint_histories", "units", "episodes", "calibration_episodes"}
+    told = {"part", "joint_histories", "units", "episodes", "calibration_episodes", "apart", "sample_spread"}
     assert set(result) == {"fusion", "ways", "left_out", "errors", "answering", *told}
     assert result["part"] == "test"
     assert set(fusion["sizes"]) == {"1", "2", "3", "4"} and fusion["messages"] == 4

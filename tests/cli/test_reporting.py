@@ -1,6 +1,9 @@
 """Where standard error is a file, progress is told in lines: news at once, the same work once a minute."""
 
+from io import StringIO
+
 import pytest
+from rich.console import Console
 
 from composite_flow.cli import reporting
 from composite_flow.training import progress
@@ -31,3 +34,12 @@ def test_a_bar_becomes_a_line_a_minute_and_one_at_the_end(capsys, monkeypatch, q
         advance(1, 3, "early")
         advance(3, 3, "late")
     assert capsys.readouterr().err.splitlines() == [*told, "training: 3 done. late"]
+
+
+def test_no_name_and_no_number_is_cut_where_the_console_is_narrow():
+    names, heads = ("current_direction (degrees)", "sluice_opening (%)"), ("a long head", "and another") * 3
+    drawn = reporting.table("All", ("", *heads), [(name, *[0.06912] * 6) for name in names])
+    console = Console(width=90, file=StringIO())
+    reporting.show_table(console, drawn)
+    printed = console.file.getvalue()
+    assert "current_direction" in printed and "sluice_opening" in printed and "…" not in printed

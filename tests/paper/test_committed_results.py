@@ -33,9 +33,8 @@ STILL_TO_COMPUTE = {
     "figure4": ("paper_steady-*",),  # 40 minutes of two cores each
     "scale": ("fusion-32-targets-32-misses-*",),
     "table1": (
-        *("joint_tuned-seed[1-7]", "joint_tuned_of_equal_weights-seed[3-7]", "singly-seed[12]", "transformer-seed[12]"),
-        *("transformer_of_any_team-*", "latent_diffusion-*", "joint_samples-seed[12]"),
-        *("fusion-zerg-*", "fusion-terran-*", "fusion-protoss-*"),
+        *("joint_tuned-seed[1-7]", "joint_samples-seed2", "fusion-*-seed2"),
+        *("fusion-*-length10-seed1", "fusion-protoss-*-seed1", "fusion-terran-*-seed1", "fusion-zerg-sight5-*-seed1"),
     ),
 }
 OF_BEFORE = ("kept-*", "withheld-*", "battles-*")

@@ -15,6 +15,7 @@ from composite_flow.metrics import decibels
 
 FEWEST_EPISODES = 10  # with fewer, "no better than the mean state" would be said of almost anything
 _CERTAIN = 2.0  # standard errors
+_NEARLY = 0.9  # of the mean state's squared error: below it a feature is known, if perhaps of a few episodes alone
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class ToldApart:
 
     Attributes:
         level: for each way all others whose squared error over all features is not told apart from its own.
-        unknown: features in which the way that the run is used by errs no less than the training mean, by more than
-            chance; an angle where that holds of its sine and its cosine. Empty where there are fewer than ten episodes.
+        unknown: features in which the way that the run is used by errs no less than the training mean: its squared
+            error is more than nine tenths of that, and not less by more than chance. An angle where that holds of its
+            sine and its cosine. Empty where there are fewer than ten episodes.
         known_places: columns of the state of all other features; all of them where none is left.
         psnr_of_known: of these alone, in decibels, for each way; empty where all are known, or none.
     """
@@ -64,7 +66,7 @@ def tell_apart(
 
     def is_unknown(place: int) -> bool:
         guess, ours = (by_episode(squared[way][:, place], episodes) for way in ("constant", used))
-        return guess.mean() > 0 and not certainly_less(ours, guess)
+        return bool(guess.mean() > 0 and ours.mean() > _NEARLY * guess.mean()) and not certainly_less(ours, guess)
 
     unknown = [place for place in places if is_unknown(place)]
     known = [place for place in places if place not in unknown] or [*places]

@@ -77,9 +77,8 @@ def _advice(result: Mapping[str, Any]) -> str:
     near = [n for n in ways if n not in (best, *same) and ways[best]["psnr"] - ways[n]["psnr"] < _CLOSE]
     told = f"Best here, over all features together: {WAYS[best]}."
     if same:
-        others = ", ".join(WAYS[name] for name in same)
         told = f"Best here, over all features together, and not told apart by {result['episodes']:,} episodes: "
-        told += f"{WAYS[best]}, {others}."
+        told += f"{' and '.join(WAYS[name] for name in (best, *same))}."
     close = f" Close behind (within {_CLOSE:g} dB): {', '.join(WAYS[name] for name in near)}." if near else ""
     learned = max((name for name in ways if name in _BY), key=lambda name: ways[name]["psnr"], default=None)
     if learned is None:

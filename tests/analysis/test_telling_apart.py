@@ -43,6 +43,16 @@ def test_a_constant_feature_is_not_called_unknown_and_few_episodes_call_nothing_
     assert tell_apart(ways, TRUTH, NAMES, "fusion", EPISODES % 9).unknown == []
 
 
+def test_what_happens_in_one_episode_alone_and_is_known_there_is_not_called_unknown():
+    """Of one episode no difference is certain; but there is nothing left that would not be known."""
+    once = jnp.asarray(EPISODES == 3, jnp.float32)[:, None]
+    truth = jnp.concatenate([once, jnp.zeros((48, 3))], axis=1)
+    ways = {"fusion": truth[:, None], "constant": jnp.broadcast_to(truth.mean(axis=0), truth.shape)[:, None]}
+    assert tell_apart(ways, truth, NAMES, "fusion", EPISODES).unknown == []
+    guess = 0.97 * ways["constant"] + 0.03 * truth[:, None]
+    assert tell_apart({**ways, "fusion": guess}, truth, NAMES, "fusion", EPISODES).unknown == ["speed"]
+
+
 def test_ways_are_level_where_episodes_do_not_agree_on_a_difference():
     """One way is better by 0.1 in every episode; the other by as much in the mean, in one episode alone."""
     always, once = off_by(*[0.2] * 4), jnp.where(EPISODES[:, None, None] == 3, 0.0, off_by(*[0.3] * 4))

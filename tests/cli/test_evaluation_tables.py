@@ -77,7 +77,7 @@ def test_the_best_way_is_named_with_those_close_behind_and_the_option_that_has_i
 def test_ways_that_the_episodes_do_not_tell_apart_are_both_best():
     level = {**APART["level"], "fusion": ["ridge_of_all_histories"]}
     told = said(apart={**APART, "level": level})
-    assert "and not told apart by 30 episodes: fusion, ridge regression, all histories. To infer" in told
+    assert "and not told apart by 30 episodes: fusion and ridge regression, all histories. To infer" in told
     assert "Close behind" not in told
 
 

@@ -13,7 +13,6 @@ Cost: the moments of N training steps, N · columns² products, and for each α 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import equinox as eqx
 import numpy as np
@@ -127,19 +126,20 @@ class Moments(eqx.Module):
 def best_ridge(moments: Moments, held_out: Iterable[tuple[Columns, Targets]]) -> Ridge:
     """The minimum for the α by which each feature errs least on held-out rows."""
     found = [moments.solved(penalty) for penalty in PENALTIES]
-    chosen = np.argmin(squared_errors(found, held_out), axis=0)
-    places = np.ix_(*map(np.arange, chosen.shape))
-    weights = np.stack([np.swapaxes(ridge.weights, 1, 2) for ridge in found])[chosen, *places]
-    return Ridge(moments.centre, np.swapaxes(weights, 1, 2), moments.mean, np.asarray(PENALTIES)[chosen])
+    chosen, weights = np.argmin(squared_errors(found, held_out), axis=0), found[0].weights
+    for place, ridge in enumerate(found):
+        weights = np.where((chosen == place)[:, None], ridge.weights, weights)
+    return Ridge(moments.centre, weights, moments.mean, np.asarray(PENALTIES)[chosen])
 
 
 def squared_errors(
     ridges: Sequence[Ridge], held_out: Iterable[tuple[Columns, Targets]]
 ) -> Float[np.ndarray, "ridges groups targets"]:
     """Of each ridge, group and feature the sum over held-out rows."""
-    totals: Any = 0.0
+    groups, _, features = ridges[0].weights.shape
+    totals = np.zeros((len(ridges), groups, features))
     for columns, targets in held_out:
-        totals = totals + np.stack([np.sum((ridge(columns) - targets) ** 2, axis=0) for ridge in ridges])
+        totals += [np.sum((ridge(columns) - targets) ** 2, axis=0) for ridge in ridges]
     return totals
 
 

@@ -42,7 +42,7 @@ def _numbers_table(result: Mapping[str, Any]):
         for name in _largest(numbers, best)
     ]
     title = "Absolute errors in the state's own units: half, 90% and 99% of a way's errors are smaller"
-    title += f"\nOf {result['episodes']:,} episodes: differences may be chance, and 99% speaks of very few errors."
+    title += f"\nOf {result.get('episodes', 0):,} episodes: differences may be chance; 99% is of very few errors."
     title += _left_out(numbers)
     columns = (*(f"{_NAMES[best]} {of}" for of in ("median", "90%", "99%")), *(f"{_NAMES[way]} 90%" for way in others))
     return table(title, ("", *columns), rows)

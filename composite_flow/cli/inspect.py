@@ -9,7 +9,7 @@ from composite_flow.cli.contents import contents
 from composite_flow.cli.options import Shared
 from composite_flow.cli.reporting import show, table
 
-_LONGEST, _LONGEST_LIST = 60, 600  # characters of a value in a table; all of it is in --json
+_LONGEST, _LONGEST_LIST = 60, 60  # characters of a value in a table; all of it is in --json
 
 
 def inspect(

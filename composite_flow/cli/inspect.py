@@ -9,7 +9,7 @@ from composite_flow.cli.contents import contents
 from composite_flow.cli.options import Shared
 from composite_flow.cli.reporting import show, table
 
-_LONGEST, _LONGEST_LIST = 60, 60  # characters of a value in a table; all of it is in --json
+_LONGEST = 60  # characters of a value in a table; all of it is in --json
 
 
 def inspect(
@@ -42,6 +42,5 @@ def _shown(value: Any) -> str | float | int | None:
     """A value that a line can hold."""
     if value is None or isinstance(value, int | float):
         return value
-    is_list = isinstance(value, list | tuple)
-    words, most = ", ".join(map(str, value)) if is_list else str(value), _LONGEST_LIST if is_list else _LONGEST
-    return words if len(words) <= most else f"{words[: most - 2]} …"
+    words = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 2]} …"

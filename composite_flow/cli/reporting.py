@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -38,6 +39,9 @@ def show_table(console: Console, drawn: Table, *, apart: bool = False) -> None:
     console.print(Text(str(drawn.title), style="bold"))
     without = copy(drawn)
     without.title = None
+    if sum((column.min_width or 0) + 2 for column in drawn.columns) > console.width:
+        # rich would leave out what does not fit
+        without.columns = [replace(column, min_width=None) for column in drawn.columns]
     console.print(without)
 
 
@@ -48,9 +52,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[TableValue
     for place, column in enumerate(columns):
         # where space is short, lines break between words: of a name or a number that is cut nobody knows which it is
         told = [column, *(cell for row in cells for cell in row[place : place + 1])]
-        words = [word for cell in told for word in cell.split()]
-        longest = min(_LONGEST_WORD, max(map(len, words), default=0))
-        drawn.add_column(column, justify="left" if place == 0 else "right", min_width=longest)
+        longest = max((len(word) for cell in told for word in cell.split()), default=0)
+        drawn.add_column(column, justify="left" if place == 0 else "right", min_width=min(longest, _LONGEST_WORD))
     for row in cells:
         drawn.add_row(*row)
     return drawn

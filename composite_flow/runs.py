@@ -215,7 +215,7 @@ def train_run(
         model.save(folder, overwrite=True)
         if progress is not None and takes_long(train):
             say("Fitting the linear estimates that `evaluate` shows beside.")
-        fit_linear(train, validation).save(folder, model.description["split"], overwrite=True)
+        fit_linear(train, held_out).save(folder, model.description["split"], overwrite=True)
     return model
 
 

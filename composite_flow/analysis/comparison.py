@@ -21,7 +21,6 @@ from composite_flow.baselines.linear import LinearEstimates
 from composite_flow.baselines.ridge import known_steps
 from composite_flow.composite.rule import DEFINITION_6, ParallelMean, message_bytes
 from composite_flow.data.dataset import HistoryDataset
-from composite_flow.data.scaling import Scaling
 from composite_flow.evaluation import Evaluation, scores_of
 from composite_flow.fusion.chain_estimate import pass_on, random_orders
 from composite_flow.fusion.evaluation import FusionEvaluation
@@ -131,8 +130,8 @@ def _answering(
     episodes: Int[np.ndarray, " joint"],
 ) -> RiskCoverage:
     """Of ‖ŝ − s‖ over known features, scaled, in the order of what fusion claims; `whole` says where histories are."""
-    apart, span = np.asarray(model.scaling.scale(fused.mean) - states, np.float64), _span(model.scaling)
-    claimed = np.asarray(fused.variance, np.float64) / span**2
+    apart = np.asarray(model.scaling.scale(fused.mean) - states, np.float64)
+    claimed = model.scaling.scale_variances(np.asarray(fused.variance, np.float64))
     errors, uncertainty = (np.sqrt(np.sum(part[:, list(known)], axis=1)) for part in (apart**2, claimed))
     if fused.doubts is None:
         return risk_coverage(errors, uncertainty)
@@ -141,12 +140,6 @@ def _answering(
     told = {"reasons": dict(reasons.most_common()), "refused_early": int(np.sum(~accepted & ~whole))}
     told["refused_episodes"] = len(np.unique(episodes[~accepted]))
     return replace(risk_coverage(errors, uncertainty, accepted), **told)
-
-
-def _span(scaling: Scaling) -> Float[np.ndarray, " state"]:
-    """The range of each feature, by which scaled variances are those in its own units; 1 of constants."""
-    span = np.asarray(scaling.maximum, np.float64) - np.asarray(scaling.minimum, np.float64)
-    return np.where(span > 0, span, 1.0)
 
 
 def composite_ways(evaluation: Evaluation) -> dict[str, Way]:

@@ -8,7 +8,7 @@ Of numbers also how often the stated intervals of fusion contain the truth, and 
 another way errs less or more, by more than chance; and which features make the squared error.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,13 +161,12 @@ def _compared(
         way: {name: by_episode(error.mean(axis=1), episodes) for name, error in found.items()}
         for way, found in errors.items()
     }
-    others = [way for way in means if way != used]
-    better = {way: [n for n, error in means[way].items() if certainly_less(error, means[used][n])] for way in others}
-    worse = {way: [n for n, error in means[way].items() if certainly_less(means[used][n], error)] for way in others}
-    return {
-        kind: {way: names for way, names in found.items() if names}
-        for kind, found in (("better", better), ("worse", worse))
-    }
+
+    def those(certain: Callable[[np.ndarray, np.ndarray], bool]) -> dict[str, list[str]]:
+        found = {way: [n for n, one in means[way].items() if certain(one, means[used][n])] for way in means}
+        return {way: names for way, names in found.items() if names}
+
+    return {"better": those(certainly_less), "worse": those(lambda one, ours: certainly_less(ours, one))}
 
 
 def _quantiles(errors: np.ndarray) -> dict[str, float]:

@@ -9,7 +9,7 @@ from composite_flow.cli.reporting import table
 
 _MOST_ROWS = 20
 _LEVEL = "90%"
-_CALIBRATE = "`composite-flow calibrate RUN DATA --out NEW`"
+CALIBRATE = "`composite-flow calibrate RUN DATA --out NEW`"
 _FEW = 50  # calibration episodes, of which intervals are visibly wider than needed
 _NAMES = {
     "composite": "diffusion",
@@ -42,7 +42,7 @@ def _numbers_table(result: Mapping[str, Any]):
         for name in _largest(numbers, best)
     ]
     title = "Absolute errors in the state's own units: half, 90% and 99% of a way's errors are smaller"
-    title += f"\nOf {result.get('episodes', 0):,} episodes: differences may be chance; 99% is of very few errors."
+    title += f"\nOf {result['episodes']:,} episodes: differences may be chance; 99% is of very few errors."
     title += _left_out(numbers)
     columns = (*(f"{_NAMES[best]} {of}" for of in ("median", "90%", "99%")), *(f"{_NAMES[way]} 90%" for way in others))
     return table(title, ("", *columns), rows)
@@ -98,7 +98,7 @@ def _calibrated(result: Mapping[str, Any], level: str) -> str:
     """Of how many episodes the intervals are, what that makes of a promise, and what is to be done about it."""
     count = result["calibration_episodes"]
     if count is None:
-        return f"From validation errors, not calibrated: {_CALIBRATE} makes promises of them."
+        return f"From validation errors, not calibrated: {CALIBRATE} makes promises of them."
     told, most = f"Calibrated on {count:,} episodes.", min(1.0, float(level.rstrip("%")) / 100 + 1 / (count + 1))
     levels = result["errors"]["covered"]["all numbers"]
     lacking = [wanted for wanted in LEVELS if f"{wanted:.0%}" not in levels]

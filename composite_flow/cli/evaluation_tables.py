@@ -8,7 +8,7 @@ from typing import Any
 
 from composite_flow.analysis.comparison import JOINT_SAMPLES
 from composite_flow.certificate.conformal import calibration_episodes_needed
-from composite_flow.cli.error_tables import as_share, error_tables, ways_of
+from composite_flow.cli.error_tables import CALIBRATE, as_share, error_tables, ways_of
 from composite_flow.cli.reporting import table
 from composite_flow.fusion.doubts import USUAL
 
@@ -40,7 +40,7 @@ def evaluation_tables(result: Mapping[str, Any]):
     checks = [] if "psnr_composite" not in result else [_checks_table(result)]
     if "ways" not in result:
         return [*fusion, _baselines_table(result), *checks]
-    answering = [_answering_table(result["answering"], result)] if result["answering"] else []
+    answering = [_answering_table(result)] if result["answering"] else []
     return [_ways_table(result), *error_tables(result), *fusion, *answering, *checks]
 
 
@@ -157,9 +157,10 @@ def _sizes_table(found: Mapping[str, Any]):
     return table(title, ("agents that answer", "PSNR (dB)", *(["exact states"] if binary else []), "messages"), rows)
 
 
-def _answering_table(found: Mapping[str, Any], result: Mapping[str, Any]):
+def _answering_table(result: Mapping[str, Any]):
     """What is gained where fusion answers only if it is sure."""
-    count, area, best, chance = result["joint_histories"], found["area"], found["area_best"], found["area_random"]
+    found, count = result["answering"], result["joint_histories"]
+    area, best, chance = found["area"], found["area_best"], found["area_random"]
     of = " of known features" if result["apart"]["psnr_of_known"] else ""
     title = f"Fusion that answers only where it claims to be surest: mean error ‖ŝ − s‖{of}, scaled to [0, 1]"
     title += f"\nAveraged over all shares from 0 to 100% {area:.3g}, where the best order would give {best:.3g}, and a "
@@ -182,7 +183,7 @@ def _loose_checks(episodes: int | None) -> str:
     if episodes is None or episodes >= needed:
         return ""
     told = f"\nCalibrated on {episodes:,} episodes, it finds sensors in doubt in more than one sound step in a hundred:"
-    return f"{told} that takes {needed} (`composite-flow calibrate RUN DATA --out NEW`), as `robust=True` does."
+    return f"{told} that takes {needed} ({CALIBRATE}), as `robust=True` does."
 
 
 def _order_in_words(area: float, best: float, chance: float) -> str:

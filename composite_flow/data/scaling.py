@@ -107,6 +107,11 @@ class Scaling(eqx.Module):
         axes = (None,) * (states.ndim - 1)
         return self.minimum[axes] + states * (self.maximum - self.minimum)[axes]
 
+    def scale_variances(self, variances: Any) -> np.ndarray:
+        """Map variances `(*batch, state)` from squared units to those of scaled states; of constants they stay."""
+        variances, span = np.asarray(variances), np.asarray(self.maximum) - np.asarray(self.minimum)
+        return variances / np.where(span > 0, span, 1.0)[(None,) * (variances.ndim - 1)] ** 2
+
 
 def _scaled(numpy: Any, states: Any, minimum: Any, maximum: Any) -> Any:
     axes = (None,) * (states.ndim - 1)

@@ -36,9 +36,8 @@ def expected_decreases(
     """
     if network is None:
         raise lacking("way to tell whom to ask", fusion=False)
-    span = np.asarray(scaling.maximum) - np.asarray(scaling.minimum)
-    scaled = np.asarray(variance) / np.where(span > 0, span, 1.0)[(None,) * (mean.ndim - 1)] ** 2
-    return _expected(network, jnp.asarray(scaling.scale(mean)), jnp.asarray(scaled, jnp.float32), asked)
+    scaled = jnp.asarray(scaling.scale_variances(variance), jnp.float32)
+    return _expected(network, jnp.asarray(scaling.scale(mean)), scaled, asked)
 
 
 @jax.jit

@@ -46,5 +46,5 @@ def test_errors_are_told_in_their_units():
         "half_widths": {},
         "wide_half_widths": {},
     }
-    (table,) = error_tables({"errors": errors, "units": {"x": "m"}})
+    (table,) = error_tables({"errors": errors, "units": {"x": "m"}, "episodes": 2})
     assert list(table.columns[0].cells) == ["x (m)", "speed"]

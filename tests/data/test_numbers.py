@@ -94,6 +94,13 @@ def test_ranges_come_from_all_training_episodes_and_from_these_alone():
     )
 
 
+def test_variances_are_scaled_as_squares_of_states_are_and_those_of_constants_stay():
+    scaling = Scaling.of_limits(np.array([1.0, 2.0]), np.array([5.0, 2.0]))
+    many = np.array([[[16.0, 3.0], [4.0, 3.0]]])
+    np.testing.assert_array_equal(scaling.scale_variances(many), [[[1.0, 3.0], [0.25, 3.0]]])
+    np.testing.assert_array_equal(scaling.scale_variances(many[0, 0]), [1.0, 3.0])
+
+
 def test_a_given_scaling_stays():
     scaling = Scaling(np.zeros(2, np.float32), np.full(2, 9, np.float32))
     train, *_ = HistoryDataset(episodes(scaling=scaling)).split(key=jax.random.key(0))

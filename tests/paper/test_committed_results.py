@@ -31,7 +31,6 @@ STILL_TO_COMPUTE = {
         "*-state-seed0",
     ),
     "figure4": ("paper_steady-*",),  # 40 minutes of two cores each
-    "table1": ("joint_tuned-seed[2-7]", "joint_samples-seed2"),
 }
 OF_BEFORE = ("kept-*", "withheld-*", "battles-*")
 """Cells of Figure 2 whose radius of estimates is from one random step of each episode, and promises no more; and whose

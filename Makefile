@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 NPM := cd page && PATH="$(CURDIR)/$(BIN):$$PATH" npm
 
-.PHONY: demo test check page pages mutants results docs benchmark tracking clean
+.PHONY: demo test quick check page pages mutants results docs benchmark tracking clean
 .DELETE_ON_ERROR:
 .SECONDARY: .venv-torch/bin/python .venv-robot/bin/python .venv-tracking/bin/python # make would remove it, as a step on the way
 
@@ -18,9 +18,11 @@ demo: .venv/installed
 # The workers share what they compile, however quickly, and a later run finds it again.
 # Exported agents run in .venv-robot, which has no JAX. Pages are opened in the system's Chromium, where there is one.
 # Each file goes to one worker, so that its tests share their fixtures and compiled functions; long files go first.
-test: .venv/installed-test .venv-robot/installed page/node_modules/installed
+# `quick` leaves out tests that are marked slow, which train, start programs or run experiments: half of the time.
+test quick: .venv/installed-test .venv-robot/installed page/node_modules/installed
 	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.venv/compiled JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
-	  $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	  $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ONLY)
+quick: ONLY := -m "not slow"
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -14,6 +14,8 @@ from composite_flow import cli
 from composite_flow.cli.options import usable_seed
 from composite_flow.files.lock import locked
 
+pytestmark = pytest.mark.slow
+
 SMALL = cf.TrainingConfig(width=8, depth=1, steps=5, batch=16, warmup=1, learn="both")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import jax
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).resolve().parent.parent / "examples"
 
 
@@ -28,7 +30,6 @@ def test_examples_are_short(path):
 ROBOT_PYTHON = Path(os.environ.get("ROBOT_PYTHON", FOLDER.parent / ".venv-robot" / "bin" / "python"))
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not ROBOT_PYTHON.exists(), reason="make test installs .venv-robot")
 def test_robots_know_more_together_and_do_without_one(monkeypatch, capsys):
     """Four processes without JAX; robot 2 is off from step 8 to 15. Less is learned than by the example itself."""

@@ -10,24 +10,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from composite_flow.analysis.filtered import filtered_at
 from composite_flow.data.collect import collect
 from composite_flow.data.dataset import HistoryDataset
+from composite_flow.data.episodes import Episodes
 from composite_flow.files.plain_json import jsonable
-from composite_flow.fusion.answers import Answers
-from composite_flow.fusion.fuse import fuse_each
-from composite_flow.fusion.over_time import TeamFilter, follow
+from composite_flow.fusion.over_time import TeamFilter
 from composite_flow.model import Model
 from composite_flow.policy.config import MappoConfig
 from composite_flow.training.config import TrainingConfig
 from composite_flow.training.fit import fit
 from composite_flow_paper.over_time.cell import TRAINING
 from composite_flow_paper.shared.cells import Preparation, Progress, Workspace, told_steps
+from composite_flow_paper.shared.fusion_runs import fused_means, joint_arrays
 from composite_flow_paper.shared.paired_error import EpisodeErrors
 from composite_flow_paper.table1.battles import Battle, EpisodeSettings, policy_of
 
@@ -97,45 +97,42 @@ def compute_battles(settings: BattleSettings, seed: int, workspace: Workspace) -
 
     carrying = learned(1, replace(settings.training, over_time=settings.kind))  # pyright: ignore[reportArgumentType]
     longer = learned(settings.history, settings.training)
-    assert carrying.fusion is not None and carrying.fusion.over_time is not None and longer.fusion is not None
-    here, longer_here = HistoryDataset(test), HistoryDataset(test, settings.history)
-    answers = {"one_step": (carrying.fusion.answers, here), "more_steps": (longer.fusion.answers, longer_here)}
-    found = {
-        "carried": carried_means(carrying.fusion.over_time, here, key_orders),
-        **{name: fused_means(each, data) for name, (each, data) in answers.items()},
-    }
-    truth = carrying.scaling.scale(jnp.asarray(test.states[:]))
-    errors = {name: np.asarray(jnp.mean((mean - truth) ** 2, axis=1)) for name, mean in found.items()}
-    kept = EpisodeErrors.of_steps(errors, test.episode_of_step)
     return {
         "agents": problem.num_agents,
         "train_steps": episodes.num_steps,
         "test_steps": test.num_steps,
-        "errors": kept.to_json(),
+        "errors": _errors(carrying, longer, settings.history, test, key_orders).to_json(),
         "validation_psnr": carrying.curves[-1]["psnr_over_time"],
-        "message_bytes": {
-            "carried": 4 * carrying.fusion.over_time.values_sent,
-            **{name: 4 * each.values_sent for name, (each, _) in answers.items()},
-        },
+        "message_bytes": _message_bytes(carrying, longer),
         "filter_seconds": carrying.curves[-1]["seconds"],
         "seconds": time.process_time() - started,
     }
 
 
-def carried_means(team_filter: TeamFilter, data: HistoryDataset, key: PRNGKeyArray) -> Float[Array, "steps state"]:
-    """What the filter says at each step of all episodes, which stand one behind the other; scaled."""
-    joint = data.joint(np.asarray(data.steps))
-    first = np.diff(np.asarray(data.windows.episode_of_step), prepend=-1) != 0
-    return _followed(team_filter, joint.histories, jnp.asarray(first), key)
+def _errors(carrying: Model, longer: Model, history: int, test: Episodes, key: PRNGKeyArray) -> EpisodeErrors:
+    """Squared errors at each step of the test episodes: what is carried, and fusion of histories of either length."""
+    steps, here = np.arange(test.num_steps), HistoryDataset(test)
+    truth = carrying.scaling.scale(jnp.asarray(test.states[:]))
+
+    def fused(model: Model, data: HistoryDataset) -> Float[Array, "steps state"]:
+        assert model.answers is not None
+        return fused_means(model.answers, joint_arrays(model.answers, data, jnp.asarray(steps))[0])
+
+    means = {
+        "carried": filtered_at(_filter_of(carrying), here, steps, key=key),
+        "one_step": fused(carrying, here),
+        "more_steps": fused(longer, HistoryDataset(test, history)),
+    }
+    errors = {name: np.asarray(jnp.mean((mean - truth) ** 2, axis=1)) for name, mean in means.items()}
+    return EpisodeErrors.of_steps(errors, test.episode_of_step)
 
 
-@eqx.filter_jit
-def _followed(team_filter: TeamFilter, histories, first: Bool[Array, " steps"], key) -> Float[Array, "steps state"]:
-    everybody = jnp.ones(histories.shape[:2], bool)
-    return follow(team_filter, histories, everybody, first, team_filter.initial, key)[0].mean
+def _message_bytes(carrying: Model, longer: Model) -> dict[str, int]:
+    assert carrying.answers is not None and longer.answers is not None
+    sent = {"carried": _filter_of(carrying), "one_step": carrying.answers, "more_steps": longer.answers}
+    return {name: 4 * each.values_sent for name, each in sent.items()}
 
 
-def fused_means(answers: Answers, data: HistoryDataset) -> Float[Array, "steps state"]:
-    """What fusion says at each step; scaled."""
-    joint = data.joint(np.asarray(data.steps))
-    return fuse_each(answers, joint.histories, jnp.ones(joint.histories.shape[:2], bool)).mean
+def _filter_of(carrying: Model) -> TeamFilter:
+    assert carrying.fusion is not None and carrying.fusion.over_time is not None
+    return carrying.fusion.over_time

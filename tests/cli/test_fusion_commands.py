@@ -11,6 +11,8 @@ from composite_flow import cli
 from composite_flow.baselines.linear import LINEAR_FILE
 from composite_flow.runs import open_run
 
+pytestmark = pytest.mark.slow
+
 SMALL = "--width 24 --depth 2 --batch 256 --steps 400 --learning-rate 4e-3 --warmup 50 --record-every 200".split()
 SMALL += ["--no-team-denoiser"]
 

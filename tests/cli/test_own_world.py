@@ -13,6 +13,8 @@ import composite_flow as cf
 from composite_flow import cli
 from composite_flow.problems import kinds
 
+pytestmark = pytest.mark.slow
+
 WORLD = "ring_world:Ring,size=4"
 POLICY = (
     "--steps 160 --memory none --width 8 --depth 1 --worlds 8 --rollout 10 --epochs 1 --history 2 --calls 1 "

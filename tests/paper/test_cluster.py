@@ -18,6 +18,8 @@ from composite_flow_paper.cluster import Cluster, Job, jobs_on
 from composite_flow_paper.experiment import run
 from composite_flow_paper.process_pool import cache_settings
 
+pytestmark = pytest.mark.slow
+
 ONE_SEED = replace(SETTINGS, num_seeds=1)
 SBATCH = """#!/bin/sh
 cp "$1" {folder}/script.sh

@@ -65,7 +65,6 @@ def assert_close(found, kept):
         assert found == (pytest.approx(kept, rel=1e-9) if isinstance(kept, float) else kept)
 
 
-@pytest.mark.slow
 def test_every_cell_is_there_and_they_come_to_what_is_committed(committed):
     experiment, result, folder = committed
     cells, missing = experiment.cells(result.settings, 0), STILL_TO_COMPUTE.get(experiment.name, ())
@@ -76,7 +75,6 @@ def test_every_cell_is_there_and_they_come_to_what_is_committed(committed):
     assert tables_in_markdown(experiment, result, len(cells)) == (folder / f"{experiment.name}.md").read_text()
 
 
-@pytest.mark.slow
 def test_pictures_drawn_from_the_cells_are_the_committed_ones(committed, tmp_path, monkeypatch):
     """Pixels are compared; a vector file is the same figure, and only its name is."""
     experiment, result, folder = committed

@@ -11,11 +11,10 @@ import pytest
 import composite_flow as cf
 from composite_flow.fusion.answers import prior_of
 from composite_flow.fusion.features import find_types
-from composite_flow.fusion.over_time import build_filter, follow
+from composite_flow.fusion.over_time import build_filter
 from composite_flow.problems.sensor import SensorWorld
 from composite_flow_paper.experiment import run
 from composite_flow_paper.over_time.acting import ActingSettings
-from composite_flow_paper.over_time.battles import carried_means
 from composite_flow_paper.over_time.battles_report import battles_table, summarise_battles
 from composite_flow_paper.over_time.cell import judge
 from composite_flow_paper.over_time.exact import exact_means
@@ -133,23 +132,6 @@ def test_every_way_to_act_has_a_name_and_a_row_of_its_own():
     assert way_in_words(told["acting-gated_alone-discount0"]) == "each agent's own gated chain, discount 0"
     _, _, rows = acting_table([*told.values()])
     assert len({row[0] for row in rows}) == len(ways) and {row[1] for row in rows} == {"12.00"}
-
-
-def test_what_is_carried_through_episodes_of_any_length_is_what_each_gives_alone(key):
-    """They stand one behind the other; a chain's order is drawn, so that here each has one agent."""
-    problem = cf.SensorNetwork(coverage=np.array([[True, True, False]]), num_targets=1, num_steps=5)
-    data = cf.HistoryDataset(cf.collect(problem, 4, key=key))
-    joint = data.joint(np.asarray(data.steps))
-    states = np.asarray(data.windows.states)
-    prior = prior_of(states, find_types(states))
-    limits = joint.histories.min(axis=(0, 1)), joint.histories.max(axis=(0, 1))
-    chain = build_filter("gated", limits, prior, 8, 1, key=key)
-    found = carried_means(chain, data, key)
-    heard, first = jnp.ones((5, 1), bool), jnp.arange(5) == 0
-    for episode in range(4):
-        part = slice(5 * episode, 5 * episode + 5)
-        alone = follow(chain, joint.histories[part], heard, first, chain.initial, key)[0].mean
-        np.testing.assert_allclose(found[part], alone, atol=1e-6)
 
 
 def test_battles_are_compared_by_episodes():

@@ -14,6 +14,8 @@ import pytest
 from composite_flow.errors import CompositeFlowError, InputError
 from composite_flow_paper.process_pool import processes, shares_of_cores
 
+pytestmark = pytest.mark.slow
+
 CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 TWO_CORES = pytest.mark.skipif(len(CORES) < 2, reason="there is one core, or nothing can be pinned to it")
 

@@ -29,6 +29,8 @@ from composite_flow_paper.shared.cpu_time import cpu_timed, matrix_product_rate
 from composite_flow_paper.shared.fusion_runs import every_state, joint_arrays
 from composite_flow_paper.shared.joint_samples import draw_joint_samples
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_training_step_of_fusion_is_measured():
     found = fusion_cost(3, 1)

@@ -19,6 +19,8 @@ from composite_flow.problems.host import HostProblem, WorldLost
 from composite_flow.problems.host_policy import HostPolicy
 from composite_flow.problems.picture import LONGEST, as_picture
 
+pytestmark = pytest.mark.slow
+
 RANDOM = cf.problems.RandomPolicy()
 
 

@@ -25,6 +25,8 @@ from composite_flow.policy.run import TRAINING_FILE
 from composite_flow.policy.setup import prepare
 from composite_flow.policy.talking import talk_of
 
+pytestmark = pytest.mark.slow
+
 PROBLEM = cf.problem_from_text("sensor:2x2,steps=4")
 INFERENCE = InferenceConfig(
     history=2, calls=2, samples=3, denoiser_width=16, denoiser_depth=2, denoiser_updates=0.05,

@@ -18,6 +18,8 @@ from composite_flow.policy.setup import prepare
 from composite_flow.policy.team import decide, fresh_memory
 from composite_flow.policy.window import fresh_window, with_actions, with_observations
 
+pytestmark = pytest.mark.slow
+
 PROBLEM = cf.problem_from_text("sensor:2x2,targets=1,steps=4")
 CONFIG = cf.MappoConfig(
     inputs="learned-messages", steps=640, memory="none", width=16, depth=1, worlds=8, rollout=8, piece=4,

@@ -16,6 +16,8 @@ from composite_flow.errors import FileError, InputError, MismatchError
 from composite_flow.policy.curves import CURVES_FILE, TENSORBOARD_FOLDER, TensorBoard, recent
 from composite_flow.policy.run import TRAINING_FILE
 
+pytestmark = pytest.mark.slow
+
 PROBLEM = "sensor:2x2,steps=4"
 SMALL = {
     "steps": 32_000,

@@ -6,12 +6,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import composite_flow as cf
 from composite_flow.policy.mappo import Lesson, _actor_loss, new_networks
 from composite_flow.policy.rollout import Piece, Step
 from composite_flow.policy.team import entropy
 from composite_flow.problems import TabularProblem
+
+pytestmark = pytest.mark.slow
 
 CONFIG = cf.MappoConfig(
     steps=12_800,

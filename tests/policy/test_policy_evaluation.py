@@ -31,6 +31,8 @@ from composite_flow.policy.trained import TrainedPolicy, team_that_acts
 from composite_flow.problems import SMAX, SensorNetwork
 from composite_flow.problems.smax_sight import OtherSight
 
+pytestmark = pytest.mark.slow
+
 LENGTH, SAMPLES = 3, 64
 SMALL = {"memory": "none", "width": 8, "depth": 1}
 # one program each, instead of one for every operation

@@ -15,6 +15,8 @@ from composite_flow.policy.run import train_policy
 from composite_flow.policy.setup import prepare
 from composite_flow.policy.team_samples import heard_by_each, sampler_of
 
+pytestmark = pytest.mark.slow
+
 PROBLEM = cf.problem_from_text("sensor:2x2,targets=1,miss=0.3,steps=4")
 SMALL = dict(steps=64, worlds=4, rollout=8, piece=4, width=8, memory="none", epochs=1)
 CAUTIOUS = ("safe", "mean", "quantile", "cvar")
@@ -113,7 +115,6 @@ def test_the_teams_samples_are_for_inputs_that_weigh_several_of_a_run_of_fusion(
         prepare(cf.problem_from_text("sensor:2x2,targets=1,miss=0.4,steps=4"), config, key, sampled_model)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["safe", "cvar"])
 def test_a_policy_on_the_teams_samples_comes_back_from_its_folder(sampled_model, key, tmp_path, kind):
     config = cf.MappoConfig(inputs=kind, samples_of="team", **SMALL)

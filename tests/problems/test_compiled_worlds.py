@@ -15,7 +15,7 @@ from composite_flow.errors import InputError, MismatchError
 from composite_flow.problems import problem_from_description, problem_from_text
 from composite_flow.problems.compiled.features import bits, flat, names, turned
 
-pytestmark = pytest.mark.usefixtures("permissive")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("permissive")]
 
 SIZES = {
     "jaxmarl:MPE_simple_tag_v3": (4, 5, 16, 20, 25),

@@ -21,6 +21,8 @@ from composite_flow.training.interrupt import interrupt_flag
 from composite_flow.training.run import TrainingData, TrainingRun
 from composite_flow.training.stages import CHAIN_FILE
 
+pytestmark = pytest.mark.slow
+
 CONFIG = cf.TrainingConfig(
     learn="fusion",
     chain=True,

@@ -17,6 +17,8 @@ from composite_flow.errors import InputError
 from composite_flow.model import load
 from composite_flow.training.devices import from_first_process, in_any_process, mesh_of_all, on_all, on_one
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

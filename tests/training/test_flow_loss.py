@@ -24,6 +24,8 @@ from composite_flow.training.flow_loss import (
 from composite_flow.training.loss import pair_losses
 from composite_flow_paper.shared.sensor_runs import SensorSettings, collect_sensors
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 40_000
 STATES = jnp.array([[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
 HISTORY_OF = np.array([0, 0, 1, 1, 1, 0, 1, 2])  # of each candidate; history 2 knows its state

@@ -21,6 +21,8 @@ from composite_flow.files.checkpoint import load_description
 from composite_flow.runs import RunSettings, train_run
 from composite_flow.training.hosts import join_hosts, report_to_first, wait_for_hosts
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CONFIG = cf.TrainingConfig(
     width=16, depth=1, batch=32, steps=60, warmup=5, record_every=20, evaluate_every=20, resident_gigabytes=5e-6

@@ -16,6 +16,8 @@ from composite_flow.training import stages
 from composite_flow.training.fit import fit
 from composite_flow.training.next_agent_stage import MOST_STEPS, NEXT_AGENT_FILE
 
+pytestmark = pytest.mark.slow
+
 CONFIG = cf.TrainingConfig(
     learn="fusion",
     next_agent=True,

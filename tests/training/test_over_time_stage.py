@@ -13,6 +13,8 @@ from composite_flow.errors import InputError
 from composite_flow.training.fit import fit
 from composite_flow.training.over_time_stage import over_time_file
 
+pytestmark = pytest.mark.slow
+
 CONFIG = cf.TrainingConfig(
     learn="fusion",
     over_time="residual",

@@ -25,6 +25,8 @@ from composite_flow.training.stages import (
     stage_of,
 )
 
+pytestmark = pytest.mark.slow
+
 CONFIG = cf.TrainingConfig(
     width=16,
     depth=2,

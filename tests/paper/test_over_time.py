@@ -15,8 +15,9 @@ from composite_flow.fusion.over_time import build_filter
 from composite_flow.problems.sensor import SensorWorld
 from composite_flow_paper.experiment import run
 from composite_flow_paper.over_time.acting import ActingSettings
+from composite_flow_paper.over_time.battles import BattleSettings, compute_battles
 from composite_flow_paper.over_time.battles_report import battles_table, summarise_battles
-from composite_flow_paper.over_time.cell import judge
+from composite_flow_paper.over_time.cell import TRAINING, judge
 from composite_flow_paper.over_time.exact import exact_means
 from composite_flow_paper.over_time.exact_acting import actions_of_plans, exact_acting, matchings
 from composite_flow_paper.over_time.experiment import EXPERIMENT
@@ -28,6 +29,8 @@ from composite_flow_paper.over_time.report import (
     told_of,
     way_in_words,
 )
+from composite_flow_paper.shared.cells import Workspace
+from composite_flow_paper.table1.experiment import PRESETS as OF_TABLE_1
 
 PROBLEM = cf.problem_from_text("sensor:2x2,targets=1,miss=0.4,steps=6")
 
@@ -132,6 +135,21 @@ def test_every_way_to_act_has_a_name_and_a_row_of_its_own():
     assert way_in_words(told["acting-gated_alone-discount0"]) == "each agent's own gated chain, discount 0"
     _, _, rows = acting_table([*told.values()])
     assert len({row[0] for row in rows}) == len(ways) and {row[1] for row in rows} == {"12.00"}
+
+
+@pytest.mark.slow
+def test_a_small_battle_is_followed_and_fused(tmp_path, permissive):
+    """Learning to carry changes nothing else, so that fusion of as long histories is the same beside it."""
+    training = replace(TRAINING, width=8, depth=1, steps=20, warmup=5, record_every=10, evaluate_every=20)
+    settings = BattleSettings(OF_TABLE_1["smoke"].worlds, "gated", training, history=1, num_episodes=40, num_test=6)
+    found = compute_battles(settings, 0, Workspace(tmp_path, tmp_path / "scratch", False, lambda text: None))
+    errors = found["errors"]
+    assert sum(errors["counts"]) == found["test_steps"] and len(errors["counts"]) == 6
+    means = {name: np.asarray(each) for name, each in errors["means"].items()}
+    np.testing.assert_allclose(means["one_step"], means["more_steps"], rtol=1e-5)  # of float32
+    assert not np.allclose(means["carried"], means["one_step"])
+    assert (tmp_path / settings.policy.name).is_dir()
+    assert summarise_battles([found])["ways"]["one_step"]["carried_above"] is not None
 
 
 def test_battles_are_compared_by_episodes():

@@ -8,8 +8,10 @@ import composite_flow as cf
 from composite_flow.analysis import filtered
 from composite_flow.analysis.comparison import filter_way
 from composite_flow.analysis.filtered import filtered_at
+from composite_flow.fusion.answers import prior_of
+from composite_flow.fusion.features import find_types
 from composite_flow.fusion.learned import LearnedFusion
-from composite_flow.fusion.over_time import build_filter, filter_episode
+from composite_flow.fusion.over_time import build_filter, filter_episode, follow
 
 
 def test_single_steps_are_those_of_their_episodes(key, monkeypatch):
@@ -37,3 +39,20 @@ def test_single_steps_are_those_of_their_episodes(key, monkeypatch):
     way = filter_way(fusion, dataset, steps, dataset.joint(steps).states, key=key)["filter"]
     assert (way.calls, way.messages, way.message_bytes) == (4, 4, 4 * 4)
     assert filter_way(model.fusion, dataset, steps, found, key=key) == {}
+
+
+def test_what_a_chain_carries_through_each_episode_is_what_that_one_gives_alone(key):
+    """A chain's order is drawn, so that here each has one agent."""
+    problem = cf.SensorNetwork(coverage=np.array([[True, True, False]]), num_targets=1, num_steps=5)
+    data = cf.HistoryDataset(cf.collect(problem, 4, key=key))
+    joint = data.joint(np.asarray(data.steps))
+    states = np.asarray(data.windows.states)
+    prior = prior_of(states, find_types(states))
+    limits = joint.histories.min(axis=(0, 1)), joint.histories.max(axis=(0, 1))
+    chain = build_filter("gated", limits, prior, 8, 1, key=key)
+    found = filtered_at(chain, data, np.asarray(data.steps), key=key)
+    heard, first = jnp.ones((5, 1), bool), jnp.arange(5) == 0
+    for episode in range(4):
+        part = slice(5 * episode, 5 * episode + 5)
+        alone = follow(chain, joint.histories[part], heard, first, chain.initial, key)[0].mean
+        np.testing.assert_allclose(found[part], alone, atol=1e-6)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from composite_flow.certificate.checks import certify, certify_batch
 from composite_flow.certificate.radius import ConformalRadius, usable_radius
 from composite_flow.certificate.reconstruction import Reconstruction
+from composite_flow.certificate.verdict import Names
 from composite_flow.composite.reconstruct import reconstruct, reconstruct_batch
 from composite_flow.composite.sampling import Sampling, SamplingOptions, sampling_from
 from composite_flow.data.dataset import HistoryDataset
@@ -76,6 +77,11 @@ class Model:
         return None if self.fusion is None else self.fusion.chain
 
     @property
+    def names(self) -> Names:
+        """Of the state's features and of the agents."""
+        return Names(tuple(self.state_names), self.layout.agent_names or ())
+
+    @property
     def has_denoiser(self) -> bool:
         """Whether a denoiser was learned."""
         return not isinstance(self.denoiser, NoDenoiser)
@@ -92,18 +98,17 @@ class Model:
                 `doubts` say whom. A level, 0.99 by default, is the share of sound teams' steps in which nobody is.
 
         Raises:
-            MismatchError: histories of another layout.
-            InputError: no fusion, or to be robust no calibration; participants empty, unknown or named twice.
+            MismatchError, InputError: histories of another layout; no fusion, or calibration; participants unfit.
         """
         fusion, heard = self._learned_fusion(histories, many=False), self.layout.agents_there(histories, participants)
-        return fuse_one(fusion, histories, heard, self.scaling, self.state_names, robust)
+        return fuse_one(fusion, histories, heard, self.scaling, self.names, robust)
 
     def fuse_batch(
         self, histories: Histories, participants: learned.Participants | None = None, **options: Unpack[learned.Checks]
     ) -> TeamEstimate:
         """`fuse` many joint histories, each with its own participants; agents are checked where options say so."""
         fusion = self._learned_fusion(histories, many=True)
-        return fusion.fuse(histories, participants, self.scaling, self.state_names, **options)
+        return fusion.fuse(histories, participants, self.scaling, self.names, **options)
 
     def ask(self, histories: JointHistory, *, heard: Sequence[int | str] = (), **enough: Unpack[Enough]) -> Asked:
         """`fuse`, asking one agent after the other, each time whose answer is expected to help most.
@@ -111,15 +116,14 @@ class Model:
         Who is `heard` has answered already. It is `enough` at an `accuracy`, a `price` or a number, or asks all.
         """
         fusion, asked = self._learned_fusion(histories, many=False), self.layout.agents_there(histories, heard)
-        return ask(fusion, histories, asked or (), self.scaling, self.state_names, enough)
+        return ask(fusion, histories, asked or (), self.scaling, self.names, enough)
 
     def infer_by_chain(
         self, histories: JointHistory | Histories, participants: Sequence[int | str] | None = None
     ) -> ChainEstimate:
         """Infer the state by the gated chain: one message goes once through the agents, and each changes what it knows.
 
-        Arguments and errors are those of `fuse`, but histories may be many joint histories, and participants are in the
-        message's order; where none are given, from agent 0 on.
+        Arguments and errors as of `fuse`; histories may be many, participants are in the message's order, or all.
         """
         fusion, histories = self._learned_fusion(histories, "chain"), self.layout.in_place_of_absent(histories)
         heard = self.layout.agents_there(histories, participants)
@@ -138,7 +142,7 @@ class Model:
 
         Args:
             num_samples: how many; each takes some calls of the team denoiser, and no further answer.
-            by: along falling noise levels ("conditional", 30 calls), or by flows as the paper's ("blind", 20 calls).
+            by: along falling noise levels ("conditional", 30 calls), or by flows as the paper's ("blind", 20).
         """
         fusion, heard = self._learned_fusion(histories, many=False), self.layout.agents_there(histories, participants)
         return self.scaling.unscale(fusion.sample(histories, num_samples, heard, by, key))
@@ -168,20 +172,17 @@ class Model:
         """Infer the state from a joint history, and check the answer (A.6); who is not there takes no part.
 
         Args:
-            histories: the agents' histories, encoded by `layout`.
+            histories: the agents' histories, encoded by `layout`; MismatchError where they are not.
             key: random key; fixes the noises and the orders.
             radius: D_φ by hand, in scaled units, or a conformal radius of this model; the model's own by default.
             sampling, options: as in `composite.reconstruct`; options replace fields, and agents have names or numbers.
-
-        Raises:
-            MismatchError, InputError: histories of another layout; no radius, or something that cannot be used.
         """
         self.layout.check_joint(histories, False)
         radius = usable_radius(self.denoiser, radius, self.radius)  # refused before the work, not after it
         histories, told = self.layout.in_place_of_absent(histories), sampling_from(sampling, options, self.layout.agent)
         estimate = reconstruct(self.denoiser, histories, key=key, sampling=told)
         certificate = certify(self.denoiser, histories, estimate, radius=radius)
-        return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
+        return Reconstruction.of(estimate, certificate, self.scaling, self.names)
 
     def reconstruct_batch(
         self,
@@ -246,7 +247,7 @@ class Model:
         radius, histories = usable_radius(self.denoiser, radius, self.radius), self.layout.in_place_of_absent(histories)
         estimate = reconstruct_batch(self.denoiser, histories, key=key, sampling=sampling)
         certificate = certify_batch(self.denoiser, histories, estimate, radius=radius)
-        return Reconstruction.of(estimate, certificate, self.scaling, self.state_names)
+        return Reconstruction.of(estimate, certificate, self.scaling, self.names)
 
     def _learned_fusion(self, histories, by: str | None = None, many: bool | None = None) -> LearnedFusion:
         """What fuses these histories, if it was learned and can read them."""
@@ -259,10 +260,9 @@ class Model:
         """Write `model.safetensors` into a folder; FileError where it is in the way or cannot be written."""
         network = network_settings(self.denoiser) if isinstance(self.denoiser, Network) else None
         description = {"kind": "model", "network": network, "layout": self.layout.settings}
-        description |= {name: getattr(self, name) for name in _DESCRIBED}
-        description["scaled_in"] = str(self.scaling.minimum.dtype)
-        tree: dict[str, Any] = {"denoiser": self.denoiser, "scaling": self.scaling}
+        description |= {one: getattr(self, one) for one in _DESCRIBED} | {"scaled_in": str(self.scaling.minimum.dtype)}
         description |= {} if self.has_denoiser else {"learned_no_denoiser": True}
+        tree: dict[str, Any] = {"denoiser": self.denoiser, "scaling": self.scaling}
         if self.fusion is not None:
             description["fusion"], tree["fusion"] = self.fusion.settings, self.fusion
         save_checkpoint(Path(folder) / MODEL_FILE, tree, description, overwrite)

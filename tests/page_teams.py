@@ -10,10 +10,10 @@ from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import NoDenoiser
 from composite_flow.fusion.answers import Prior
 from composite_flow.fusion.features import FeatureTypes
+from composite_flow.fusion.intervals import TeamQuantiles
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.network import AnswerNetwork
-from composite_flow.fusion.team_estimate import TeamQuantiles
 from composite_flow.network import Network
 
 NAMES = ("robot x", "robot y", "door open", "red", "green")

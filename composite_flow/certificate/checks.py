@@ -28,6 +28,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.certificate.radius import ConformalRadius, check_radius
 from composite_flow.certificate.sweep_radii import Method, last_sweep_radii
+from composite_flow.certificate.verdict import NAMELESS, Names
 from composite_flow.composite.reconstruct import Estimate
 from composite_flow.composite.rule import DEFINITION_6
 from composite_flow.denoiser import Denoiser
@@ -84,11 +85,11 @@ class Certificate(eqx.Module):
         """All three conditions."""
         return self.accepted_by_paper & self.composite_stable
 
-    def reasons(self) -> tuple[str, ...]:
+    def reasons(self, names: Names = NAMELESS) -> tuple[str, ...]:
         """A sentence for each sample: that it was accepted, or which conditions it failed and for which agents."""
         if self.radii.ndim != 2:
-            return tuple(text for one in _unstacked(self) for text in one.reasons())
-        return tuple(_reason(jax.device_get(self), sample) for sample in range(self.radii.shape[0]))
+            return tuple(text for one in _unstacked(self) for text in one.reasons(names))
+        return tuple(_reason(jax.device_get(self), sample, names) for sample in range(self.radii.shape[0]))
 
 
 @entry_point
@@ -216,21 +217,21 @@ def _unstacked(certificate: Certificate) -> list[Certificate]:
     return [jax.tree.map(lambda leaf, i=i: leaf[i], host) for i in range(host.radii.shape[0])]
 
 
-def _reason(certificate: Certificate, sample: int) -> str:
+def _reason(certificate: Certificate, sample: int, names: Names) -> str:
     """The sentence of `reasons` for one sample of one estimate."""
     limit, complaints = 2.0 * float(certificate.radius), []
     radii, distances = np.asarray(certificate.radii)[sample], np.asarray(certificate.distances)[sample]
     for position in np.flatnonzero(~(radii < 1.0)):
-        agent = int(certificate.agents[position])
-        complaints.append(f"the denoiser of agent {agent} is not stable there: spectral radius {radii[position]:.4g}")
+        agent = names.agent(int(certificate.agents[position]))
+        complaints.append(f"the denoiser of {agent} is not stable there: spectral radius {radii[position]:.4g}")
     unsettled = ~np.asarray(certificate.settled)[sample]
     for position in np.flatnonzero(~(distances < limit) | unsettled):
-        agent = int(certificate.agents[position])
+        agent = names.agent(int(certificate.agents[position]))
         if unsettled[position]:
-            complaints.append(f"the flow of agent {agent} alone did not converge")
+            complaints.append(f"the flow of {agent} alone did not converge")
         else:
             far = f"{distances[position]:.4g} away, and the limit 2·D_φ is {limit:.4g}"
-            complaints.append(f"agent {agent} alone would end {far}")
+            complaints.append(f"{agent} alone would end {far}")
     composite = float(certificate.composite_radius[sample])
     if not composite < 1.0:
         complaints.append(f"the sweep as a whole is not stable: spectral radius {composite:.4g}")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from composite_flow.certificate.checks import Certificate
-from composite_flow.certificate.verdict import Verdict, refused
+from composite_flow.certificate.verdict import Names, Verdict, refused
 from composite_flow.composite.reconstruct import Estimate
 from composite_flow.data.angles import named_values
 from composite_flow.data.scaling import OwnArray, Scaling
@@ -23,7 +23,7 @@ class Reconstruction(eqx.Module):
         candidates: the distinct end points, most frequent first.
         shares: each candidate's share of the samples.
         mask: which rows of `candidates` are filled.
-        state_names: a name for each feature of the state.
+        names: of the state's features, and of the agents.
         estimate: the same in scaled units, with samples, order and number of messages.
         certificate: the checks of every sample.
     """
@@ -32,24 +32,27 @@ class Reconstruction(eqx.Module):
     candidates: Float[OwnArray, "*batch candidates state"]
     shares: Float[Array, "*batch candidates"]
     mask: Bool[Array, "*batch candidates"]
-    state_names: tuple[str, ...] = eqx.field(static=True)
+    names: Names = eqx.field(static=True)
     estimate: Estimate
     certificate: Certificate
 
     @classmethod
-    def of(
-        cls, estimate: Estimate, certificate: Certificate, scaling: Scaling, state_names: tuple[str, ...]
-    ) -> "Reconstruction":
+    def of(cls, estimate: Estimate, certificate: Certificate, scaling: Scaling, names: Names) -> "Reconstruction":
         """From an estimate in scaled units and its checks."""
         return cls(
             state=scaling.unscale(estimate.state),
             candidates=scaling.unscale(estimate.candidates),
             shares=estimate.shares,
             mask=estimate.mask,
-            state_names=state_names,
+            names=names,
             estimate=estimate,
             certificate=certificate,
         )
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """A name for each feature of the state."""
+        return self.names.states
 
     @property
     def named_state(self) -> dict[str, Any]:
@@ -71,7 +74,8 @@ class Reconstruction(eqx.Module):
         """
         if self.mask.ndim != 1:
             raise InputError("A verdict is about one estimate; of many ask `accepted`.")
-        return verdict_of(self.certificate, self._nearest == 0, float(self.shares[0]), int(jnp.sum(self.mask)))
+        share, count = float(self.shares[0]), int(jnp.sum(self.mask))
+        return verdict_of(self.certificate, self._nearest == 0, share, count, self.names)
 
     @property
     def accepted(self) -> Bool[Array, "*batch"]:
@@ -99,7 +103,7 @@ def nearest_candidates(
     return jnp.argmin(jnp.where(mask[..., None, :], distances, jnp.inf), axis=-1)
 
 
-def verdict_of(checks: Certificate, chosen: Bool[Array, " samples"], share: float, count: int) -> Verdict:
+def verdict_of(checks: Certificate, chosen: Bool[Array, " samples"], share: float, count: int, names: Names) -> Verdict:
     """The verdict on the likeliest candidate, by the checks of the whole team or of some of its agents.
 
     Args:
@@ -107,12 +111,13 @@ def verdict_of(checks: Certificate, chosen: Bool[Array, " samples"], share: floa
         chosen: samples that ended nearest to it.
         share: of the samples that it has.
         count: of candidates.
+        names: of the agents.
     """
     near = np.asarray(chosen)
     far = ~np.asarray((checks.distances < 2.0 * checks.radius) & checks.settled)[near].all(axis=0)
     if far.any():
         agents = tuple(sorted(np.asarray(checks.agents)[far].tolist()))
-        named = ", ".join(f"agent {agent}" for agent in agents)
+        named = ", ".join(map(names.agent, agents))
         return refused("sensors in doubt", agents, f"{named} would leave the state for another one")
     if not np.asarray(checks.accepted)[near].all():
         return refused("unlike training", (), "the state is no stable end of the team's flow")

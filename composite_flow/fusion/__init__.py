@@ -9,9 +9,9 @@ Read `answers` (what one agent says) and `fuse` (how answers add up), then `idea
 from composite_flow.fusion.answers import Answer, Answers, Prior, prior_of
 from composite_flow.fusion.features import FeatureTypes, find_types
 from composite_flow.fusion.fuse import fuse, taking_part
-from composite_flow.fusion.intervals import measure_quantiles
+from composite_flow.fusion.intervals import TeamQuantiles, measure_quantiles
 from composite_flow.fusion.network import AnswerNetwork
-from composite_flow.fusion.team_estimate import TeamEstimate, TeamQuantiles
+from composite_flow.fusion.team_estimate import TeamEstimate
 
 __all__ = [
     "Answer",

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from composite_flow.certificate.verdict import Names
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answer, Answers
@@ -114,7 +115,7 @@ def ask(
     histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
     heard: Sequence[int],
     scaling: Scaling,
-    names: tuple[str, ...],
+    names: Names,
     enough: Enough,
 ) -> Asked:
     """`Model.ask`.
@@ -123,7 +124,7 @@ def ask(
         fusion: with a network that names the next agent.
         histories: of all agents; of those who are not asked none is read.
         heard: who has answered already.
-        scaling, names: of the states.
+        scaling, names: of the states, and the agents' names.
         enough: when to stop.
 
     Raises:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from composite_flow.certificate.conformal import calibration_episodes_needed
+from composite_flow.certificate.verdict import Names
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Prior
 from composite_flow.fusion.consistency import Consistency
@@ -138,8 +139,8 @@ class Doubts(eqx.Module):
         """Who was not left out, and is suspected or above the bound."""
         return (self.suspects | (self.values > self.bound[..., None])) & ~self.left_out
 
-    def in_words(self, names: Sequence[str]) -> list[str]:
-        """A sentence for each agent that was left out of one estimate; names are those of the features."""
+    def in_words(self, names: Names) -> list[str]:
+        """A sentence for each agent that was left out of one estimate."""
         return [f"{self.why(agent, names)}: left out" for agent in np.flatnonzero(np.asarray(self.left_out)).tolist()]
 
     def reason(self, agent: int, num_features: int) -> str:
@@ -147,9 +148,9 @@ class Doubts(eqx.Module):
         place = int(self.place[agent]) - num_features
         return "contradiction" if place < 0 else tuple(_REASONS)[place]
 
-    def why(self, agent: int, names: Sequence[str]) -> str:
+    def why(self, agent: int, names: Names) -> str:
         """What is said of one agent of one estimate."""
-        return f"agent {agent} {what_is_doubted(int(self.place[agent]), names)}"
+        return f"{names.agent(agent)} {what_is_doubted(int(self.place[agent]), names.states)}"
 
 
 def what_is_doubted(place: int, names: Sequence[str]) -> str:

@@ -11,15 +11,38 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answers
 from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.posterior import posterior
-from composite_flow.fusion.team_estimate import TeamQuantiles
 
 _MOST_SIZES = 8
+
+
+class TeamQuantiles(eqx.Module):
+    """How far errors reach, in claimed standard deviations.
+
+    Attributes:
+        sizes: of teams that were measured, rising.
+        values: q for each size and each of `LEVELS`.
+    """
+
+    sizes: tuple[int, ...] = eqx.field(static=True)
+    values: Float[Array, "sizes levels"]
+
+    def at(self, level: float, size: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """q of a level and of sizes of team: linear between the levels, of the nearest size measured.
+
+        Raises:
+            InputError: the level was not measured.
+        """
+        if not LEVELS[0] <= level <= LEVELS[-1]:
+            raise InputError(f"Intervals were measured for levels from {LEVELS[0]} to {LEVELS[-1]}, not for {level}.")
+        measured = jnp.asarray(self.sizes)[(None,) * jnp.ndim(size)]
+        row = jnp.argmin(jnp.abs(jnp.asarray(size)[..., None] - measured), axis=-1)
+        return jax.vmap(lambda values: jnp.interp(level, jnp.asarray(LEVELS), values))(self.values)[row]
 
 
 def measure_quantiles(

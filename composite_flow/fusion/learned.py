@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from composite_flow.certificate.verdict import NAMELESS, Names
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.fusion.calibration import Calibration
@@ -17,6 +18,7 @@ from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.chain_estimate import ChainEstimate, infer_by_chain
 from composite_flow.fusion.doubts import Watch
 from composite_flow.fusion.fuse import fuse_each, taking_part
+from composite_flow.fusion.intervals import TeamQuantiles
 from composite_flow.fusion.lacking import lacking
 from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.network import AnswerNetwork
@@ -39,7 +41,7 @@ from composite_flow.fusion.structure import (
     team_settings,
 )
 from composite_flow.fusion.team_denoiser import TeamDenoiser
-from composite_flow.fusion.team_estimate import TeamEstimate, TeamQuantiles, that_names_next
+from composite_flow.fusion.team_estimate import TeamEstimate, that_names_next
 from composite_flow.fusion.team_sampling import Sampler, samples_of_each, samples_of_team
 from composite_flow.numerics.entry_point import entry_point
 from composite_flow.validation import check_counts
@@ -95,7 +97,7 @@ class LearnedFusion(eqx.Module):
         histories: Histories,
         participants: Any,
         scaling: Scaling,
-        state_names: Sequence[str],
+        names: Names,
         **options: Unpack[Checks],
     ) -> TeamEstimate:
         """What the participants of each joint history say together, in the state's own units.
@@ -103,7 +105,7 @@ class LearnedFusion(eqx.Module):
         Args:
             histories: joint histories.
             participants: for each joint history which agents take part; or None, for all.
-            scaling, state_names: of the states.
+            scaling, names: of the states, and the agents' names.
             options: whether the agents are checked.
 
         Raises:
@@ -122,7 +124,7 @@ class LearnedFusion(eqx.Module):
             found = checked_each(self.answers, watch, *asked, jnp.float32(bound), bool(robust))
         else:
             found = fuse_each(self.answers, *asked)
-        told = found.in_own_units(scaling, state_names, self.quantiles, self.calibration)
+        told = found.in_own_units(scaling, names, self.quantiles, self.calibration)
         return that_names_next(self.next_agent, told)
 
     @property
@@ -230,7 +232,7 @@ class LearnedFusion(eqx.Module):
             return jnp.mean(samples, axis=1), {"samples": samples}
         if by == "chain":
             return self.infer_by_chain(histories, None, scaling, ()).mean, {}
-        found = self.fuse(histories, None, scaling, ())
+        found = self.fuse(histories, None, scaling, NAMELESS)
         return found.mean, {"variances": found.variance}
 
     @property

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from composite_flow.certificate.verdict import Names
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import MismatchError
 from composite_flow.fusion.answers import Answer
@@ -33,7 +34,7 @@ def fuse_one(
     histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
     participants: Sequence[int] | None,
     scaling: Scaling,
-    names: tuple[str, ...],
+    names: Names,
     robust: bool | float = False,
 ) -> TeamEstimate:
     """`LearnedFusion.fuse` for one joint history, as teams need it at every step; its participants as a list.
@@ -53,7 +54,7 @@ def fuse_team(
     histories: Float[Array, "agents columns"] | Float[np.ndarray, "agents columns"],
     team: Bool[np.ndarray, " agents"],
     scaling: Scaling,
-    names: tuple[str, ...],
+    names: Names,
     robust: bool | float = False,
 ) -> TeamEstimate:
     """`fuse_one` of the agents of a team; of nobody it is the prior."""
@@ -85,7 +86,7 @@ def _in_double(fusion: LearnedFusion, histories, team, robust: bool | float) -> 
 
 
 @partial(jax.jit, static_argnames="names")
-def _fused(answers, usual, histories, team, scaling: Scaling, names: tuple[str, ...], reach) -> TeamEstimate:
+def _fused(answers, usual, histories, team, scaling: Scaling, names: Names, reach) -> TeamEstimate:
     total = answers.team_sums(jnp.where(team[:, None], histories, 0.0), team[None], usual)
     return _told(answers, jax.tree.map(lambda part: part[0], total), team, scaling, names, reach)
 
@@ -105,7 +106,7 @@ def fuse_sent(
     unlike: Float[np.ndarray, "agents checks"] | None,
     team: Bool[np.ndarray, " agents"],
     scaling: Scaling,
-    names: tuple[str, ...],
+    names: Names,
     robust: bool | float = False,
 ) -> TeamEstimate:
     """`fuse_one` from what agents sent, in place of their histories: the same estimate, up to the order of the sums.
@@ -117,7 +118,7 @@ def fuse_sent(
         sent: by `answers.sent`, of all agents along the leading axis; of those who sent nothing it may be anything.
         unlike: what each said of its own history, by `Familiar.unlikeness`; None where nobody did.
         team: who sent something.
-        scaling, names: of the states.
+        scaling, names: of the states, and the agents' names.
         robust: as in `Model.fuse`.
 
     Raises:
@@ -149,7 +150,7 @@ _of_sent = jax.jit(_scaled_of_sent)
 
 
 @partial(jax.jit, static_argnames="names")
-def _told_of_sent(answers, sent, unlike, team, watch, bound, scaling: Scaling, names, reach) -> TeamEstimate:
+def _told_of_sent(answers, sent, unlike, team, watch, bound, scaling: Scaling, names: Names, reach) -> TeamEstimate:
     return _scaled_of_sent(answers, sent, unlike, team, watch, bound).in_own_units(scaling, names, *reach)
 
 
@@ -159,7 +160,7 @@ def fuse_total(
     own: tuple[int, Float[np.ndarray, " checks"]],
     team: Bool[np.ndarray, " agents"],
     scaling: Scaling,
-    names: tuple[str, ...],
+    names: Names,
 ) -> TeamEstimate:
     """The estimate of a sum of the team's answers, which shows no contradiction of one with the others.
 
@@ -195,5 +196,5 @@ def answers_sent(answers: AnswerNetwork | SparseAnswers, sent: Any) -> Answer:
     return jax.vmap(answers.heard)(jnp.arange(answers.num_agents), sent)
 
 
-def _told(answers, total: Answer, team, scaling: Scaling, names: tuple[str, ...], reach) -> TeamEstimate:
+def _told(answers, total: Answer, team, scaling: Scaling, names: Names, reach) -> TeamEstimate:
     return estimate_of(answers.prior, total, team, answers.values_sent).in_own_units(scaling, names, *reach)

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from composite_flow.certificate.verdict import Verdict
+from composite_flow.certificate.verdict import NAMELESS, Names, Verdict
 from composite_flow.data.angles import angle_bounds, find_angle, named_values
 from composite_flow.data.scaling import OwnArray, Scaling
 from composite_flow.errors import InputError
 from composite_flow.fusion.calibration import Calibration
 from composite_flow.fusion.doubts import Doubts
 from composite_flow.fusion.features import FeatureTypes
+from composite_flow.fusion.intervals import TeamQuantiles
 from composite_flow.fusion.levels import LEVELS, Over
 from composite_flow.fusion.next_agent import NextAgentNetwork
 from composite_flow.fusion.ranking import NOBODY_LEFT, expected_decreases, ranked_agents
@@ -24,30 +25,6 @@ from composite_flow.fusion.verdict import verdict_on
 
 _NOT_CALIBRATED = "How far errors reach was not measured on calibration episodes; `calibrate` does so on yours."
 Bound = Float[OwnArray, "*batch"]
-
-
-class TeamQuantiles(eqx.Module):
-    """How far errors reach, in claimed standard deviations.
-
-    Attributes:
-        sizes: of teams that were measured, rising.
-        values: q for each size and each of `LEVELS`.
-    """
-
-    sizes: tuple[int, ...] = eqx.field(static=True)
-    values: Float[Array, "sizes levels"]
-
-    def at(self, level: float, size: Int[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """q of a level and of sizes of team: linear between the levels, of the nearest size measured.
-
-        Raises:
-            InputError: the level was not measured.
-        """
-        if not LEVELS[0] <= level <= LEVELS[-1]:
-            raise InputError(f"Intervals were measured for levels from {LEVELS[0]} to {LEVELS[-1]}, not for {level}.")
-        measured = jnp.asarray(self.sizes)[(None,) * jnp.ndim(size)]
-        row = jnp.argmin(jnp.abs(jnp.asarray(size)[..., None] - measured), axis=-1)
-        return jax.vmap(lambda values: jnp.interp(level, jnp.asarray(LEVELS), values))(self.values)[row]
 
 
 class TeamEstimate(eqx.Module):
@@ -62,7 +39,7 @@ class TeamEstimate(eqx.Module):
         messages: answers sent.
         message_bytes: size of one of them, in 32-bit numbers.
         types: of the features.
-        state_names: a name for each feature; empty where they have none.
+        names: of the features, empty where they have none, and of the agents.
         quantiles: how far errors of validation episodes reach, pooled; None where it was not measured.
         calibration: how far those of calibration episodes do; None where there were none.
         scaling: of the states; None where they are scaled.
@@ -77,13 +54,18 @@ class TeamEstimate(eqx.Module):
     messages: Int[Array, "*batch"]
     message_bytes: int = eqx.field(static=True)
     types: FeatureTypes = eqx.field(static=True)
-    state_names: tuple[str, ...] = eqx.field(static=True, default=())
+    names: Names = eqx.field(static=True, default=NAMELESS)
     quantiles: TeamQuantiles | None = None
     calibration: Calibration | None = None
     scaling: Scaling | None = None
     doubts: Doubts | None = None
     uncertainty: Float[Array, "*batch"] | None = None
     asking: NextAgentNetwork | None = None
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """A name for each feature."""
+        return self.names.states
 
     @property
     def named_mean(self) -> dict[str, list[float] | float]:
@@ -224,13 +206,13 @@ class TeamEstimate(eqx.Module):
         doubts, uncertainty = self._checked()
         if self.messages.ndim:
             raise InputError("A verdict is about one estimate; of many ask `accepted`, or `verdicts` of some of them.")
-        return verdict_on(doubts, float(uncertainty), float(self._widest), self.state_names)
+        return verdict_on(doubts, float(uncertainty), float(self._widest), self.names)
 
     def verdicts(self, places: Sequence[int]) -> list[Verdict]:
         """The verdicts on some of many estimates along one batch axis, as `verdict` of one."""
         many = *self._checked(), self._widest
         each = (jax.tree.map(lambda leaf, k=k: leaf[k], many) for k in places)
-        return [verdict_on(doubts, float(wide), float(widest), self.state_names) for doubts, wide, widest in each]
+        return [verdict_on(doubts, float(wide), float(widest), self.names) for doubts, wide, widest in each]
 
     def _checked(self) -> tuple[Doubts, Float[Array, "*batch"]]:
         if self.doubts is None or self.uncertainty is None:
@@ -262,7 +244,7 @@ class TeamEstimate(eqx.Module):
     def in_own_units(
         self,
         scaling: Scaling,
-        state_names: Sequence[str],
+        names: Names,
         quantiles: TeamQuantiles | None,
         calibration: Calibration | None = None,
     ) -> "TeamEstimate":
@@ -275,7 +257,7 @@ class TeamEstimate(eqx.Module):
             messages=self.messages,
             message_bytes=self.message_bytes,
             types=self.types,
-            state_names=tuple(state_names),
+            names=names,
             quantiles=quantiles,
             calibration=calibration,
             scaling=scaling,

@@ -202,8 +202,7 @@ class Agent(SteppingAgent):
         sent, unlike, team = self._gathered(within)
         if not team.any():
             raise InputError("Nobody has answered at this step, not even this agent: nothing can be inferred.")
-        names = tuple(self.model.state_names)
-        self._found = fuse_sent(self._fusion, sent, unlike, team, self.model.scaling, names, robust)
+        self._found = fuse_sent(self._fusion, sent, unlike, team, self.model.scaling, self.model.names, robust)
         return self._found
 
     def check(self, samples: Float[Array, "samples state"] | None = None, radius: float | None = None) -> AgentCheck:

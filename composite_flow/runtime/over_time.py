@@ -76,10 +76,9 @@ class ProductParts:
 
 def _told_of(team_filter: TeamFilter, model: Model, known: Carried, heard: np.ndarray) -> TeamEstimate:
     """In the state's own units."""
-    names: tuple[str, ...] = tuple(model.state_names)
     if model.scaling.is_double:  # which nothing compiled is
-        return _estimate(team_filter, known, heard).in_own_units(model.scaling, names, None)
-    return _told(team_filter, known, heard, model.scaling, names)
+        return _estimate(team_filter, known, heard).in_own_units(model.scaling, model.names, None)
+    return _told(team_filter, known, heard, model.scaling, model.names)
 
 
 _said, _taken_in, _estimate = jax.jit(said), jax.jit(taken_in), jax.jit(estimate_of_carried)

@@ -46,7 +46,7 @@ def summed_report(agent: Agent, total: Sent, whose: np.ndarray, size: int, level
     if model.fusion is None:
         raise lacking()
     unlike = agent.answer().unlike if agent.sees else agent.sent_shape.nothing.unlike
-    sums, names = Answer(*map(jnp.asarray, total[:4])), tuple(model.state_names)
+    sums, names = Answer(*map(jnp.asarray, total[:4])), model.names
     found = fuse_total(model.fusion, sums, (agent.number, unlike), whose, model.scaling, names)
     return _told(found, size, level)
 
@@ -67,7 +67,8 @@ def ends_report(agent: Agent, samples: np.ndarray) -> dict[str, Any]:
         checks = agent.check(ends).certificate
         assert checks is not None
         chosen = nearest_candidates(ends, found.points, found.mask) == 0
-        told["verdict"] = dataclasses.asdict(verdict_of(checks, chosen, told["share"], int(jnp.sum(found.mask))))
+        count = int(jnp.sum(found.mask))
+        told["verdict"] = dataclasses.asdict(verdict_of(checks, chosen, told["share"], count, model.names))
     return told
 
 

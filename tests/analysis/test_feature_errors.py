@@ -7,8 +7,9 @@ import pytest
 from composite_flow.analysis.feature_errors import feature_errors
 from composite_flow.data.scaling import Scaling
 from composite_flow.fusion.features import FeatureTypes
+from composite_flow.fusion.intervals import TeamQuantiles
 from composite_flow.fusion.levels import LEVELS
-from composite_flow.fusion.team_estimate import TeamEstimate, TeamQuantiles
+from composite_flow.fusion.team_estimate import TeamEstimate
 
 NAMES = ("speed", "alive", "red", "green", "blue")
 TYPES = FeatureTypes((1,), ((2, 5),), 5)

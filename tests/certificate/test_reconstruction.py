@@ -9,7 +9,7 @@ import pytest
 
 from composite_flow.certificate.checks import Certificate
 from composite_flow.certificate.reconstruction import Reconstruction
-from composite_flow.certificate.verdict import Verdict
+from composite_flow.certificate.verdict import Names, Verdict
 from composite_flow.composite.reconstruct import Estimate
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError
@@ -47,7 +47,7 @@ def reconstruction_of(stable) -> Reconstruction:
         radius=jnp.asarray(0.1),
     )
     scaling = Scaling(jnp.array([0.0, 10.0]), jnp.array([2.0, 20.0]))
-    return Reconstruction.of(estimate_of(SAMPLES), certificate, scaling, ("speed", "heat"))
+    return Reconstruction.of(estimate_of(SAMPLES), certificate, scaling, Names(("speed", "heat")))
 
 
 CASES = [
@@ -99,6 +99,11 @@ def test_a_verdict_names_the_agents_who_would_leave_the_state():
     leaving = dataclasses.replace(sound, certificate=two).verdict
     assert (leaving.reason, leaving.agents) == ("sensors in doubt", (2,))
     assert leaving.sentence == "Abstained, sensors in doubt: agent 2 would leave the state for another one."
+    called = Names(("speed", "heat"), ("a", "b", "drone", "7", "e"))
+    named = dataclasses.replace(sound, certificate=two, names=called)
+    assert named.verdict.sentence == leaving.sentence.replace("agent 2", "drone")
+    assert "; ".join(two.reasons(called)).count("drone alone would end 0.3 away") == 1
+    assert called.agent(3) == "agent 7"  # a number alone is no name
     near = dataclasses.replace(sound, certificate=dataclasses.replace(two, distances=far * 0.5))
     assert near.verdict.accepted  # 0.15 is less than twice the radius
     other = dataclasses.replace(sound, certificate=dataclasses.replace(two, distances=far[jnp.array([0, 2, 1])]))

@@ -112,6 +112,8 @@ def test_states_that_need_64_bits_keep_them(model, tmp_path):
 def test_verdicts_in_numpy_are_those_of_the_agent(model, tmp_path, robust):
     """Who is in doubt and why, who is left out, or that the estimate is too wide."""
     model, reasons, left_out = suspicious(calibrated(model, [1.0, 0.9, 0.9, 0.7])), Counter(), 0
+    layout = dataclasses.replace(model.layout, agent_names=("red", "green", "blue", "3"))
+    model, called = dataclasses.replace(model, layout=layout), set()
     export_model(model, tmp_path / "out")
     for one, other in replayed(model, tmp_path / "out", strange(episodes(24))):
         expected, found = one.estimate(robust=robust), other.estimate(robust=robust)
@@ -122,12 +124,14 @@ def test_verdicts_in_numpy_are_those_of_the_agent(model, tmp_path, robust):
             expected.participants.sum() > 2 and verdict["reason"] != "too wide"
         ):  # of two, either may be called the worst
             assert found.verdict["sentence"] == verdict["sentence"]
+            called |= {name for name in (*layout.agent_names, "agent 3") if f"{name} " in found.verdict["sentence"]}
         np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(found.left_out, expected.doubts.left_out)
         np.testing.assert_array_equal(found.participants, expected.participants)
         reasons[found.verdict["reason"]] += 1
         left_out += int(found.left_out.sum())
     assert reasons[""] and reasons["too wide"] and (left_out if robust else reasons["unlike training"])
+    assert called & {"red", "green", "blue"}
 
 
 def test_what_a_sum_says_in_numpy_is_what_it_says_in_jax(model, exported):

@@ -11,7 +11,7 @@ from scipy import stats
 from seeing_team import AGENTS, NOISE, played, seeing
 
 import composite_flow as cf
-from composite_flow.certificate.verdict import Verdict
+from composite_flow.certificate.verdict import Names, Verdict
 from composite_flow.data.scaling import Scaling
 from composite_flow.denoiser import NoDenoiser
 from composite_flow.errors import InputError
@@ -146,7 +146,7 @@ def test_who_holds_no_number_is_left_out_and_all_others_are_judged_without_it(wa
     alone = doubts_at(answers, data, watch, 0.99, others)
     np.testing.assert_allclose(found.values[:, [0, 2]], alone.values[:, [0, 2]], rtol=1e-5)
     one = jax.tree.map(lambda leaf: leaf[0], found)
-    assert one.in_words(("x", "coin")) == ["agent 1 has a history that holds what is no number: left out"]
+    assert one.in_words(Names(("x", "coin"))) == ["agent 1 has a history that holds what is no number: left out"]
 
 
 def test_who_contradicts_two_is_left_out_and_not_one_of_them():
@@ -184,13 +184,15 @@ def test_robust_fusion_tells_who_was_left_out_and_is_that_of_the_others(watch):
     np.testing.assert_allclose(robust.variance, without.variance, rtol=1e-6)
     assert robust.participants.tolist() == [True, False, True] and int(robust.messages) == 2
     assert robust.doubts.left_out.tolist() == [False, True, False]
-    assert robust.doubts.in_words(("x", "coin")) == ["agent 1 contradicts all others, most of all in x: left out"]
+    assert robust.doubts.in_words(Names(("x", "coin"))) == [
+        "agent 1 contradicts all others, most of all in x: left out"
+    ]
     assert model.fuse(broken, robust=0.5).doubts.left_out.tolist()[1]
     with pytest.raises(InputError, match=r"were measured, not 0\.999"):
         model.fuse(broken, robust=0.999)
     sound = model.fuse(histories, robust=True)
     np.testing.assert_allclose(sound.mean, model.fuse(histories).mean, rtol=1e-6)
-    assert sound.doubts.in_words(("x", "coin")) == [] and not np.any(model.fuse(histories).doubts.left_out)
+    assert sound.doubts.in_words(Names(("x", "coin"))) == [] and not np.any(model.fuse(histories).doubts.left_out)
     unmeasured = dataclasses.replace(model, fusion=eqx.tree_at(lambda f: f.watch, model.fusion, None))
     with pytest.raises(InputError, match="`calibrate`"):
         unmeasured.fuse(histories, robust=True)
@@ -223,6 +225,10 @@ def test_a_verdict_names_what_is_wrong(watch):
     unlike = model.fuse(strange).verdict
     assert not unlike.accepted and unlike.reason == "unlike training" and unlike.agents == (1,)
     assert unlike.sentence.startswith("Abstained, unlike training: agent 1 has a history")
+    called = dataclasses.replace(model, layout=dataclasses.replace(model.layout, agent_names=("red", "green", "blue")))
+    named = called.fuse(strange).verdict
+    assert (named.sentence, named.agents) == (unlike.sentence.replace("agent 1", "green"), (1,))
+    assert called.fuse_batch(strange[None], check=True).verdicts([0]) == [named]
     without = model.fuse(strange, robust=True).verdict
     assert without.accepted and without.agents == (1,)
     assert without.sentence.startswith("Accepted; agent 1 has a history") and "left out" in without.sentence

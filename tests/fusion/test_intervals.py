@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from composite_flow.certificate.verdict import Names
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Prior
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.fuse import fuse_each
 from composite_flow.fusion.ideal import LinearGaussianAnswers
-from composite_flow.fusion.intervals import measure_quantiles, measured_sizes
+from composite_flow.fusion.intervals import TeamQuantiles, measure_quantiles, measured_sizes
 from composite_flow.fusion.levels import LEVELS
-from composite_flow.fusion.team_estimate import TeamQuantiles
 
 AGENTS, NOISE = 3, 0.5
 
@@ -52,7 +52,7 @@ def test_intervals_cover_although_claims_are_wrong(team, key, claim):
     histories, states = draw(4000, key_new)
     for size in (1, 3):
         found = fuse_each(wrong, histories, jnp.broadcast_to(jnp.arange(AGENTS) < size, (4000, AGENTS)))
-        named = found.in_own_units(Scaling(jnp.full(2, -5.0), jnp.full(2, 5.0)), ("x", "y"), quantiles)
+        named = found.in_own_units(Scaling(jnp.full(2, -5.0), jnp.full(2, 5.0)), Names(("x", "y")), quantiles)
         low, high = named.interval("y", 0.9)
         true = 10.0 * states[:, 1] - 5.0
         assert float(jnp.mean((low <= true) & (true <= high))) == pytest.approx(0.9, abs=0.02)

@@ -15,10 +15,10 @@ from composite_flow.errors import InputError, MismatchError
 from composite_flow.fusion.answers import Prior
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.fuse import fuse, taking_part
+from composite_flow.fusion.intervals import TeamQuantiles
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.network import AnswerNetwork
-from composite_flow.fusion.team_estimate import TeamQuantiles
 from composite_flow.history import HistoryLayout
 
 LAYOUT = HistoryLayout(length=1, observation_size=2, num_actions=2, num_agents=3)  # six columns

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import composite_flow as cf
+from composite_flow.certificate.verdict import Names
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answer, Prior
 from composite_flow.fusion.asking import Turns, _check, _stop, turns
@@ -123,6 +124,23 @@ def test_the_loss_is_of_those_who_are_there_and_were_not_heard(key):
     assert found == pytest.approx(float(wrong / 2 / scale), rel=1e-4)
 
 
+def test_of_a_large_team_eight_agents_drawn_anew_are_asked(key):
+    """Nobody has answered; whose answer is read is who was asked."""
+    precisions = np.ones((12, 2))
+    answers, network = answers_of(jnp.full((12, 2), 0.7), precisions), set_by_hand(precisions)
+    there, nobody, state = jnp.ones(12, bool), jnp.zeros(12, bool), jnp.array([0.5, 0.9])
+
+    def asked(key):
+        def loss(each):
+            return team_loss(network, each, there, nobody, state, key)
+
+        return np.any(np.asarray(jax.grad(loss)(answers).evidence) != 0.0, axis=1)
+
+    each = [asked(one) for one in jax.random.split(key, 3)]
+    assert [int(one.sum()) for one in each] == [8, 8, 8]
+    assert (each[0] != each[1]).any() and (each[1] != each[2]).any()
+
+
 def test_teams_that_learn_are_of_every_size_but_the_largest(key):
     drawn = jax.vmap(lambda k: draw_lacking_teams(k, 4))(jax.random.split(key, 400))
     sizes = np.asarray(drawn.sum(-1)).ravel()
@@ -192,7 +210,7 @@ def test_rules_that_cannot_be_are_refused(enough, sentence):
 def estimate(team, scaling=None):
     found = fuse(PRIOR, answers_of(jnp.full((4, 2), 0.7)), jnp.asarray(taking_part(4, team)))
     scaling = cf.Scaling(jnp.zeros(2), jnp.ones(2)) if scaling is None else scaling
-    return dataclasses.replace(found.in_own_units(scaling, ("x", "y"), None), asking=set_by_hand())
+    return dataclasses.replace(found.in_own_units(scaling, Names(("x", "y")), None), asking=set_by_hand())
 
 
 def test_an_estimate_ranks_who_has_not_answered():

@@ -9,6 +9,7 @@ import pytest
 from page_teams import SCALING, robots, sensors
 
 import composite_flow as cf
+from composite_flow.certificate.verdict import Names
 from composite_flow.denoiser import NoDenoiser
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Answer
@@ -110,5 +111,5 @@ def test_what_is_doubted_is_said_as_estimates_say_it():
     for place in range(len(names) + NUM_CHECKS):
         flags = jnp.zeros(1, bool)
         doubts = Doubts(jnp.ones(1), jnp.array([place]), jnp.array(0.5), flags, flags)
-        assert doubts.why(0, names) == f"agent 0 {what_is_doubted(place, names)}"
+        assert doubts.why(0, Names(names)) == f"agent 0 {what_is_doubted(place, names)}"
     assert what_is_doubted(1, names) == "contradicts all others, most of all in door"

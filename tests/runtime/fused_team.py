@@ -14,12 +14,12 @@ from composite_flow.fusion.chain import ChainNetwork
 from composite_flow.fusion.doubts import NUM_CHECKS, Watch
 from composite_flow.fusion.familiar import Familiar
 from composite_flow.fusion.features import FeatureTypes
+from composite_flow.fusion.intervals import TeamQuantiles
 from composite_flow.fusion.learned import LearnedFusion
 from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.fusion.over_time import build_filter
 from composite_flow.fusion.sparse import SparseAnswers
-from composite_flow.fusion.team_estimate import TeamQuantiles
 
 AGENTS, STATE, LENGTH, OBSERVATION, ACTIONS = 4, 6, 3, 2, 3
 LAYOUT = cf.HistoryLayout(LENGTH, OBSERVATION, ACTIONS, AGENTS)

@@ -126,7 +126,7 @@ def reconstruction(model, inference, step, histories):
         denoiser_calls=drawn.denoiser_calls,
     )
     certificate = cf.certify(model.denoiser, jnp.asarray(histories), estimate, radius=model.radius)
-    return Reconstruction.of(estimate, certificate, model.scaling, model.state_names)
+    return Reconstruction.of(estimate, certificate, model.scaling, model.names)
 
 
 def test_orders_and_noise_of_a_ring_stay_as_they_are_and_are_fair():

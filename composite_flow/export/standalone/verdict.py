@@ -30,6 +30,7 @@ class Judge:
     def __init__(self, about: dict[str, Any], arrays: dict[str, np.ndarray]):
         """Of a manifest, and the arrays beside it."""
         self._names, self._arrays, prior = about["state_names"], arrays, about["prior"]
+        self._agents = about["layout"].get("agent_names")
         self._number, self._groups = np.asarray(about["is_number"], bool), prior["groups"]
         self._mean, self._before, self._logits = (
             np.asarray(prior[name], np.float32) for name in ("mean", "precision", "logits")
@@ -148,10 +149,11 @@ class Judge:
         return float(self._arrays["width"][np.argmin(np.abs(self._arrays["sizes"] - size))])
 
     def _why(self, doubts: Doubts, agent: int) -> str:
-        place = int(doubts.place[agent]) - len(self._names)
+        place, name = int(doubts.place[agent]) - len(self._names), self._agents[agent] if self._agents else str(agent)
+        called = f"agent {name}" if name.isdecimal() else name
         if place < 0:
-            return f"agent {agent} contradicts all others, most of all in {self._names[place]}"
-        return f"agent {agent} {_REASONS[place]}"
+            return f"{called} contradicts all others, most of all in {self._names[place]}"
+        return f"{called} {_REASONS[place]}"
 
 
 def _refused(reason: str, agents: Sequence[int], why: str) -> dict[str, Any]:

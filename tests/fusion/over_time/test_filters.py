@@ -1,5 +1,6 @@
 """Filters of every kind: who is heard, what segments are, and what a model says of an episode."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,6 +66,21 @@ def test_the_order_does_not_matter_to_the_product_and_does_to_chains(histories, 
         one, other = (heard(team_filter, each, [True] * 4, key)[0].mean for each in (histories, histories[turned]))
         gap = float(jnp.max(jnp.abs(one - other)))
         assert gap < 2e-6 if kind == "product" else gap > 1e-4, (kind, gap)
+
+
+def test_a_gate_opens_by_its_logit_of_minus_one_until_it_learns(key):
+    """y + σ(4 (w·x + b) − 1) (prior + change − y)."""
+    chain, y, first = some_filter("gated", key), jnp.linspace(0.1, 0.9, 5), jnp.zeros(())
+    context = chain.reader.condition(jnp.full(6, 0.3))
+    x = chain.reader.read(context, jnp.append(y, first))
+    target = chain.prior.mean + x @ chain.change_weights
+    for closed in (True, False):
+        weights, bias = (
+            (jnp.zeros_like(chain.gate_weights), jnp.zeros(5)) if closed else (chain.gate_weights, chain.gate_bias)
+        )
+        made = eqx.tree_at(lambda c: (c.gate_weights, c.gate_bias), chain, (weights, bias))
+        gate = 1.0 / (1.0 + np.exp(1.0 - 4.0 * np.asarray(x @ weights + bias)))
+        np.testing.assert_allclose(made.hop(context, y, first), y + gate * (target - y), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from composite_flow.certificate.verdict import Names
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError
 from composite_flow.fusion.calibration import Calibration
@@ -82,7 +83,7 @@ def test_an_estimate_lists_its_states_likeliest_first():
     mean = jnp.array([0.97, 0.05, 0.02, 0.9, 0.08])
     size = jnp.asarray(1, jnp.int32)
     said = TeamEstimate(mean, mean * (1 - mean), jnp.array([True]), size, 4, TYPES)
-    estimate = said.in_own_units(scaling, tuple("abcde"), None, calibration)
+    estimate = said.in_own_units(scaling, Names(tuple("abcde")), None, calibration)
     states, chances = estimate.possible_states(0.9)
     assert states[0].tolist() == [1.0, 10.0, 0.0, 1.0, 0.0]
     exact = np.exp(_by_hand(np.asarray(mean), KNOWN))
@@ -93,4 +94,4 @@ def test_an_estimate_lists_its_states_likeliest_first():
         said.possible_states(0.9)
     numbers = calibration_of(told(400, 0, 1.0), (1, 3), jnp.ones((2, 5)))
     with pytest.raises(InputError, match="a feature is a number, or there are too many states"):
-        said.in_own_units(scaling, tuple("abcde"), None, numbers).possible_states(0.9)
+        said.in_own_units(scaling, Names(tuple("abcde")), None, numbers).possible_states(0.9)

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 from seeing_team import AGENTS, NOISE, played, seeing
 
+from composite_flow.certificate.verdict import Names
 from composite_flow.data.scaling import Scaling
 from composite_flow.errors import InputError
 from composite_flow.fusion.calibration import Calibration
@@ -141,7 +142,7 @@ def test_an_estimate_tells_intervals_and_regions_in_its_own_units():
     new = played(300, jax.random.key(2))
     joint = new.joint(np.asarray(new.steps))
     found = fuse_each(answers, joint.histories, jnp.ones((len(joint.states), AGENTS), bool))
-    told, truth = found.in_own_units(scaling, ("x", "coin"), None, calibration), scaling.unscale(joint.states)
+    told, truth = found.in_own_units(scaling, Names(("x", "coin")), None, calibration), scaling.unscale(joint.states)
     for over in ("step", "episode"):
         low, high = told.interval("x", 0.9, over)
         inside = np.asarray((low <= truth[:, 0]) & (truth[:, 0] <= high))
@@ -152,7 +153,7 @@ def test_an_estimate_tells_intervals_and_regions_in_its_own_units():
         held = np.asarray(region.contains(truth))
         assert (held.mean() if over == "step" else held.reshape(-1, 4).all(axis=1).mean()) >= 0.85
     one = jax.tree.map(lambda leaf: leaf[0], fuse_each(answers, joint.histories[:1], jnp.ones((1, AGENTS), bool)))
-    alone = one.in_own_units(scaling, ("x", "coin"), None, calibration)
+    alone = one.in_own_units(scaling, Names(("x", "coin")), None, calibration)
     assert alone.interval("x", 0.9)[0] == pytest.approx(float(told.interval("x", 0.9)[0][0]), rel=1e-5)
     assert alone.region(0.9).low.shape == (2,)
 

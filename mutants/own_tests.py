@@ -40,7 +40,15 @@ ELSEWHERE = {
     "fusion/slot_answer.py": ["fusion/test_sparse.py"],
     "fusion/state_sets.py": ["fusion/trust/test_state_sets.py"],
     "fusion/structure.py": ["fusion/test_sparse.py", "fusion/test_screening.py"],
-    "fusion/team_estimate.py": ["fusion/test_model_fuses.py", "fusion/test_intervals.py"],
+    "fusion/team_estimate.py": [
+        *(
+            "fusion/test_model_fuses.py",
+            "fusion/test_intervals.py",
+            "fusion/test_next_agent.py",
+            "fusion/test_doubts.py",
+        ),
+        *("fusion/trust/test_trust.py", "fusion/trust/test_state_sets.py"),
+    ],
     "fusion/team_loss.py": ["fusion/test_team_denoiser.py"],
     "fusion/team_network.py": ["fusion/test_team_denoiser.py", "fusion/test_refining.py"],
     "fusion/verdict.py": ["fusion/test_doubts.py"],

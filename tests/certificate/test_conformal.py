@@ -23,8 +23,9 @@ from composite_flow.certificate.conformal import (
     coverage_of_new,
     episode_scores,
 )
-from composite_flow.certificate.radius import ConformalRadius, check_radius
+from composite_flow.certificate.radius import ConformalRadius, check_radius, usable_radius
 from composite_flow.composite.reconstruct import reconstruct
+from composite_flow.denoiser import NoDenoiser
 from composite_flow.errors import InputError
 
 POINTS = jnp.array([[0.0, 0.1], [0.3, 0.4]])
@@ -179,3 +180,13 @@ def test_kinds_are_what_they_say():
     with pytest.raises(InputError):
         check_radius(-1.0)
     assert check_radius(0.25) == 0.25
+
+
+def test_the_radius_that_is_given_comes_before_the_models_own():
+    assert usable_radius(TEAM, 0.3, 0.7) == 0.3 and usable_radius(TEAM, None, 0.7) == 0.7
+    with pytest.raises(InputError, match="was not measured"):
+        usable_radius(TEAM, None, None)
+    with pytest.raises(InputError, match="not negative"):
+        usable_radius(TEAM, -1.0, 0.7)
+    with pytest.raises(InputError, match="learned fusion and no denoiser"):
+        usable_radius(NoDenoiser(2), 0.3, 0.7)

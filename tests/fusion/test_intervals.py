@@ -1,5 +1,7 @@
 """Intervals cover as often as they say, for every size of the team, however wrong the claimed variances are."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,7 @@ from composite_flow.fusion.fuse import fuse_each
 from composite_flow.fusion.ideal import LinearGaussianAnswers
 from composite_flow.fusion.intervals import TeamQuantiles, measure_quantiles, measured_sizes
 from composite_flow.fusion.levels import LEVELS
+from composite_flow.fusion.team_estimate import TeamEstimate
 
 AGENTS, NOISE = 3, 0.5
 
@@ -106,6 +109,10 @@ def test_between_levels_and_sizes():
     np.testing.assert_allclose(quantiles.at(middle, jnp.array([1, 9, 30])), [2.5, 102.5, 102.5], rtol=1e-5)
     with pytest.raises(InputError, match="levels from"):
         quantiles.at(0.999, jnp.array(1))
+    two = FeatureTypes((), (), 2)
+    said = TeamEstimate(jnp.zeros(2), jnp.ones(2), jnp.ones(1, bool), jnp.array(1), 1, two, quantiles=quantiles)
+    assert [said.promises(level) for level in (LEVELS[0], LEVELS[-1], 0.999)] == [True, True, False]
+    assert not dataclasses.replace(said, quantiles=None).promises(0.9)
 
 
 def test_large_teams_are_measured_at_some_sizes():

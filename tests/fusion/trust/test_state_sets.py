@@ -1,5 +1,7 @@
 """Sets of whole states: those that a product of probabilities holds likely enough, calibrated to cover."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,6 +92,9 @@ def test_an_estimate_lists_its_states_likeliest_first():
     assert float(chances[0]) == pytest.approx(exact.max(), rel=1e-4)
     assert (np.diff(chances) <= 0).all() and len(states) < len(KNOWN)
     assert len(estimate.possible_states(0.99)[0]) >= len(states)
+    scaled, same = dataclasses.replace(said, calibration=calibration).possible_states(0.9)
+    np.testing.assert_allclose(scaling.unscale(scaled), states)
+    np.testing.assert_allclose(same, chances, rtol=1e-5)
     with pytest.raises(InputError, match="not measured on calibration episodes"):
         said.possible_states(0.9)
     numbers = calibration_of(told(400, 0, 1.0), (1, 3), jnp.ones((2, 5)))

@@ -19,6 +19,7 @@ from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.fuse import fuse_each
 from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.region import box
+from composite_flow.fusion.team_estimate import TeamEstimate
 from composite_flow.fusion.trust.coverage import measure_coverage
 from composite_flow.fusion.trust.measure import calibrate_answers, measure_scale
 from composite_flow.fusion.trust.scores import claimed_scores, drawn_teams, scores_of_teams
@@ -165,6 +166,8 @@ def test_levels_are_rounded_up_and_what_cannot_be_promised_is_refused():
     with pytest.raises(InputError, match="0.975 needs 39 calibration episodes at least.* on 30"):
         calibration.reach(0, 0.96, size, "step")
     assert calibration.promises(0.95) and not calibration.promises(0.96) and not calibration.promises(0.999)
+    estimate = TeamEstimate(jnp.zeros(5), jnp.ones(5), jnp.ones(3, bool), size, 1, TYPES, calibration=calibration)
+    assert [estimate.promises(level) for level in (0.95, 0.96)] == [True, False]
     with pytest.raises(InputError, match=r"were measured, not 0\.999"):
         calibration.region_reach(0.999, size, "step")
 

@@ -37,7 +37,8 @@ def test_each_check_sees_its_own_kind(familiar):
     assert told_of(familiar, outside)[0] == pytest.approx(0.25, rel=1e-4)
     constant = middle.copy()
     constant[5] = 7.1
-    assert told_of(familiar, constant)[0] > 1.0
+    widest = np.ptp(TRAINED, axis=0).max()  # a thousandth of it is the width of a constant column
+    assert told_of(familiar, constant)[0] == pytest.approx((constant[5] - 7.0) / (1e-3 * widest) - 1.0, rel=1e-4)
     # so many deviations along both directions: T²/2 is their square
     scaled = (middle - np.asarray(familiar.low)) / np.asarray(familiar.width)
     along = scaled + 3.0 * np.asarray(familiar.components @ familiar.deviations)

@@ -9,8 +9,9 @@ from scipy import special
 
 from composite_flow.data import Episodes, HistoryDataset
 from composite_flow.errors import InputError
-from composite_flow.fusion.answers import prior_of
+from composite_flow.fusion.answers import Answer, Prior, prior_of
 from composite_flow.fusion.consistency import Consistency, others_of
+from composite_flow.fusion.familiar import Familiar
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.network import AnswerNetwork
 from composite_flow.training.consistency import Elsewhen, Learning, consistency_losses, learn_consistency
@@ -100,6 +101,40 @@ def test_who_sees_something_else_surprises(seeing, learned):
     sound, lying = surprise(histories), surprise(broken)
     assert np.mean(lying[:, 1] > np.quantile(sound[:, 1], 0.8)) > 0.75
     assert np.mean(np.argmax(lying, axis=1) == 1) > 0.7
+
+
+def test_its_logit_by_hand(seeing, key):
+    """What it reads: the history about the middle of its range, who it is of, and both beliefs beside the prior."""
+    answers, data = seeing
+    prior = Prior(jnp.array([0.3, 0.6]), jnp.array([4.0, 1.0]), FeatureTypes((), (), 2))
+    own = data.layout.size - AGENTS
+    low, width = np.linspace(-1.0, 1.0, own), np.linspace(0.5, 2.0, own)
+    columns = jnp.zeros(own)
+    arrays = jnp.asarray(low, jnp.float32), jnp.asarray(width, jnp.float32)
+    familiar = Familiar(*arrays, columns, jnp.zeros((own, 1)), jnp.ones(1), jnp.ones(()))
+    network = Consistency(familiar, prior, AGENTS, key=key)
+    keys = jax.random.split(key, len(network.biases))
+    biases = tuple(jax.random.normal(one, bias.shape) for one, bias in zip(keys, network.biases, strict=True))
+    network = eqx.tree_at(lambda n: n.biases, network, biases)
+    history = np.concatenate([low + width * np.linspace(-6.0, 6.0, own), [0.0, 1.0, 0.0]])
+
+    def answer(evidence, precision):
+        parts = (jnp.asarray(part, jnp.float32) for part in (evidence, precision, precision, np.zeros(0)))
+        return Answer(*parts)
+
+    mine, others = ((0.4, -0.2), (2.0, 3.0)), ((-0.6, 0.1), (1.0, 8.0))
+    before = np.array([4.0, 1.0])
+    beliefs = []
+    for evidence, precision in (mine, others):
+        after = before + np.asarray(precision)
+        beliefs.append((np.asarray(evidence) / after * np.sqrt(before), 0.3 * np.log(before / after)))
+    (mean, sure), (told, told_sure) = beliefs
+    clipped = np.clip(np.linspace(-6.0, 6.0, own), -1.0, 2.0) - 0.5
+    x = np.concatenate([clipped, history[own:], mean, sure, told, told_sure, mean - told])
+    for layer, (weights, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
+        x = (np.maximum(x, 0.0) if layer else x) @ np.asarray(weights, np.float64) + np.asarray(bias, np.float64)
+    found = network.logit(jnp.asarray(history, jnp.float32), answer(*mine), answer(*others))
+    assert float(found) == pytest.approx(x[0], rel=1e-4)
 
 
 def test_another_moment_is_of_the_same_episode_and_never_the_same_step():

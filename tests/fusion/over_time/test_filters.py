@@ -190,6 +190,22 @@ def test_alone_one_agent_is_heard_throughout_a_segment(kind, key):
     assert len(heard) > 1
 
 
+@pytest.mark.parametrize("precisions", [(0.25, 4.0), (4.0, 0.25), (0.0, 0.5)])
+def test_the_loss_of_what_is_known_by_hand(precisions, key):
+    """Squared errors, and for the two numbers that claim a precision 0.02 · ½ (e² P − log P)."""
+    team_filter = some_filter("product", key)
+    assert team_filter.prior.types.is_number.tolist() == [False, False, False, True, True]
+    state, mean = np.array([1.0, 0.0, 1.0, 0.8, 0.1]), np.array([0.7, 0.2, 0.6, 0.5, 0.3])
+    precision = np.array([9.0, 9.0, 9.0, *precisions])
+    known = Carried(*(jnp.asarray(part, jnp.float32)[None] for part in (mean, precision, precision)))
+    squares = (state - mean) ** 2
+    claims = [
+        0.5 * (square * one - np.log(one)) for square, one in zip(squares[3:], precisions, strict=True) if one > 0
+    ]
+    found = known_losses(team_filter, known, jnp.asarray(state, jnp.float32))
+    np.testing.assert_allclose(found, [squares.sum() + 0.02 * sum(claims)], rtol=1e-5)
+
+
 def test_the_claim_of_numbers_is_fitted_beside_the_error(key):
     """½ (e² P − log P) is least at P = 1/e²; what claims nothing has the squared error alone."""
     team_filter = some_filter("product", key)

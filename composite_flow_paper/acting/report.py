@@ -17,15 +17,15 @@ _UNKNOWN = {"difference": None, "interval": None, "p_value": None, "adjusted": N
 def summarise(settings: WaysSettings, results: Results) -> dict[str, Any]:
     """Everything that tables and pictures show, of the cells that are there."""
     cells = {
-        world.name: {way: of_group(results, group_of(world.name, way)) for way in settings.ways}
+        world.panel.name: {way: of_group(results, group_of(world.panel.name, way)) for way in world.ways}
         for world in settings.worlds
     }
     return {
         "cells": {
             "done": sum(len(parts) for ways in cells.values() for parts in ways.values()),
-            "planned": settings.num_seeds * sum(map(len, cells.values())),
+            "planned": sum(world.num_seeds * len(world.ways) for world in settings.worlds),
         },
-        "worlds": {world.name: _world(world, cells[world.name]) for world in settings.worlds},
+        "worlds": {world.panel.name: _world(world.panel, cells[world.panel.name]) for world in settings.worlds},
         "comparisons": decided(settings.comparisons, cells),
     }
 

@@ -21,6 +21,8 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results"
 NAMES = sorted(set(experiments()) - {"demo"})  # whose numbers alone are committed
 STILL_TO_COMPUTE = {
     "acting": (  # minutes each
+        "speaker-listener-*",
+        "foraging-*",
         "sensors5x5-*",
         "*-seed[1-4]",
         "*-observations-seed0",

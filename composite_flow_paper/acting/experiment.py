@@ -2,9 +2,9 @@
 
 A cell is one world, one way to act, one seed: a team of Figure 5 (`figure5/cell.py`) whose agents learn to infer
 before they learn to act. Settings of MAPPO are those of Figure 5's sensors but for the discount and the number of
-steps. Sensors that overlook what passes cannot be moved, so that a discount of 0 loses nothing. Of the two worlds of
-other libraries `probe` said beforehand that the state is worth much in one, where a listener does not see where it is
-to go, and nothing in the other.
+steps. Sensors that overlook what passes cannot be moved, so that a discount of 0 loses nothing. Of two worlds of other
+libraries `probe` said beforehand that the state is worth much in one, where a listener does not see where it is to go,
+and nothing in the other. Battles are those of Figure 5, whose other curves stand there.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ _SMALL = OF_FIGURE_5["smoke"].worlds[0].policy
 _SENSORS = replace(OF_FIGURE_5["laptop"].worlds[-1].policy, discount=0.0, steps=600_000)
 _NINE, _MANY = "sensors3x3-miss-discount0", "sensors5x5-miss-discount0"
 _MOVING = replace(_SENSORS, discount=0.99, steps=1_000_000)
+_BATTLES = OF_FIGURE_5["laptop"].worlds[0]
 
 PRESETS = {
     "smoke": WaysSettings(
@@ -47,6 +48,7 @@ PRESETS = {
             World(Panel(_MANY, "sensor:5x5,targets=2,miss=0.5", _SENSORS)),
             World(Panel("speaker-listener", "jaxmarl:MPE_simple_speaker_listener_v4", _MOVING), MAIN_WAYS, 3),
             World(Panel("foraging", "jumanji:LevelBasedForaging-v0,grid_size=6", _MOVING), MAIN_WAYS, 3),
+            World(Panel("battles", _BATTLES.problem, _BATTLES.policy), ("agent", "remembering", "belief", "state"), 3),
         ),
         comparisons=(
             Comparison(_NINE, "belief", "remembering"),

@@ -23,6 +23,7 @@ STILL_TO_COMPUTE = {
     "acting": (  # minutes each
         "speaker-listener-*",
         "foraging-*",
+        "battles-*",
         "sensors5x5-*",
         "*-seed[1-4]",
         "*-observations-seed0",

@@ -108,6 +108,20 @@ def test_agreement_is_nearer_than_twice_the_radius_by_flows_that_converged():
     assert verdict.agreed.tolist() == verdict.accepted.tolist() == [True, False, False, False]
 
 
+def test_a_radius_of_one_is_not_stable():
+    verdict = Certificate(
+        agents=jnp.arange(2),
+        radii=jnp.array([[0.5, 0.999], [0.5, 1.0], [1.0, 0.5]]),
+        bounded=jnp.zeros((3, 2), bool),
+        composite_radius=jnp.array([1.0, 0.5, 0.5]),
+        distances=jnp.zeros((3, 2)),
+        settled=jnp.ones((3, 2), bool),
+        radius=jnp.asarray(0.25),
+    )
+    assert verdict.stable.tolist() == [True, False, False] and verdict.composite_stable.tolist() == [False, True, True]
+    assert not verdict.accepted.any()
+
+
 def test_partial_estimates_are_checked_by_their_participants_only(spiral, key):
     estimate = reconstruct(spiral, jnp.eye(3), key=key, participants=[2, 0], num_samples=2)
     verdict = certify(spiral, jnp.eye(3), estimate, radius=5.0)
@@ -160,6 +174,7 @@ def test_a_batch_of_certificates_is_its_members(spiral, key):
     one = certify(spiral, histories[1], jax.tree.map(lambda leaf: leaf[1], estimates), radius=1.0)
     assert np.allclose(batch.radii[1], one.radii, rtol=1e-5) and np.array_equal(batch.agents[1], one.agents)
     assert batch.reasons()[2:] == one.reasons()
+    assert bool(batch.bounded.any()) and np.array_equal(batch.bounded[1], one.bounded)
 
 
 def test_certificates_by_active_units_are_those_of_all_units(key, monkeypatch):

@@ -154,6 +154,11 @@ def test_estimate_radius_counts_episodes_with_accepted_samples(dataset, key):
     assert found.value == np.sort(scores)[22] and (found.num_episodes, found.checked_with) == (24, 0.1)
     none = estimate_radius(KNOWN, dataset, 0.1, radius=0.01, steps_per_episode=1, **settings)
     assert none.num_episodes == 0 and math.isinf(none.value)
+    usual = estimate_scores(agreeing, dataset, radius=0.1, key=key)  # four samples, six sweeps
+    same, longer = (
+        estimate_scores(agreeing, dataset, radius=0.1, key=key, num_samples=4, num_sweeps=sweeps) for sweeps in (6, 7)
+    )
+    assert np.array_equal(usual, same) and not np.array_equal(usual, longer)
 
 
 def test_halves_share_no_episode(dataset, key):

@@ -9,7 +9,9 @@ from teams import Linear, consistent_sets, encode_observations, ideal_sensors, i
 from composite_flow.baselines.flows import baseline_batch, individual_flow, parallel_mean
 from composite_flow.composite.plan import make_plan, stir_scales
 from composite_flow.composite.reconstruct import affordable_batch_size, composite_flow, reconstruct, reconstruct_batch
+from composite_flow.composite.rule import DEFINITION_6
 from composite_flow.composite.sampling import Sampling
+from composite_flow.composite.turns import draw_turns
 from composite_flow.errors import InputError
 from composite_flow.metrics import exact_states
 from composite_flow.problems.sensor import SensorNetwork
@@ -125,6 +127,12 @@ def test_stirred_flows_leave_the_points_between_states(key):
     assert largest_error(stirred.samples[:, None], jnp.eye(4)[ends]) < CLOSE and set(np.asarray(ends)) == {0, 1}
     # a fair coin 400 times: 4.5 standard deviations
     assert abs(int(jnp.sum(ends)) - 200) < 45
+
+
+def test_what_stirs_is_drawn_apart_from_noises_and_orders(key):
+    turns = draw_turns(make_plan(3, Sampling(stir=0.5)), DEFINITION_6, key)
+    others = [turns.key_noise, *jax.random.split(key)]
+    assert all((jax.random.key_data(turns.key_stir) != jax.random.key_data(one)).any() for one in others)
 
 
 def test_the_last_sweep_is_not_stirred(linear, key):

@@ -56,6 +56,12 @@ def test_who_does_not_take_part_is_not_read(prior, answers):
     assert jnp.all(jnp.isfinite(fuse(prior, broken, jnp.asarray(taking_part(6, [3, 1]))).mean))
 
 
+def test_logits_of_the_prior_are_log_odds_and_log_probabilities(prior):
+    mean = np.asarray(prior.mean, np.float64)
+    expected = [*np.log(mean[:2] / (1 - mean[:2])), *np.log(mean[2:5]), 0.0, 0.0]
+    np.testing.assert_allclose(prior.logits, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_formulas_by_type(prior, answers):
     found = fuse(prior, answers, all_of(6))
     total = np.asarray(answers.evidence, np.float64).sum(axis=0)

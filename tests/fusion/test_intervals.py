@@ -109,6 +109,7 @@ def test_between_levels_and_sizes():
     np.testing.assert_allclose(quantiles.at(middle, jnp.array([1, 9, 30])), [2.5, 102.5, 102.5], rtol=1e-5)
     with pytest.raises(InputError, match="levels from"):
         quantiles.at(0.999, jnp.array(1))
+    assert len(jax.tree.leaves(quantiles)) == 1  # sizes are no numbers of a network
     two = FeatureTypes((), (), 2)
     said = TeamEstimate(jnp.zeros(2), jnp.ones(2), jnp.ones(1, bool), jnp.array(1), 1, two, quantiles=quantiles)
     assert [said.promises(level) for level in (LEVELS[0], LEVELS[-1], 0.999)] == [True, True, False]

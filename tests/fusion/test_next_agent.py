@@ -124,6 +124,20 @@ def test_the_loss_is_of_those_who_are_there_and_were_not_heard(key):
     assert found == pytest.approx(float(wrong / 2 / scale), rel=1e-4)
 
 
+def test_falls_are_relative_to_the_error_before_them(key):
+    """Nobody has answered, and nothing is expected of anybody: their squares over the prior's own variance."""
+    answers, blind, nobody = answers_of(jnp.full((4, 2), 0.7)), NextAgentNetwork(PRIOR, 4, 8, key=key), mask(())
+    blind = eqx.tree_at(lambda n: n.offsets, blind, jnp.full_like(blind.offsets, -30.0))
+    state, before = jnp.array([0.5, 0.9]), fuse(PRIOR, answers, nobody)
+    after = [fuse(PRIOR, answers, mask((agent,))) for agent in range(4)]
+    each = [(nobody, before), *((mask((agent,)), one) for agent, one in enumerate(after))]
+    of_errors = np.mean([blind.errors.loss(one.mean, one.variance, team, state) for team, one in each])
+    falls = sum(float(jnp.sum((before.variance - one.variance) ** 2)) for one in after)
+    scale = 1.02 * float(jnp.sum(1 / PRIOR.precision))
+    found = team_loss(blind, answers, jnp.ones(4, bool), nobody, state, key)
+    assert float(found) == pytest.approx(falls / 4 / scale + of_errors, rel=1e-4)
+
+
 def test_of_a_large_team_eight_agents_drawn_anew_are_asked(key):
     """Nobody has answered; whose answer is read is who was asked."""
     precisions = np.ones((12, 2))

@@ -100,6 +100,49 @@ def test_a_usual_history_adds_nothing_to_the_sums(team):
     np.testing.assert_allclose(message[10:], 0.0, atol=1e-5)
 
 
+def test_no_feature_alone_is_more_than_so_sure(team, histories):
+    """Near a state at little noise, where y says all: log-odds of 15, before what g adds, which is nothing yet."""
+    context = team.condition(team.message(histories, all_of(3)))
+    logits = team.logits(context, jnp.array([1.0, 0.0, 1.0, 0.0, 0.6]), jnp.float32(0.05))
+    np.testing.assert_allclose(logits[:4], [15.0, -15.0, 15.0, -15.0], rtol=1e-5)
+
+
+def test_the_sigma_that_is_read_by_hand(trained, histories):
+    """From how far y lies outside [0, 1], from the nearest corner, and from the message's mean."""
+    context, y = trained.condition(trained.message(histories, all_of(3))), np.array([1.4, -0.3, 0.6, 0.2, 0.9])
+    off, corner = np.array([0.4, -0.3, 0.0, 0.0, 0.0]), np.array([0.4, 0.3, 0.4, 0.2, 0.1])
+    sizes = [np.mean(part**2) for part in (off, corner, y - np.asarray(context.mean))]
+    logs = 0.5 * np.log(np.array(sizes) + 0.02**2)
+    said = trained.sigma_network(context.sigma_biases, jnp.asarray(np.concatenate([y, logs]), jnp.float32))
+    found = trained.log_sigma(context, jnp.asarray(y, jnp.float32))
+    assert float(found) == pytest.approx(logs[2] + float(said[0]), rel=1e-4)
+
+
+def test_its_logits_by_hand(trained, histories):
+    """What the network refines, and what it reads: y in its own deviation, tanh(r/4), log σ, and that it is known."""
+    context, y, sigma = (
+        trained.condition(trained.message(histories, all_of(3))),
+        np.array([0.7, 0.1, 0.6, 0.2, 0.9]),
+        0.4,
+    )
+    weight, evidence = sigma**-2, np.asarray(context.evidence)
+    ratios = evidence + weight * (y - 0.5)
+    mean = np.asarray(PRIOR.mean)
+    alone = np.append([np.log(mean[0] / (1 - mean[0])), *np.log(mean[1:4])] + ratios[:4], 0.0)
+    precision = float(context.precision[4])
+    alone[4] = (precision * float(context.mean[4]) + weight * y[4]) / (precision + weight)
+    read = np.append(np.tanh(ratios[:4] / 4), y[4] / np.sqrt(1 + sigma**2))
+    parts = (jnp.asarray(part, jnp.float32) for part in (alone, read, [np.log(sigma), 1.0]))
+    expected = trained.network(context.biases, *parts, PRIOR.types.probabilities)
+    found = trained.logits(context, jnp.asarray(y, jnp.float32), sigma)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_its_usual_size(team, key):
+    built = eqx.filter_eval_shape(lambda key: build_team_denoiser(team.answers, key=key), key)
+    assert (built.network.width, built.network.rounds, built.speaker.num_free) == (128, 4, 16)
+
+
 def test_no_agent_is_more_than_so_sure(team, histories):
     """Certainty would be infinite: L is kept within 10."""
     sure = eqx.tree_at(lambda t: t.speaker.evidence_weights, team, 1e6 * team.speaker.evidence_weights)

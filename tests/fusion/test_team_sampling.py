@@ -65,6 +65,11 @@ def test_noise_levels_fall_evenly_in_their_cube_root():
     np.testing.assert_allclose(np.diff(levels ** (1 / 3)), np.diff(levels ** (1 / 3))[0], rtol=1e-4)
 
 
+def test_thirty_steps_are_usual(key):
+    usual = sample_conditional(ideal_sets(STATES, 1), MESSAGE, 16, key=key)
+    np.testing.assert_array_equal(usual, sample_conditional(ideal_sets(STATES, 1), MESSAGE, 16, num_steps=30, key=key))
+
+
 def test_a_sample_needs_two_steps(key):
     with pytest.raises(InputError, match="num_steps"):
         sample_conditional(ideal_sets(STATES, 1), MESSAGE, 4, num_steps=1, key=key)

@@ -11,7 +11,9 @@ import composite_flow as cf
 from composite_flow.errors import InputError, MismatchError
 from composite_flow.fusion.answers import Prior, prior_of
 from composite_flow.fusion.features import FeatureTypes, find_types
+from composite_flow.fusion.network import LARGEST_EXPONENT
 from composite_flow.fusion.over_time import Carried, build_filter, empty_filter, filter_settings, follow
+from composite_flow.fusion.over_time.product import PredictorNetwork
 from composite_flow.fusion.over_time.segments import Segment, Segments, follow_segment, known_losses, segment_losses
 from composite_flow.problems.tabular import TabularProblem
 
@@ -148,6 +150,32 @@ def test_segments_are_of_one_episode_and_of_their_part(episodes, key):
     assert len({tuple(row) for row in segments.counts.tolist()}) > 5
 
 
+def test_segments_end_with_the_data(episodes, key):
+    """Those that begin in the last steps of the last episode count no step twice."""
+    whole = cf.HistoryDataset(episodes)
+    last = eqx.tree_at(lambda data: data.listed_steps, whole, whole.listed_steps[-3:])
+    segments, _ = Segments(last, 5).sample(key, 60)
+    assert {tuple(row) for row in segments.counts.astype(int).tolist()} == {
+        (1, 0, 0, 0, 0),
+        (1, 1, 0, 0, 0),
+        (1, 1, 1, 0, 0),
+    }
+
+
+def test_the_loss_of_a_segment_is_the_mean_of_what_counts(episodes, key):
+    """Of a segment that ends early: over its steps and agents, ‖s − ŝ‖² after each agent, heard by everybody."""
+    team_filter = shaken(some_filter_of(episodes, key), key)
+    segments, states = Segments(cf.HistoryDataset(episodes), 5).sample(key, 50)
+    place = int(np.argmin(segments.counts.sum(axis=1)))
+    one, state = jax.tree.map(lambda leaf: leaf[place : place + 1], segments), states[place : place + 1]
+    count = int(one.counts.sum())
+    assert 0 < count < 5
+    _, after_each = follow_segment(team_filter, one.histories[0], jax.random.split(key, 1)[0])
+    squares = np.sum((np.asarray(state[0])[:, None] - np.asarray(after_each.mean)) ** 2, axis=2)
+    found = segment_losses(team_filter, one, state, key)
+    np.testing.assert_allclose(found, [squares[:count].mean()], rtol=1e-4)
+
+
 def test_what_does_not_count_teaches_nothing(episodes, key):
     team_filter = some_filter_of(episodes, key)
     segments, states = Segments(cf.HistoryDataset(episodes), 5).sample(key, 50)
@@ -188,6 +216,59 @@ def test_alone_one_agent_is_heard_throughout_a_segment(kind, key):
         assert sorted(felt) == [0, 0, 0, 3]
         heard.add(felt.index(3))
     assert len(heard) > 1
+
+
+def some_known():
+    """Of the five features of `some_filter`: means, weights and precisions."""
+    parts = (0.7, 0.2, 0.8, 0.4, 0.6), (0.0, 0.0, 0.0, 6.0, 30.0), (0.0, 0.0, 0.0, 5.0, 20.0)
+    return Carried(*(jnp.array(part) for part in parts))
+
+
+def as_numbers(known):
+    """What networks read, by hand: means, and ¼ log of the numbers' weights over those of the prior, 4 and 9."""
+    return np.concatenate([known.mean, 0.25 * np.log(np.asarray(known.weight[3:]) / [4.0, 9.0])])
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_prediction_by_hand(depth, key):
+    """Means and log-odds moved; 1/P' = exp(gain)/P + exp(noise)/P_0."""
+    types = FeatureTypes((0,), ((1, 3),), 5)
+    prior = Prior(jnp.array([0.3, 0.6, 0.4, 0.5, 0.2]), jnp.array([1.0, 1.0, 1.0, 4.0, 9.0]), types)
+    network, known = shaken(PredictorNetwork(prior, 6, depth, key=key), key), some_known()
+    x = as_numbers(known)
+    for weights, bias in zip(network.weights[:-1], network.biases[:-1], strict=True):
+        x = np.maximum(x @ np.asarray(weights, np.float64) + np.asarray(bias), 0.0)
+    move, *parts = (x @ np.asarray(network.weights[-1]) + np.asarray(network.biases[-1])).reshape(5, 5)
+    odds = np.exp(np.log(0.7 / 0.3) + move[0])
+    group = np.exp(np.log([0.2, 0.8]) + move[1:3])
+    mean = [odds / (1 + odds), *(group / group.sum()), 0.4 + move[3], 0.6 + move[4]]
+    before = np.array([4.0, 9.0])
+    weight, precision = (
+        1.0 / (np.exp(gain[3:]) / np.asarray(told[3:]) + np.exp(noise[3:]) / before)
+        for gain, noise, told in zip(parts[:2], parts[2:], (known.weight, known.precision), strict=True)
+    )
+    found = network.predict(known)
+    np.testing.assert_allclose(found.mean, mean, rtol=1e-4)
+    np.testing.assert_allclose(found.weight, [0.0] * 3 + list(weight), rtol=1e-4)
+    np.testing.assert_allclose(found.precision, [0.0] * 3 + list(precision), rtol=1e-4)
+
+
+def test_answers_over_time_by_hand(histories, key):
+    """η = λ (w·x), l = w·x; λ and ρ in multiples of the prior's precision, by at most the largest exponent."""
+    speaker, known = some_filter("product", key).speaker, some_known()
+    speaker = eqx.tree_at(lambda s: s.sureness_bias, speaker, jnp.linspace(-9.0, 9.0, 10))
+    found = speaker.answer_each(histories, known)
+    for agent, history in enumerate(histories):
+        read = jnp.asarray(as_numbers(known), jnp.float32)
+        x = np.asarray(speaker.reader.read(speaker.reader.condition(history), read))
+        exponent = np.asarray(4.0 * (x @ speaker.sureness_weights + speaker.sureness_bias))
+        assert exponent.min() < -LARGEST_EXPONENT and exponent.max() > LARGEST_EXPONENT
+        exponent = np.clip(exponent, -LARGEST_EXPONENT, LARGEST_EXPONENT)
+        weight, precision = np.array([4.0, 9.0]) * np.exp(exponent.reshape(2, 5)[:, 3:])
+        said = x @ np.asarray(speaker.evidence_weights)
+        np.testing.assert_allclose(found.evidence[agent], [*said[:3], *(weight * said[3:])], rtol=1e-4)
+        np.testing.assert_allclose(found.weight[agent], [0.0] * 3 + list(weight), rtol=1e-4)
+        np.testing.assert_allclose(found.precision[agent], [0.0] * 3 + list(precision), rtol=1e-4)
 
 
 @pytest.mark.parametrize("precisions", [(0.25, 4.0), (4.0, 0.25), (0.0, 0.5)])

@@ -20,6 +20,7 @@ from composite_flow.fusion.fuse import fuse_each
 from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.region import box
 from composite_flow.fusion.team_estimate import TeamEstimate
+from composite_flow.fusion.trust import measure
 from composite_flow.fusion.trust.coverage import measure_coverage
 from composite_flow.fusion.trust.measure import calibrate_answers, measure_scale
 from composite_flow.fusion.trust.scores import claimed_scores, drawn_teams, scores_of_teams
@@ -183,9 +184,27 @@ def test_regions_hold_what_is_likeliest_and_all_that_is_likely_enough():
     none = box(mean, variance, jnp.zeros(5), TYPES, None)
     np.testing.assert_allclose(none.low, [0.5, 1.0, 1.0, 0.0, 0.0], atol=1e-6)
     np.testing.assert_allclose(none.high, [0.5, 1.0, 1.0, 0.0, 0.0], atol=1e-6)
+    certain = box(jnp.array([0.5, 1.0, 1.0, 0.0, 0.0]), variance, jnp.full(5, 2.0), TYPES, None)
+    np.testing.assert_allclose(certain.low[1:], [1.0, 1.0, 0.0, 0.0])
+    np.testing.assert_allclose(certain.high[1:], [1.0, 1.0, 0.0, 0.0])
     assert bool(wide.contains(jnp.array([0.6, 1.0, 0.0, 1.0, 0.0])))
     assert not bool(wide.contains(jnp.array([0.6, 0.0, 0.0, 1.0, 0.0])))
     assert not bool(wide.contains(jnp.array([0.6, 1.0, 0.0, 0.0, 1.0])))
+
+
+def test_scales_are_of_some_episodes_where_there_are_many(monkeypatch):
+    """The first ones; all where they are few."""
+    answers, data = seeing(), played(40, jax.random.key(0))
+
+    def scale(data):
+        return measure_scale(answers, data, key=jax.random.key(1))
+
+    whole, part = scale(data), scale(data.part(data.episode_ids[:15]))
+    monkeypatch.setattr(measure, "MOST_EPISODES", 15)
+    np.testing.assert_array_equal(scale(data), part)
+    assert (whole != part).any()
+    monkeypatch.setattr(measure, "MOST_EPISODES", 40)
+    np.testing.assert_array_equal(scale(data), whole)
 
 
 def test_a_calibration_comes_back_from_its_settings():

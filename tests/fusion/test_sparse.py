@@ -53,6 +53,18 @@ def test_the_contract_is_kept_and_a_mean_history_says_nothing_new(answers):
     said = Answers.answer_each(answers, usual)
     np.testing.assert_allclose(said.evidence, 0.0, atol=1e-5)
     np.testing.assert_array_equal(said.weight > 0, [[False] * 4 + [True], [False] * 3 + [True, False], [False] * 5])
+    assert said.free.shape == (3, 0)
+
+
+def test_untrained_weights_are_drawn_about_zero(key):
+    """U[−1, 1] / √fan_in, of three columns beside the identity."""
+    slots, own, means = np.array([[0, 1]] * 200), 3, jnp.full((200, 3), 0.5)
+    drawn = SparseAnswers(
+        slots, means, (jnp.zeros(own), jnp.ones(own)), Prior(MEAN, PRECISION, MIXED), 8, 2, "silu", key=key
+    )
+    for weights in (drawn.embeddings, drawn.history_weights):
+        assert float(jnp.max(jnp.abs(weights))) <= 3**-0.5 and abs(float(jnp.mean(weights))) < 0.1
+    assert drawn.embeddings.shape == (200, 16) and float(jnp.min(drawn.embeddings)) < -0.99 * 3**-0.5
 
 
 def test_their_structure_as_json_makes_answers_of_the_same_shapes(answers):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from teams import Linear, ideal_sensors, joint_histories
 
+import composite_flow as cf
 from composite_flow.certificate.checks import Certificate, certify, certify_batch
 from composite_flow.certificate.reliability import measure_reliability, smallest_distance
 from composite_flow.composite.reconstruct import reconstruct, reconstruct_batch
@@ -175,6 +176,19 @@ def test_a_batch_of_certificates_is_its_members(spiral, key):
     assert np.allclose(batch.radii[1], one.radii, rtol=1e-5) and np.array_equal(batch.agents[1], one.agents)
     assert batch.reasons()[2:] == one.reasons()
     assert bool(batch.bounded.any()) and np.array_equal(batch.bounded[1], one.bounded)
+
+
+def test_without_jacobians_radii_are_the_same_while_the_sweep_still_moves(key):
+    """Each agent's at what it received, and the sweep's at what the first one received."""
+    layout = cf.HistoryLayout(1, 2, 2, 3)
+    network = cf.Network(layout, 4, width=16, depth=2, key=key, activation="silu")
+    network = jax.tree.map(lambda leaf: 2.0 * leaf, network)
+    histories = jax.random.uniform(key, (3, layout.size))
+    estimate = reconstruct(network, histories, key=key, num_samples=2, num_sweeps=1)
+    dense = certify(network, histories, estimate, radius=1.0, exact=True)
+    free = certify(network, histories, estimate, radius=1.0, dense_limit=0, depth=4)
+    np.testing.assert_allclose(free.radii, dense.radii, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(free.composite_radius, dense.composite_radius, rtol=1e-3, atol=1e-5)
 
 
 def test_certificates_by_active_units_are_those_of_all_units(key, monkeypatch):

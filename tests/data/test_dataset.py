@@ -49,6 +49,12 @@ def test_windows_are_exact_and_stay_in_their_episode(length):
     assert np.array_equal(batch.states, EPISODES.scaling.scale(jnp.asarray(EPISODES.states)))
 
 
+def test_windows_tell_their_sizes():
+    windows = DATASET.windows
+    assert (windows.num_steps, windows.num_agents) == (EPISODES.num_steps, 3)
+    assert windows.state_size == EPISODES.states.shape[1] and windows.in_memory
+
+
 def test_pairs_are_rows_of_joint_histories():
     dataset = HistoryDataset(EPISODES, 3)
     steps, agents = np.array([5, 0, 17, 5]), np.array([2, 0, 1, 1])

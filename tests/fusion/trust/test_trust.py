@@ -20,7 +20,7 @@ from composite_flow.fusion.fuse import fuse_each
 from composite_flow.fusion.levels import LEVELS
 from composite_flow.fusion.region import box
 from composite_flow.fusion.team_estimate import TeamEstimate
-from composite_flow.fusion.trust import measure
+from composite_flow.fusion.trust import coverage, measure
 from composite_flow.fusion.trust.coverage import measure_coverage
 from composite_flow.fusion.trust.measure import calibrate_answers, measure_scale
 from composite_flow.fusion.trust.scores import claimed_scores, drawn_teams, scores_of_teams
@@ -110,6 +110,14 @@ def test_widths_are_those_of_intervals_and_of_what_is_left_open():
     np.testing.assert_allclose(found.widths[:, 0], 2 * stats.norm.ppf(0.95) * deviations, rtol=0.05)
     np.testing.assert_array_equal(found.widths[:, 1], 1.0)
     assert (found.region_widths[:, 0] >= found.widths[:, 0]).all()
+
+
+def test_widths_by_hand():
+    """2 q √variance of numbers; of others whether the less likely value is within the bound; over steps that count."""
+    claims = np.array([[0.5, 0.9, 0.0], [2.0, 0.2, 0.5], [1.0, 0.6, 1.0]])
+    counts = np.array([[True, True, True], [True, False, True], [False, True, False]])
+    found = coverage._widths(claims, counts, np.array([3.0, 0.95, 0.7]), np.array([True, False, False]))
+    np.testing.assert_allclose(found, [6.0 * 1.25, 0.5, 0.5])  # −log 0.1 = 2.3, −log 0.4 = 0.92; −log 0.5 = 0.69
 
 
 def test_exact_claims_give_the_quantiles_of_a_normal():

@@ -74,7 +74,10 @@ def _intervals_table(result: Mapping[str, Any]):
     ]
     whole = errors["covered"]["all numbers"]
     rows.append(("all, an angle as its sine and cosine", None, None, *(f"{share:.1%}" for share in whole.values())))
-    title = "Intervals of fusion, estimate ±: each estimate has its own; and how often the truth lies inside"
+    title = (
+        "Intervals of fusion, estimate ±: each estimate has its own; and how often the truth lies inside at one step"
+    )
+    title += '\n(that it does so at all steps of an episode is promised by wider ones, over="episode" in Python)'
     title += f"\n{_calibrated(result, shown)}\nShares are of {result['episodes']:,} episodes, and scatter with these: "
     title += "do not narrow or widen intervals by them."
     columns = (f"± ({shown}) median", f"± ({shown}) one in ten is wider than")

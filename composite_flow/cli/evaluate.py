@@ -13,6 +13,7 @@ from composite_flow.analysis.comparison import compare_ways
 from composite_flow.cli.evaluation_tables import evaluation_tables
 from composite_flow.cli.options import DataFolder, RunFolder, Shared, part_in_words, refuse_existing
 from composite_flow.cli.reporting import show, status
+from composite_flow.data.angles import units_of_angles
 from composite_flow.errors import InputError
 from composite_flow.evaluation import draw_joint
 from composite_flow.evaluation import evaluate as evaluate_model
@@ -86,7 +87,8 @@ def _measured(opened: RunData, key: PRNGKeyArray, joint: int, radius: float | No
         linear=opened.linear(),
         key=jax.random.fold_in(key, 1),
     )
-    told = {"part": opened.part, "joint_histories": len(steps), "units": opened.model.description.get("units", {})}
+    units = units_of_angles(opened.model.state_names) | opened.model.description.get("units", {})
+    told = {"part": opened.part, "joint_histories": len(steps), "units": units}
     calibration = None if opened.model.fusion is None else opened.model.fusion.calibration
     episodes = {
         "episodes": len(np.unique(np.asarray(opened.dataset.windows.episode_of_step)[np.asarray(steps)])),

@@ -126,14 +126,19 @@ def _largest_parts(errors: Mapping[str, Any]) -> str:
 def _elsewhere(errors: Mapping[str, Any]) -> str:
     """The features in which another way errs less, or more, than the one that is used, by more than chance."""
     numbers, told = errors["numbers"], ""
-    if not errors["better"]:
+    if not numbers:
         return told
     first, *others = ways_of(numbers)
-    for way in (way for way in others if way in errors["better"]):
-        better, worse = errors["better"][way], errors["worse"].get(way, [])
-        told += f"\nBut {WAYS[way]}: smaller mean error than {WAYS[first]}, by more than chance, in "
-        told += f"{len(better)} of {len(numbers)} features: {_list(better)}; larger in {len(worse)}"
-        told += f": {_list(worse)}." if worse else "."
+    for way in others:
+        better, worse = errors["better"].get(way, []), errors["worse"].get(way, [])
+        if better:
+            told += f"\nBut {WAYS[way]}: smaller mean error than {WAYS[first]}, by more than chance, in "
+            told += f"{len(better)} of {len(numbers)} features: {_list(better)}; larger in {len(worse)}"
+            told += f": {_list(worse)}." if worse else "."
+        level = [name for name in numbers if name not in (*better, *worse)]
+        if level and way != "constant":
+            told += f"\nNot told apart from {WAYS[way]} by its mean error in {len(level)} of {len(numbers)} features: "
+            told += f"{_list(level)}."
     return told
 
 

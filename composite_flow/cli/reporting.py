@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
-from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -33,16 +32,17 @@ def show(result: dict[str, Any], tables: Sequence[Table], *, as_json: bool) -> N
 
 
 def show_table(console: Console, drawn: Table, *, apart: bool = False) -> None:
-    """A table under its title, which is as wide as the console: rich would break it where the table ends."""
+    """A table under its title, which is as wide as the console: rich would break it where the table ends.
+
+    A table that does not fit is printed as wide as its words and numbers need: rich would cut them, or leave some out.
+    """
     if apart:
         console.print()
     console.print(Text(str(drawn.title), style="bold"))
     without = copy(drawn)
     without.title = None
-    if sum((column.min_width or 0) + 2 for column in drawn.columns) > console.width:
-        # rich would leave out what does not fit
-        without.columns = [replace(column, min_width=None) for column in drawn.columns]
-    console.print(without)
+    needed = sum((column.min_width or 0) + 2 for column in drawn.columns)
+    console.print(without, width=max(needed, console.width), crop=False, no_wrap=needed > console.width)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[TableValue]]) -> Table:

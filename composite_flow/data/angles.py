@@ -37,6 +37,19 @@ def angles_among(names: Sequence[str]) -> Iterator[tuple[str, int, float]]:
             yield sine[4:].removesuffix(_IN_DEGREES), place, 180 / np.pi if degrees else 1.0
 
 
+def as_called(names: Sequence[str]) -> tuple[str, ...]:
+    """The features as sentences call them: the sine and the cosine of an angle by the angle's name."""
+    called = list(names)
+    for name, place, _ in angles_among(names):
+        called[place : place + 2] = [name, name]
+    return tuple(called)
+
+
+def units_of_angles(names: Sequence[str]) -> dict[str, str]:
+    """By the name of each angle its unit."""
+    return {name: "radians" if units == 1.0 else "degrees" for name, _, units in angles_among(names)}
+
+
 def named_values(names: Sequence[str], values: Any) -> dict[str, Any]:
     """Features by their names, angles in place of their sines and cosines: a number each, or a list of them.
 

@@ -109,6 +109,11 @@ def all_names(features: Sequence[Feature]) -> tuple[str, ...]:
     return tuple(name for feature in features for name in feature.names)
 
 
+def columns_of(features: Sequence[Feature]) -> tuple[str, ...]:
+    """Of all features inside the column that each was read from, as sentences about a table name it."""
+    return tuple(feature.name for feature in features for _ in feature.names)
+
+
 def all_declared(features: Sequence[Feature]) -> tuple[str, ...]:
     """What is declared of all features inside; empty where nothing is."""
     declared = tuple(type for feature in features for type in feature.declared)

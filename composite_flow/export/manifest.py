@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 import composite_flow
+from composite_flow.data.angles import as_called
 from composite_flow.fusion.calibration import USUAL_WIDTH, Calibration
 from composite_flow.fusion.doubts import USUAL
 from composite_flow.fusion.levels import LEVELS
@@ -21,6 +22,7 @@ def manifest_of(model: Model, form: str, functions: list[str]) -> dict[str, Any]
     about = {"format": FORMAT, "version": composite_flow.__version__, "form": form, "functions": functions}
     about |= {"checksum": model_checksum(model).hex(), "layout": model.layout.settings}
     about |= {"state_names": list(model.state_names), "radius": model.radius}
+    about["called"] = list(as_called(model.state_names))
     about["scaling"] = {end: np.asarray(getattr(model.scaling, end)).tolist() for end in ("minimum", "maximum")}
     if model.fusion is None:
         return about

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from composite_flow.certificate.conformal import calibration_episodes_needed
 from composite_flow.certificate.verdict import Names
+from composite_flow.data.angles import as_called
 from composite_flow.errors import InputError
 from composite_flow.fusion.answers import Prior
 from composite_flow.fusion.consistency import Consistency
@@ -156,5 +157,5 @@ class Doubts(eqx.Module):
 def what_is_doubted(place: int, names: Sequence[str]) -> str:
     """What is said of an agent whose doubt is largest at this place, as `Doubts.place` counts; names of features."""
     if place < len(names):
-        return f"contradicts all others, most of all in {names[place]}"
+        return f"contradicts all others, most of all in {as_called(names)[place]}"
     return tuple(_REASONS.values())[place - len(names)]

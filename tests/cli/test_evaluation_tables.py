@@ -137,6 +137,10 @@ def test_a_way_that_errs_less_in_some_features_is_named_with_them():
     told = said(errors={**ERRORS, "numbers": numbers, "better": better, "worse": worse, "covered": {}})
     assert "But ridge regression, all histories: smaller mean error than fusion, by more than chance" in told
     assert "in 1 of 2 features: y; larger in 1: x." in told and "But mean state" not in told
+    assert "Not told apart from ridge" not in told
+    open_ = said(errors={**ERRORS, "numbers": numbers, "better": {}, "worse": {"constant": ["x", "y"]}, "covered": {}})
+    assert "Not told apart from ridge regression, all histories by its mean error in 2 of 2 features: x, y." in open_
+    assert "Not told apart from mean state" not in open_ and "But" not in open_
 
 
 def test_features_that_make_most_of_the_squared_error_are_named():

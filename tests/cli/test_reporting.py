@@ -43,3 +43,15 @@ def test_no_name_and_no_number_is_cut_where_the_console_is_narrow():
     reporting.show_table(console, drawn)
     printed = console.file.getvalue()
     assert "current_direction" in printed and "sluice_opening" in printed and "…" not in printed
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_every_number_is_whole_however_narrow_the_console_is(width):
+    drawn = reporting.table(
+        "All", ("", *(f"head{k} 90%" for k in range(9))), [("tanker_heading (degrees)", *range(10000, 10009))]
+    )
+    console = Console(width=width, file=StringIO())
+    reporting.show_table(console, drawn)
+    printed = console.file.getvalue().split()
+    assert [word for word in printed if word.isdecimal()] == [str(number) for number in range(10000, 10009)]
+    assert [word for word in printed if word.startswith("head")] == [f"head{k}" for k in range(9)]

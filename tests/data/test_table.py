@@ -169,17 +169,33 @@ def changed(column, row, value):
     return TABLE | {column: [value if place == row else old for place, old in enumerate(TABLE[column])]}
 
 
+def place_of(run, t, robot):
+    return list(zip(TABLE["run"], TABLE["t"], TABLE["robot"], strict=True)).index((run, t, robot))
+
+
+def test_a_value_is_filled_in_from_its_own_episode_alone():
+    """The agent's last one before; where the episode has none, it is refused and not taken from another one."""
+    filled = Episodes.from_table(changed("seen", place_of("e1", 1, "r1"), None), **COLUMNS, fill="previous")
+    first = int(EPISODES.starts[1])
+    assert np.array_equal(filled.observations[first + 1, 0, :2], EPISODES.observations[first, 0, :2])
+    missing = changed("seen", place_of("e1", 0, "r1"), None)
+    with pytest.raises(InputError, match=r"lacks 'seen' of agent 'r1', and the episode has none before it"):
+        Episodes.from_table(missing, **COLUMNS, fill="previous")
+    number = Episodes.from_table(missing, **COLUMNS, fill=7).observations[first, 0, :2]
+    assert np.array_equal(number, [7.0, 7.0])
+
+
 def doubled():
     return {name: [*values[:2], values[1], *values[2:]] for name, values in TABLE.items()}
 
 
 FAULTS = {
     "twice": (doubled(), {}, "Rows 1 and 2 are of the same episode and the same step of agent 'r2'"),
-    "no value": (changed("seen", 4, None), {}, "Row 4 lacks 'sin seen' of agent 'r2'"),
+    "no value": (changed("seen", 4, None), {}, "Row 4 lacks 'seen' of agent 'r2'"),
     "text": (TABLE, {"types": {}}, "column 'mode' holds text where numbers are needed"),
     "apart": (changed("run", 5, "e1"), {}, "rows of episode 'e0' do not stand together"),
     "two states": (changed("heading", 1, 1.0), {}, "Row 1 says that 'sin heading' is 0.841471, another row"),
-    "half a state": (changed("mode", 1, None), {}, "Row 1 lacks 'mode = busy' of a state"),
+    "half a state": (changed("mode", 1, None), {}, "Row 1 lacks 'mode' of a state"),
     "no agent": (changed("robot", 2, None), {}, "Row 2 names no agent"),
     "damaged name": (changed("robot", 2, "r\0\0"), {}, "column 'robot' holds text with NUL characters"),
     "damaged level": (changed("mode", 2, "\0idle"), {}, "column 'mode' holds text with NUL characters"),

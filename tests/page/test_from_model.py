@@ -113,3 +113,5 @@ def test_what_is_doubted_is_said_as_estimates_say_it():
         doubts = Doubts(jnp.ones(1), jnp.array([place]), jnp.array(0.5), flags, flags)
         assert doubts.why(0, Names(names)) == f"agent 0 {what_is_doubted(place, names)}"
     assert what_is_doubted(1, names) == "contradicts all others, most of all in door"
+    angle = ("x", "sin heading (degrees)", "cos heading (degrees)")
+    assert [what_is_doubted(place, angle).split()[-1] for place in range(3)] == ["x", "heading", "heading"]

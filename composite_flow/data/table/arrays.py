@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float
 
-from composite_flow.data.features import Feature, all_names, widened
+from composite_flow.data.features import Feature, all_names, columns_of, widened
 from composite_flow.data.precision import as_32_bits, check_observations
 from composite_flow.data.table.chunks import Chunk
 from composite_flow.data.table.grid import Grid, grid_of
@@ -100,7 +100,7 @@ def _states(
 ) -> tuple[Float[np.ndarray, "steps state"], Bool[np.ndarray, " steps"]]:
     """The state of each step, the same in all of its rows that tell it, and where it is known."""
     rows = _table(columns, meaning.state)
-    names = all_names(meaning.state)
+    names = columns_of(meaning.state)
     missing = np.isnan(rows)
     states = rows[grid.first]
     if missing.any():
@@ -115,7 +115,7 @@ def _states(
     elif not np.all(np.isfinite(rows)):
         row, place = np.argwhere(~np.isfinite(rows))[0]
         raise InputError(f"Row {grid.number[row]} holds an infinite {names[place]!r}.")
-    _check_same(rows, states[grid.step], missing, names, grid)
+    _check_same(rows, states[grid.step], missing, all_names(meaning.state), grid)
     known = ~np.isnan(states[:, 0])
     return np.where(known[:, None], states, 0.0), known
 
@@ -136,7 +136,7 @@ def _long(columns, grid: Grid, meaning: Meaning, met: Met) -> tuple[np.ndarray, 
     agent = np.zeros(len(rows), int)
     there = np.argwhere(grid.row >= 0)
     agent[grid.row[grid.row >= 0]] = there[:, 1]
-    rows = _without_missing(rows, agent, meaning, met, grid, all_names(meaning.seen))
+    rows = _without_missing(rows, agent, meaning, met, grid)
     check_observations(rows, all_names(meaning.seen))
     if grid.row.size == len(rows) and np.array_equal(grid.row.reshape(-1), np.arange(len(rows))):
         shape = grid.row.shape
@@ -163,16 +163,16 @@ def _wide(columns, grid: Grid, meaning: Meaning, met: Met) -> tuple[np.ndarray, 
         if np.isnan(kept).any():
             row, place = np.argwhere(np.isnan(kept))[0]
             row = grid.number[rows[np.flatnonzero(alive[:, agent])[row]]]
-            raise InputError(f"Row {row} lacks {all_names(features)[place]!r} of agent {meaning.agents[agent]!r}.")
+            raise InputError(f"Row {row} lacks {columns_of(features)[place]!r} of agent {meaning.agents[agent]!r}.")
         check_observations(kept, all_names(features))
         seen[:, agent, : part.shape[1]] = np.where(alive[:, agent, None], part, 0.0)
     acted = acts[rows].reshape(len(rows), len(meaning.agents), len(met.choices))
     return seen, np.where(alive[..., None], acted, 0.0), alive
 
 
-def _without_missing(rows, agent, meaning: Meaning, met: Met, grid: Grid, names: Sequence[str]) -> np.ndarray:
+def _without_missing(rows, agent, meaning: Meaning, met: Met, grid: Grid) -> np.ndarray:
     """Observations without gaps: 0 in columns that an agent never has, what `fill` says in all others."""
-    missing = np.isnan(rows)
+    missing, names = np.isnan(rows), columns_of(meaning.seen)
     if not missing.any():
         met.observed[np.unique(agent)] = True
         _check_lacking(met, meaning, names)
@@ -185,7 +185,8 @@ def _without_missing(rows, agent, meaning: Meaning, met: Met, grid: Grid, names:
         met.lacking[place] = np.where((met.lacking[place] < 0) & lacks, first, met.lacking[place])
     _check_lacking(met, meaning, names)
     if meaning.fill == "previous":
-        rows = _previous(rows, missing, agent)
+        rows = _previous(rows, missing, agent, grid.episode)
+        _check_filled(np.isnan(rows) & met.observed[agent], agent, meaning, grid, names)
     value = float(meaning.fill) if isinstance(meaning.fill, int | float) else 0.0
     return np.where(np.isnan(rows), np.where(met.observed[agent], value, 0.0), rows)
 
@@ -202,15 +203,28 @@ def _check_lacking(met: Met, meaning: Meaning, names: Sequence[str]) -> None:
         )
 
 
-def _previous(rows, missing, agent) -> np.ndarray:
-    """Each missing value as in the same agent's row before; NaN where there is none."""
+def _previous(rows, missing, agent, episode) -> np.ndarray:
+    """Each missing value as in the same agent's row before in the same episode; NaN where there is none."""
     found = rows.copy()
     for place in np.unique(agent):
         own = np.flatnonzero(agent == place)
-        last = np.maximum.accumulate(np.where(missing[own], -1, np.arange(len(own))[:, None]), axis=0)
+        here = np.arange(len(own))
+        begin = np.searchsorted(episode[own], episode[own])
+        last = np.maximum.accumulate(np.where(missing[own], -1, here[:, None]), axis=0)
         values = np.take_along_axis(rows[own], np.maximum(last, 0), axis=0)
-        found[own] = np.where(last >= 0, values, np.nan)
+        found[own] = np.where(last >= begin[:, None], values, np.nan)
     return found
+
+
+def _check_filled(left, agent, meaning: Meaning, grid: Grid, names: Sequence[str]) -> None:
+    """Refuse values that are missing before an agent's first one in their episode."""
+    if left.any():
+        row, column = np.argwhere(left)[0]
+        whose = f" of agent {meaning.agents[agent[row]]!r}" if meaning.agent else ""
+        raise InputError(
+            f"Row {grid.number[row]} lacks {names[column]!r}{whose}, and the episode has none before it that fill="
+            '"previous" could repeat; leave the agent\'s rows out up to its first value, or give a number.'
+        )
 
 
 def _actions(columns, meaning: Meaning) -> Float[np.ndarray, "rows components"]:

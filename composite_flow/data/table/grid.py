@@ -22,6 +22,7 @@ class Grid:
         first: of each step, its first row.
         ends: the last step of each episode.
         number: of each row, its number in the table.
+        episode: of each row, rising.
     """
 
     step: Int[np.ndarray, " rows"]
@@ -30,6 +31,7 @@ class Grid:
     first: Int[np.ndarray, " steps"]
     ends: Bool[np.ndarray, " steps"]
     number: Int[np.ndarray, " rows"]
+    episode: Int[np.ndarray, " rows"]
 
     @property
     def alive(self) -> Bool[np.ndarray, "steps agents"]:
@@ -62,7 +64,7 @@ def grid_of(chunk: Chunk, meaning: Meaning) -> tuple[Grid, Int[np.ndarray, " row
     _check_counted(step[first], ends, number[first], meaning)
     filled = _gaps(row, starts, meaning, number, first)
     row = np.where(filled, _before(row, starts), row) if filled.any() else row
-    return Grid(place, row, filled, first, ends, number), order
+    return Grid(place, row, filled, first, ends, number, episode), order
 
 
 def _check_steps(chunk: Chunk, meaning: Meaning) -> None:
@@ -107,8 +109,9 @@ def _gaps(row, starts, meaning: Meaning, number, first) -> Bool[np.ndarray, "ste
     inside = ~there & (_before(row, starts) >= 0) & (_before(row[::-1], _starts_reversed(starts, len(row)))[::-1] >= 0)
     if inside.any() and meaning.fill is None:
         step, agent = np.argwhere(inside)[0]
+        lacks = "has no row" if meaning.alive is None else f"has no row, or is not there by {meaning.alive!r},"
         raise InputError(
-            f"Agent {meaning.agents[agent]!r} has no row at the step of row {number[first[step]]}, but has some before "
+            f"Agent {meaning.agents[agent]!r} {lacks} at the step of row {number[first[step]]}, but has some before "
             'and after it in the same episode; give fill="previous" or a number.'
         )
     return inside

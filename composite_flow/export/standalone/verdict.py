@@ -30,7 +30,7 @@ class Judge:
     def __init__(self, about: dict[str, Any], arrays: dict[str, np.ndarray]):
         """Of a manifest, and the arrays beside it."""
         self._names, self._arrays, prior = about["state_names"], arrays, about["prior"]
-        self._agents = about["layout"].get("agent_names")
+        self._agents, self._called = about["layout"].get("agent_names"), about.get("called", about["state_names"])
         self._number, self._groups = np.asarray(about["is_number"], bool), prior["groups"]
         self._mean, self._before, self._logits = (
             np.asarray(prior[name], np.float32) for name in ("mean", "precision", "logits")
@@ -152,7 +152,7 @@ class Judge:
         place, name = int(doubts.place[agent]) - len(self._names), self._agents[agent] if self._agents else str(agent)
         called = f"agent {name}" if name.isdecimal() else name
         if place < 0:
-            return f"{called} contradicts all others, most of all in {self._names[place]}"
+            return f"{called} contradicts all others, most of all in {self._called[place]}"
         return f"{called} {_REASONS[place]}"
 
 

@@ -269,8 +269,8 @@ class Episodes(Bounds):
                 counts, and without `episode` all rows are one.
             reward, alive, truncated: columns of rewards, of whether the agent is alive, and of whether the episode was
                 cut off at its end.
-            fill: where a row or a value is missing within an episode, the agent's previous one ("previous") or a
-                number; refused by default. Steps that nobody has are left out then.
+            fill: where a row or a value is missing within an episode, the agent's previous one in it ("previous") or a
+                number; refused by default, and where there is none before. Steps that nobody has are left out then.
             folder: where shards are written and stay, so that memory need not hold the table; by default it does.
             overwrite: replace the episodes there.
             progress: called now and then with the rows that are read.

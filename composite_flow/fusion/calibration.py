@@ -32,8 +32,8 @@ class Calibration(eqx.Module):
         step, episode: quantiles of each feature at each of `LEVELS`.
         step_region, episode_region: of max_k u_k / scale_k.
         width: quantiles of √Σ variance.
-        sets: of whole states; None where states are not finite, or too many.
         lost: share of the answers that did not arrive, so that a size is of the team that was to answer.
+        sets: of whole states; None where states are not finite, or too many.
     """
 
     sizes: tuple[int, ...] = eqx.field(static=True)
@@ -44,8 +44,8 @@ class Calibration(eqx.Module):
     step_region: Float[Array, "sizes levels"]
     episode_region: Float[Array, "sizes levels"]
     width: Float[Array, "sizes levels"]
+    lost: float = eqx.field(static=True)
     sets: StateSets | None = None
-    lost: float = eqx.field(static=True, default=0.0)
 
     def reach(self, place: int, level: float, size: Int[Array, "*batch"], over: Over) -> Float[Array, "*batch"]:
         """The quantile of one feature's scores, at the next level that was measured, of the nearest size.

@@ -107,7 +107,7 @@ def fuse_sent(
     team: Bool[np.ndarray, " agents"],
     scaling: Scaling,
     names: Names,
-    robust: bool | float = False,
+    robust: bool | float,
 ) -> TeamEstimate:
     """`fuse_one` from what agents sent, in place of their histories: the same estimate, up to the order of the sums.
 

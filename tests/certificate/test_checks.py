@@ -8,7 +8,7 @@ from teams import Linear, ideal_sensors, joint_histories
 
 import composite_flow as cf
 from composite_flow.certificate.checks import Certificate, certify, certify_batch
-from composite_flow.certificate.reliability import measure_reliability, smallest_distance
+from composite_flow.certificate.reliability import measure_reliability, right_in_words, smallest_distance
 from composite_flow.composite.reconstruct import reconstruct, reconstruct_batch
 from composite_flow.denoiser import Fixed
 from composite_flow.errors import InputError
@@ -107,6 +107,12 @@ def test_agreement_is_nearer_than_twice_the_radius_by_flows_that_converged():
         radius=jnp.asarray(0.25),
     )
     assert verdict.agreed.tolist() == verdict.accepted.tolist() == [True, False, False, False]
+
+
+def test_what_counts_as_right_is_said_beside_how_far_states_can_be_apart():
+    told = right_in_words(jnp.full((2, 9), 0.5), 0.25)
+    assert "within 3 D_φ = 0.75 of the true state" in told and "at most 3 apart" in told
+    assert right_in_words(jnp.eye(3), 0.25) == "every feature, rounded at 0.5, is that of the true state"
 
 
 def test_a_radius_of_one_is_not_stable():

@@ -45,12 +45,19 @@ class Bench:
         root: the tree that is copied.
         folder: holds the copies, and what JAX compiled.
         seconds: how long each group of tests, quick or slow, takes on the unchanged tree.
+        running: tests that run now.
     """
 
     root: Path
     folder: Path
     seconds: dict[tuple[tuple[str, ...], str], float] = field(default_factory=dict)
+    running: set[subprocess.Popen] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock)
+
+    def stop(self) -> None:
+        """End all tests that run now."""
+        for process in list(self.running):
+            _end(process)
 
     def copy(self, name: str) -> Path:
         """A fresh copy of the tree."""
@@ -88,6 +95,7 @@ class Bench:
         pytest = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "-p", "no:cacheprovider", "-m", marker, *tests]
         nowhere, own = subprocess.DEVNULL, self._environment(tree)
         process = subprocess.Popen(pytest, cwd=tree, env=own, stdout=nowhere, stderr=nowhere, start_new_session=True)
+        self.running.add(process)
         if hasattr(resource, "prlimit"):  # on Linux
             resource.prlimit(process.pid, resource.RLIMIT_DATA, (MEMORY, MEMORY))
         try:
@@ -96,6 +104,7 @@ class Bench:
             return "timeout"
         finally:
             _end(process)
+            self.running.discard(process)
 
     def _environment(self, tree: Path) -> dict[str, str]:
         compiled = {"JAX_COMPILATION_CACHE_DIR": str(self.folder / "compiled")}
@@ -182,6 +191,7 @@ def check(mutants: list[Mutant], bench: Bench, results: Results, jobs: int, test
                 print(f"{number}/{len(pending)} {outcome:8} {mutant.module}:{mutant.place[0]} {mutant.operator}")
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+            bench.stop()
 
 
 def report(mutants: list[Mutant], results: Results) -> float:
@@ -215,6 +225,7 @@ def main() -> None:
     options = parser.parse_args()
     modules = [one for one in core_modules(ROOT) if any(fnmatch(one, pattern) for pattern in options.modules)]
     options.out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     mutants = draw(ROOT, modules, options.number, options.seed, read_equal())
     results = Results(options.results)
     check(mutants, Bench(ROOT, options.out.resolve()), results, options.jobs)

@@ -1,5 +1,8 @@
 """The check by mutants, on a module of a few lines whose survivors are known."""
 
+import time
+from threading import Thread
+
 import pytest
 
 pytest.importorskip("cosmic_ray", reason="comes with the extra `mutants`")
@@ -54,6 +57,19 @@ def test_survivors_are_found_and_only_these_are_tried_again(tree, tmp_path, caps
     results = Results(tmp_path / "results.jsonl")
     assert set(outcomes().values()) == {"killed"}
     assert len(results.path.read_text().splitlines()) == 3 and (tree / MODULE).read_text() == SOURCE
+
+
+def test_an_interruption_ends_the_tests_that_run(tree, tmp_path):
+    (tree / TESTS[0]).write_text("import time\n\ndef test_that_waits():\n    time.sleep(600)\n")
+    bench, outcomes = Bench(tree, tmp_path), []
+    waiting = Thread(target=lambda: outcomes.append(bench._run(tree, TESTS, "not slow", 600.0)))
+    waiting.start()
+    while not bench.running:
+        time.sleep(0.01)
+    (process,) = bench.running
+    bench.stop()
+    waiting.join(timeout=30)
+    assert not waiting.is_alive() and process.poll() is not None and not bench.running and outcomes == ["killed"]
 
 
 def test_every_mutant_listed_as_equal_exists():

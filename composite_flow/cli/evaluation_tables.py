@@ -135,10 +135,10 @@ def _elsewhere(errors: Mapping[str, Any]) -> str:
             told += f"\nBut {WAYS[way]}: smaller mean error than {WAYS[first]}, by more than chance, in "
             told += f"{len(better)} of {len(numbers)} features: {_list(better)}; larger in {len(worse)}"
             told += f": {_list(worse)}." if worse else "."
-        level = [name for name in numbers if name not in (*better, *worse)]
-        if level and way != "constant":
-            told += f"\nNot told apart from {WAYS[way]} by its mean error in {len(level)} of {len(numbers)} features: "
-            told += f"{_list(level)}."
+        undecided = [name for name in numbers if name not in (*better, *worse)]
+        if undecided and way != "constant":
+            told += f"\nNot told apart from {WAYS[way]} by its mean error in {len(undecided)} of {len(numbers)} "
+            told += f"features: {_list(undecided)}."
     return told
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from composite_flow.analysis.feature_errors import feature_errors
+from composite_flow.certificate.verdict import Names
 from composite_flow.data.scaling import Scaling
 from composite_flow.fusion.features import FeatureTypes
 from composite_flow.fusion.intervals import TeamQuantiles
@@ -50,7 +51,7 @@ def test_intervals_cover_those_within_their_reach():
         messages=jnp.full(101, 2),
         message_bytes=4,
         types=TYPES,
-        state_names=NAMES,
+        names=Names(NAMES),
         quantiles=TeamQuantiles((2,), jnp.asarray(LEVELS)[None]),
     )
     found = feature_errors({"fusion": shifted(by)[:, None]}, STATES, TYPES, SCALING, NAMES, fused)
@@ -96,7 +97,7 @@ def test_an_angles_interval_encloses_the_truth_round_the_circle():
         messages=jnp.full(2, 2),
         message_bytes=4,
         types=NUMBERS,
-        state_names=HEADING,
+        names=Names(HEADING),
         quantiles=TeamQuantiles((2,), jnp.ones((1, len(LEVELS)))),
     )
     told = feature_errors({"fusion": found[:, None]}, truth, NUMBERS, CIRCLE, HEADING, fused)

@@ -98,7 +98,7 @@ class Model:
                 `doubts` say whom. A level, 0.99 by default, is the share of sound teams' steps in which nobody is.
 
         Raises:
-            MismatchError, InputError: histories of another layout; no fusion, or calibration; participants unfit.
+            MismatchError, InputError: another layout; no fusion, or calibration; participants empty, unknown, twice.
         """
         fusion, heard = self._learned_fusion(histories, many=False), self.layout.agents_there(histories, participants)
         return fuse_one(fusion, histories, heard, self.scaling, self.names, robust)
@@ -123,7 +123,7 @@ class Model:
     ) -> ChainEstimate:
         """Infer the state by the gated chain: one message goes once through the agents, and each changes what it knows.
 
-        Arguments and errors as of `fuse`; histories may be many, participants are in the message's order, or all.
+        Arguments and errors as of `fuse`; histories may be many, participants are in the message's order (from 0 on).
         """
         fusion, histories = self._learned_fusion(histories, "chain"), self.layout.in_place_of_absent(histories)
         heard = self.layout.agents_there(histories, participants)

@@ -22,7 +22,8 @@ def manifest_of(model: Model, form: str, functions: list[str]) -> dict[str, Any]
     about = {"format": FORMAT, "version": composite_flow.__version__, "form": form, "functions": functions}
     about |= {"checksum": model_checksum(model).hex(), "layout": model.layout.settings}
     about |= {"state_names": list(model.state_names), "radius": model.radius}
-    about["called"] = list(as_called(model.state_names))
+    agents = [model.names.agent(agent) for agent in range(model.layout.num_agents)]
+    about["called"] = {"agents": agents, "features": list(as_called(model.state_names))}
     about["scaling"] = {end: np.asarray(getattr(model.scaling, end)).tolist() for end in ("minimum", "maximum")}
     if model.fusion is None:
         return about

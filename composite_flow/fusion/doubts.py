@@ -156,6 +156,7 @@ class Doubts(eqx.Module):
 
 def what_is_doubted(place: int, names: Sequence[str]) -> str:
     """What is said of an agent whose doubt is largest at this place, as `Doubts.place` counts; names of features."""
-    if place < len(names):
-        return f"contradicts all others, most of all in {as_called(names)[place]}"
+    if place < len(names):  # an angle's other feature stands next to it
+        called = as_called(names[max(0, place - 1) : place + 2])[min(place, 1)]
+        return f"contradicts all others, most of all in {called}"
     return tuple(_REASONS.values())[place - len(names)]

@@ -196,7 +196,7 @@ def _check_lacking(met: Met, meaning: Meaning, names: Sequence[str]) -> None:
     both = met.observed & (met.lacking >= 0)
     if both.any() and meaning.fill is None:
         agent, column = np.argwhere(both)[0]
-        whose = f" of agent {meaning.agents[agent]!r}" if meaning.agent else ""
+        whose = meaning.whose(int(agent))
         raise InputError(
             f"Row {met.lacking[agent, column]} lacks {names[column]!r}{whose}, which other rows have; give "
             'fill="previous" or a number.'
@@ -220,7 +220,7 @@ def _check_filled(left, agent, meaning: Meaning, grid: Grid, names: Sequence[str
     """Refuse values that are missing before an agent's first one in their episode."""
     if left.any():
         row, column = np.argwhere(left)[0]
-        whose = f" of agent {meaning.agents[agent[row]]!r}" if meaning.agent else ""
+        whose = meaning.whose(int(agent[row]))
         raise InputError(
             f"Row {grid.number[row]} lacks {names[column]!r}{whose}, and the episode has none before it that fill="
             '"previous" could repeat; leave the agent\'s rows out up to its first value, or give a number.'

@@ -82,7 +82,7 @@ def _rows(place, agent, number, num_agents: int, step, meaning: Meaning) -> Int[
     twice = np.flatnonzero(rows[cells] != np.arange(len(cells)))
     if len(twice):
         one, other = int(number[twice[0]]), int(number[rows[cells[twice[0]]]])
-        whose = f" of agent {meaning.agents[agent[twice[0]]]!r}" if meaning.agent else ""
+        whose = meaning.whose(int(agent[twice[0]]))
         raise InputError(f"Rows {one} and {other} are of the same episode and the same step{whose}, {step[twice[0]]}.")
     return rows.reshape(-1, num_agents)
 

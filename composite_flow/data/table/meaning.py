@@ -40,6 +40,10 @@ class Meaning:
     fill: Fill = None
     agents: tuple[str, ...] = field(default=("",))
 
+    def whose(self, agent: int) -> str:
+        """A clause that names the agent of a row, where rows name one."""
+        return f" of agent {self.agents[agent]!r}" if self.agent else ""
+
     @property
     def numbers(self) -> list[str]:
         """Columns that are read as numbers."""

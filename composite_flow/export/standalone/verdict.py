@@ -30,7 +30,8 @@ class Judge:
     def __init__(self, about: dict[str, Any], arrays: dict[str, np.ndarray]):
         """Of a manifest, and the arrays beside it."""
         self._names, self._arrays, prior = about["state_names"], arrays, about["prior"]
-        self._agents, self._called = about["layout"].get("agent_names"), about.get("called", about["state_names"])
+        of_before = {"agents": [f"agent {agent}" for agent in range(about["layout"]["num_agents"])]}
+        self._called = about.get("called", {**of_before, "features": about["state_names"]})
         self._number, self._groups = np.asarray(about["is_number"], bool), prior["groups"]
         self._mean, self._before, self._logits = (
             np.asarray(prior[name], np.float32) for name in ("mean", "precision", "logits")
@@ -149,10 +150,9 @@ class Judge:
         return float(self._arrays["width"][np.argmin(np.abs(self._arrays["sizes"] - size))])
 
     def _why(self, doubts: Doubts, agent: int) -> str:
-        place, name = int(doubts.place[agent]) - len(self._names), self._agents[agent] if self._agents else str(agent)
-        called = f"agent {name}" if name.isdecimal() else name
+        place, called = int(doubts.place[agent]) - len(self._names), self._called["agents"][agent]
         if place < 0:
-            return f"{called} contradicts all others, most of all in {self._called[place]}"
+            return f"{called} contradicts all others, most of all in {self._called['features'][place]}"
         return f"{called} {_REASONS[place]}"
 
 
